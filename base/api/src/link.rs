@@ -1,0 +1,324 @@
+//! Messages between a site's agent and the control plane: JSON text over one WebSocket that the
+//! agent dials.
+//!
+//! The agent says [`FromSite::Hello`], the control plane [`FromControl::Welcome`]. From then on
+//! the agent beats ([`FromSite::Beat`]) at a third of the lease; every answer to a beat renews the
+//! lease, counted by the agent from when it *sent* the beat. What the site shall run arrives whole
+//! in [`Desired`], never as a difference. Steps of a transaction are [`Call`]s with replies.
+
+use crate::{Problem, cell::CellSpec, service::ServiceSpec};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+use types::{Bytes, Cpu, Digest, Epoch};
+
+/// Version of these messages; another one is refused at `Hello`.
+pub const LINK_VERSION: u32 = 1;
+
+/// What an agent says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum FromSite {
+    /// The first message.
+    Hello {
+        /// [`LINK_VERSION`].
+        version: u32,
+        /// The site's name.
+        site: String,
+        /// For selection; `tier: edge`.
+        labels: BTreeMap<String, String>,
+        /// Where its ingress and its peers' listener are reached.
+        address: IpAddr,
+        /// The ingress' port.
+        ingress_port: u16,
+        /// The port for other sites.
+        peer_port: u16,
+        /// Processor time that it offers.
+        cpu: Cpu,
+        /// Memory that it offers.
+        memory: Bytes,
+        /// The agent's own version, for people.
+        agent_version: String,
+        /// What it holds now.
+        held: Vec<Held>,
+    },
+    /// Asks for the lease's renewal and reports; also sent at once when something changed.
+    Beat {
+        /// Counts up.
+        sequence: u64,
+        /// What it holds now.
+        held: Vec<Held>,
+        /// Cells of `run`, those that ended since the last acknowledged beat included.
+        cells: Vec<HeldCell>,
+    },
+    /// The answer to a call.
+    Reply {
+        /// The call's number.
+        id: u64,
+        /// What came of it.
+        result: Result<Reply, Problem>,
+    },
+}
+
+/// What the control plane says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum FromControl {
+    /// The site is known from now on.
+    Welcome {
+        /// How long a lease holds after the beat that it answers was sent.
+        lease_ms: u64,
+        /// What it shall run.
+        desired: Desired,
+    },
+    /// The beat arrived; the lease is renewed.
+    Ack {
+        /// The beat's number.
+        sequence: u64,
+    },
+    /// What the site shall run changed.
+    Desired(Desired),
+    /// Do this and reply.
+    Call {
+        /// Numbers the reply.
+        id: u64,
+        /// What to do.
+        call: Call,
+    },
+    /// The agent is refused and shall not come back as it is.
+    Refused(Problem),
+}
+
+/// All that a site shall run, at one revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Desired {
+    /// The store's revision.
+    pub revision: u64,
+    /// Services.
+    pub services: Vec<Assignment>,
+    /// Cells of `run`.
+    pub cells: Vec<CellAssignment>,
+    /// The other sites, for checkpoints.
+    pub peers: Vec<Peer>,
+    /// What it holds of these it shall drop: uid and the highest epoch to drop.
+    pub drop: Vec<(String, Epoch)>,
+}
+
+/// One service that a site shall serve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assignment {
+    /// Whose.
+    pub tenant: String,
+    /// Its name.
+    pub name: String,
+    /// Names it for ever.
+    pub uid: String,
+    /// The site's right to serve it.
+    pub epoch: Epoch,
+    /// Module to fetch.
+    pub module: Digest,
+    /// What is wanted.
+    pub spec: ServiceSpec,
+    /// Start from the newest checkpoint of this service that this site or a peer holds.
+    pub restore: bool,
+}
+
+/// One cell that a site shall run once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CellAssignment {
+    /// Whose.
+    pub tenant: String,
+    /// Its name.
+    pub name: String,
+    /// Names it for ever.
+    pub uid: String,
+    /// Module to fetch.
+    pub module: Digest,
+    /// What is wanted.
+    pub spec: CellSpec,
+}
+
+/// Another site, as its peers reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// Its name.
+    pub site: String,
+    /// Where its peers' listener is.
+    pub address: SocketAddr,
+    /// Where its ingress is.
+    pub ingress: SocketAddr,
+}
+
+/// A service as a site holds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// Whose.
+    pub tenant: String,
+    /// Its name.
+    pub name: String,
+    /// Names it for ever.
+    pub uid: String,
+    /// Under which it is held.
+    pub epoch: Epoch,
+    /// How often the cell was started within this epoch.
+    pub incarnation: u32,
+    /// What it does.
+    pub state: HeldState,
+    /// Why, when it failed.
+    pub message: String,
+    /// Requests answered within this incarnation.
+    pub requests_answered: u64,
+    /// Milliseconds since the Unix epoch of the last checkpoint.
+    pub last_checkpoint: Option<u64>,
+    /// What crashes lost, latest first.
+    pub lost: Vec<crate::service::Lost>,
+    /// Bytes of linear memory.
+    pub memory: Bytes,
+}
+
+/// What a site does with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HeldState {
+    /// The module is being fetched, compiled or restored.
+    Starting,
+    /// It answers.
+    Serving,
+    /// It received a state and waits to be activated.
+    Prepared,
+    /// Its state has left; it waits for the verdict.
+    HandedOver,
+    /// Answers are refused, for the lease ran out.
+    Fenced,
+    /// Requests are sent on to another site.
+    Forwarding,
+    /// It cannot run.
+    Failed,
+}
+
+/// A cell of `run` as a site holds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldCell {
+    /// Names it for ever.
+    pub uid: String,
+    /// Its exit code, once ended.
+    pub exit_code: Option<i32>,
+    /// Why it ended, if not by itself.
+    pub error: Option<String>,
+}
+
+/// What the control plane asks a site to do, once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Call {
+    /// Migration, 1: make an empty cell ready and listen for its state.
+    Prepare {
+        /// The migration.
+        migration: String,
+        /// The service, under the epoch that it will have here.
+        assignment: Assignment,
+    },
+    /// Migration, 2: send the state; in the end stop and wait for the verdict.
+    Transfer {
+        /// The migration.
+        migration: String,
+        /// Which service.
+        uid: String,
+        /// Epoch under which it is held.
+        epoch: Epoch,
+        /// Where the target listens.
+        address: SocketAddr,
+        /// Lets the sender in, once.
+        secret: String,
+    },
+    /// Migration, 3 at the target: the switch is stored; serve.
+    Activate {
+        /// The migration.
+        migration: String,
+    },
+    /// Migration, 3 at the source: the switch is stored; forward, then drop.
+    Release {
+        /// The migration.
+        migration: String,
+        /// Where requests go from now on.
+        to: SocketAddr,
+        /// For how long late requests are forwarded.
+        forward_ms: u64,
+    },
+    /// The migration failed: the source serves on, the target drops what it has.
+    Abort {
+        /// The migration.
+        migration: String,
+    },
+    /// Reads what a service or cell wrote to its standard error (and output, for a cell).
+    Logs {
+        /// Of which.
+        uid: String,
+        /// From this byte on.
+        offset: u64,
+        /// At most so many bytes.
+        limit: u64,
+    },
+    /// Suspends a cell or service for a moment, and takes its snapshot into the site's blobs.
+    Snapshot {
+        /// Of which.
+        uid: String,
+    },
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Reply {
+    /// Nothing to say.
+    Done,
+    /// The target listens.
+    Prepared {
+        /// Here.
+        address: SocketAddr,
+        /// For who shows this.
+        secret: String,
+    },
+    /// The state has arrived whole; the source is stopped.
+    Transferred(Transferred),
+    /// A piece of a log.
+    Logs {
+        /// Where the piece begins; later than asked when older bytes are gone.
+        offset: u64,
+        /// The piece, as UTF-8 with replacements.
+        text: String,
+        /// Nothing more will come.
+        ended: bool,
+    },
+    /// The snapshot is a blob of the site.
+    Snapshot {
+        /// Its digest.
+        digest: Digest,
+        /// Its size.
+        size_bytes: u64,
+    },
+}
+
+/// What a transfer cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Transferred {
+    /// Bytes sent while the cell ran.
+    pub precopy_bytes: u64,
+    /// Rounds of pre-copy.
+    pub rounds: u32,
+    /// Bytes sent while it stood.
+    pub final_bytes: u64,
+    /// From the first byte to the last acknowledgement.
+    pub total_us: u64,
+    /// From the cell's last instruction to the target's acknowledgement.
+    pub stop_us: u64,
+}

@@ -1,0 +1,30 @@
+//! Where things are found in REST.
+
+use crate::Kind;
+use types::Digest;
+
+/// All resources of a kind.
+pub fn list(tenant: &str, kind: Kind) -> String {
+    format!("/apis/v1/tenants/{tenant}/{}", kind.path())
+}
+
+/// One resource.
+pub fn item(tenant: &str, kind: Kind, name: &str) -> String {
+    format!("{}/{name}", list(tenant, kind))
+}
+
+/// A verb on one resource: `migrate`, `logs`, `snapshot`.
+pub fn verb(tenant: &str, kind: Kind, name: &str, verb: &str) -> String {
+    format!("{}/{verb}", item(tenant, kind, name))
+}
+
+/// Content by its digest: modules and snapshots.
+pub fn blob(digest: &Digest) -> String {
+    format!("/apis/v1/blobs/{digest}")
+}
+
+/// Where a site's agent connects.
+pub const LINK: &str = "/apis/v1/link";
+
+/// What this control plane is: version, addresses, sites.
+pub const STATUS: &str = "/apis/v1/status";

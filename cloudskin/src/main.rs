@@ -1,0 +1,2 @@
+//! The CloudSkin binary.
+fn main() {}
