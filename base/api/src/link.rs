@@ -71,7 +71,7 @@ pub enum FromControl {
         /// How long a lease holds after the beat that it answers was sent.
         lease_ms: u64,
         /// What it shall run.
-        desired: Desired,
+        desired: Box<Desired>,
     },
     /// The beat arrived; the lease is renewed.
     Ack {
@@ -79,13 +79,13 @@ pub enum FromControl {
         sequence: u64,
     },
     /// What the site shall run changed.
-    Desired(Desired),
+    Desired(Box<Desired>),
     /// Do this and reply.
     Call {
         /// Numbers the reply.
         id: u64,
         /// What to do.
-        call: Call,
+        call: Box<Call>,
     },
     /// The agent is refused and shall not come back as it is.
     Refused(Problem),
@@ -224,7 +224,7 @@ pub enum Call {
         /// The migration.
         migration: String,
         /// The service, under the epoch that it will have here.
-        assignment: Assignment,
+        assignment: Box<Assignment>,
     },
     /// Migration, 2: send the state; in the end stop and wait for the verdict.
     Transfer {
