@@ -9,6 +9,8 @@ mod follow;
 mod leases;
 mod limits;
 mod open;
+#[cfg(test)]
+mod power;
 mod recent;
 mod tables;
 mod writer;

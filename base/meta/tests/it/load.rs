@@ -45,11 +45,3 @@ async fn measures_commits_per_second() {
     }
     println!("load after: {}", load().trim());
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writers_that_wait_share_a_commit() {
-    let alone = rate(1, Duration::from_millis(300)).await;
-    let together = rate(64, Duration::from_millis(300)).await;
-
-    assert!(together > 2.0 * alone, "{alone:.0}/s alone, {together:.0}/s of 64 together");
-}

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod file;
+mod kill;
 mod load;
+mod model;
 mod store;
 
 use meta::{Config, Embedded};
