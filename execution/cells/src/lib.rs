@@ -1,1 +1,3 @@
 //! C-Cells.
+
+pub mod toolchain;
