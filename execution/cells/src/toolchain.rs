@@ -212,4 +212,6 @@ fn joined(said: &[&str]) -> String {
 }
 
 #[cfg(test)]
+mod builds;
+#[cfg(test)]
 mod tests;

@@ -59,8 +59,7 @@ fn reads_a_compilers_command_line() {
     let args = ["-O2", "a.c", "-I", "inc", "-oout.wasm", "--migratable", "-lm", "b.c"];
     let environment = Environment::from_process();
 
-    let options =
-        Options::from_args(args.map(str::to_owned), environment.clone()).unwrap();
+    let options = Options::from_args(args.map(str::to_owned), environment.clone()).unwrap();
 
     assert_eq!(options.inputs, [Path::new("a.c"), Path::new("b.c")]);
     assert_eq!(options.output.as_deref(), Some(Path::new("out.wasm")));

@@ -27,10 +27,7 @@ fn planned(inputs: &[&str], flags: &[&str]) -> Vec<String> {
 
 fn line(step: &Step) -> String {
     let words = step.args.iter().map(|arg| arg.to_string_lossy());
-    std::iter::once(step.program.to_string_lossy())
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ")
+    std::iter::once(step.program.to_string_lossy()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 #[test]

@@ -1,0 +1,6 @@
+//! Worker processes: where cells live.
+
+mod client;
+pub mod protocol;
+
+pub use client::Client;
