@@ -512,16 +512,18 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
         .iter()
         .take(FRAMES_MAX)
         .map(|frame| match frame.func_name() {
-            Some(name) => wasmtime_name(name),
+            Some(name) => demangled(name),
             None => format!("function {}", frame.func_index()),
         })
         .collect()
 }
 
 /// A C++ or Rust name as it was written.
-fn wasmtime_name(name: &str) -> String {
-    let text = rustc_demangle::demangle(name).to_string();
-    cpp_demangle::Symbol::new(text.as_bytes()).map_or(text.clone(), |symbol| symbol.to_string())
+fn demangled(name: &str) -> String {
+    match cpp_demangle::Symbol::new(name) {
+        Ok(symbol) => symbol.demangle().unwrap_or_else(|_| name.to_owned()),
+        Err(_) => format!("{:#}", rustc_demangle::demangle(name)),
+    }
 }
 
 /// What a trap means to somebody who wrote C.

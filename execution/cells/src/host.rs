@@ -2,10 +2,10 @@
 
 use crate::{
     error::{Error, Result},
-    wasi::{self, Wait, Wasi},
+    run::wait_for,
+    wasi::{self, Wait, Waited, Wasi},
 };
 use std::{
-    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -111,14 +111,15 @@ impl wasi::Host for State {
     fn wait(
         caller: &mut Caller<'_, Self>,
         wait: Wait,
-    ) -> wasmtime::Result<ControlFlow<i32>> {
+    ) -> wasmtime::Result<Waited> {
         if caller.data().asyncify.is_some() {
             begin_unwind(caller, Stop::Waiting(wait))?;
-            return Ok(ControlFlow::Break(0));
+            return Ok(Waited::Return(0));
         }
         // Not built to be suspended: the thread waits in the middle of the call.
-        caller.data_mut().wasi.block(wait);
-        Ok(ControlFlow::Continue(()))
+        let timeout = caller.data_mut().wasi.until(wait);
+        wait_for(wait.is_for_input(), timeout, None);
+        Ok(Waited::Again)
     }
 
     fn asked_to_stop(caller: &mut Caller<'_, Self>) -> wasmtime::Result<bool> {

@@ -9,7 +9,7 @@ use crate::{
     engine::{self, Use},
     error::{Error, Result},
     host,
-    toolchain::inspect::{self, Inspection, UnwindArea},
+    toolchain::{self, Inspection, UnwindArea},
 };
 use api::service::Engine as Backend;
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,7 @@ impl Facts {
             memory_min_bytes: inspection
                 .memories
                 .first()
-                .map_or(0, |memory| memory.initial_pages.saturating_mul(64 << 10)),
+                .map_or(0, |memory| memory.minimum_pages.saturating_mul(64 << 10)),
             unwind: match &inspection.migratable {
                 Ok(UnwindArea { address, size_bytes }) => Ok((*address, *size_bytes)),
                 Err(reason) => Err(reason.to_string()),
@@ -316,7 +316,7 @@ pub fn compile_here(cache: &Cache, path: &Path, purpose: Use, backend: Backend) 
         std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let digest = Digest::from_sha256(Sha256::digest(&wasm).into());
     let inspection =
-        inspect::inspect(&wasm).map_err(|error| malformed(types::chain(&error)))?;
+        toolchain::inspect(&wasm).map_err(|error| malformed(types::chain(&error)))?;
     let facts = postcard::to_stdvec(&Facts::of(&inspection))
         .map_err(|error| Error::runtime("cannot write a module's facts", error))?;
     let engine = engine::engine(purpose, backend)?;

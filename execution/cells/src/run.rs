@@ -6,10 +6,10 @@
 use crate::{
     cell::{Cell, Pause, Suspender},
     error::{Error, Result},
-    snapshot::{Identity, Reader, Section, SnapshotError},
-    wasi::{self, Wait},
     limits::Limits,
     program::Program,
+    snapshot::{Identity, Reader, Section, SnapshotError},
+    wasi::{self, Wait},
 };
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
@@ -231,13 +231,8 @@ impl Run {
 
     /// Until what the program waits for has happened, or a snapshot is asked for.
     fn wait(&mut self, wait: Wait) {
-        let (input, until) = match wait {
-            Wait::Input => (true, None),
-            Wait::Until(moment) => (false, Some(moment)),
-            Wait::InputOrUntil(moment) => (true, Some(moment)),
-        };
-        let timeout = until.map(|moment| self.cell.wasi().until(moment));
-        wait_for(input, timeout, Some(&self.remote.shared.wakeup));
+        let timeout = self.cell.wasi().until(wait);
+        wait_for(wait.is_for_input(), timeout, Some(&self.remote.shared.wakeup));
         // A counter that is read starts anew.
         let _ = rustix::io::read(&self.remote.shared.wakeup, &mut [0; 8]);
     }

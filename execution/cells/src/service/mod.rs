@@ -22,7 +22,6 @@ use crate::{
     error::{Error, Result},
     program::Program,
     record::RecordError,
-    wasi::Wait,
     worker::{
         protocol::{Checkpointed, Failure, ServiceStart, ServiceState, ServiceStatus},
         ticker,
@@ -303,21 +302,13 @@ impl Service {
                 self.memory_bytes.store(cell.memory_bytes(), Ordering::Relaxed);
                 return Ok(answer);
             }
-            match wait {
-                Wait::Until(moment) | Wait::InputOrUntil(moment) => {
-                    let pause = cell.wasi().until(moment);
-                    if Instant::now() + pause > deadline {
-                        return Err(late(Vec::new()));
-                    }
-                    std::thread::sleep(pause);
-                }
-                Wait::Input => {
-                    return Err(RecordError::Malformed(
-                        "the guest asked for the next request before it had answered this one",
-                    )
-                    .into());
-                }
+            let pause = cell.wasi().until(wait).ok_or(RecordError::Malformed(
+                "the guest asked for the next request before it had answered this one",
+            ))?;
+            if Instant::now() + pause > deadline {
+                return Err(late(Vec::new()));
             }
+            std::thread::sleep(pause);
         }
     }
 

@@ -88,9 +88,10 @@ impl Service {
             let pause = cell.resume();
             drop(running);
             match pause {
-                Ok(Pause::Waiting(wasi::Wait::Input | wasi::Wait::InputOrUntil(_))) => break,
-                Ok(Pause::Waiting(wasi::Wait::Until(moment))) => {
-                    std::thread::sleep(cell.wasi().until(moment).min(timeout));
+                Ok(Pause::Waiting(wait)) if wait.is_for_input() => break,
+                Ok(Pause::Waiting(wait)) => {
+                    let pause = cell.wasi().until(wait).unwrap_or_default();
+                    std::thread::sleep(pause.min(timeout));
                 }
                 Ok(Pause::Asked) => {}
                 Ok(Pause::Exited(code)) => return Err(Error::Ended { code: code as i32 }),
