@@ -146,9 +146,20 @@ impl LocalDirectory {
         extra.set(OFlags::TRUNC, how.truncate);
         extra.set(OFlags::DIRECTORY, how.directory);
         let mut options = flags(extra, how.follow);
-        options.read(how.read || !how.write).write(how.write);
-        Ok(open(&self.handle, Path::new(path), &options)?)
+        // What is written to is opened to be read too, for a snapshot.
+        options.read(true).write(how.write);
+        match open(&self.handle, Path::new(path), &options) {
+            Err(error) if how.write && !how.read && denied(&error) => {
+                options.read(false);
+                Ok(open(&self.handle, Path::new(path), &options)?)
+            }
+            opened => Ok(opened?),
+        }
     }
+}
+
+fn denied(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::ACCESS.raw_os_error())
 }
 
 impl Directory for LocalDirectory {

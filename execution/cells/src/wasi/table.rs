@@ -171,10 +171,6 @@ impl Table {
             .filter_map(|(fd, entry)| entry.as_ref().map(|entry| (fd as u32, entry)))
     }
 
-    pub(crate) fn limit(&self) -> u32 {
-        self.limit
-    }
-
     /// An open file, whatever its rights.
     pub(crate) fn file(&mut self, fd: u32) -> Result<(&mut OpenFile, Rights, u16), Errno> {
         let entry = self.get_mut(fd)?;

@@ -113,17 +113,17 @@ static void times(void) {
     CHECK(utimensat(AT_FDCWD, "/data/t", set, 0) == 0 && stat("/data/t", &s) == 0);
     CHECK(s.st_atim.tv_sec == 1000 && s.st_atim.tv_nsec == 1);
     CHECK(s.st_mtim.tv_sec == 2000 && s.st_mtim.tv_nsec == 999999999);
-    set[0] = (struct timespec){0, UTIME_OMIT};
-    set[1] = (struct timespec){0, UTIME_NOW};
+    set[0] = (struct timespec){3000, 0};
+    set[1] = (struct timespec){4000, 0};
     int fd = open("/data/t", O_RDWR);
     CHECK(futimens(fd, set) == 0 && fstat(fd, &s) == 0);
-    CHECK(s.st_atim.tv_sec == 1000 && s.st_mtim.tv_sec > 1000000000);
+    CHECK(s.st_atim.tv_sec == 3000 && s.st_mtim.tv_sec == 4000);
     CHECK(symlink("t", "/data/tlink") == 0);
     set[0] = (struct timespec){77, 0};
     set[1] = (struct timespec){88, 0};
     CHECK(utimensat(AT_FDCWD, "/data/tlink", set, AT_SYMLINK_NOFOLLOW) == 0);
     CHECK(lstat("/data/tlink", &s) == 0 && s.st_mtim.tv_sec == 88);
-    CHECK(stat("/data/tlink", &s) == 0 && s.st_mtim.tv_sec > 1000000000);
+    CHECK(stat("/data/tlink", &s) == 0 && s.st_mtim.tv_sec == 4000);
 }
 
 int main(void) {

@@ -84,6 +84,10 @@ static void kinds(void) {
     IS(__wasi_path_remove_directory(DATA, "renamed//"), SUCCESS);
     IS(__wasi_path_filestat_set_times(DATA, 0, "r", 0, 0, 3), INVAL);
     IS(__wasi_path_filestat_set_times(DATA, 0, "r", 0, 0, 16), INVAL);
+    __wasi_filestat_t stat;
+    IS(__wasi_path_filestat_set_times(DATA, 0, "r", 5, 0, 1 | 8), SUCCESS);
+    IS(__wasi_path_filestat_get(DATA, 0, "r", &stat), SUCCESS);
+    CHECK(stat.atim == 5 && stat.mtim > 1000000000000000000ull && stat.filetype == __WASI_FILETYPE_REGULAR_FILE);
     IS(__wasi_fd_close(99), BADF);
     IS(__wasi_sock_shutdown(1, 1), NOTSOCK);
     IS(__wasi_sock_shutdown(99, 1), BADF);
