@@ -12,7 +12,7 @@ use crate::{
     limits::Limits,
     memory,
     program::Program,
-    snapshot::{GlobalValue, Identity, PAGES_MAX, Section, SnapshotError, Writer},
+    snapshot::{GlobalValue, Identity, PAGES_MAX, Reader, Section, SnapshotError, Writer},
     wasi::{self, Wait, Wasi, WasiImage},
 };
 use std::{
@@ -252,7 +252,7 @@ impl Cell {
     /// tell.
     pub(crate) fn own_pages(&self) -> Runs {
         let range = self.memory_range();
-        let all = || vec![0..(range.len() / PAGE_BYTES) as u32];
+        let all = || std::iter::once(0..(range.len() / PAGE_BYTES) as u32).collect();
         if range.is_empty() {
             return Runs::new();
         }
@@ -283,6 +283,41 @@ impl Cell {
         Ok(())
     }
 
+    /// Takes the paused cell apart: its compressed memory and globals, and its view of the system,
+    /// which stays as it is.
+    pub(crate) fn put_to_sleep(&mut self, identity: &Identity) -> Result<(Vec<u8>, Wasi)> {
+        self.check_suspended()?;
+        let mut snapshot = Vec::new();
+        let mut writer = Writer::new(&mut snapshot).map_err(SnapshotError::from)?;
+        writer.identity(&self.begun(identity)).map_err(SnapshotError::from)?;
+        write_pages(&mut writer, &self.memory_range(), &self.own_pages(), true)?;
+        self.write_memory_size_and_globals(&mut writer)?;
+        let nobody = wasi::Config::default()
+            .build()
+            .map_err(|error| Error::runtime("cannot make an empty system", error))?;
+        let wasi = std::mem::replace(self.wasi(), nobody);
+        self.phase = Phase::Ended;
+        snapshot.shrink_to_fit();
+        Ok((snapshot, wasi))
+    }
+
+    /// The cell that [`Cell::put_to_sleep`] took apart, without its view of the system.
+    pub(crate) fn awaken(
+        program: &Arc<Program>,
+        snapshot: &[u8],
+        limits: &Limits,
+    ) -> Result<Self> {
+        let nobody = wasi::Config::default()
+            .build()
+            .map_err(|error| Error::runtime("cannot make an empty system", error))?;
+        let mut cell = Self::new(program, nobody, limits)?;
+        let mut reader = Reader::new(snapshot)?;
+        while let Some(section) = reader.next()? {
+            cell.apply(&section)?;
+        }
+        Ok(cell)
+    }
+
     /// The identity with what only the cell knows.
     pub(crate) fn begun(&self, identity: &Identity) -> Identity {
         Identity { begun: self.phase == Phase::Suspended, ..identity.clone() }
@@ -290,18 +325,22 @@ impl Cell {
 
     /// Writes everything but pages.
     pub(crate) fn write_rest(&mut self, writer: &mut Writer<impl Write>) -> Result<()> {
-        let failed = SnapshotError::from;
-        let wasm_pages = (self.memory_bytes() / WASM_PAGE_BYTES) as u32;
-        writer.memory_size(wasm_pages).map_err(failed)?;
-        let globals = self.globals()?;
-        writer.globals(&globals).map_err(failed)?;
+        self.write_memory_size_and_globals(writer)?;
         let image = self
             .wasi()
             .save()
             .map_err(|error| SnapshotError::Descriptors(Box::new(error)))?;
         let image = postcard::to_stdvec(&image)
             .map_err(|error| Error::runtime("cannot encode the descriptors", error))?;
-        writer.wasi(&image).map_err(failed)?;
+        writer.wasi(&image).map_err(SnapshotError::from)?;
+        Ok(())
+    }
+
+    fn write_memory_size_and_globals(&mut self, writer: &mut Writer<impl Write>) -> Result<()> {
+        let wasm_pages = (self.memory_bytes() / WASM_PAGE_BYTES) as u32;
+        writer.memory_size(wasm_pages).map_err(SnapshotError::from)?;
+        let globals = self.globals()?;
+        writer.globals(&globals).map_err(SnapshotError::from)?;
         Ok(())
     }
 
@@ -409,16 +448,18 @@ impl Cell {
         Ok(())
     }
 
-    /// Takes over the descriptors and clocks; what they may refer to is what `grants` says.
+    /// Takes over the descriptors and clocks; what they may refer to is what `grants` says; its arguments
+    /// and variables are not used.
     pub(crate) fn apply_wasi(
         &mut self,
         image: &[u8],
-        grants: wasi::Grants,
+        grants: wasi::Config,
     ) -> Result<(), SnapshotError> {
         let image: WasiImage = postcard::from_bytes(image).map_err(|error| {
             SnapshotError::Malformed { section: "descriptor", reason: error.to_string() }
         })?;
-        let wasi = Wasi::restore(image, grants)
+        let wasi::Config { grants, streams, sources, limits, .. } = grants;
+        let wasi = Wasi::restore(image, grants, streams, sources, limits)
             .map_err(|error| SnapshotError::Descriptors(Box::new(error)))?;
         self.store.data_mut().wasi = wasi;
         Ok(())

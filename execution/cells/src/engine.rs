@@ -32,7 +32,7 @@ pub(crate) const PROGRAM_STACK_BYTES: usize = 8 << 20;
 ///
 /// # Errors
 /// If the machine cannot run it, for example without enough addresses for the pool.
-pub fn engine(purpose: Use, backend: Backend) -> Result<&'static Engine> {
+pub(crate) fn engine(purpose: Use, backend: Backend) -> Result<&'static Engine> {
     static ENGINES: [OnceLock<Engine>; 4] = [const { OnceLock::new() }; 4];
     let index = usize::from(purpose == Use::Program) * 2 + usize::from(backend == Backend::Pulley);
     let slot = &ENGINES[index];

@@ -114,7 +114,6 @@ impl Service {
         identity: &Identity,
         changes: &Changes,
     ) -> Result<()> {
-        let image = self.image(slot)?;
         let Body::Resident(cell) = &mut slot.body else { return Err(gone()) };
         cell.check_suspended()?;
         let memory = cell.memory_range();
@@ -134,6 +133,11 @@ impl Service {
         writer.identity(&cell.begun(identity)).map_err(SnapshotError::from)?;
         write_pages(writer, &memory, &runs, false)?;
         cell.write_rest(writer)?;
+        if let Some(tape) = &slot.tape {
+            // Saving reads the clocks; that is no part of the next request.
+            tape.take();
+        }
+        let image = self.image(slot)?;
         writer.service(&image).map_err(SnapshotError::from)?;
         writer.commit().map_err(SnapshotError::from)?;
         Ok(())

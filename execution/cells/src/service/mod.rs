@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Result},
     program::Program,
     record::RecordError,
+    wasi::Wasi,
     worker::{
         protocol::{Checkpointed, Failure, ServiceStart, ServiceState, ServiceStatus},
         ticker,
@@ -118,8 +119,8 @@ struct Slot {
 /// Where the cell is.
 enum Body {
     Resident(Box<Cell>),
-    /// Put to sleep: its snapshot, compressed.
-    Asleep(Vec<u8>),
+    /// Put to sleep: memory and globals, compressed, and its view of the system.
+    Asleep(Vec<u8>, Box<Wasi>),
     /// It failed or has left.
     Gone,
 }

@@ -35,8 +35,8 @@ pub(crate) struct ServiceImage {
     answers: AnswersImage,
     /// What the guest has not read of its input and written of an unfinished answer.
     streams: (Vec<u8>, Vec<u8>),
-    /// The last monotonic time that a journalled guest was given.
-    monotonic: u64,
+    /// The last times that a journalled guest was given, monotonic and processor.
+    times: (u64, u64),
     answered: u64,
 }
 
@@ -164,7 +164,7 @@ impl Service {
         })?;
         if let Some(tape) = &slot.tape {
             // The guest's clock is measured from this moment, here as there.
-            tape.replay(vec![super::tape::Taken::Monotonic(image.monotonic)]);
+            tape.continue_from(image.times);
         }
         let grants = config(&self.start, &slot.streams, slot.tape.as_ref(), &self.log);
         let Body::Resident(cell) = &mut slot.body else { return Err(Error::Ended { code: 0 }) };
@@ -206,7 +206,7 @@ impl Service {
         let image = ServiceImage {
             answers: slot.answers.image(),
             streams: slot.streams.pending(),
-            monotonic: slot.tape.as_ref().map_or(0, Tape::monotonic),
+            times: slot.tape.as_ref().map_or((0, 0), Tape::last),
             answered: self.answered.load(Ordering::Relaxed),
         };
         postcard::to_stdvec(&image)
@@ -224,32 +224,30 @@ impl Service {
         let mut slot = self.slot();
         let Body::Resident(cell) = &mut slot.body else { return false };
         let identity = checkpoint::identity(&self.start, &self.program, 0);
-        let mut snapshot = Vec::new();
-        if let Err(error) = cell.save(&mut snapshot, &identity, true) {
-            tracing::warn!(service = self.start.name, error = %types::chain(&error), "a cell cannot sleep");
-            return false;
+        match cell.put_to_sleep(&identity) {
+            Ok((snapshot, wasi)) => slot.body = Body::Asleep(snapshot, Box::new(wasi)),
+            Err(error) => {
+                let error = types::chain(&error);
+                tracing::warn!(service = self.start.name, error, "a cell cannot sleep");
+                return false;
+            }
         }
-        snapshot.shrink_to_fit();
-        slot.body = Body::Asleep(snapshot);
         self.resident.store(false, Ordering::Relaxed);
         true
     }
 
     /// Brings a sleeping cell back into memory.
     pub(super) fn wake(&self, slot: &mut Slot) -> Result<()> {
-        let Body::Asleep(snapshot) = &slot.body else { return Ok(()) };
-        let grants = config(&self.start, &slot.streams, slot.tape.as_ref(), &self.log);
-        let (streams, tape) = (&slot.streams, slot.tape.as_ref());
-        let mut cell = new_cell(&self.program, &self.start, streams, tape, &self.log)?;
-        let mut reader = Reader::new(&snapshot[..])?;
-        let mut image = None;
-        while let Some(section) = reader.next()? {
-            cell.apply(&section)?;
-            if let Section::Wasi(bytes) = section {
-                image = Some(bytes);
+        let Body::Asleep(snapshot, _) = &slot.body else { return Ok(()) };
+        let mut cell = loop {
+            match Cell::awaken(&self.program, snapshot, &self.start.limits) {
+                Err(Error::Cells { .. }) if room::make() => {}
+                made => break made?,
             }
+        };
+        if let Body::Asleep(_, wasi) = std::mem::replace(&mut slot.body, Body::Gone) {
+            *cell.wasi() = *wasi;
         }
-        cell.apply_wasi(&image.ok_or(SnapshotError::Incomplete)?, grants)?;
         slot.body = Body::Resident(Box::new(cell));
         self.resident.store(true, Ordering::Relaxed);
         Ok(())

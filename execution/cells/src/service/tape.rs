@@ -28,8 +28,9 @@ struct Shared {
     /// `Some` while playing back.
     replay: Option<VecDeque<Taken>>,
     diverged: bool,
-    /// The last monotonic time given: the next is not before it, in whatever process.
-    monotonic: u64,
+    /// The last times given, monotonic and processor: the next are not before them, in whatever
+    /// process.
+    last: (u64, u64),
 }
 
 impl Tape {
@@ -57,9 +58,14 @@ impl Tape {
         rest.is_none_or(|rest| rest.is_empty()) && !shared.diverged
     }
 
-    /// The last monotonic time given.
-    pub(crate) fn monotonic(&self) -> u64 {
-        self.lock().monotonic
+    /// The last times given, monotonic and processor.
+    pub(crate) fn last(&self) -> (u64, u64) {
+        self.lock().last
+    }
+
+    /// Has a restored guest measure time from where the saved one did.
+    pub(crate) fn continue_from(&self, (monotonic, cpu): (u64, u64)) {
+        self.replay(vec![Taken::Monotonic(monotonic), Taken::Cpu(cpu)]);
     }
 }
 
@@ -96,20 +102,23 @@ impl Sources for Tape {
     fn monotonic_ns(&mut self) -> u64 {
         let mut shared = self.lock();
         let value = shared.answer(
-            |shared| SystemSources.monotonic_ns().max(shared.monotonic),
+            |shared| SystemSources.monotonic_ns().max(shared.last.0),
             |taken| if let Taken::Monotonic(value) = taken { Some(*value) } else { None },
             |value| Taken::Monotonic(*value),
         );
-        shared.monotonic = value;
+        shared.last.0 = value;
         value
     }
 
     fn cpu_ns(&mut self) -> u64 {
-        self.lock().answer(
-            |_| SystemSources.cpu_ns(),
+        let mut shared = self.lock();
+        let value = shared.answer(
+            |shared| SystemSources.cpu_ns().max(shared.last.1),
             |taken| if let Taken::Cpu(value) = taken { Some(*value) } else { None },
             |value| Taken::Cpu(*value),
-        )
+        );
+        shared.last.1 = value;
+        value
     }
 
     fn random(&mut self, into: &mut [u8]) -> Result<(), Errno> {
