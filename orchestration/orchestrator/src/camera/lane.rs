@@ -11,6 +11,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 /// Largest answer that is taken.
@@ -42,24 +43,11 @@ pub(super) struct Outcome {
     pub(super) result: Result<(StatusCode, Bytes), String>,
 }
 
-/// Sends the frames that come, in their order, and tells what became of each.
-pub(super) async fn run(
+/// One connection, opened again wherever the service is.
+pub(super) struct Lane {
     options: Arc<Options>,
     resolved: Resolved,
-    mut frames: mpsc::Receiver<Due>,
-    outcomes: mpsc::Sender<Outcome>,
-) {
-    let mut lane = Lane { options, resolved, connection: None };
-    while let Some(due) = frames.recv().await {
-        if outcomes.send(lane.deliver(due).await).await.is_err() {
-            return;
-        }
-    }
-}
-
-struct Lane {
-    options: Arc<Options>,
-    resolved: Resolved,
+    stop: CancellationToken,
     connection: Option<(SocketAddr, SendRequest<Full<Bytes>>)>,
 }
 
@@ -76,6 +64,24 @@ impl Failure {
 }
 
 impl Lane {
+    pub(super) fn new(options: Arc<Options>, resolved: Resolved, stop: CancellationToken) -> Self {
+        Self { options, resolved, stop, connection: None }
+    }
+
+    /// Sends the frames that come, in their order, and tells what became of each.
+    pub(super) async fn run(
+        mut self,
+        mut frames: mpsc::Receiver<Due>,
+        outcomes: mpsc::Sender<Outcome>,
+    ) {
+        while let Some(due) = frames.recv().await {
+            // Frames that still wait when the play is stopped were not sent.
+            if self.stop.is_cancelled() || outcomes.send(self.deliver(due).await).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Sends a frame until it is answered or its retries are used up.
     async fn deliver(&mut self, due: Due) -> Outcome {
         let id = format!("{}-{}", self.options.run, due.number);
@@ -92,7 +98,8 @@ impl Lane {
             };
             // Whatever may still come over this connection is no answer to a later frame.
             self.connection = None;
-            if !failure.again || retries >= self.options.retries_max {
+            let enough = retries >= self.options.retries_max || self.stop.is_cancelled();
+            if enough || !failure.again {
                 return outcome(due, id, sent, address, retries, Err(failure.reason));
             }
             debug!(id, %address, reason = failure.reason, "a frame is sent again");

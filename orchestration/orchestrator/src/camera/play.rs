@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Error, Options, Report, Result,
-    lane::{self, Due, Outcome},
+    lane::{Due, Lane, Outcome},
     report::Recorder,
     resolve,
     source::{Frame, Source},
@@ -28,8 +28,8 @@ const FPS_MAX: f64 = 10_000.0;
 const CONNECTIONS_MAX: usize = 1024;
 
 /// Plays a video to a service and reports what came of it; `on_answer` sees each frame's
-/// outcome as it arrives. When `stop` is cancelled no more frames are sent, and those that
-/// were are waited for.
+/// outcome as it arrives. When `stop` is cancelled no more frames are sent, and the
+/// answers to those that were are waited for.
 ///
 /// # Errors
 /// [`Error`] if nothing can be played; once a frame was sent, a failure of the video is told
@@ -45,12 +45,20 @@ pub async fn play(
     if let Some(folder) = &options.save_frames {
         tokio::fs::create_dir_all(folder).await.map_err(save(folder))?;
     }
-    let source = Source::open(&options).await?;
-    let resolved = resolve::follow(&options).await?;
+    let ready = async { Ok((Source::open(&options).await?, resolve::follow(&options).await?)) };
+    let (source, resolved) = tokio::select! {
+        ready = ready => ready?,
+        () = stop.cancelled() => return Ok(Report::default()),
+    };
+    // A play that is dropped must not go on sending.
+    let stop = stop.child_token();
+    let _stop_at_end = stop.clone().drop_guard();
     let (outcome_sender, mut outcomes) = mpsc::channel::<Outcome>(options.connections);
+    let queue_max = options.queue_max.div_ceil(options.connections);
     let lanes = (0..options.connections).map(|_| {
-        let (sender, frames) = mpsc::channel(options.queue_max.div_ceil(options.connections));
-        tokio::spawn(lane::run(options.clone(), resolved.clone(), frames, outcome_sender.clone()));
+        let (sender, frames) = mpsc::channel(queue_max);
+        let lane = Lane::new(options.clone(), resolved.clone(), stop.clone());
+        tokio::spawn(lane.run(frames, outcome_sender.clone()));
         sender
     });
     let lanes = lanes.collect();
@@ -58,9 +66,6 @@ pub async fn play(
     drop(outcome_sender);
     let start = Instant::now();
     let mut recorder = Recorder::new(&options.run, unix_millis(), start);
-    // A play that is dropped must not go on sending.
-    let stop = stop.child_token();
-    let _stop_at_end = stop.clone().drop_guard();
     let feeder = Feeder { options: options.clone(), source, lanes, start, stop };
     let feeder = tokio::spawn(feeder.run());
     while let Some(outcome) = outcomes.recv().await {

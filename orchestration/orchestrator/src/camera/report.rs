@@ -8,9 +8,11 @@ use std::{collections::HashSet, net::SocketAddr};
 use tokio::time::Instant;
 use types::Digest;
 
+/// Frames of which details are kept, so that a camera can run for ever: a day at 10 a second.
+const FRAMES_KEPT: usize = 1 << 20;
+
 /// What became of one frame. Times are milliseconds since the first frame was due.
 #[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "snake_case")]
 pub struct Answer {
     /// The frame's number, from 0.
     pub frame: u64,
@@ -86,13 +88,14 @@ pub struct Report {
     pub failures: u64,
     /// Requests beyond the first, of all frames.
     pub retries: u64,
-    /// Latency of answered frames, from when they were due.
+    /// Latency of answered frames, from when they were due; of the last million at most.
     pub latency_ms: Latency,
     /// The longest time between two answers.
     pub longest_gap_ms: f64,
     /// Who answered, and when: a new entry is a migration.
     pub addresses: Vec<AddressUse>,
-    /// The hash of each answer, in the order of frames; absent where there was none.
+    /// The hash of each answer to the first million frames, in their order; absent where there
+    /// was none.
     pub hashes: Vec<Option<Digest>>,
     /// Why the video ended before it should.
     pub source_error: Option<String>,
@@ -139,7 +142,7 @@ impl Recorder {
             self.report.out_of_order += 1;
         }
         self.latest = self.latest.max(Some(answer.frame));
-        self.latencies.push(answer.latency_ms);
+        self.keep_latency(answer.latency_ms);
         let gap = self.last_answer_ms.map_or(0.0, |last| answer.answered_ms - last);
         self.report.longest_gap_ms = self.report.longest_gap_ms.max(gap);
         self.last_answer_ms = Some(answer.answered_ms);
@@ -184,11 +187,27 @@ impl Recorder {
 
     fn keep_hash(&mut self, answer: &Answer) {
         let at = usize::try_from(answer.frame).unwrap_or(usize::MAX);
+        if at >= FRAMES_KEPT {
+            return;
+        }
         let hashes = &mut self.report.hashes;
         if hashes.len() <= at {
             hashes.resize(at + 1, None);
         }
         hashes[at] = hashes[at].or(answer.hash);
+    }
+
+    fn keep_latency(&mut self, latency_ms: f64) {
+        let count = self.report.frames_answered as usize;
+        match self.latencies.len() {
+            FRAMES_KEPT => self.latencies[count % FRAMES_KEPT] = latency_ms,
+            _ => self.latencies.push(latency_ms),
+        }
+        // What is that far behind is not answered twice any more.
+        if self.answered.len() > 2 * FRAMES_KEPT {
+            let oldest = self.latest.unwrap_or_default().saturating_sub(FRAMES_KEPT as u64);
+            self.answered.retain(|frame| *frame >= oldest);
+        }
     }
 
     fn note_address(&mut self, answer: &Answer) {

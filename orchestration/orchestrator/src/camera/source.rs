@@ -2,11 +2,12 @@
 
 use super::{Error, Options, Picture, Result, jpeg, pgm};
 use bytes::Bytes;
-use std::{collections::VecDeque, ffi::OsString, io, path::Path, process::Stdio};
+use std::{collections::VecDeque, ffi::OsString, io, path::Path, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, ChildStdout, Command},
     task::JoinHandle,
+    time::timeout,
 };
 
 /// Lines of ffmpeg's messages that an error shows.
@@ -14,6 +15,9 @@ const MESSAGE_LINES: usize = 6;
 
 /// Bytes read from ffmpeg at once.
 const READ_BYTES: usize = 64 << 10;
+
+/// How long ffprobe may look at the input.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One decoded frame.
 #[derive(Debug, Clone)]
@@ -183,7 +187,8 @@ async fn is_mjpeg(ffmpeg: &Path, input: &str) -> bool {
     let mut probe = Command::new(ffmpeg.with_file_name("ffprobe"));
     probe.args(["-v", "error", "-select_streams", "v:0", "-show_entries", "stream=codec_name"]);
     probe.args(["-of", "csv=p=0", "-i", input]).stdin(Stdio::null()).kill_on_drop(true);
-    let codec = probe.output().await.map(|output| output.stdout).unwrap_or_default();
+    let output = timeout(PROBE_TIMEOUT, probe.output()).await;
+    let codec = output.ok().and_then(Result::ok).map(|output| output.stdout).unwrap_or_default();
     codec.trim_ascii().starts_with(b"mjpeg")
 }
 

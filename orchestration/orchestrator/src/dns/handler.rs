@@ -87,6 +87,21 @@ impl Handler {
         }
     }
 
+    /// All messages of the response, signed and encoded.
+    #[cfg(test)]
+    pub(super) fn respond(&self, request: &Request, now: u64) -> Result<Vec<Vec<u8>>, ProtoError> {
+        let reply = self.decide(request, now);
+        let edns = response_edns(request);
+        let mut chain = reply.signing.map(Signing::chain);
+        let messages = reply.messages.iter().map(|message| {
+            let metadata = response_metadata(request, message.code);
+            let bytes = encode(request, metadata, message, edns.as_ref())?;
+            chain.as_mut().map(|chain| chain.sign(&bytes)).transpose()?;
+            Ok(bytes)
+        });
+        messages.collect()
+    }
+
     async fn send<R: ResponseHandler>(
         &self,
         request: &Request,

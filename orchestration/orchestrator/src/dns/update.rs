@@ -40,12 +40,12 @@ fn apply(zone: &Zone, request: &Request) -> Result<(), ResponseCode> {
     let tsig = &request.signature.as_ref().ok_or(ResponseCode::Refused)?.data;
     let mut content = zone.write();
     check_prerequisites(zone, &content, &request.answers)?;
-    // Last, so that an update that could not be made does not use up its signature.
+    let changes = changes(&content, &request.authorities)?;
+    // After the checks, so that an update that cannot be made does not use up its signature.
     if zone.key().is_none_or(|key| key.is_replay(tsig.time, &tsig.mac)) {
         return Err(ResponseCode::Refused);
     }
     let serial = content.serial;
-    let changes = changes(&content, &request.authorities)?;
     content.apply(&changes).map_err(|_| ResponseCode::Refused)?;
     if content.serial != serial {
         zone.counters().count_update();

