@@ -48,7 +48,9 @@ pub async fn play(
     let ready = async { Ok((Source::open(&options).await?, resolve::follow(&options).await?)) };
     let (source, resolved) = tokio::select! {
         ready = ready => ready?,
-        () = stop.cancelled() => return Ok(Report::default()),
+        () = stop.cancelled() => {
+            return Ok(Report { run: options.run.clone(), ..Report::default() });
+        }
     };
     // A play that is dropped must not go on sending.
     let stop = stop.child_token();
