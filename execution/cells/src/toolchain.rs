@@ -55,6 +55,7 @@ pub fn doctor(environment: &Environment) -> Vec<ToolStatus> {
 
 /// Builds a module. Nothing is written to the output unless all of it succeeds.
 pub fn build(options: &Options) -> Result<Built, Error> {
+    options.check()?;
     let environment = &options.environment;
     let program = Program::classify(&options.inputs, &environment.current_dir)?;
     check_readable(options)?;

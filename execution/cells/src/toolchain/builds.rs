@@ -55,8 +55,8 @@ struct Guest {
 }
 
 impl Guest {
-    fn new(engine: &Engine, wasm: &[u8], host: Host) -> Self {
-        let module = Module::new(engine, wasm).unwrap();
+    fn new(module: &Module, host: Host) -> Self {
+        let engine = module.engine();
         let mut linker = Linker::new(engine);
         let wasi = "wasi_snapshot_preview1";
         linker.func_wrap(wasi, "fd_write", write).unwrap();
@@ -68,8 +68,8 @@ impl Guest {
             .unwrap();
         linker.func_wrap("cloudskin", "checkpoint", checkpoint).unwrap();
         let mut store = Store::new(engine, host);
-        linker.define_unknown_imports_as_default_values(&mut store, &module).unwrap();
-        let instance = linker.instantiate(&mut store, &module).unwrap();
+        linker.define_unknown_imports_as_default_values(&mut store, module).unwrap();
+        let instance = linker.instantiate(&mut store, module).unwrap();
         Self { store, instance }
     }
 
@@ -147,26 +147,26 @@ fn checkpoint(mut caller: Caller<'_, Host>) -> i32 {
 }
 
 /// Runs a program, moving it to a fresh instance at the checkpoint of this number.
-fn run_moved(wasm: &[u8], area: UnwindArea, suspend_at: u32) -> String {
-    let engine = Engine::default();
+fn run_moved(module: &Module, inspection: &Inspection, suspend_at: u32) -> String {
+    let area = inspection.migratable.clone().unwrap();
     let said = Arc::new(Mutex::new(String::new()));
     let host =
         |suspend_at| Host { said: said.clone(), suspend_at, area: Some(area), ..Host::default() };
-    let mut source = Guest::new(&engine, wasm, host(Some(suspend_at)));
+    let mut source = Guest::new(module, host(Some(suspend_at)));
     source.start().unwrap();
     assert_eq!(source.call("asyncify_get_state", &[]), 1, "the program was not suspended");
     source.call("asyncify_stop_unwind", &[]);
 
-    let mut target = Guest::new(&engine, wasm, host(None));
+    let mut target = Guest::new(module, host(None));
     let (from, to) = (source.memory(), target.memory());
     let pages = from.size(&source.store) - to.size(&target.store);
     to.grow(&mut target.store, pages).unwrap();
     to.data_mut(&mut target.store).copy_from_slice(from.data(&source.store));
-    for global in inspect(wasm).unwrap().mutable_globals {
-        let Some(name) = global.export else { continue };
-        let global = source.instance.get_global(&mut source.store, &name).unwrap();
+    for global in &inspection.mutable_globals {
+        let Some(name) = &global.export else { continue };
+        let global = source.instance.get_global(&mut source.store, name).unwrap();
         let value = global.get(&mut source.store);
-        let global = target.instance.get_global(&mut target.store, &name).unwrap();
+        let global = target.instance.get_global(&mut target.store, name).unwrap();
         global.set(&mut target.store, value).unwrap();
     }
     drop(source);
@@ -175,8 +175,12 @@ fn run_moved(wasm: &[u8], area: UnwindArea, suspend_at: u32) -> String {
     target.said()
 }
 
-fn run_plain(wasm: &[u8]) -> (Result<(), String>, String) {
-    let mut guest = Guest::new(&Engine::default(), wasm, Host::default());
+fn compiled(wasm: &[u8]) -> Module {
+    Module::new(&Engine::default(), wasm).unwrap()
+}
+
+fn run_plain(module: &Module) -> (Result<(), String>, String) {
+    let mut guest = Guest::new(module, Host::default());
     (guest.start(), guest.said())
 }
 
@@ -211,18 +215,23 @@ int main(void) {
 fn a_migratable_program_continues_elsewhere_at_every_checkpoint() {
     let Some(folder) = project(&[("deep.c", DEEP)], &[Goal::C, Goal::Migratable]) else { return };
     let (_, plain) = built(&options(folder.path(), &["deep.c"]));
-    let expected = run_plain(&plain);
+    let expected = run_plain(&compiled(&plain));
     assert!(expected.0.is_ok() && expected.1.contains("63 steps"), "{expected:?}");
     let mut migratable = options(folder.path(), &["deep.c"]);
     migratable.migratable = true;
 
     let (found, wasm) = built(&migratable);
 
-    let area = found.inspection.migratable.unwrap();
+    let area = found.inspection.migratable.clone().unwrap();
     assert_eq!(area.size_bytes, UNWIND_AREA_BYTES_DEFAULT);
-    assert_eq!(run_plain(&wasm), expected, "instrumented, never suspended");
+    let module = compiled(&wasm);
+    assert_eq!(run_plain(&module), expected, "instrumented, never suspended");
     for suspend_at in 1..=15 {
-        assert_eq!(run_moved(&wasm, area, suspend_at), expected.1, "at {suspend_at}");
+        assert_eq!(
+            run_moved(&module, &found.inspection, suspend_at),
+            expected.1,
+            "at {suspend_at}"
+        );
     }
 }
 
@@ -271,7 +280,7 @@ fn try_and_catch_build_and_a_throw_ends_the_cell_by_name() {
     let run = |limit: &str| {
         let mut options = options(folder.path(), &["hot.cpp"]);
         options.flags.push(format!("-DLIMIT={limit}"));
-        run_plain(&built(&options).1)
+        run_plain(&compiled(&built(&options).1))
     };
 
     let (result, said) = run("30");
@@ -376,17 +385,22 @@ fn main() {
 fn rust_programs_build_from_a_file_or_a_package_and_move() {
     let manifest = "[package]\nname = \"adder\"\nversion = \"1.0.0\"\nedition = \"2024\"\n";
     let files = [("add.rs", RUST), ("p/src/main.rs", RUST), ("p/Cargo.toml", manifest)];
-    let Some(folder) = project(&files, &[Goal::Rust, Goal::C, Goal::Migratable]) else { return };
+    let goals = [Goal::Rust, Goal::C, Goal::Migratable];
+    let (Some(folder), Some(other)) = (project(&files, &goals), project(&files, &goals)) else {
+        return;
+    };
 
     for input in ["add.rs", "p"] {
         let mut options = options(folder.path(), &[input]);
         options.migratable = true;
         let (found, wasm) = built(&options);
 
-        assert_eq!(run_plain(&wasm), (Ok(()), "0+1+2+3\n".to_owned()), "{input}");
-        let area = found.inspection.migratable.unwrap();
-        assert_eq!(run_moved(&wasm, area, 3), "0+1+2+3\n", "{input}");
+        let module = compiled(&wasm);
+        assert_eq!(run_plain(&module), (Ok(()), "0+1+2+3\n".to_owned()), "{input}");
+        assert_eq!(run_moved(&module, &found.inspection, 3), "0+1+2+3\n", "{input}");
         let text = String::from_utf8_lossy(&wasm);
         assert!(!text.contains(&*folder.path().to_string_lossy()), "{input}");
+        options.environment.current_dir = other.path().to_owned();
+        assert!(built(&options).1 == wasm, "{input} differs in another folder");
     }
 }

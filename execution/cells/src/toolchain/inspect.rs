@@ -234,7 +234,9 @@ pub(super) struct Facts {
     /// The type index of each function, imported ones first.
     pub(super) functions: Vec<u32>,
     pub(super) shapes: Vec<Shape>,
-    /// Globals that `asyncify_start_unwind` writes.
+    /// The function exported as `asyncify_start_unwind`, known before the first body is read.
+    start_unwind: Option<u32>,
+    /// Globals that it writes.
     pub(super) asyncify_globals: Vec<u32>,
     /// The first instruction that changes state which a snapshot cannot hold, and its function.
     pub(super) hidden_state: Option<(&'static str, u32)>,
@@ -254,21 +256,21 @@ impl Facts {
             Payload::TypeSection(reader) => self.take_types(reader),
             Payload::ImportSection(reader) => self.take_imports(reader),
             Payload::FunctionSection(reader) => {
-                limit("functions", reader.count() as usize, FUNCTIONS_MAX)?;
+                limit("functions", self.functions.len() + reader.count() as usize, FUNCTIONS_MAX)?;
                 for ty in reader {
                     self.functions.push(ty?);
                 }
                 Ok(())
             }
             Payload::MemorySection(reader) => {
-                limit("memories", reader.count() as usize, ITEMS_MAX)?;
+                limit("memories", self.memories.len() + reader.count() as usize, ITEMS_MAX)?;
                 for memory in reader {
                     self.memories.push(memory_of(memory?, false));
                 }
                 Ok(())
             }
             Payload::GlobalSection(reader) => {
-                limit("globals", reader.count() as usize, ITEMS_MAX)?;
+                limit("globals", self.constants.len() + reader.count() as usize, ITEMS_MAX)?;
                 for global in reader {
                     let global = global?;
                     let value = constant_i32(&global.init_expr);
@@ -361,7 +363,7 @@ impl Facts {
         &mut self,
         reader: wasmparser::ExportSectionReader<'_>,
     ) -> Result<(), InspectError> {
-        limit("exports", reader.count() as usize, ITEMS_MAX)?;
+        limit("exports", self.exports.len() + reader.count() as usize, ITEMS_MAX)?;
         for export in reader {
             let export = export?;
             let kind = match export.kind {
@@ -380,6 +382,7 @@ impl Facts {
             }
             self.exports.push(Export { name, kind, index: export.index });
         }
+        self.start_unwind = self.export_index(migratable::START_UNWIND, ExternKind::Function);
         Ok(())
     }
 
@@ -387,7 +390,7 @@ impl Facts {
         let function = self.imported_functions + self.bodies;
         self.bodies += 1;
         let function = u32::try_from(function).unwrap_or(u32::MAX);
-        let starts_unwind = self.is_start_unwind(function);
+        let starts_unwind = self.start_unwind == Some(function);
         let mut operators = body.get_operators_reader()?;
         while !operators.eof() {
             self.atomics |= wasm.get(operators.original_position()) == Some(&ATOMIC_PREFIX);
@@ -403,10 +406,6 @@ impl Facts {
             }
         }
         Ok(())
-    }
-
-    fn is_start_unwind(&self, function: u32) -> bool {
-        self.export_index(migratable::START_UNWIND, ExternKind::Function) == Some(function)
     }
 
     /// The index of an export of this name and kind.

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 /// The most bytes of call stack that a suspended program may need, unless asked otherwise.
 pub const UNWIND_AREA_BYTES_DEFAULT: u32 = 64 << 10;
 
+/// A frame of any use, and more stack than a program can have.
+const UNWIND_AREA_BYTES: std::ops::RangeInclusive<u32> = 1 << 10..=64 << 20;
+
 /// What to build, and how.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -55,6 +58,15 @@ impl Environment {
 }
 
 impl Options {
+    /// Refuses an unwind area that cannot work.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if UNWIND_AREA_BYTES.contains(&self.unwind_area_bytes) {
+            return Ok(());
+        }
+        let given = format!("--unwind-area={}", self.unwind_area_bytes);
+        Err(flag(&given, "give between 1024 and 67108864 bytes"))
+    }
+
     /// Builds these inputs with default settings.
     pub fn new(inputs: Vec<PathBuf>, environment: Environment) -> Self {
         Self {

@@ -7,6 +7,7 @@
 use super::error::file;
 use super::flags::absolute;
 use super::plan::{self, Places, Step};
+use super::resources::write_atomically;
 use super::tools::{CARGO, Goal, LINKER, RUSTC, Search, Survey, ToolStatus, status};
 use super::{Error, Made, Options, read, run, survey};
 use std::ffi::OsString;
@@ -240,6 +241,7 @@ impl<'a> Builder<'a> {
         let clang = self.survey.clang(&environment.prefix)?;
         let (step, area) = plan::unwind_area(self.options.unwind_area_bytes, &clang, self.places);
         self.run(&step)?;
+        let area = self.lasting(&area)?;
         let lib = environment.prefix.join("lib/wasm32-wasi");
         let mut flags = vec![
             format!("-Clinker={}", self.survey.program(LINKER)?.display()),
@@ -256,6 +258,17 @@ impl<'a> Builder<'a> {
         flags.extend(plan::linker_args().map(|arg| format!("-Clink-arg={arg}")));
         flags.extend(self.library.iter().map(|path| format!("--sysroot={}", path.display())));
         Ok(flags)
+    }
+
+    /// Keeps the object under a name of its own: Cargo builds everything anew when a flag changes.
+    fn lasting(&self, object: &Path) -> Result<PathBuf, Error> {
+        let content = read(object)?;
+        let name = format!("{}.o", &blake3::hash(&content).to_hex()[..16]);
+        let path = self.options.environment.cache_dir.join("rust/objects").join(name);
+        if !path.is_file() {
+            write_atomically(&path, &content)?;
+        }
+        Ok(path)
     }
 
     fn run(&self, step: &Step) -> Result<run::Ran, Error> {

@@ -32,6 +32,35 @@ fn without_tools_says_what_to_install_and_writes_nothing() {
 }
 
 #[test]
+fn without_rust_says_which_packages_bring_it() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.rs"), "fn main() {}").unwrap();
+    let mut options = options(folder.path(), &["a.rs"]);
+    options.environment.search_path = "".into();
+
+    let error = build(&options).unwrap_err().to_string();
+
+    assert!(error.starts_with("cannot build a Rust program: "), "{error}");
+    assert!(error.ends_with(" rustc-web cargo-web rust-web-src"), "{error}");
+    let missing: Vec<_> =
+        doctor(&options.environment).into_iter().filter(|tool| tool.found.is_none()).collect();
+    assert!(missing.iter().any(|tool| tool.name == "rustc"), "{missing:?}");
+}
+
+#[test]
+fn refuses_an_unwind_area_that_cannot_work() {
+    let folder = tempfile::tempdir().unwrap();
+    for bytes in [0, 1023, u32::MAX] {
+        let mut options = options(folder.path(), &["a.c"]);
+        options.unwind_area_bytes = bytes;
+
+        let error = build(&options).unwrap_err().to_string();
+
+        assert!(error.contains(&format!("--unwind-area={bytes}")), "{error}");
+    }
+}
+
+#[test]
 fn names_an_input_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
 

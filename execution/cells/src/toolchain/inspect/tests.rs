@@ -143,6 +143,19 @@ fn refuses_counts_and_names_beyond_the_limits() {
     }
 }
 
+/// Work that multiplied exports by functions would take minutes here.
+#[test]
+fn many_exports_and_many_functions_are_read_once_each() {
+    let exports: String = (0..50_000).map(|n| format!("(export \"e{n}\" (func 0))")).collect();
+    let wasm = wat(&format!("(module {exports} {})", "(func)".repeat(50_000)));
+
+    let started = std::time::Instant::now();
+    let found = inspect(&wasm).unwrap();
+
+    assert_eq!((found.exports.len(), found.functions), (50_000, 50_000));
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+}
+
 #[test]
 fn every_truncation_gives_an_answer() {
     let wasm = without_custom(&instrumented(""), "name").unwrap();
