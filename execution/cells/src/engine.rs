@@ -59,6 +59,8 @@ fn config(purpose: Use, backend: Backend) -> wasmtime::Result<Config> {
         }
         Use::Program => {
             config.max_wasm_stack(PROGRAM_STACK_BYTES);
+            // Not used, but checked against the other.
+            config.async_stack_size(PROGRAM_STACK_BYTES * 2);
         }
     }
     Ok(config)

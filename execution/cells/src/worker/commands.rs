@@ -219,12 +219,19 @@ impl Worker {
         let worker = self.clone();
         let receive = move || {
             let aborted = || incoming.aborted.load(Ordering::Acquire);
-            let outcome = incoming.arrival.receive(&aborted).map_err(failure);
-            if let Err(failure) = &outcome {
-                tracing::info!(%failure, "a migration did not arrive");
-                worker.remove(incoming.arrival.service());
+            match incoming.arrival.receive(&aborted) {
+                Ok(arrived) => {
+                    // Whoever hears of it may activate it at once.
+                    *lock(&incoming.arrived) = Some(Ok(()));
+                    arrived.acknowledge();
+                }
+                Err(error) => {
+                    let failure = failure(error);
+                    tracing::info!(%failure, "a migration did not arrive");
+                    worker.remove(incoming.arrival.service());
+                    *lock(&incoming.arrived) = Some(Err(failure));
+                }
             }
-            *lock(&incoming.arrived) = Some(outcome);
         };
         std::thread::Builder::new()
             .name("arrival".into())

@@ -51,7 +51,7 @@ async fn a_trap_names_the_guests_functions() {
 
     let failure = worker.ask(handle, "t", "/trap").await.unwrap_err();
 
-    assert!(failure.message.contains("main"), "{failure}");
+    assert!(failure.message.contains("give_up"), "{failure}");
 }
 
 #[tokio::test]

@@ -172,7 +172,6 @@ async fn a_service_moves_with_all_its_state_and_back() {
 
         // And what arrived is durable from the first moment.
         let mut edge = edge;
-        let mut back = back;
         let (handle, lost) = crash_and_restart(&mut edge, folder.path(), &mut back).await;
         if durability == Durability::Journal {
             assert_eq!(lost, None);
