@@ -101,8 +101,8 @@ static void learn_background(unsigned pixels) {
         int distance = difference < 0 ? -difference : difference;
         int wanted = mask[i] ? 0 : -1;
         model.mean[i] = (int16_t)(model.mean[i] + ((difference >> shift) & wanted));
-        model.deviation[i] =
-            (int16_t)(model.deviation[i] + (((distance - model.deviation[i]) >> LEARN_SHIFT) & wanted));
+        int wider = (distance - model.deviation[i]) >> LEARN_SHIFT;
+        model.deviation[i] = (int16_t)(model.deviation[i] + (wider & wanted));
     }
 }
 

@@ -83,7 +83,9 @@ static void transform_columns(const int32_t in[64], int32_t out[64], int shift) 
         for (int x = 0; x < 8; x++) out[x * 8 + y] = rows[y * 8 + x];
 }
 
-static uint8_t clamp8(int32_t value) { return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value); }
+static uint8_t clamp8(int32_t value) {
+    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+}
 
 static void store_block(const int32_t block[64], int only_dc, uint8_t *to, size_t stride) {
     int32_t half[64], whole[64];
@@ -406,7 +408,8 @@ static const char *read_scan(struct decoder *d, const uint8_t *end) {
 static int next_marker(struct decoder *d) {
     while (d->end - d->at >= 2) {
         int marker = d->at[1];
-        if (d->at[0] != 0xff || marker == 0 || marker == 0xff || (marker >= 0xd0 && marker <= 0xd7)) {
+        int restart = marker >= 0xd0 && marker <= 0xd7;
+        if (d->at[0] != 0xff || marker == 0 || marker == 0xff || restart) {
             d->at++;
             continue;
         }

@@ -209,7 +209,8 @@ static int answer_frame(const struct cs_request *request) {
     if (request->body_size == 0) return refuse(400, "a frame is missing: the body is empty");
     if (is_type(type, "application/x-luminance")) error = raw_luminance(request, &plane);
     else if (is_type(type, "image/x-portable-graymap")) error = pgm(request, &plane);
-    else if (is_type(type, "image/png") || is_type(type, "image/webp") || is_type(type, "video/mp4"))
+    else if (is_type(type, "image/png") || is_type(type, "image/webp") ||
+             is_type(type, "video/mp4"))
         return refuse(415, "send image/jpeg, image/x-portable-graymap or application/x-luminance");
     else error = jpeg_luminance(request->body, request->body_size, &plane); /* whatever curl says */
     if (error) return refuse(400, error);
@@ -233,7 +234,8 @@ static int answer_totals(const struct cs_request *request) {
         put_boxes();
         put("}\n");
     }
-    return cs_answer(200, page ? "text/html; charset=utf-8" : "application/json", out.text, out.size);
+    const char *type = page ? "text/html; charset=utf-8" : "application/json";
+    return cs_answer(200, type, out.text, out.size);
 }
 
 static int forget(const struct cs_request *request) {
@@ -248,7 +250,8 @@ static int answer(const struct cs_request *request) {
     if (path.size < 1 || path.data[0] != '/' || (path.size > 1 && path.data[1] != '?'))
         return refuse(404, "there is only /");
     if (cs_is(request->method, "POST")) return answer_frame(request);
-    if (cs_is(request->method, "GET") || cs_is(request->method, "HEAD")) return answer_totals(request);
+    if (cs_is(request->method, "GET") || cs_is(request->method, "HEAD"))
+        return answer_totals(request);
     if (cs_is(request->method, "DELETE")) return forget(request);
     return refuse(405, "POST a frame, GET the totals, or DELETE to start over");
 }

@@ -82,7 +82,7 @@ static int likeness(const int a[HISTOGRAM_BINS], const int b[HISTOGRAM_BINS]) {
 
 /* ---- blobs that belong together ---- */
 
-/* Two blobs of one upright object: one above the other with a small gap, as behind a tape or sign. */
+/* Two blobs of one upright object: one above the other with a small gap, as behind a tape. */
 static int one_object(const struct blob *a, const struct blob *b) {
     int across = least(a->box.x1, b->box.x1) - most(a->box.x0, b->box.x0);
     int narrow = least(width_of(a->box), width_of(b->box));
@@ -221,7 +221,8 @@ static void follow(struct track *t, const struct blob *b, struct working size) {
 }
 
 /* Where a span of `size` goes that stood at `at` within the shared span `low`..`high`. When that
- * is too long for one object, the first of the sharers stands at its beginning, the last at its end. */
+ * is too long for one object, the first of the sharers stands at its beginning and the last at its
+ * end. */
 static int place(int at, int size, int low, int high, int first, int last) {
     if (4 * (high - low) > 5 * size && first != last) {
         if (first) at += (low - at) / 2;
@@ -231,8 +232,9 @@ static int place(int at, int size, int low, int high, int first, int last) {
     return clamp(at, low, high - size);
 }
 
-/* Stays within a blob that several tracks share; `others` tells which of its edges are this one's. */
-static void share(struct track *t, const struct blob *b, struct order order, struct working size) {
+/* Stays within a blob that several tracks share; `order` tells which of its ends are this one's. */
+static void share(struct track *t, const struct blob *b, struct order order,
+                  struct working size) {
     int w = t->x1 - t->x0, h = t->y1 - t->y0;
     int x = place(t->x0, w, b->box.x0 * Q, b->box.x1 * Q, order.left, order.right);
     int y = place(t->y0, h, b->box.y0 * Q, b->box.y1 * Q, order.top, order.bottom);
@@ -280,13 +282,14 @@ static int has_moved(const struct track *t) {
     return across || down;
 }
 
-/* The lost object that a track which arose inside the picture continues, or null. */
+/* The object in doubt that a track which arose inside the picture continues, or null. */
 static struct track *remembered(const struct track *t) {
     struct track *best = 0;
     int nearest = 1 << 30;
     for (int i = 0; i < TRACKS_MAX; i++) {
         struct track *old = &tracks[i];
-        if (!old->used || !old->id || (!old->lost && old->misses < MISSES_EDGE && old->shared < SHARED_LONG)) continue;
+        int in_doubt = old->lost || old->misses >= MISSES_EDGE || old->shared >= SHARED_LONG;
+        if (!old->used || !old->id || !in_doubt) continue;
         int h = most(height_of(box_of(old)), height_of(t->first));
         int dx = magnitude((t->first.x0 + t->first.x1) / 2 - (old->x0 + old->x1) / 2 / Q);
         int dy = magnitude((t->first.y0 + t->first.y1) / 2 - (old->y0 + old->y1) / 2 / Q);

@@ -61,12 +61,13 @@ int main(int argc, char **argv) {
         if (!jpeg_luminance(exact, size, &plane)) {
             taken++;
             for (unsigned y = 0; y < plane.height; y++)
-                for (unsigned x = 0; x < plane.width; x++) sum += plane.pixels[y * plane.stride + x];
+                for (unsigned x = 0; x < plane.width; x++)
+                    sum += plane.pixels[y * plane.stride + x];
         }
         free(exact);
         free(whole);
     }
-    printf("seed %s: %ld damaged pictures, %ld of them decoded (sum %llu)\n", argv[2], rounds, taken,
-           (unsigned long long)sum);
+    printf("seed %s: %ld damaged pictures, %ld of them decoded (sum %llu)\n", argv[2], rounds,
+           taken, (unsigned long long)sum);
     return 0;
 }

@@ -27,7 +27,8 @@ static int pick(int low, int high) {
 
 static int figure_x(const struct figure *f, int frame) {
     int age = frame - f->start;
-    if (age > f->stop_from) age = age < f->stop_from + f->stop_for ? f->stop_from : age - f->stop_for;
+    if (age > f->stop_from)
+        age = age < f->stop_from + f->stop_for ? f->stop_from : age - f->stop_for;
     return (f->x + age * f->speed) / 16;
 }
 
@@ -58,7 +59,8 @@ static void paint(uint8_t *picture, int width, int height, int frame) {
 }
 
 static void paint_pole(uint8_t *picture, int width, int height) {
-    for (int y = 0; y < height; y++) memset(picture + y * width + width / 3, 205, (size_t)width / 90);
+    for (int y = 0; y < height; y++)
+        memset(picture + y * width + width / 3, 205, (size_t)width / 90);
 }
 
 static void put_u16(int value) {
@@ -75,7 +77,8 @@ static void put_request(const uint8_t *picture, int width, int height) {
     char w[8], h[8];
     snprintf(w, sizeof w, "%d", width);
     snprintf(h, sizeof h, "%d", height);
-    const char *headers[6] = {"content-type", "application/x-luminance", "x-width", w, "x-height", h};
+    const char *headers[6] = {
+        "content-type", "application/x-luminance", "x-width", w, "x-height", h};
     size_t size = 1 + 5 + 3 + 2 + (size_t)width * (size_t)height;
     for (int i = 0; i < 6; i++) size += 2 + strlen(headers[i]);
     put_u16((int)(size & 0xffff));
@@ -87,8 +90,8 @@ static void put_request(const uint8_t *picture, int width, int height) {
     fwrite(picture, 1, (size_t)width * (size_t)height, stdout);
 }
 
-/* Four lanes that overlap a little, each with one direction and speed: figures meet those of the lanes
- * beside theirs, and follow one another on their own. */
+/* Four lanes that overlap a little, each with one direction and speed: figures meet those of the
+ * lanes beside theirs, and follow one another on their own. */
 static int plan(struct figure *figures, int width, int height) {
     int count = pick(6, 10), speeds[4];
     for (int lane = 0; lane < 4; lane++)
