@@ -1,4 +1,8 @@
 //! Facts about the WASI host.
 
+mod calls;
+mod confinement;
 mod host;
+mod images;
 mod programs;
+mod support;
