@@ -136,6 +136,26 @@ fn a_read_may_overwrite_its_own_list() {
 }
 
 #[test]
+fn blocking_ends_when_input_comes_or_time_is_over() {
+    fn movable<T: Send>(value: T) -> T {
+        value
+    }
+    let input = Buffer::default();
+    let config = Config { streams: with_input(&input), ..Config::default() };
+    let mut wasi = movable(config.build().expect("config is valid"));
+    let mut memory = GuestMemory::with_buffer(64, 16);
+
+    wasi.block(Wait::InputOrUntil(0)).expect("it returns at once");
+    std::thread::scope(|scope| {
+        scope.spawn(|| input.push(b"x"));
+        while wasi.fd_read(&mut memory.0, 0, 0, 1, 32) == Outcome::Wait(Wait::Input) {
+            wasi.block(Wait::Input).expect("it blocks");
+        }
+    });
+    assert_eq!(memory.0[64], b'x');
+}
+
+#[test]
 fn signals_do_what_they_do_by_default() {
     let wasi = Config::default().build().expect("config is valid");
 
