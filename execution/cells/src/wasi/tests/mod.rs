@@ -4,5 +4,6 @@ mod calls;
 mod confinement;
 mod host;
 mod images;
+mod mounts;
 mod programs;
 mod support;
