@@ -1,1 +1,4 @@
 //! Orchestrator.
+
+pub mod camera;
+pub mod dns;

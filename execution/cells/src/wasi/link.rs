@@ -32,6 +32,10 @@ pub trait Host: Sized + 'static {
     /// Runs before a call that may wait does its work: ends a rewind, if one is going on.
     fn enter(caller: &mut Caller<'_, Self>) -> wasmtime::Result<()>;
 
+    /// Runs next, before the call has done anything: whether the cell was asked to stand still.
+    /// If so an unwind has begun, and the call comes again when the cell continues.
+    fn asked_to_stop(caller: &mut Caller<'_, Self>) -> wasmtime::Result<bool>;
+
     /// Runs when a call must wait: blocks, or starts an unwind.
     fn wait(caller: &mut Caller<'_, Self>, wait: Wait) -> wasmtime::Result<Waited>;
 }
@@ -57,6 +61,9 @@ fn barrier<T: Host>(
     mut call: impl FnMut(&mut Wasi, &mut [u8]) -> Outcome,
 ) -> wasmtime::Result<i32> {
     T::enter(caller)?;
+    if T::asked_to_stop(caller)? {
+        return Ok(status(Ok(())));
+    }
     loop {
         let (memory, wasi) = parts(caller)?;
         match call(wasi, memory) {

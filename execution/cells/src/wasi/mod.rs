@@ -79,6 +79,13 @@ pub enum Wait {
     InputOrUntil(u64),
 }
 
+impl Wait {
+    /// Whether input ends the wait.
+    pub fn is_for_input(self) -> bool {
+        !matches!(self, Self::Until(_))
+    }
+}
+
 impl From<Result<(), Errno>> for Outcome {
     fn from(result: Result<(), Errno>) -> Self {
         Self::Return(result.err().unwrap_or(Errno::Success))

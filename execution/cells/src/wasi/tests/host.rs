@@ -22,6 +22,10 @@ impl Host for TestHost {
         Ok(())
     }
 
+    fn asked_to_stop(_caller: &mut Caller<'_, Self>) -> wasmtime::Result<bool> {
+        Ok(false)
+    }
+
     fn wait(caller: &mut Caller<'_, Self>, wait: Wait) -> wasmtime::Result<Waited> {
         caller.data_mut().wasi.block(wait)?;
         Ok(Waited::Again)
