@@ -1,1 +1,4 @@
 //! Orchestrator.
+
+pub mod client;
+pub mod supervisor;
