@@ -17,6 +17,7 @@ mod sse;
 pub mod wait;
 mod watch;
 
+pub(crate) use context::xdg;
 pub use context::{Context, Contexts, Given};
 pub use diff::{documents, is_same, unified};
 pub use error::{Error, Result};
