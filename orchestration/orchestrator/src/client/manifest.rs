@@ -15,7 +15,7 @@ use std::{
 use types::Digest;
 
 /// Far more than people write; what exceeds it is some other file.
-const MANIFEST_MAX_BYTES: u64 = 4 << 20;
+pub const MANIFEST_MAX_BYTES: u64 = 4 << 20;
 
 /// What every module begins with, in preview 1 and as a component.
 const WASM_MAGIC: &[u8] = b"\0asm";

@@ -74,6 +74,13 @@ pub struct Snapshot {
     pub size_bytes: u64,
 }
 
+impl LogPiece {
+    /// Where the next piece begins.
+    pub fn end(&self) -> u64 {
+        self.next.unwrap_or(self.offset + self.text.len() as u64)
+    }
+}
+
 impl Client {
     /// A client for the control plane at `url`; nothing is sent yet.
     ///
@@ -160,11 +167,7 @@ impl Client {
     /// # Errors
     /// If the control plane refuses or cannot be reached.
     pub async fn find(&self, kind: Kind, name: &str) -> Result<Option<Resource>> {
-        match self.get(kind, name).await {
-            Ok(resource) => Ok(Some(resource)),
-            Err(error) if error.kind() == types::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        existing(self.get(kind, name).await)
     }
 
     /// Makes the resource so, or only says what would come of it.
@@ -172,13 +175,8 @@ impl Client {
     /// # Errors
     /// If it is refused or the control plane cannot be reached.
     pub async fn apply(&self, resource: &Resource, dry_run: bool) -> Result<Applied> {
-        let tenant = self.tenant_of(resource);
-        let path = paths::item(tenant, resource.kind, &resource.metadata.name);
-        let before: Option<Resource> = match self.json(Method::GET, &path, Bytes::new()).await {
-            Ok(resource) => Some(resource),
-            Err(error) if error.kind() == types::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        let path = self.path_of(resource);
+        let before = self.find_stored(resource).await?;
         let query = if dry_run { "?dryRun=true" } else { "" };
         let body = serde_json::to_vec(resource).expect("a resource is plain data");
         let after: Resource =
@@ -189,6 +187,14 @@ impl Client {
             Some(_) => Change::Configured,
         };
         Ok(Applied { change, resource: after })
+    }
+
+    /// The stored resource of the same tenant, kind and name, if there is one.
+    ///
+    /// # Errors
+    /// If the control plane refuses or cannot be reached.
+    pub async fn find_stored(&self, resource: &Resource) -> Result<Option<Resource>> {
+        existing(self.json(Method::GET, &self.path_of(resource), Bytes::new()).await)
     }
 
     /// Begins to take a resource down.
@@ -235,11 +241,12 @@ impl Client {
         self.json(Method::POST, &path, Bytes::new()).await
     }
 
-    fn tenant_of<'a>(&'a self, resource: &'a Resource) -> &'a str {
-        match resource.metadata.tenant.as_str() {
+    fn path_of(&self, resource: &Resource) -> String {
+        let tenant = match resource.metadata.tenant.as_str() {
             "" => &self.tenant,
             tenant => tenant,
-        }
+        };
+        paths::item(tenant, resource.kind, &resource.metadata.name)
     }
 
     pub(super) async fn json<T: DeserializeOwned>(
@@ -334,6 +341,15 @@ impl Client {
 
     pub(super) fn silent(&self, limit: Duration) -> Error {
         Error::Silent { url: self.base.clone(), limit_s: limit.as_secs() }
+    }
+}
+
+/// What does not exist is no failure.
+fn existing(found: Result<Resource>) -> Result<Option<Resource>> {
+    match found {
+        Ok(resource) => Ok(Some(resource)),
+        Err(error) if error.kind() == types::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -4,10 +4,11 @@ use super::{
     DataFolder, Error, Lock, Result,
     process::{Identity, Process},
 };
+use serde::Deserialize;
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::time::{Instant, sleep};
 
@@ -16,9 +17,6 @@ pub(super) const GRACE: Duration = Duration::from_secs(15);
 
 /// How long a supervisor may take: its agents, then its control plane, with some to spare.
 const SUPERVISOR_GRACE: Duration = Duration::from_secs(45);
-
-/// Clocks of files and processes are read one after the other and have coarse ticks.
-const CLOCK_SLACK: Duration = Duration::from_secs(2);
 
 /// What was ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -107,25 +105,21 @@ pub(super) async fn end_workers(folder: &DataFolder) -> Result<Vec<i32>> {
     Ok(ended)
 }
 
-/// The worker that the file names, if it is one: its number may be another process's by now.
-fn left_worker(path: &Path) -> Result<Option<Process>> {
-    let Some((pid, written)) = read_pid(path) else { return Ok(None) };
-    let Some(identity) = Identity::of(pid) else { return Ok(None) };
-    let file_age = SystemTime::now().duration_since(written).unwrap_or_default();
-    match is_worker(identity.args())
-        && identity.age().is_some_and(|age| age + CLOCK_SLACK >= file_age)
-    {
-        true => Process::adopt(&identity),
-        false => Ok(None),
-    }
+/// The process that an agent noted for a worker: its number and its start.
+#[derive(Debug, Deserialize)]
+struct Noted {
+    pid: i32,
+    started: u64,
 }
 
-/// The number that a pid file begins with, and when it was written.
-fn read_pid(path: &Path) -> Option<(i32, SystemTime)> {
-    let text = fs::read_to_string(path).ok()?;
-    let pid = text.split_whitespace().next()?.parse().ok()?;
-    let written = fs::metadata(path).ok()?.modified().ok()?;
-    (pid > 1).then_some((pid, written))
+/// The worker that the file names, if it is one: its number may be another process's by now.
+fn left_worker(path: &Path) -> Result<Option<Process>> {
+    let bytes = fs::read(path).unwrap_or_default();
+    let Ok(noted) = serde_json::from_slice::<Noted>(&bytes) else { return Ok(None) };
+    match Identity::of(noted.pid).filter(|now| now.start_ticks == noted.started) {
+        Some(identity) if is_worker(identity.args()) => Process::adopt(&identity),
+        _ => Ok(None),
+    }
 }
 
 /// Whether a command line is a worker's: `cloudskin worker …`.
@@ -157,31 +151,32 @@ mod tests {
     use std::{os::unix::process::CommandExt, process::Command};
 
     /// A folder with one worker file that names a process with this command line.
-    fn left_behind(
-        arg0: &str,
-        script: &str,
-    ) -> (tempfile::TempDir, DataFolder, std::process::Child) {
+    fn left_behind(arg0: &str, shift: u64) -> (tempfile::TempDir, DataFolder, std::process::Child) {
         let parent = tempfile::tempdir().unwrap();
         let folder = DataFolder::at(parent.path()).unwrap();
         folder.prepare().unwrap();
+        let script = "while :; do sleep 0.01; done";
         fs::write(parent.path().join("worker"), script).unwrap();
         let mut command = Command::new("/bin/sh");
         let child = command.arg0(arg0).arg("worker").current_dir(parent.path()).spawn().unwrap();
         let workers = folder.site("edge").join("workers");
         fs::create_dir_all(&workers).unwrap();
-        fs::write(workers.join("default.pid"), format!("{}\n", child.id())).unwrap();
         // Until it has become what its command line says it is its parent's copy.
         let pid = i32::try_from(child.id()).unwrap();
-        while Identity::of(pid).is_none_or(|identity| identity.args()[0] != arg0) {
-            std::thread::yield_now();
-        }
+        let started = loop {
+            match Identity::of(pid) {
+                Some(identity) if identity.args()[0] == arg0 => break identity.start_ticks,
+                _ => std::thread::yield_now(),
+            }
+        };
+        let noted = format!(r#"{{"pid": {pid}, "started": {}, "boot": 1}}"#, started - shift);
+        fs::write(workers.join("default.pid"), noted).unwrap();
         (parent, folder, child)
     }
 
     #[tokio::test]
     async fn a_left_worker_is_ended_and_its_file_removed() {
-        let script = "while :; do sleep 0.01; done";
-        let (_parent, folder, mut child) = left_behind("/opt/cloudskin", script);
+        let (_parent, folder, mut child) = left_behind("/opt/cloudskin", 0);
         let pid = i32::try_from(child.id()).unwrap();
 
         let report = down(&folder).await.unwrap();
@@ -193,15 +188,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_number_that_is_another_processs_now_is_left_alone() {
-        let (_parent, folder, mut child) =
-            left_behind("/opt/other", "while :; do sleep 0.01; done");
+        for (arg0, shift) in [("/opt/other", 0), ("/opt/cloudskin", 1)] {
+            let (_parent, folder, mut child) = left_behind(arg0, shift);
 
-        let report = down(&folder).await.unwrap();
+            let report = down(&folder).await.unwrap();
 
-        assert_eq!(report, Report::default());
-        assert!(child.try_wait().unwrap().is_none(), "it still runs");
-        child.kill().unwrap();
-        child.wait().unwrap();
+            assert_eq!(report, Report::default());
+            assert!(child.try_wait().unwrap().is_none(), "it still runs");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[tokio::test]

@@ -21,12 +21,11 @@ const FORMAT: u32 = 1;
 ///
 /// ```text
 /// CLOUDSKIN-DATA        the format's number
-/// token                 lets users in, mode 0600
 /// lock                  held while a supervisor lives
 /// state.json            what the supervisor last said
 /// run/<child>.json      each child's process
 /// logs/<child>.log      what each child says, and supervisor.log
-/// control/              the control plane's own
+/// control/              the control plane's own; token lets users in, site-token agents
 /// sites/<site>/         each agent's own; workers/*.pid name its workers
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,11 +194,13 @@ impl DataFolder {
         Ok(found)
     }
 
-    /// The token that lets users in; made when it is absent.
+    /// The token that lets users in. It and the agents' are made when they are absent, so that
+    /// agents need not wait for the control plane's first start.
     ///
     /// # Errors
-    /// If the file cannot be used.
+    /// If a file cannot be used.
     pub fn token(&self) -> Result<Token> {
+        Token::load_or_create(&self.site_token_file())?;
         Ok(Token::load_or_create(&self.token_file())?)
     }
 
@@ -235,7 +236,12 @@ impl DataFolder {
 
     /// The file of the users' token.
     pub fn token_file(&self) -> PathBuf {
-        self.root.join("token")
+        self.control().join("token")
+    }
+
+    /// The file of the agents' token.
+    pub fn site_token_file(&self) -> PathBuf {
+        self.control().join("site-token")
     }
 
     /// Where logs are.

@@ -179,12 +179,12 @@ impl Plan {
             "control".into(),
             "--data-dir".into(),
             path(folder.control()),
-            "--token-file".into(),
-            path(folder.token_file()),
             "--listen".into(),
             format!("{}:{CONTROL_PORT}", self.network.control()),
             "--dns".into(),
             self.dns().to_string(),
+            "--local-ingress".into(),
+            self.ingress().to_string(),
         ];
         let site = |site: &Site| {
             let mut args: Vec<String> = vec![
@@ -194,7 +194,7 @@ impl Plan {
                 "--control".into(),
                 self.url(),
                 "--token-file".into(),
-                path(folder.token_file()),
+                path(folder.site_token_file()),
                 "--data-dir".into(),
                 path(folder.site(&site.name)),
                 "--address".into(),

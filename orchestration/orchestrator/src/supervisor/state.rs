@@ -1,6 +1,7 @@
 //! What a supervisor says of itself in `state.json`.
 
 use super::{Network, process::Identity};
+use api::Problem;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -14,7 +15,7 @@ pub enum Phase {
     Ready,
     /// It is ending everything.
     Stopping,
-    /// It gave up; the message says why.
+    /// It gave up; the problem says why.
     Failed,
 }
 
@@ -26,7 +27,7 @@ pub struct State {
     /// Where it is in its life.
     pub phase: Phase,
     /// Why, when it failed.
-    pub message: String,
+    pub problem: Option<Problem>,
     /// Milliseconds since the Unix epoch.
     pub started: u64,
     /// The control plane's REST.

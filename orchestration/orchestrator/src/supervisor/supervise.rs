@@ -7,6 +7,7 @@ use super::{
     process::{Identity, Process},
 };
 use crate::client::Client;
+use api::Problem;
 use std::{
     convert::Infallible,
     path::PathBuf,
@@ -87,7 +88,7 @@ impl Supervisor {
         let state = State {
             supervisor: own_identity()?,
             phase: Phase::Starting,
-            message: String::new(),
+            problem: None,
             started: now_ms(),
             url: plan.url(),
             network: plan.network,
@@ -115,7 +116,7 @@ impl Supervisor {
             Ok(()) => self.folder.remove_state()?,
             Err(error) => {
                 self.state.phase = Phase::Failed;
-                self.state.message = types::chain(error);
+                self.state.problem = Some(Problem::from_error(error.kind(), error));
                 self.folder.save_state(&self.state)?;
             }
         }
