@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, builder::styling};
 #[derive(Debug, Parser)]
 #[command(
     name = "cloudskin",
+    bin_name = "cloudskin",
     version,
     arg_required_else_help = true,
     propagate_version = false,
@@ -52,7 +53,13 @@ pub(crate) struct Connection {
     )]
     pub(crate) token: Option<String>,
     /// Whose resources are meant; `default` unless the context says otherwise
-    #[arg(long, global = true, env = "CLOUDSKIN_TENANT", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        env = "CLOUDSKIN_TENANT",
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
     pub(crate) tenant: Option<String>,
 }
 
