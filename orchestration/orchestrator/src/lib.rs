@@ -1,4 +1,10 @@
-//! Orchestrator.
+//! The continuum: a control plane, sites, and the services that move between them.
+//!
+//! [`dns`] answers for services' names. [`client`]
+//! is the user's side of REST, [`camera`] plays video to a service, and [`supervisor`] keeps a
+//! whole continuum running on one machine.
 
 pub mod camera;
+pub mod client;
 pub mod dns;
+pub mod supervisor;
