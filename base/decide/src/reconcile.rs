@@ -22,13 +22,6 @@ pub enum Action {
         /// What it was chosen from.
         verdict: Verdict,
     },
-    /// Tell the site to drop what it holds up to this epoch.
-    Drop {
-        /// Where.
-        site: String,
-        /// The highest epoch to drop.
-        epoch: Epoch,
-    },
     /// Say this in the service's status.
     Observe(Observation),
     /// No site holds it any more: the resource can go.
@@ -65,22 +58,13 @@ pub struct Observation {
 /// What to do about one service, whatever led here: the same snapshot always gives the same
 /// actions, and a service that is as it should be gives none that change anything.
 pub fn reconcile(service: &ServiceView, sites: &SitesView, now: Duration) -> Vec<Action> {
-    let mut actions: Vec<Action> = service
-        .held
-        .iter()
-        .filter_map(|(site, held)| {
-            let epoch = stale(Some(service), site, held)?;
-            Some(Action::Drop { site: site.clone(), epoch })
-        })
-        .collect();
     match (service.deleting, &service.migration, &service.site) {
         // A migration ends by itself, in a commit or an abort; only then others decide.
-        (_, Some(migration), _) => actions.push(Action::Observe(migrating(&migration.to))),
-        (true, None, site) => actions.extend(take_down(service, site.as_deref(), sites, now)),
-        (false, None, None) => actions.push(find_site(service, sites, now)),
-        (false, None, Some(site)) => actions.extend(follow(service, site, sites, now)),
+        (_, Some(migration), _) => vec![Action::Observe(migrating(&migration.to))],
+        (true, None, site) => take_down(service, site.as_deref(), sites, now),
+        (false, None, None) => vec![find_site(service, sites, now)],
+        (false, None, Some(site)) => follow(service, site, sites, now),
     }
-    actions
 }
 
 /// The highest epoch that `site` shall drop of what it holds, if any. Give no service when there
@@ -135,11 +119,8 @@ fn take_down(
 ) -> Vec<Action> {
     let Some(site) = site else { return vec![Action::Remove] };
     if sites.ready(site, now) {
-        return match service.held.get(site) {
-            None => vec![Action::Remove],
-            Some(held) if held.state == HeldState::Forwarding => vec![Action::Remove],
-            Some(_) => Vec::new(),
-        };
+        let dropped = service.held.iter().all(|held| held.state == HeldState::Forwarding);
+        return if dropped { vec![Action::Remove] } else { Vec::new() };
     }
     let takeover = sites.takeover(site);
     match service.on_site_lost {
@@ -217,7 +198,7 @@ fn report(service: &ServiceView, site: &str) -> Observation {
         reason: "Starting",
         message,
     };
-    let held = service.held.get(site).filter(|held| held.epoch == service.epoch);
+    let held = service.held.iter().find(|held| held.epoch == service.epoch);
     let Some(held) = held else { return starting(format!("`{site}` was told to serve it")) };
     match held.state {
         HeldState::Serving => Observation {
@@ -262,7 +243,7 @@ mod tests {
             epoch: Epoch(0),
             issued: Epoch(0),
             migration: None,
-            held: BTreeMap::new(),
+            held: Vec::new(),
         }
     }
 
@@ -350,13 +331,13 @@ mod tests {
             issued: Epoch(2),
             ..service(OnSiteLost::Restart)
         };
-        moved.held.insert("a".into(), held(1, HeldState::Fenced));
-        moved.held.insert("b".into(), held(2, HeldState::Serving));
+        moved.held = vec![held(1, HeldState::Forwarding), held(2, HeldState::Serving)];
+        assert_eq!(phase(&reconcile(&moved, &two_sites(), at(0))), Some(Phase::Ready));
 
-        let actions = reconcile(&moved, &two_sites(), at(0));
-
-        assert!(actions.contains(&Action::Drop { site: "a".into(), epoch: Epoch(1) }));
-        assert_eq!(phase(&actions), Some(Phase::Ready));
+        let drop = |site, epoch| stale(Some(&moved), site, &held(epoch, HeldState::Fenced));
+        assert_eq!(drop("a", 1), Some(Epoch(1)));
+        assert_eq!(drop("b", 1), Some(Epoch(1)));
+        assert_eq!(drop("b", 2), None);
         for (state, pending) in [(HeldState::Forwarding, false), (HeldState::HandedOver, true)] {
             let leaving = HeldView { call_pending: pending, ..held(1, state) };
             assert_eq!(stale(Some(&moved), "a", &leaving), None, "{state:?}");
@@ -389,9 +370,9 @@ mod tests {
             issued: Epoch(1),
             ..service(OnSiteLost::Restart)
         };
-        going.held.insert("a".into(), held(1, HeldState::Serving));
-        let drop = Action::Drop { site: "a".into(), epoch: Epoch(1) };
-        assert_eq!(reconcile(&going, &two_sites(), at(0)), [drop]);
+        going.held.push(held(1, HeldState::Serving));
+        assert_eq!(reconcile(&going, &two_sites(), at(0)), []);
+        assert_eq!(stale(Some(&going), "a", &going.held[0]), Some(Epoch(1)));
 
         going.held.clear();
         assert_eq!(reconcile(&going, &two_sites(), at(0)), [Action::Remove]);

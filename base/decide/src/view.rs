@@ -86,8 +86,9 @@ pub struct ServiceView {
     pub issued: Epoch,
     /// A migration by the store.
     pub migration: Option<MigrationView>,
-    /// What each site says it holds of it.
-    pub held: BTreeMap<String, HeldView>,
+    /// What its site says it holds of it: a site that gets it back may still forward for an
+    /// earlier epoch.
+    pub held: Vec<HeldView>,
 }
 
 /// A migration in progress.
