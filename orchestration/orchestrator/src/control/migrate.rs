@@ -481,7 +481,7 @@ impl Drive {
             let service = self.moving()?;
             let mut observed = self.observed();
             observed["error"] = why.clone().into();
-            let Some(decision) = self.running.decision() else { return None };
+            let decision = self.running.decision()?;
             let decision =
                 decisions::ended(&self.state, decision, decisions::ROLLED_BACK, observed);
             let mut batch = Batch::new();

@@ -201,7 +201,8 @@ async fn read(state: &Arc<State>, conn: &Arc<Conn>, mut stream: SplitStream<WebS
         match decode(message) {
             None => {}
             Some(Ok(FromSite::Beat { sequence, held, cells })) => {
-                if !beat(state, conn, sequence, held, cells).await {
+                let goes_on = beat(state, conn, sequence, held, cells).await;
+                if !goes_on {
                     return;
                 }
             }

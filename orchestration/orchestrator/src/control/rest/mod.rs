@@ -83,10 +83,7 @@ async fn link(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     Ok(upgrade
         .max_message_size(session::MESSAGE_MAX_BYTES)
         .max_frame_size(session::MESSAGE_MAX_BYTES)
-        .on_upgrade(move |socket| {
-            let session = state.tasks.track_future(session::run(state.clone(), socket));
-            async move { session.await }
-        }))
+        .on_upgrade(move |socket| state.tasks.track_future(session::run(state.clone(), socket))))
 }
 
 async fn no_such_path(request: Request) -> Refusal {

@@ -11,7 +11,8 @@ async fn only_the_right_token_from_the_right_place_is_let_in() {
     let user = format!("Bearer {}", world.token);
     let site = format!("Bearer {}", world.site_token);
     let list = paths::list("default", Kind::Service);
-    let cases: &[(&str, &[(&str, &str)], u16)] = &[
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: &[(&str, Headers, u16)] = &[
         ("/healthz", &[], 200),
         ("/", &[], 200),
         (&list, &[], 401),

@@ -197,7 +197,7 @@ impl Site {
             FromControl::Call { id, call } => {
                 let what = name_of(&call);
                 self.journal.note(format!("{} {what}", self.name));
-                let result = match memory.faults.get(what) {
+                let result = match memory.faults.get(what).copied() {
                     Some(Fault::HangUp) => return None,
                     Some(Fault::Refuse) => {
                         Err(Problem::new(ErrorKind::Exhausted, "no room for it"))

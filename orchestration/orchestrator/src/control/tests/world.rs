@@ -68,8 +68,16 @@ impl Names for Noted {
 
 /// The process of the control plane: all of it goes when it is killed.
 struct Process {
-    runtime: Runtime,
+    runtime: Option<Runtime>,
     control: Control,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 pub(super) struct World {
@@ -158,7 +166,7 @@ impl World {
             .unwrap();
         let fuse = self.fuse.clone();
         let opening = runtime.spawn(async move {
-            let inner = Embedded::open(&path, meta::Config::default()).await.unwrap();
+            let inner = Embedded::open(&path, meta::Config::default(), clock.clone()).unwrap();
             let store: Arc<dyn MetaStore> = Arc::new(Mortal { inner, fuse });
             let control = Control::open(config, store, names, clock).await.unwrap();
             let listener = TcpListener::from_std(listener).unwrap();
@@ -168,14 +176,15 @@ impl World {
         let control = opening.await.unwrap();
         self.token = control.token().reveal().to_owned();
         self.site_token = control.site_token().reveal().to_owned();
-        self.process = Some(Process { runtime, control });
+        self.process = Some(Process { runtime: Some(runtime), control });
         *self.address.lock().unwrap() = address;
     }
 
     /// The control plane dies between two instructions.
     pub(super) async fn kill(&mut self) {
-        let Process { runtime, control } = self.process.take().unwrap();
-        drop(control);
+        let mut process = self.process.take().unwrap();
+        let runtime = process.runtime.take().unwrap();
+        drop(process);
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(10)))
             .await
             .unwrap();
