@@ -1,1 +1,3 @@
 //! Orchestrator.
+
+pub mod site;
