@@ -1,3 +1,5 @@
 //! Orchestrator.
 
+pub mod camera;
+pub mod dns;
 pub mod site;

@@ -1,0 +1,4 @@
+//! Facts about the WASI host.
+
+mod host;
+mod programs;
