@@ -9,4 +9,5 @@ pub mod camera;
 pub mod client;
 pub mod control;
 pub mod dns;
+pub mod site;
 pub mod supervisor;
