@@ -296,6 +296,7 @@ pub(crate) async fn activate(
     change(core, uid, |record| {
         record.role = Role::Serve;
         record.confirmed = false;
+        record.arrived_by = Some(migration.clone());
     });
     core.persist().await?;
     let Some(client) = client.filter(|_| prepared) else {
