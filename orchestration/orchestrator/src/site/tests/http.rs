@@ -100,6 +100,8 @@ impl Connection {
     fn read(&mut self) -> bool {
         let mut piece = [0; 4096];
         match self.stream.read(&mut piece) {
+            // A worker of this process ended.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => self.read(),
             Ok(0) | Err(_) => false,
             Ok(read) => {
                 self.buffer.extend_from_slice(&piece[..read]);

@@ -37,7 +37,7 @@ pub(super) const ARGS: [&str; 5] =
 pub(super) const ALIEN: &str = "alien";
 
 /// Nobody needs it any more after so long without an agent.
-const ALONE: Duration = Duration::from_secs(8);
+const ALONE: Duration = Duration::from_secs(4);
 
 #[test]
 #[ignore = "needs an agent: it is the worker process that the other tests start"]
