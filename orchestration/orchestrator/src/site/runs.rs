@@ -118,8 +118,7 @@ pub(crate) fn exited(core: &Arc<Core>, status: CellStatus) {
 /// The worker of a cell was adopted.
 pub(crate) fn adopt_status(core: &Arc<Core>, uid: &str, status: &WorkerStatus) {
     let Some(cell) = &status.cell else {
-        // The last agent died between noting that it starts and starting it. Whether it began is
-        // known here alone, so that only now it can be said.
+        // The last agent noted that it starts, and died before it told the worker.
         return lost(core, uid, "the agent died before it could start it");
     };
     if cell.uid == uid && (cell.exit_code.is_some() || cell.error.is_some()) {
