@@ -54,11 +54,12 @@ impl Service {
     ) -> Result<Transferred> {
         let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Instant::now();
-        let failed = |error: io::Error| Error::Handover(format!("the target at {address}: {error}"));
+        let failed =
+            |error: io::Error| Error::Handover(format!("the target at {address}: {error}"));
         let stream = dial(address, migration, secret).map_err(failed)?;
         let sink = stream.try_clone().map_err(failed)?;
-        let mut writer = Writer::new(BufWriter::with_capacity(256 << 10, sink))
-            .map_err(SnapshotError::from)?;
+        let mut writer =
+            Writer::new(BufWriter::with_capacity(256 << 10, sink)).map_err(SnapshotError::from)?;
         let sequence = self.slot().sequence + 1;
         let identity = checkpoint::identity(&self.start, &self.program, sequence);
         let (copied, changes) = self.copy_running(&mut writer, &identity)?;
@@ -131,6 +132,18 @@ fn acknowledged(mut stream: &TcpStream) -> io::Result<()> {
     }
 }
 
+/// A state that has arrived; its source waits to hear so.
+pub(crate) struct Arrived(TcpStream);
+
+impl Arrived {
+    /// Tells the source. One that is gone resumes by itself, and this state is never activated.
+    pub(crate) fn acknowledge(mut self) {
+        if let Err(error) = self.0.write_all(&[1]) {
+            tracing::info!(%error, "the source of a state is gone");
+        }
+    }
+}
+
 /// A service whose state is awaited.
 pub(crate) struct Arrival {
     /// Where the source must dial.
@@ -182,8 +195,9 @@ impl Arrival {
         &self.service
     }
 
-    /// Takes the state over; returns when it is whole and kept. `aborted` ends the wait.
-    pub(crate) fn receive(&self, aborted: &dyn Fn() -> bool) -> Result<()> {
+    /// Takes the state over; returns when it is whole and kept, with what tells the source so.
+    /// `aborted` ends the wait.
+    pub(crate) fn receive(&self, aborted: &dyn Fn() -> bool) -> Result<Arrived> {
         let failed = |error: io::Error| Error::Handover(format!("the source: {error}"));
         let stream = self.accept(aborted).map_err(failed)?;
         let file = File::create(&self.draft)
@@ -200,7 +214,7 @@ impl Arrival {
         self.service.finish_loading(&mut slot, loading)?;
         self.keep(&mut slot, reader.into_source().copy)?;
         drop(slot);
-        (&stream).write_all(&[1]).map_err(failed)
+        Ok(Arrived(stream))
     }
 
     /// Makes what has arrived this service's checkpoint.

@@ -173,8 +173,7 @@ impl Worker {
         }
         let program = self.program(&start)?;
         let restored = start.state_folder.join("checkpoint").exists();
-        let service =
-            Arc::new(Service::open(self.next_handle(), start, program).map_err(failure)?);
+        let service = Arc::new(Service::open(self.next_handle(), start, program).map_err(failure)?);
         self.insert(&service);
         service.serve();
         let lost = service.lost().clone();
@@ -219,12 +218,19 @@ impl Worker {
         let worker = self.clone();
         let receive = move || {
             let aborted = || incoming.aborted.load(Ordering::Acquire);
-            let outcome = incoming.arrival.receive(&aborted).map_err(failure);
-            if let Err(failure) = &outcome {
-                tracing::info!(%failure, "a migration did not arrive");
-                worker.remove(incoming.arrival.service());
+            match incoming.arrival.receive(&aborted) {
+                Ok(arrived) => {
+                    // Whoever hears of it may activate it at once.
+                    *lock(&incoming.arrived) = Some(Ok(()));
+                    arrived.acknowledge();
+                }
+                Err(error) => {
+                    let failure = failure(error);
+                    tracing::info!(%failure, "a migration did not arrive");
+                    worker.remove(incoming.arrival.service());
+                    *lock(&incoming.arrived) = Some(Err(failure));
+                }
             }
-            *lock(&incoming.arrived) = Some(outcome);
         };
         std::thread::Builder::new()
             .name("arrival".into())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The guest of this name from `tests/guests`, built so that it can be suspended. `None`, with a
 /// line that says so, where the guest toolchain is not installed.
-pub fn migratable(name: &str) -> Option<PathBuf> {
+pub(crate) fn migratable(name: &str) -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests").join(name);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     std::fs::create_dir_all(&folder).unwrap();

@@ -34,11 +34,11 @@ fn worker_process() {
 }
 
 /// A worker process; killed on drop.
-pub struct Worker {
+pub(crate) struct Worker {
     child: Child,
     folder: PathBuf,
-    pub client: Client,
-    pub events: mpsc::Receiver<Event>,
+    pub(crate) client: Client,
+    pub(crate) events: mpsc::Receiver<Event>,
 }
 
 impl Drop for Worker {
@@ -49,10 +49,11 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    pub async fn start(folder: &Path) -> Self {
+    pub(crate) async fn start(folder: &Path) -> Self {
         let folder = folder.join(types::random_id());
         std::fs::create_dir(&folder).unwrap();
         let token = Token::load_or_create(&folder.join("token")).unwrap();
+        #[expect(clippy::zombie_processes, reason = "`Drop` waits; a panic ends the test anyway")]
         let child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "worker::worker_process", "--nocapture"])
             .env(FOLDER, &folder)
@@ -70,12 +71,12 @@ impl Worker {
     }
 
     /// kill -9, and certainty that it is gone.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    pub async fn reconnect(&mut self) {
+    pub(crate) async fn reconnect(&mut self) {
         let token = Token::load(&self.folder.join("token")).unwrap();
         let (client, _, events) =
             Client::connect(&self.folder.join("socket"), &token).await.unwrap();
@@ -83,23 +84,23 @@ impl Worker {
         self.events = events;
     }
 
-    pub async fn command(&self, command: Command) -> Result<Reply, Failure> {
+    pub(crate) async fn command(&self, command: Command) -> Result<Reply, Failure> {
         self.client.command(&command).await
     }
 
     /// Starts the service; its handle.
-    pub async fn serve(&self, start: &ServiceStart) -> u32 {
+    pub(crate) async fn serve(&self, start: &ServiceStart) -> u32 {
         match self.command(Command::Start(Box::new(start.clone()))).await.unwrap() {
             Reply::Started(started) => started.handle,
             other => panic!("{other:?}"),
         }
     }
 
-    pub async fn ask(&self, handle: u32, id: &str, path: &str) -> Result<Answer, Failure> {
+    pub(crate) async fn ask(&self, handle: u32, id: &str, path: &str) -> Result<Answer, Failure> {
         self.post(handle, id, path, b"").await
     }
 
-    pub async fn post(
+    pub(crate) async fn post(
         &self,
         handle: u32,
         id: &str,
@@ -112,7 +113,7 @@ impl Worker {
     }
 
     /// The text of an answer that must succeed.
-    pub async fn text(&self, handle: u32, id: &str, path: &str) -> String {
+    pub(crate) async fn text(&self, handle: u32, id: &str, path: &str) -> String {
         let answer = self.ask(handle, id, path).await.unwrap();
         assert_eq!(answer.status, 200);
         String::from_utf8(answer.body.to_vec()).unwrap()
@@ -120,7 +121,7 @@ impl Worker {
 }
 
 /// A service of this module with its state in `folder`.
-pub fn service(module: &Path, folder: &Path) -> ServiceStart {
+pub(crate) fn service(module: &Path, folder: &Path) -> ServiceStart {
     ServiceStart {
         uid: types::random_id(),
         name: "default/test".into(),
