@@ -299,5 +299,7 @@ fn watchers_see_health_and_metrics() {
         r#"cloudskin_ingress_requests_total{tenant="default",service="echo",class="2xx"} 1"#;
     assert!(metrics.body.contains(count), "{}", metrics.body);
     assert!(metrics.body.contains("cloudskin_site_connected 1\n"), "{}", metrics.body);
+    assert!(metrics.body.contains("\nprocess_resident_memory_bytes "), "{}", metrics.body);
     assert!(metrics.body.ends_with("# EOF\n"));
+    assert_eq!(metrics.body.matches("# EOF").count(), 1);
 }
