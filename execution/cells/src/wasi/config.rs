@@ -130,6 +130,9 @@ pub(super) fn check_texts(
 pub(super) fn check_grants(grants: &[Grant], limits: &Limits) -> Result<(), ConfigError> {
     let mut seen = HashSet::new();
     for grant in grants {
+        if grant.guest_path.contains('\0') {
+            return Err(ConfigError::Nul { text: grant.guest_path.clone() });
+        }
         if !seen.insert(&grant.guest_path) {
             return Err(ConfigError::DuplicateGrant { guest_path: grant.guest_path.clone() });
         }

@@ -6,7 +6,7 @@ use types::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// C strings end at the first NUL.
-    #[error("argument or variable {text:?} holds a NUL byte: leave it out")]
+    #[error("argument, variable or guest path {text:?} holds a NUL byte: leave it out")]
     Nul {
         /// The text.
         text: String,

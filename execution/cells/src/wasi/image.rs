@@ -1,13 +1,13 @@
 //! A program's view of the system as a value, to be encoded, sent and restored.
 
 use super::{
-    Directory, DirectoryEntry, File, FileType, Rights, SaveError, Wasi,
+    DirectoryEntry, File, FileType, Rights, SaveError, Wasi,
     poll::Pending,
     process::ClockId,
     table::{Entry, Kind, OpenFile},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt};
 
 /// The newest format of [`WasiImage`].
 pub(crate) const VERSION: u16 = 1;
@@ -259,6 +259,3 @@ pub(crate) fn hash(file: &dyn File) -> Result<([u8; 32], u64), super::Errno> {
         }
     }
 }
-
-/// A directory that a restored descriptor refers to.
-pub(crate) type DirectoryHandle = Arc<dyn Directory>;

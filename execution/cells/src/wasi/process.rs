@@ -1,7 +1,7 @@
 //! Arguments, variables, clocks, randomness and the end of the program.
 
 use super::{Errno, Outcome, Sources, Wait, Wasi, memory::Guest};
-use std::time::Duration;
+use std::{io, time::Duration};
 
 /// Where the guest's own clocks stand against the sources', which may change under them.
 #[derive(Debug)]
@@ -82,6 +82,19 @@ impl Wasi {
                 let now = self.now(ClockId::Monotonic);
                 Some(Duration::from_nanos(moment.saturating_sub(now)))
             }
+        }
+    }
+
+    /// Blocks this thread until what a call waits for may have happened: for a host that does
+    /// not suspend its cells.
+    pub fn block(&mut self, wait: Wait) -> io::Result<()> {
+        let timeout = self.until(wait);
+        match (wait, timeout) {
+            (Wait::Until(_), Some(timeout)) => {
+                std::thread::sleep(timeout);
+                Ok(())
+            }
+            _ => self.streams.stdin.block(timeout),
         }
     }
 

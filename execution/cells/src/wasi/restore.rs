@@ -4,13 +4,10 @@
 //! bytes written back.
 
 use super::{
-    Errno, File, FileType, Grant, Limits, Node, OpenHow, RestoreError, Rights, Sources, Streams,
-    Wasi,
+    Directory, Errno, File, FileType, Grant, Limits, Node, OpenHow, RestoreError, Rights, Sources,
+    Streams, Wasi,
     config::{check_grants, check_texts},
-    image::{
-        Content, DescriptorImage, DirectoryHandle, FileImage, KindImage, VERSION, WasiImage, hash,
-        read_all,
-    },
+    image::{Content, DescriptorImage, FileImage, KindImage, VERSION, WasiImage, hash, read_all},
     process::Clocks,
     table::{Entry, Kind, OpenDirectory, OpenFile, Table, flags},
 };
@@ -199,6 +196,9 @@ impl Check<'_> {
 fn not_granted(fd: u32, what: String) -> RestoreError {
     RestoreError::NotGranted { fd, what }
 }
+
+/// A directory that a restored descriptor refers to.
+type DirectoryHandle = Arc<dyn Directory>;
 
 /// A file that is open, or known to be missing where it will be created.
 enum Opened {

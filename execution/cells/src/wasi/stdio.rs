@@ -8,7 +8,8 @@ use rustix::{
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
 };
 
 /// What a read of an input found.
@@ -29,6 +30,14 @@ pub trait Input: Send {
 
     /// Bytes that a read would find now, at least: `Some(0)` at the end, `None` if it would wait.
     fn ready(&mut self) -> Option<usize>;
+
+    /// Blocks this thread until a read might find something, or the time is over; it may return
+    /// early. An input that has no way to tell is looked at every millisecond.
+    fn block(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        const STEP: Duration = Duration::from_millis(1);
+        std::thread::sleep(timeout.map_or(STEP, |timeout| timeout.min(STEP)));
+        Ok(())
+    }
 
     /// What the guest sees it as.
     fn file_type(&self) -> FileType {
@@ -113,6 +122,17 @@ impl Input for HostInput {
         })
     }
 
+    fn block(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let stdin = rustix::stdio::stdin();
+        let mut wanted = [PollFd::from_borrowed_fd(stdin, PollFlags::IN)];
+        // Longer than the kernel can wait is for ever.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match poll(&mut wanted, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn file_type(&self) -> FileType {
         terminal_or_unknown(rustix::stdio::stdin())
     }
@@ -183,7 +203,7 @@ fn terminal_or_unknown(fd: BorrowedFd<'_>) -> FileType {
 /// Bytes in memory that one side writes and the other reads; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Buffer {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<(Mutex<Shared>, Condvar)>,
 }
 
 #[derive(Debug, Default)]
@@ -194,17 +214,19 @@ struct Shared {
 
 impl Buffer {
     fn with<T>(&self, work: impl FnOnce(&mut Shared) -> T) -> T {
-        work(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.shared.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Adds bytes for the reader.
     pub fn push(&self, bytes: &[u8]) {
         self.with(|shared| shared.bytes.extend(bytes));
+        self.shared.1.notify_all();
     }
 
     /// Says that no more will come.
     pub fn end(&self) {
         self.with(|shared| shared.ended = true);
+        self.shared.1.notify_all();
     }
 
     /// Takes out everything that was written.

@@ -1,13 +1,11 @@
 //! Programs of C and C++ that use the system through their libraries.
 
-use super::host::{compile, run};
-use crate::wasi::{Config, Grant, LocalFolder};
-use std::{fs, path::Path, sync::Arc};
-
-fn granted(path: &Path, guest_path: &str) -> Grant {
-    let mount = LocalFolder::open(path).expect("the folder opens");
-    Grant { guest_path: guest_path.to_owned(), mount: Arc::new(mount), read_only: false }
-}
+use super::{
+    host::{compile, run},
+    support::granted,
+};
+use crate::wasi::Config;
+use std::fs;
 
 /// Runs a program that checks itself; it must exit with 0.
 fn passes(name: &str, source: &str) {
