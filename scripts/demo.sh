@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 cache=${CLOUDSKIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cloudskin}
 programs=${CARGO_TARGET_DIR:-target}/release
 
-echo "This takes about 3 minutes: the street camera in real time, twice unmoved and once moving."
+echo "The demo takes about 3 minutes: its street camera plays in real time."
 [ -x "$programs/cloudskin" ] || echo "The first time it also builds everything: 10 to 20 minutes on two cores."
 [ -f "$cache/media/vtest.avi" ] || echo "The first time it also downloads about 96 MB for the video."
 

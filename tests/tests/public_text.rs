@@ -8,27 +8,22 @@ use tests::{read, root, tracked_files};
 const PRIVATE: [&str; 5] = ["root", "home", "work", "Users", "builds"];
 
 /// Made-up folders in tests and documents.
-const MADE_UP: [&str; 2] = ["/home/u/", "/work/inc"];
+const MADE_UP: [&str; 3] = ["/home/a", "/home/u", "/work/inc"];
 
-/// The first absolute path in `bytes` that belongs to one machine.
+/// The first absolute path in `bytes` that belongs to one machine: its first two parts.
 fn private_path(bytes: &[u8]) -> Option<String> {
-    let in_path = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./}".contains(&byte);
-    let mut starts =
-        (0..bytes.len()).filter(|&at| bytes[at] == b'/' && (at == 0 || !in_path(bytes[at - 1])));
-    let at = starts.find(|&at| {
-        let path = &bytes[at..];
-        let made_up = MADE_UP.iter().any(|folder| path.starts_with(folder.as_bytes()));
-        !made_up && PRIVATE.iter().any(|folder| goes_into(path, folder))
-    })?;
-    let end = bytes.len().min(at + 60);
-    let path = bytes[at..end].split(|byte| !in_path(*byte)).next()?;
-    Some(String::from_utf8_lossy(path).into_owned())
-}
-
-/// Whether `path` is `/folder/` and a name.
-fn goes_into(path: &[u8], folder: &str) -> bool {
-    let rest = path[1..].strip_prefix(folder.as_bytes()).and_then(|rest| rest.strip_prefix(b"/"));
-    rest.and_then(<[u8]>::first).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'.')
+    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let in_path = |byte: &u8| in_name(byte) || b"/}".contains(byte);
+    let starts =
+        (0..bytes.len()).filter(|&at| bytes[at] == b'/' && (at == 0 || !in_path(&bytes[at - 1])));
+    let mut private = starts.filter_map(|at| {
+        let mut parts = bytes[at + 1..].splitn(3, |byte| *byte == b'/');
+        let first = parts.next()?;
+        let folder = PRIVATE.iter().find(|folder| folder.as_bytes() == first)?;
+        let name = parts.next()?.split(|byte| !in_name(byte)).next()?;
+        Some(format!("/{folder}/{}", String::from_utf8_lossy(name)))
+    });
+    private.find(|path| !path.ends_with('/') && !MADE_UP.contains(&path.as_str()))
 }
 
 #[test]
@@ -56,7 +51,8 @@ fn private_paths_are_told_from_others() {
 
     for private in ["root/.cargo", "home/jane/x", "work/main/a.rs", "Users/jane", "builds/1/x"] {
         let found = private_path(path(private).as_bytes());
-        assert_eq!(found, Some(format!("/{private}")));
+        let parts: Vec<_> = private.splitn(3, '/').collect();
+        assert_eq!(found, Some(format!("/{}/{}", parts[0], parts[1])));
     }
     for public in ["home", "usr/home/x", "work/inc", "home/u/project", "roots/x", "root/"] {
         assert_eq!(private_path(path(public).as_bytes()), None, "{public}");
