@@ -1,0 +1,68 @@
+//! Settings of the control plane.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Addresses, times and limits of one control plane.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where tokens and blobs are kept.
+    pub data_dir: PathBuf,
+    /// The address that [`Control::run`](super::Control::run) is given a listener for; its host
+    /// is accepted in `Host` and `Origin`.
+    pub listen: SocketAddr,
+    /// Further hosts that are accepted in `Host` and `Origin`, without port.
+    pub hosts: Vec<String>,
+    /// The ingress that routes `http://<service>.localhost` by host, if there is one.
+    pub ingress: Option<SocketAddr>,
+    /// How long a site may serve `restart` services without an answer to its beat.
+    pub lease: Duration,
+    /// What is waited beyond the lease before another site takes over.
+    pub margin: Duration,
+    /// How long the source of a migration forwards late requests: the names' TTL and some grace.
+    pub forward_grace: Duration,
+    /// How long a site may take for a call that only needs a moment.
+    pub call_timeout: Duration,
+    /// How long the target of a migration may take to fetch, compile and instantiate a module.
+    pub prepare_timeout: Duration,
+    /// How long the state of a service may travel.
+    pub transfer_timeout: Duration,
+    /// Largest JSON document that is read.
+    pub document_max_bytes: usize,
+    /// Largest blob: a snapshot of a cell with 4 GiB of memory fits.
+    pub blob_max_bytes: u64,
+    /// Most uploads at a time.
+    pub uploads_max: usize,
+    /// Most watches over REST at a time; each holds a connection.
+    pub watches_max: usize,
+    /// Most connections at a time.
+    pub connections_max: usize,
+    /// Most decisions that are kept per tenant; the oldest go first.
+    pub decisions_max: usize,
+    /// Most ended cells that are kept per tenant; the oldest go first.
+    pub ended_cells_max: usize,
+}
+
+impl Config {
+    /// The defaults for this data folder and address.
+    pub fn new(data_dir: PathBuf, listen: SocketAddr) -> Self {
+        Self {
+            data_dir,
+            listen,
+            hosts: Vec::new(),
+            ingress: None,
+            lease: Duration::from_secs(3),
+            margin: Duration::from_secs(1),
+            forward_grace: Duration::from_secs(10),
+            call_timeout: Duration::from_secs(10),
+            prepare_timeout: Duration::from_secs(60),
+            transfer_timeout: Duration::from_secs(120),
+            document_max_bytes: 1 << 20,
+            blob_max_bytes: 5 << 30,
+            uploads_max: 16,
+            watches_max: 256,
+            connections_max: 1024,
+            decisions_max: 2000,
+            ended_cells_max: 1000,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What each site is told to run.
+
+use super::{cache::Cache, sites::Sites, state::State, views};
+use api::link::{Assignment, CellAssignment, Desired, Peer};
+use decide::HeldView;
+use std::net::SocketAddr;
+use types::Epoch;
+
+/// Tells every connected site what changed for it. A site that is owed a verdict hears that
+/// first: it must not drop what it is about to be told to forward.
+pub(super) fn push(state: &State) {
+    for conn in state.sites(|sites| sites.connected()) {
+        let desired = state.both(|cache, sites| {
+            let owed = cache.owed.values().any(|owed| owed.site == conn.site());
+            (!owed).then(|| of(cache, sites, conn.site()))
+        });
+        if let Some(desired) = desired {
+            conn.tell(desired);
+        }
+    }
+}
+
+/// All that `site` shall run.
+pub(super) fn of(cache: &Cache, sites: &Sites, site: &str) -> Desired {
+    Desired {
+        revision: cache.revision,
+        services: services(cache, site),
+        cells: cells(cache, site),
+        peers: peers(cache, site),
+        drop: drops(cache, sites, site),
+    }
+}
+
+fn services(cache: &Cache, site: &str) -> Vec<Assignment> {
+    let own = cache.services.values().filter(|service| {
+        let stays = !service.deleting() || service.status.migration.is_some();
+        stays && service.status.site.as_deref() == Some(site)
+    });
+    own.filter_map(|service| assignment(service, service.status.epoch)).collect()
+}
+
+/// A service under this epoch. Only the first epoch begins without a checkpoint.
+pub(super) fn assignment(service: &super::cache::Service, epoch: Epoch) -> Option<Assignment> {
+    let metadata = &service.resource.metadata;
+    Some(Assignment {
+        tenant: metadata.tenant.clone(),
+        name: metadata.name.clone(),
+        uid: metadata.uid.clone(),
+        epoch,
+        module: service.spec.module_digest()?,
+        spec: service.spec.clone(),
+        restore: epoch > Epoch(1),
+    })
+}
+
+fn cells(cache: &Cache, site: &str) -> Vec<CellAssignment> {
+    let own = cache
+        .cells
+        .values()
+        .filter(|cell| cell.spec.site == site && cell.status.ended.is_none() && !cell.deleting());
+    own.filter_map(|cell| {
+        let (_, digest) = cell.spec.module.rsplit_once('@')?;
+        Some(CellAssignment {
+            tenant: cell.resource.metadata.tenant.clone(),
+            name: cell.resource.metadata.name.clone(),
+            uid: cell.uid().to_owned(),
+            module: digest.parse().ok()?,
+            spec: cell.spec.clone(),
+        })
+    })
+    .collect()
+}
+
+fn peers(cache: &Cache, site: &str) -> Vec<Peer> {
+    let others = cache.sites.iter().filter(|(name, _)| *name != site);
+    others
+        .filter_map(|(name, other)| {
+            let address = other.status.address?;
+            Some(Peer {
+                site: name.clone(),
+                address: SocketAddr::new(address, other.status.peer_port),
+                ingress: SocketAddr::new(address, other.status.ingress_port),
+            })
+        })
+        .collect()
+}
+
+fn drops(cache: &Cache, sites: &Sites, site: &str) -> Vec<(String, Epoch)> {
+    let Some(live) = sites.get(site) else { return Vec::new() };
+    let mut drops: Vec<(String, Epoch)> = live
+        .held
+        .values()
+        .flatten()
+        .filter_map(|held| {
+            let service = cache.service_by_uid(&held.uid);
+            let view = service.map(|service| views::service(cache, sites, service));
+            let held_view = HeldView {
+                epoch: held.epoch,
+                state: held.state,
+                message: String::new(),
+                call_pending: cache.owes(site, &held.uid),
+            };
+            let epoch = decide::stale(view.as_ref(), site, &held_view)?;
+            Some((held.uid.clone(), epoch))
+        })
+        .collect();
+    drops.sort();
+    drops
+}

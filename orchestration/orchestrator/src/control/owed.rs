@@ -1,0 +1,61 @@
+//! Last calls of a transaction, kept in the store until the site has answered.
+//!
+//! The commit and the abort of a migration write them in the same transaction, so that neither a
+//! crash nor a cut can leave a site without the verdict. Calls are idempotent: one that was heard
+//! but not settled is made again.
+
+use super::{Result, batch::Batch, conn::Conn, state::State};
+use api::{Problem, link::Call};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tracing::warn;
+use types::ErrorKind;
+
+/// One call that a site is owed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Owed {
+    /// Who must hear it.
+    pub(super) site: String,
+    /// About which service.
+    pub(super) uid: String,
+    /// What.
+    pub(super) call: Call,
+}
+
+/// Makes the call at `key`, and settles it once the site has answered, whatever it said.
+pub(super) async fn deliver(state: &Arc<State>, key: &str) -> Result<(), Problem> {
+    let owed = state.cache(|cache| cache.owed.get(key).cloned());
+    let Some(owed) = owed else { return Ok(()) };
+    let conn = state.sites(|sites| sites.connection(&owed.site))?;
+    let answer = conn.call(owed.call, state.config.call_timeout).await;
+    match &answer {
+        // Not heard, or not answered: it stays owed. A site that does not answer is cut off, so
+        // that it comes back and hears it then.
+        Err(problem) if matches!(problem.kind, ErrorKind::Timeout | ErrorKind::Unavailable) => {
+            warn!(site = owed.site, problem = problem.message, "the site has not heard a verdict");
+            conn.close();
+        }
+        _ => settle(state, key).await?,
+    }
+    answer.map(drop)
+}
+
+/// Forgets a call that was answered.
+async fn settle(state: &Arc<State>, key: &str) -> Result<()> {
+    let mut batch = Batch::new();
+    batch.settle(key);
+    state.commit(batch).await.map(drop)
+}
+
+/// Makes every call that the site is owed, in order; for a site that came back.
+pub(super) async fn deliver_all(state: Arc<State>, conn: Arc<Conn>) {
+    let keys: Vec<String> = state.cache(|cache| {
+        let of_site = cache.owed.iter().filter(|(_, owed)| owed.site == conn.site());
+        of_site.map(|(key, _)| key.clone()).collect()
+    });
+    for key in keys {
+        if let Err(problem) = deliver(&state, &key).await {
+            warn!(site = conn.site(), problem = problem.message, "a verdict was answered with");
+        }
+    }
+}

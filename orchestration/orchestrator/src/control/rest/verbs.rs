@@ -1,0 +1,142 @@
+//! Verbs on one resource: migrate, logs, snapshot.
+
+use super::{
+    super::{Error, apply, cache::Id, migrate, runs, state::State},
+    Answer, Refusal,
+    resources::{document, flag, locate, query},
+};
+use api::{
+    Kind, Problem,
+    link::{Call, Reply},
+};
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State as Shared},
+    http::{HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use types::ErrorKind;
+
+/// Most bytes of a log in one answer.
+const LOG_MAX_BYTES: u64 = 1 << 20;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Destination {
+    to: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    wait: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Piece {
+    offset: u64,
+    limit: Option<u64>,
+}
+
+type Named = Path<(String, String, String)>;
+
+pub(super) async fn migrate(
+    Shared(state): Shared<Arc<State>>,
+    Path((tenant, kind, name)): Named,
+    uri: Uri,
+    body: Body,
+) -> Answer {
+    let (kind, id) = locate(&tenant, &kind, &name)?;
+    if kind != Kind::Service {
+        return Err(Refusal::new(ErrorKind::Invalid, "only services migrate"));
+    }
+    let waiting: Waiting = query(&uri)?;
+    let destination: Destination = document(&state, body).await?;
+    let running = migrate::begin(&state, &id, &destination.to, "user").await?;
+    let wait = flag(waiting.wait.as_deref());
+    if wait {
+        running.end().await?;
+    }
+    let decision = running.decision().ok_or_else(|| {
+        Refusal::new(ErrorKind::Internal, "the migration has begun, but its decision is not known")
+    })?;
+    let place = api::paths::item(&id.tenant, Kind::Decision, &decision.metadata.name);
+    let status = if wait { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = (status, Json(decision)).into_response();
+    if let Ok(place) = HeaderValue::from_str(&place) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
+}
+
+/// The site that holds a service or cell, and its uid.
+fn holder(state: &State, kind: Kind, id: &Id) -> Result<(String, String), Error> {
+    match kind {
+        Kind::Service => {
+            let service = state.cache(|cache| cache.services.get(id).cloned());
+            let service = service.ok_or_else(|| apply::not_found(kind, id))?;
+            let site = service.status.site.clone().ok_or_else(|| {
+                let message = format!("`service/{}` has no site yet", id.name);
+                Error::refuse(ErrorKind::Unavailable, message)
+            })?;
+            Ok((site, service.uid().to_owned()))
+        }
+        Kind::Cell => {
+            let cell = runs::find(state, id)?;
+            Ok((cell.spec.site.clone(), cell.uid().to_owned()))
+        }
+        Kind::Site | Kind::Block | Kind::Decision => {
+            let message = format!("a {} runs nothing: ask a service or a cell", kind.path());
+            Err(Error::refuse(ErrorKind::Invalid, message))
+        }
+    }
+}
+
+async fn ask(state: &State, site: &str, call: Call) -> Result<Reply, Problem> {
+    let conn = state.sites(|sites| sites.connection(site))?;
+    conn.call(call, state.config.call_timeout).await
+}
+
+pub(super) async fn logs(
+    Shared(state): Shared<Arc<State>>,
+    Path((tenant, kind, name)): Named,
+    uri: Uri,
+) -> Answer<Json<Value>> {
+    let (kind, id) = locate(&tenant, &kind, &name)?;
+    let piece: Piece = query(&uri)?;
+    let (site, uid) = holder(&state, kind, &id)?;
+    let limit = piece.limit.unwrap_or(LOG_MAX_BYTES).min(LOG_MAX_BYTES);
+    match ask(&state, &site, Call::Logs { uid, offset: piece.offset, limit }).await? {
+        Reply::Logs { offset, text, ended } => {
+            Ok(Json(json!({"site": site, "offset": offset, "text": text, "ended": ended})))
+        }
+        _ => Err(odd(&site)),
+    }
+}
+
+pub(super) async fn snapshot(
+    Shared(state): Shared<Arc<State>>,
+    Path((tenant, kind, name)): Named,
+) -> Answer<Response> {
+    let (kind, id) = locate(&tenant, &kind, &name)?;
+    let (site, uid) = holder(&state, kind, &id)?;
+    let conn = state.sites(|sites| sites.connection(&site))?;
+    // The site uploads the snapshot before it answers.
+    match conn.call(Call::Snapshot { uid }, state.config.transfer_timeout).await? {
+        Reply::Snapshot { digest, size_bytes } => {
+            let body = json!({"site": site, "digest": digest, "sizeBytes": size_bytes});
+            Ok(Json(body).into_response())
+        }
+        _ => Err(odd(&site)),
+    }
+}
+
+fn odd(site: &str) -> Refusal {
+    let message = format!("site `{site}` answered something else than it was asked");
+    Refusal::new(ErrorKind::Internal, message)
+}

@@ -1,0 +1,165 @@
+//! What sites say, and how long their word holds. Lost with the process: every site then counts
+//! as heard of at the start, which only makes a takeover later.
+
+use super::conn::Conn;
+use api::{
+    Problem,
+    link::{Held, HeldCell, HeldState},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use types::{Epoch, ErrorKind};
+
+/// One site as it was last heard.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// The session with its agent.
+    pub(super) conn: Option<Arc<Conn>>,
+    /// Monotonic time of its last beat.
+    pub(super) last_beat: Duration,
+    /// Wall time of its last word, in milliseconds; 0 before the first.
+    pub(super) last_seen: u64,
+    /// What it holds, by uid.
+    pub(super) held: HashMap<String, Vec<Held>>,
+    /// Its cells of `run`, by uid.
+    pub(super) cells: HashMap<String, HeldCell>,
+}
+
+/// All sites that are stored or have a session.
+#[derive(Debug)]
+pub(super) struct Sites {
+    lease: Duration,
+    live: BTreeMap<String, Live>,
+}
+
+impl Sites {
+    pub(super) fn new(lease: Duration) -> Self {
+        Self { lease, live: BTreeMap::new() }
+    }
+
+    pub(super) fn get(&self, site: &str) -> Option<&Live> {
+        self.live.get(site)
+    }
+
+    /// A site that the store knows: its last beat may have been answered a moment ago.
+    pub(super) fn assume(&mut self, site: &str, now: Duration) {
+        let fresh = || Live { last_beat: now, ..Live::default() };
+        self.live.entry(site.to_owned()).or_insert_with(fresh);
+    }
+
+    pub(super) fn forget(&mut self, site: &str) {
+        self.live.remove(site);
+    }
+
+    /// The session begins; an older one of the same site ends.
+    pub(super) fn join(&mut self, conn: Arc<Conn>, now: Duration, wall: u64, held: Vec<Held>) {
+        let live = self.live.entry(conn.site().to_owned()).or_default();
+        if let Some(older) = live.conn.replace(conn) {
+            older.close();
+        }
+        live.last_beat = now;
+        live.last_seen = wall;
+        live.held = by_uid(held);
+        live.cells.clear();
+    }
+
+    /// The session ended; the lease runs on.
+    pub(super) fn leave(&mut self, conn: &Arc<Conn>) {
+        if let Some(live) = self.live.get_mut(conn.site())
+            && live.conn.as_ref().is_some_and(|current| Arc::ptr_eq(current, conn))
+        {
+            live.conn = None;
+        }
+    }
+
+    /// Renews the lease and takes over the report. Nothing if the session was replaced or its
+    /// lease ran out: then it must end, and the site must say hello before it may serve.
+    pub(super) fn beat(
+        &mut self,
+        conn: &Arc<Conn>,
+        now: Duration,
+        wall: u64,
+        held: Vec<Held>,
+        cells: &[HeldCell],
+    ) -> Option<bool> {
+        let live = self.live.get_mut(conn.site())?;
+        let current = live.conn.as_ref().is_some_and(|current| Arc::ptr_eq(current, conn));
+        if !current || now >= live.last_beat + self.lease {
+            return None;
+        }
+        let held = by_uid(held);
+        let cells: HashMap<String, HeldCell> =
+            cells.iter().map(|cell| (cell.uid.clone(), cell.clone())).collect();
+        let changed = !same(&live.held, &held) || live.cells != cells;
+        live.last_beat = now;
+        live.last_seen = wall;
+        live.held = held;
+        live.cells = cells;
+        Some(changed)
+    }
+
+    /// Ends the sessions whose lease ran out; returns when the next one will.
+    pub(super) fn expire(&mut self, now: Duration) -> Option<Duration> {
+        let mut next: Option<Duration> = None;
+        for live in self.live.values_mut() {
+            let Some(conn) = &live.conn else { continue };
+            let expires = live.last_beat + self.lease;
+            if now >= expires {
+                conn.close();
+                live.conn = None;
+            } else {
+                next = Some(next.map_or(expires, |next| next.min(expires)));
+            }
+        }
+        next
+    }
+
+    /// The session with a site.
+    pub(super) fn connection(&self, site: &str) -> Result<Arc<Conn>, Problem> {
+        self.live.get(site).and_then(|live| live.conn.clone()).ok_or_else(|| {
+            Problem::new(
+                ErrorKind::Unavailable,
+                format!("site `{site}` is not connected: start its agent, or wait for it"),
+            )
+        })
+    }
+
+    pub(super) fn connected(&self) -> Vec<Arc<Conn>> {
+        self.live.values().filter_map(|live| live.conn.clone()).collect()
+    }
+
+    /// Notes what a call has brought about, ahead of the site's next beat.
+    pub(super) fn mark(&mut self, site: &str, uid: &str, epoch: Epoch, state: HeldState) {
+        let held = self.live.get_mut(site).and_then(|live| live.held.get_mut(uid));
+        for held in held.into_iter().flatten().filter(|held| held.epoch == epoch) {
+            held.state = state;
+        }
+    }
+}
+
+fn by_uid(all: Vec<Held>) -> HashMap<String, Vec<Held>> {
+    let mut held: HashMap<String, Vec<Held>> = HashMap::new();
+    for one in all {
+        held.entry(one.uid.clone()).or_default().push(one);
+    }
+    held
+}
+
+/// Whether two reports say the same, counters aside: those change with every request.
+fn same(a: &HashMap<String, Vec<Held>>, b: &HashMap<String, Vec<Held>>) -> bool {
+    let alike = |a: &Held, b: &Held| {
+        a.epoch == b.epoch
+            && a.incarnation == b.incarnation
+            && a.state == b.state
+            && a.message == b.message
+            && a.lost == b.lost
+    };
+    a.len() == b.len()
+        && a.iter().all(|(uid, a)| {
+            b.get(uid)
+                .is_some_and(|b| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)))
+        })
+}

@@ -1,0 +1,112 @@
+//! Who is let in, and what a hostile request gets.
+
+use super::world::World;
+use api::{Kind, paths};
+use hyper::Method;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn only_the_right_token_from_the_right_place_is_let_in() {
+    let world = World::new().await;
+    let user = format!("Bearer {}", world.token);
+    let site = format!("Bearer {}", world.site_token);
+    let list = paths::list("default", Kind::Service);
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: &[(&str, Headers, u16)] = &[
+        ("/healthz", &[], 200),
+        ("/", &[], 200),
+        (&list, &[], 401),
+        (&list, &[("authorization", "Bearer wrong")], 401),
+        (&list, &[("authorization", "Basic eDp5")], 401),
+        (&list, &[("authorization", &site)], 403),
+        (&list, &[("authorization", &user)], 200),
+        (&list, &[("authorization", &user), ("host", "evil.example")], 403),
+        (&list, &[("authorization", &user), ("host", "localhost:1")], 200),
+        (&list, &[("authorization", &user), ("origin", "http://evil.example")], 403),
+        (&list, &[("authorization", &user), ("origin", "null")], 403),
+        (&list, &[("authorization", &user), ("origin", "http://127.0.0.1:9")], 200),
+        ("/healthz", &[("host", "evil.example")], 403),
+        ("/metrics", &[], 401),
+        ("/metrics", &[("authorization", &user)], 200),
+        (paths::STATUS, &[("authorization", &user)], 200),
+        (paths::LINK, &[("authorization", &user)], 403),
+        (paths::LINK, &[("authorization", &site)], 400),
+        ("/nowhere", &[("authorization", &user)], 404),
+    ];
+    for (path, headers, expected) in cases {
+        let (status, body) = world.ask_raw(Method::GET, path, headers, Vec::new()).await;
+        assert_eq!(status, *expected, "{path} {headers:?}: {body}");
+        if status >= 400 {
+            assert!(body["kind"].is_string() && body["message"].is_string(), "{path}: {body}");
+        }
+    }
+    let (status, body) = world.ask(Method::POST, &list, Value::Null).await;
+    assert_eq!((status, body["kind"].as_str()), (405, Some("invalid")));
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused_with_reasons() {
+    let world = World::new().await;
+    let item = paths::item("default", Kind::Service, "a");
+    let good = world.document("a", json!({})).await;
+    let mut wrong_name = good.clone();
+    wrong_name["metadata"]["name"] = "b".into();
+    let mut unknown = good.clone();
+    unknown["spec"]["replica"] = 2.into();
+    let mut no_digest = good.clone();
+    no_digest["spec"]["module"] = "a.wasm".into();
+    let mut absent = good.clone();
+    absent["spec"]["module"] = format!("a.wasm@sha256:{}", "0".repeat(64)).into();
+    for (document, words) in [
+        (json!({"kind": "Service"}), "cannot be read"),
+        (wrong_name, "the path says"),
+        (unknown, "replica"),
+        (no_digest, "upload the file"),
+        (absent, "was not uploaded"),
+    ] {
+        let (status, body) = world.ask(Method::PUT, &item, document).await;
+        assert_eq!(status, 400, "{body}");
+        assert!(body["message"].as_str().unwrap().contains(words), "{words}: {body}");
+    }
+    let bulk = json!({"metadata": {"name": "x".repeat(200_000)}});
+    let (status, body) = world.ask(Method::PUT, &item, bulk).await;
+    assert_eq!(status, 413, "{body}");
+    for path in ["/apis/v1/tenants/default/pod", "/apis/v1/tenants/De/service"] {
+        let (status, body) = world.ask(Method::GET, path, Value::Null).await;
+        assert_eq!(status, 400, "{path}: {body}");
+    }
+    let (status, body) = world
+        .ask(
+            Method::GET,
+            &format!("{}?labelSelector=!x", paths::list("default", Kind::Site)),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(status, 400, "{body}");
+}
+
+#[tokio::test]
+async fn blobs_are_what_their_name_says_or_are_not_kept() {
+    let world = World::new().await;
+    let user = format!("Bearer {}", world.token);
+    let site = format!("Bearer {}", world.site_token);
+    let digest = world.upload(b"hello").await;
+    let path = paths::blob(&digest);
+
+    let (status, body) =
+        world.ask_raw(Method::GET, &path, &[("authorization", &site)], Vec::new()).await;
+    assert_eq!((status, body), (200, Value::String("hello".into())));
+    let head = world.ask_raw(Method::HEAD, &path, &[("authorization", &user)], Vec::new()).await;
+    assert_eq!(head.0, 200);
+
+    let other = paths::blob(&types::Digest::from_sha256([1; 32]));
+    for (bytes, expected) in [(b"hello".to_vec(), 400), (vec![0; 2000], 429)] {
+        let headers = [("authorization", user.as_str())];
+        let (status, body) = world.ask_raw(Method::PUT, &other, &headers, bytes).await;
+        assert_eq!(status, expected, "{body}");
+        let (status, _) = world.ask_raw(Method::GET, &other, &headers, Vec::new()).await;
+        assert_eq!(status, 404);
+    }
+    let (status, _) = world.ask(Method::GET, "/apis/v1/blobs/..%2f..%2ftoken", Value::Null).await;
+    assert_eq!(status, 400);
+}

@@ -1,0 +1,9 @@
+//! The control plane with sites that speak the site link over real sockets.
+
+mod guests;
+mod leases;
+mod migrations;
+mod resources;
+mod site;
+mod store;
+mod world;
