@@ -1,8 +1,8 @@
 //! What can be typed.
 
 use crate::commands::{
-    apply, completions, config, delete, describe, diff, doctor, down, get, logs, migrate, snapshot,
-    status, top, up, version, wait, why,
+    apply, build, completions, config, delete, describe, diff, doctor, down, get, logs, migrate,
+    play, restore, run, services, snapshot, status, top, up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Down(down::Down),
     Status(status::Status),
     Doctor(doctor::Doctor),
+    Build(build::Build),
+    Run(run::Run),
     Apply(apply::Apply),
     Diff(diff::Diff),
     Get(get::Get),
@@ -79,11 +81,17 @@ pub(crate) enum Command {
     Wait(wait::Wait),
     Migrate(migrate::Migrate),
     Snapshot(snapshot::Snapshot),
+    Restore(restore::Restore),
+    Play(play::Play),
     Why(why::Why),
     Top(top::Top),
     Config(config::Config),
     Completions(completions::Completions),
     Version(version::Version),
+    Control(services::Control),
+    Site(services::Site),
+    Worker(services::Worker),
+    Compile(services::Compile),
 }
 
 const STYLES: styling::Styles = styling::Styles::styled()

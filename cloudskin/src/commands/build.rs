@@ -2,7 +2,7 @@
 
 use crate::{
     exit::Failure,
-    output::{FormatArgs, complain},
+    output::{complain, print},
 };
 use cells::toolchain::{self, Environment, Options};
 use clap::Args;
@@ -43,9 +43,6 @@ pub(crate) fn run(args: Build) -> anyhow::Result<ExitCode> {
         Err(_) => "not migratable",
     };
     let text = format!("{} ({} KiB, {migratable})\n", built.output.display(), built.bytes.div_ceil(1024));
-    let summary = serde_json::json!({
-        "output": built.output, "bytes": built.bytes, "migratable": built.inspection.migratable.is_ok(),
-    });
-    FormatArgs::text().print(&summary, &text)?;
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -69,7 +69,7 @@ pub(crate) async fn run(args: Play, session: &Session) -> anyhow::Result<ExitCod
     let (tenant, service) = (client.tenant(), &args.to.name);
     let name = format!("{service}.{tenant}.svc.{}", place.zone.trim_end_matches('.'));
     let host = format!("{service}.{tenant}.localhost");
-    let mut options = Options::new(args.input, name, place.dns, place.port, host);
+    let mut options = Options::new(&args.input, &name, place.dns, place.port, &host);
     options.fps = args.fps;
     options.frames = args.frames;
     options.start_frame = args.start_frame;
@@ -144,14 +144,14 @@ fn summary(report: &Report) -> String {
         count(report.out_of_order),
         count(report.failures),
         report.retries,
-        report.latency_p50_ms,
-        report.latency_p95_ms,
-        report.latency_p99_ms,
-        report.latency_max_ms,
+        report.latency_ms.p50,
+        report.latency_ms.p95,
+        report.latency_ms.p99,
+        report.latency_ms.max,
         report.longest_gap_ms,
     );
     for used in &report.addresses {
-        text.push_str(&format!("address   {} from {:.1} s\n", used.address, used.since_ms / 1e3));
+        text.push_str(&format!("address   {} answered {} frames from {:.1} s on\n", used.address, used.frames, used.from_ms / 1e3));
     }
     text
 }

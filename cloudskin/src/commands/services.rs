@@ -166,15 +166,14 @@ pub(crate) async fn site(args: Site) -> anyhow::Result<ExitCode> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         limits: site::SiteLimits::default(),
     };
-    let stop = stopping()?;
     let site = site::Site::open(config).await?;
-    site.run(stop.cancelled_owned()).await?;
+    site.run(ending()?).await;
     Ok(ExitCode::SUCCESS)
 }
 
 fn memory_of_this_machine() -> Bytes {
     let info = rustix::system::sysinfo();
-    Bytes(u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit)))
+    Bytes(info.totalram.saturating_mul(u64::from(info.mem_unit)))
 }
 
 /// Run a worker: the process that holds cells
@@ -253,6 +252,18 @@ fn only_loopback(address: IpAddr) -> anyhow::Result<()> {
          a loopback address such as 127.0.0.1"
     );
     Ok(())
+}
+
+/// How the agent shall end: SIGHUP leaves its workers to the next agent, SIGTERM and SIGINT have
+/// them save their states and end.
+fn ending() -> anyhow::Result<impl Future<Output = site::Exit>> {
+    let (mut hang_up, stop) = (signal(SignalKind::hangup())?, stopping()?);
+    Ok(async move {
+        tokio::select! {
+            _ = hang_up.recv() => site::Exit::LeaveWorkers,
+            () = stop.cancelled() => site::Exit::StopWorkers,
+        }
+    })
 }
 
 /// Cancelled by SIGTERM or SIGINT.
