@@ -25,7 +25,12 @@ Examples:
 `cloudskin doctor` says which tools are missing, and how to install them.")]
 pub(crate) struct Build {
     /// Sources and compiler flags; `-o FILE`, `--migratable`, `--unwind-area=BYTES`
-    #[arg(value_name = "INPUTS AND FLAGS", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "INPUTS AND FLAGS",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     args: Vec<String>,
 }
 
@@ -42,7 +47,8 @@ pub(crate) fn run(args: Build) -> anyhow::Result<ExitCode> {
         Ok(_) => "migratable",
         Err(_) => "not migratable",
     };
-    let text = format!("{} ({} KiB, {migratable})\n", built.output.display(), built.bytes.div_ceil(1024));
+    let text =
+        format!("{} ({} KiB, {migratable})\n", built.output.display(), built.bytes.div_ceil(1024));
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

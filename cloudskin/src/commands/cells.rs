@@ -1,12 +1,12 @@
 //! What `run` and `restore` share: a cell's options, and running one in this process.
 
-use super::up;
 use crate::output::complain;
 use anyhow::Context;
 use cells::{
     Cache, Compiler, Program, Runtime, Use,
     limits::Limits,
     run::{End, Remote, Run, THREAD_STACK_BYTES},
+    toolchain::Environment,
     wasi, worker,
 };
 use clap::{Args, ValueEnum};
@@ -146,7 +146,7 @@ impl CellArgs {
 
 /// The code cache of this user.
 pub(crate) fn cache() -> anyhow::Result<Cache> {
-    Ok(Cache::open(&up::folder(None)?.root().join("code"))?)
+    Ok(Cache::open(&Environment::from_process().cache_dir.join("code"))?)
 }
 
 /// A program has no epochs, for they double the time of tight loops: the process ends.

@@ -6,7 +6,12 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use orchestrator::camera::{self, Options, Picture, Report};
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::{Duration, Instant}};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 /// How frames are sent.
@@ -123,7 +128,9 @@ impl Place {
             .and_then(|port| u16::try_from(port).ok());
         match (zone, dns, port) {
             (Some(zone), Some(dns), Some(port)) => Ok(Self { zone, dns, port }),
-            _ => anyhow::bail!("the control plane does not say where its DNS and sites are: {status}"),
+            _ => anyhow::bail!(
+                "the control plane does not say where its DNS and sites are: {status}"
+            ),
         }
     }
 }
@@ -151,7 +158,12 @@ fn summary(report: &Report) -> String {
         report.longest_gap_ms,
     );
     for used in &report.addresses {
-        text.push_str(&format!("address   {} answered {} frames from {:.1} s on\n", used.address, used.frames, used.from_ms / 1e3));
+        text.push_str(&format!(
+            "address   {} answered {} frames from {:.1} s on\n",
+            used.address,
+            used.frames,
+            used.from_ms / 1e3
+        ));
     }
     text
 }

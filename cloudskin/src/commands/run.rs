@@ -34,7 +34,12 @@ pub(crate) struct Run {
     #[arg(long, requires = "site", value_name = "NAME")]
     name: Option<String>,
     /// The module, then the program's own arguments
-    #[arg(value_name = "MODULE [ARGS]", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "MODULE [ARGS]",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     command: Vec<String>,
 }
 

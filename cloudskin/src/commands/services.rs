@@ -47,10 +47,9 @@ pub(crate) async fn control(args: Control) -> anyhow::Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let path = args.data_dir.join("meta.redb");
     let opened = clock.clone();
-    let store = tokio::task::spawn_blocking(move || {
-        Embedded::open(&path, meta::Config::default(), opened)
-    })
-    .await??;
+    let store =
+        tokio::task::spawn_blocking(move || Embedded::open(&path, meta::Config::default(), opened))
+            .await??;
     let store: Arc<dyn MetaStore> = Arc::new(store);
     let zone = dns::Zone::new(dns::Config::default())?;
     let stop = stopping()?;
@@ -178,9 +177,12 @@ fn memory_of_this_machine() -> Bytes {
 
 /// Run a worker: the process that holds cells
 #[derive(Debug, Args)]
-#[command(hide = true, after_help = "\
+#[command(
+    hide = true,
+    after_help = "\
 Examples:
-  cloudskin worker --socket w.sock --token-file w.token --data DIR    as a site's agent does it")]
+  cloudskin worker --socket w.sock --token-file w.token --data DIR    as a site's agent does it"
+)]
 pub(crate) struct Worker {
     /// Where it listens
     #[arg(long, value_name = "FILE")]
@@ -205,9 +207,12 @@ pub(crate) fn worker(args: Worker) -> anyhow::Result<ExitCode> {
 
 /// Compile a module into a code cache, within limits
 #[derive(Debug, Args)]
-#[command(hide = true, after_help = "\
+#[command(
+    hide = true,
+    after_help = "\
 Examples:
-  cloudskin compile --module a.wasm --cache DIR --purpose program --backend cranelift")]
+  cloudskin compile --module a.wasm --cache DIR --purpose program --backend cranelift"
+)]
 pub(crate) struct Compile {
     #[arg(long, value_name = "FILE")]
     module: PathBuf,

@@ -105,15 +105,18 @@ impl Cell {
         store.limiter(|state| &mut state.limiter);
         // A module's start function runs now; it gets one tick of the worker's clock.
         store.set_epoch_deadline(2);
-        let instance =
-            program.ready().instantiate(&mut store).map_err(|error| not_instantiated(program, error))?;
+        let instance = program
+            .ready()
+            .instantiate(&mut store)
+            .map_err(|error| not_instantiated(program, error))?;
         let start = instance
             .get_typed_func(&mut store, "_start")
             .map_err(|_| Error::NoStart { module: program.name().to_owned() })?;
         store.data_mut().memory = instance.get_memory(&mut store, "memory");
         if let Ok((area, area_bytes)) = facts.unwind {
-            let asyncify = asyncify(&instance, &mut store, area, area_bytes)
-                .map_err(|error| Error::runtime("the module's Asyncify functions are wrong", error))?;
+            let asyncify = asyncify(&instance, &mut store, area, area_bytes).map_err(|error| {
+                Error::runtime("the module's Asyncify functions are wrong", error)
+            })?;
             store.data_mut().asyncify = Some(asyncify);
         }
         let program = program.clone();
@@ -302,11 +305,7 @@ impl Cell {
     }
 
     /// The cell that [`Cell::put_to_sleep`] took apart, without its view of the system.
-    pub(crate) fn awaken(
-        program: &Arc<Program>,
-        snapshot: &[u8],
-        limits: &Limits,
-    ) -> Result<Self> {
+    pub(crate) fn awaken(program: &Arc<Program>, snapshot: &[u8], limits: &Limits) -> Result<Self> {
         let nobody = wasi::Config::default()
             .build()
             .map_err(|error| Error::runtime("cannot make an empty system", error))?;
@@ -326,10 +325,8 @@ impl Cell {
     /// Writes everything but pages.
     pub(crate) fn write_rest(&mut self, writer: &mut Writer<impl Write>) -> Result<()> {
         self.write_memory_size_and_globals(writer)?;
-        let image = self
-            .wasi()
-            .save()
-            .map_err(|error| SnapshotError::Descriptors(Box::new(error)))?;
+        let image =
+            self.wasi().save().map_err(|error| SnapshotError::Descriptors(Box::new(error)))?;
         let image = postcard::to_stdvec(&image)
             .map_err(|error| Error::runtime("cannot encode the descriptors", error))?;
         writer.wasi(&image).map_err(SnapshotError::from)?;
@@ -425,8 +422,7 @@ impl Cell {
     }
 
     fn apply_globals(&mut self, values: &[(String, GlobalValue)]) -> Result<(), SnapshotError> {
-        let malformed =
-            |reason: String| SnapshotError::Malformed { section: "globals", reason };
+        let malformed = |reason: String| SnapshotError::Malformed { section: "globals", reason };
         let program = self.program.clone();
         let wanted = &program.facts().globals;
         if !values.iter().map(|(name, _)| name).eq(wanted) {
@@ -480,11 +476,7 @@ pub(crate) fn check_module(identity: &Identity, expected: Digest) -> Result<(), 
     if identity.module == expected {
         return Ok(());
     }
-    Err(SnapshotError::Module {
-        name: identity.name.clone(),
-        found: identity.module,
-        expected,
-    })
+    Err(SnapshotError::Module { name: identity.name.clone(), found: identity.module, expected })
 }
 
 /// Writes these pages of a memory, which may be changing.
@@ -571,10 +563,16 @@ fn demangled(name: &str) -> String {
 fn describe(trap: Trap) -> String {
     match trap {
         Trap::StackOverflow => "the call stack is exhausted (endless recursion?)".into(),
-        Trap::MemoryOutOfBounds => "it accessed memory outside its own (a bad pointer, or a stack overflow)".into(),
-        Trap::UnreachableCodeReached => "it aborted (`abort`, a failed `assert`, or undefined behaviour)".into(),
+        Trap::MemoryOutOfBounds => {
+            "it accessed memory outside its own (a bad pointer, or a stack overflow)".into()
+        }
+        Trap::UnreachableCodeReached => {
+            "it aborted (`abort`, a failed `assert`, or undefined behaviour)".into()
+        }
         Trap::IntegerDivisionByZero => "it divided an integer by zero".into(),
-        Trap::IndirectCallToNull | Trap::TableOutOfBounds => "it called a function pointer that points nowhere".into(),
+        Trap::IndirectCallToNull | Trap::TableOutOfBounds => {
+            "it called a function pointer that points nowhere".into()
+        }
         Trap::BadSignature => "it called a function pointer with another type".into(),
         other => other.to_string(),
     }

@@ -5,12 +5,7 @@
 //! (Documentation/admin-guide/mm/pagemap.rst). A kernel without it leaves the [`compare`] fallback.
 
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::{
-    fs::File,
-    io,
-    ops::Range,
-    sync::OnceLock,
-};
+use std::{fs::File, io, ops::Range, sync::OnceLock};
 
 /// Granularity of tracking.
 pub(crate) const PAGE_BYTES: usize = 4096;
@@ -90,7 +85,8 @@ impl Tracker {
         let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY;
         // SAFETY: the call takes no pointers and returns a new descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
-        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+        let fd =
+            i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: the descriptor is new and nobody else's.
         let userfault = unsafe { OwnedFd::from_raw_fd(fd) };
         let mut api = [UFFD_API, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED, 0];
@@ -103,8 +99,7 @@ impl Tracker {
     /// # Errors
     /// If the kernel cannot track this kind of memory.
     pub(crate) fn register(&self, memory: &Range<usize>) -> io::Result<()> {
-        let mut argument =
-            [memory.start as u64, memory.len() as u64, UFFDIO_REGISTER_MODE_WP, 0];
+        let mut argument = [memory.start as u64, memory.len() as u64, UFFDIO_REGISTER_MODE_WP, 0];
         control(&self.userfault, UFFDIO_REGISTER, &mut argument)
     }
 
@@ -161,7 +156,8 @@ impl Tracker {
             let found = control(&self.pagemap, PAGEMAP_SCAN, &mut argument)
                 .map(|()| regions.iter().take_while(|region| region.end > 0));
             for region in found? {
-                let page = |address: u64| ((address - memory.start as u64) / PAGE_BYTES as u64) as u32;
+                let page =
+                    |address: u64| ((address - memory.start as u64) / PAGE_BYTES as u64) as u32;
                 push(&mut runs, page(region.start)..page(region.end));
             }
             regions.fill(Region::default());
@@ -237,7 +233,14 @@ mod tests {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             // SAFETY: a new anonymous mapping at an address of the kernel's choice.
             let at = unsafe {
-                libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+                libc::mmap(
+                    std::ptr::null_mut(),
+                    size,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    flags,
+                    -1,
+                    0,
+                )
             };
             assert_ne!(at, libc::MAP_FAILED);
             // SAFETY: the mapping is ours; huge pages would blur which page was written.

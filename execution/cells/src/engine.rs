@@ -39,14 +39,31 @@ pub(crate) fn engine(purpose: Use, backend: Backend) -> Result<&'static Engine> 
     if let Some(engine) = slot.get() {
         return Ok(engine);
     }
-    let config = config(purpose, backend)
+    let config = config(purpose, backend, Job::Run)
         .map_err(|error| Error::runtime("cannot configure the engine", error))?;
     let engine = Engine::new(&config)
         .map_err(|error| Error::runtime("cannot start the WebAssembly engine", error))?;
     Ok(slot.get_or_init(|| engine))
 }
 
-fn config(purpose: Use, backend: Backend) -> wasmtime::Result<Config> {
+/// An engine that makes the same code but reserves no addresses for cells: compilers run with
+/// little memory.
+///
+/// # Errors
+/// As for [`engine`].
+pub(crate) fn compiler(purpose: Use, backend: Backend) -> Result<Engine> {
+    config(purpose, backend, Job::Compile)
+        .and_then(|config| Engine::new(&config))
+        .map_err(|error| Error::runtime("cannot start the WebAssembly compiler", error))
+}
+
+#[derive(PartialEq, Eq)]
+enum Job {
+    Run,
+    Compile,
+}
+
+fn config(purpose: Use, backend: Backend, job: Job) -> wasmtime::Result<Config> {
     let mut config = Config::new();
     if backend == Backend::Pulley {
         config.target("pulley64")?;
@@ -55,7 +72,9 @@ fn config(purpose: Use, backend: Backend) -> wasmtime::Result<Config> {
         Use::Service => {
             config.epoch_interruption(true);
             config.max_wasm_stack(SERVICE_STACK_BYTES);
-            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+            if job == Job::Run {
+                config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+            }
         }
         Use::Program => {
             config.max_wasm_stack(PROGRAM_STACK_BYTES);

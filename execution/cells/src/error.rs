@@ -46,7 +46,11 @@ pub enum Error {
         found: Digest,
     },
     /// The module needs functions that the host does not have.
-    #[error("`{module}` imports {}, which this host does not provide{}", list(imports), hint(imports))]
+    #[error(
+        "`{module}` imports {}, which this host does not provide{}",
+        list(imports),
+        hint(imports)
+    )]
     Imports {
         /// The module's name.
         module: String,
@@ -132,7 +136,9 @@ pub enum Error {
     #[error("the service broke the record protocol")]
     Record(#[from] crate::record::RecordError),
     /// The service ended by itself.
-    #[error("the service ended by itself with exit code {code}: a service reads requests until its input ends")]
+    #[error(
+        "the service ended by itself with exit code {code}: a service reads requests until its input ends"
+    )]
     Ended {
         /// What it returned.
         code: i32,
@@ -189,9 +195,10 @@ impl Error {
             | Self::Compile { .. } => ErrorKind::Invalid,
             Self::Digest { .. } => ErrorKind::Corrupt,
             Self::Memory { .. } | Self::Cells { .. } => ErrorKind::Exhausted,
-            Self::Trap { .. } | Self::Record(_) | Self::Ended { .. } | Self::StackTooDeep { .. } => {
-                ErrorKind::Guest
-            }
+            Self::Trap { .. }
+            | Self::Record(_)
+            | Self::Ended { .. }
+            | Self::StackTooDeep { .. } => ErrorKind::Guest,
             Self::Deadline { .. } | Self::NoBarrier { .. } => ErrorKind::Timeout,
             Self::NotMigratable { .. } => ErrorKind::Unsupported,
             Self::Snapshot(_) | Self::Diverged { .. } => ErrorKind::Corrupt,

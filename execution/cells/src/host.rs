@@ -5,11 +5,9 @@ use crate::{
     run::wait_for,
     wasi::{self, Wait, Waited, Wasi},
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 use wasmtime::{
     Caller, InstancePre, Linker, Memory, Module, ResourceLimiter, TypedFunc, UnknownImportError,
@@ -72,8 +70,8 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let granted = desired as u64 <= self.memory_bytes
-            && maximum.is_none_or(|maximum| desired <= maximum);
+        let granted =
+            desired as u64 <= self.memory_bytes && maximum.is_none_or(|maximum| desired <= maximum);
         if !granted {
             self.denied_bytes = Some(desired as u64);
         }
@@ -108,10 +106,7 @@ impl wasi::Host for State {
         stop.map_or(Ok(()), |stop| stop.call(&mut *caller, ()))
     }
 
-    fn wait(
-        caller: &mut Caller<'_, Self>,
-        wait: Wait,
-    ) -> wasmtime::Result<Waited> {
+    fn wait(caller: &mut Caller<'_, Self>, wait: Wait) -> wasmtime::Result<Waited> {
         if caller.data().asyncify.is_some() {
             begin_unwind(caller, Stop::Waiting(wait))?;
             return Ok(Waited::Return(0));

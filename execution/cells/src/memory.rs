@@ -29,8 +29,9 @@ fn read_some(address: usize, into: &mut [u8]) -> io::Result<usize> {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let remote = libc::iovec { iov_base: address as *mut _, iov_len: into.len() };
     // SAFETY: `local` is a live buffer that is ours alone; the kernel checks the remote side.
-    let read =
-        unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    let read = unsafe {
+        libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0)
+    };
     match read {
         0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
         read => usize::try_from(read).map_err(|_| io::Error::last_os_error()),

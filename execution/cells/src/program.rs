@@ -273,9 +273,7 @@ fn run_compiler(
             COMPILER_MEMORY_BYTES >> 20
         )),
         (None, "") => failed(format!("the compiler ended with {status}")),
-        (None, said) => {
-            Error::Malformed { module: name.to_owned(), reason: said.to_owned() }
-        }
+        (None, said) => Error::Malformed { module: name.to_owned(), reason: said.to_owned() },
     })
 }
 
@@ -315,12 +313,10 @@ pub fn compile_here(cache: &Cache, path: &Path, purpose: Use, backend: Backend) 
     let wasm =
         std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let digest = Digest::from_sha256(Sha256::digest(&wasm).into());
-    let inspection =
-        toolchain::inspect(&wasm).map_err(|error| malformed(types::chain(&error)))?;
+    let inspection = toolchain::inspect(&wasm).map_err(|error| malformed(types::chain(&error)))?;
     let facts = postcard::to_stdvec(&Facts::of(&inspection))
         .map_err(|error| Error::runtime("cannot write a module's facts", error))?;
-    let engine = engine::engine(purpose, backend)?;
-    let code =
-        engine.precompile_module(&wasm).map_err(|error| malformed(format!("{error:#}")))?;
-    cache.store(&digest, engine::fingerprint(engine), &Entry { facts, code })
+    let engine = engine::compiler(purpose, backend)?;
+    let code = engine.precompile_module(&wasm).map_err(|error| malformed(format!("{error:#}")))?;
+    cache.store(&digest, engine::fingerprint(&engine), &Entry { facts, code })
 }

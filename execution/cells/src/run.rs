@@ -153,11 +153,8 @@ impl Run {
         let (sender, requests) = mpsc::channel();
         let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| Error::runtime("cannot make an event descriptor", error))?;
-        let shared = RemoteShared {
-            suspender: cell.suspender(),
-            requests: Mutex::new(sender),
-            wakeup,
-        };
+        let shared =
+            RemoteShared { suspender: cell.suspender(), requests: Mutex::new(sender), wakeup };
         let remote = Remote { shared: Arc::new(shared) };
         Ok(Self { cell, sequence: 0, requests, remote })
     }

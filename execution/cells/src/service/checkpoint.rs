@@ -1,6 +1,10 @@
 //! A service's state on disk.
 
-use super::{Body, Service, copy::Changes, journal::{self, Journal}};
+use super::{
+    Body, Service,
+    copy::Changes,
+    journal::{self, Journal},
+};
 use crate::{
     error::{Error, Result},
     program::Program,

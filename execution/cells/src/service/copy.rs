@@ -96,9 +96,7 @@ impl Service {
         let all = 0..(memory.len() / PAGE_BYTES) as u32;
         let mut shadow = Vec::new();
         read_pages(memory, &all, &mut shadow).map_err(SnapshotError::from)?;
-        for (first, piece) in
-            (0_u32..).step_by(256).zip(shadow.chunks(256 * PAGE_BYTES))
-        {
+        for (first, piece) in (0_u32..).step_by(256).zip(shadow.chunks(256 * PAGE_BYTES)) {
             writer.pages(first, piece, false).map_err(SnapshotError::from)?;
         }
         Ok((Copied { running_bytes: writer.written(), rounds: 1 }, Changes::Compared(shadow)))

@@ -54,11 +54,12 @@ impl Service {
     ) -> Result<Transferred> {
         let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Instant::now();
-        let failed = |error: io::Error| Error::Handover(format!("the target at {address}: {error}"));
+        let failed =
+            |error: io::Error| Error::Handover(format!("the target at {address}: {error}"));
         let stream = dial(address, migration, secret).map_err(failed)?;
         let sink = stream.try_clone().map_err(failed)?;
-        let mut writer = Writer::new(BufWriter::with_capacity(256 << 10, sink))
-            .map_err(SnapshotError::from)?;
+        let mut writer =
+            Writer::new(BufWriter::with_capacity(256 << 10, sink)).map_err(SnapshotError::from)?;
         let sequence = self.slot().sequence + 1;
         let identity = checkpoint::identity(&self.start, &self.program, sequence);
         let (copied, changes) = self.copy_running(&mut writer, &identity)?;

@@ -84,9 +84,10 @@ impl Journal {
         record[..4].copy_from_slice(&length.to_le_bytes());
         let checksum = crc32c::crc32c(&record);
         record.extend_from_slice(&checksum.to_le_bytes());
-        let written = self.file.write_all(&record).and_then(|()| {
-            if self.durable { self.file.sync_data() } else { Ok(()) }
-        });
+        let written = self
+            .file
+            .write_all(&record)
+            .and_then(|()| if self.durable { self.file.sync_data() } else { Ok(()) });
         written.map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 }
@@ -106,7 +107,8 @@ pub(crate) fn read_from(folder: &Path, sequence: u64) -> Result<Vec<Entry>> {
 
 /// Removes the journals that the checkpoint of this sequence has made needless.
 pub(crate) fn remove_before(folder: &Path, sequence: u64) {
-    for (_, path) in files(folder).unwrap_or_default().into_iter().filter(|(found, _)| *found < sequence)
+    for (_, path) in
+        files(folder).unwrap_or_default().into_iter().filter(|(found, _)| *found < sequence)
     {
         // One that stays is removed next time.
         let _ = fs::remove_file(path);
@@ -178,7 +180,10 @@ mod tests {
 
     fn entry(id: &str) -> Entry {
         let taken = vec![Taken::Realtime(3)];
-        Entry { id: id.into(), replay: Some(Replay { record: vec![1; 40], taken, answer: [2; 32] }) }
+        Entry {
+            id: id.into(),
+            replay: Some(Replay { record: vec![1; 40], taken, answer: [2; 32] }),
+        }
     }
 
     #[test]

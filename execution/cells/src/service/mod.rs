@@ -138,7 +138,13 @@ impl Drop for Turn<'_> {
 }
 
 impl Service {
-    fn new(handle: u32, start: ServiceStart, program: Arc<Program>, slot: Slot, log: LogRing) -> Self {
+    fn new(
+        handle: u32,
+        start: ServiceStart,
+        program: Arc<Program>,
+        slot: Slot,
+        log: LogRing,
+    ) -> Self {
         Self {
             handle,
             start,
@@ -322,7 +328,10 @@ impl Service {
             queue.mode = Mode::Failed(failure.message.clone());
             std::mem::take(&mut queue.jobs)
         };
-        refuse(jobs, &Failure::new(ErrorKind::Unavailable, format!("the service failed: {failure}")));
+        refuse(
+            jobs,
+            &Failure::new(ErrorKind::Unavailable, format!("the service failed: {failure}")),
+        );
         failure
     }
 

@@ -45,7 +45,9 @@ pub enum SnapshotError {
         found: u16,
     },
     /// A section that this version does not know.
-    #[error("it has a section of type {kind} and version {version}, which this runtime does not know")]
+    #[error(
+        "it has a section of type {kind} and version {version}, which this runtime does not know"
+    )]
     Section {
         /// The section's type.
         kind: u16,
@@ -320,7 +322,8 @@ impl<R: Read> Reader<R> {
 
     /// Grows with what really arrives, not with what the header promises.
     fn payload(&mut self, length: u32) -> Result<Vec<u8>, SnapshotError> {
-        let mut payload = Vec::with_capacity((length as usize).min(PAGE_BYTES * (PAGES_MAX as usize + 1)));
+        let mut payload =
+            Vec::with_capacity((length as usize).min(PAGE_BYTES * (PAGES_MAX as usize + 1)));
         let read = self.source.by_ref().take(u64::from(length)).read_to_end(&mut payload)?;
         if read < length as usize {
             return Err(SnapshotError::Incomplete);
@@ -383,7 +386,11 @@ fn encoded<T: for<'a> Deserialize<'a>>(kind: u16, payload: &[u8]) -> Result<T, S
 
 fn decode_pages(payload: &[u8]) -> Result<Section, SnapshotError> {
     let word = |at: usize| {
-        payload.get(at..at + 4).and_then(|bytes| bytes.first_chunk()).copied().map(u32::from_le_bytes)
+        payload
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.first_chunk())
+            .copied()
+            .map(u32::from_le_bytes)
     };
     let (Some(first), Some(count), Some(kind)) = (word(0), word(4), word(8)) else {
         return Err(malformed(2, "it is too short"));
@@ -394,8 +401,9 @@ fn decode_pages(payload: &[u8]) -> Result<Section, SnapshotError> {
         ZERO if body.is_empty() => return Ok(Section::ZeroPages { first, count }),
         _ if count > PAGES_MAX => return Err(malformed(2, format!("it declares {count} pages"))),
         RAW => body.to_vec(),
-        ZSTD => zstd::bulk::decompress(body, size)
-            .map_err(|error| malformed(2, error.to_string()))?,
+        ZSTD => {
+            zstd::bulk::decompress(body, size).map_err(|error| malformed(2, error.to_string()))?
+        }
         _ => return Err(malformed(2, "its kind is unknown")),
     };
     if bytes.len() != size {

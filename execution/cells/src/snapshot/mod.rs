@@ -7,5 +7,5 @@
 
 mod format;
 
-pub(crate) use format::{PAGES_MAX, Reader, Writer, committed_bytes};
 pub use format::{GlobalValue, Identity, Section, SnapshotError};
+pub(crate) use format::{PAGES_MAX, Reader, Writer, committed_bytes};

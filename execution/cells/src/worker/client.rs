@@ -7,6 +7,7 @@
 use super::protocol::{
     Command, Event, Failure, FrameKind, HEADER_BYTES, Header, Reply, WorkerStatus,
 };
+use super::socket::ShortPath;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::io;
 use std::{
@@ -55,12 +56,12 @@ impl Client {
         socket: &Path,
         token: &Token,
     ) -> Result<(Self, WorkerStatus, mpsc::Receiver<Event>), Failure> {
-        let stream = UnixStream::connect(socket).await.map_err(|error| {
-            Failure::new(
-                ErrorKind::Unavailable,
-                format!("cannot reach the worker at `{}`: {error}", socket.display()),
-            )
-        })?;
+        let unreachable = |error: io::Error| {
+            let text = format!("cannot reach the worker at `{}`: {error}", socket.display());
+            Failure::new(ErrorKind::Unavailable, text)
+        };
+        let short = ShortPath::of(socket).map_err(unreachable)?;
+        let stream = UnixStream::connect(short.path()).await.map_err(unreachable)?;
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let client = Self {
             shared: Arc::new(Shared {

@@ -173,8 +173,7 @@ impl Worker {
         }
         let program = self.program(&start)?;
         let restored = start.state_folder.join("checkpoint").exists();
-        let service =
-            Arc::new(Service::open(self.next_handle(), start, program).map_err(failure)?);
+        let service = Arc::new(Service::open(self.next_handle(), start, program).map_err(failure)?);
         self.insert(&service);
         service.serve();
         let lost = service.lost().clone();

@@ -8,6 +8,7 @@ mod commands;
 mod program;
 pub mod protocol;
 mod server;
+mod socket;
 pub(crate) mod ticker;
 
 pub use client::Client;

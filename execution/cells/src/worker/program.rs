@@ -128,8 +128,8 @@ fn grants(start: &CellStart) -> Result<Vec<Grant>> {
 /// # Errors
 /// If the folder cannot be opened.
 pub fn grant(host: &Path, guest: &str, read_only: bool) -> Result<Grant> {
-    let mount = LocalFolder::open(host)
-        .map_err(|source| Error::Read { path: host.to_owned(), source })?;
+    let mount =
+        LocalFolder::open(host).map_err(|source| Error::Read { path: host.to_owned(), source })?;
     Ok(Grant { guest_path: guest.to_owned(), mount: Arc::new(mount), read_only })
 }
 

@@ -7,9 +7,8 @@
 
 use super::{
     commands::Worker,
-    protocol::{
-        Command, Failure, FrameKind, HEADER_BYTES, Header, Reply, WorkerStatus,
-    },
+    protocol::{Command, Failure, FrameKind, HEADER_BYTES, Header, Reply, WorkerStatus},
+    socket::ShortPath,
 };
 use crate::{
     error::{Error, Result},
@@ -66,7 +65,9 @@ pub fn serve(config: Config) -> Result<()> {
     {
         return Err(failed(error));
     }
-    let listener = UnixListener::bind(&config.socket).map_err(failed)?;
+    let short = ShortPath::of(&config.socket).map_err(failed)?;
+    let listener = UnixListener::bind(short.path()).map_err(failed)?;
+    drop(short);
     restrict(&config.socket).map_err(failed)?;
     let worker = Arc::new(Worker::new(config.runtime));
     worker.clone().keep_house(ORPHAN_MAX);
@@ -235,7 +236,9 @@ impl Connection {
                 Err(Failure::new(ErrorKind::Unauthenticated, "show the worker's token first"))
             }
             Ok(command) => self.worker.execute(command),
-            Err(error) => Err(Failure::new(ErrorKind::Invalid, format!("malformed command: {error}"))),
+            Err(error) => {
+                Err(Failure::new(ErrorKind::Invalid, format!("malformed command: {error}")))
+            }
         };
         match outcome {
             Ok(reply) => self.send(FrameKind::Reply, id, &reply),

@@ -74,7 +74,10 @@ async fn modules_that_cannot_serve_are_refused_by_name() {
     let cases = [
         (wat("(module)"), "_start"),
         (wat("(module (import \"env\" \"nope\" (func)) (func (export \"_start\")))"), "env.nope"),
-        (wat("(module (memory (export \"memory\") 65536) (func (export \"_start\")))"), "suspended"),
+        (
+            wat("(module (memory (export \"memory\") 65536) (func (export \"_start\")))"),
+            "suspended",
+        ),
         (b"\0asm\x0d\0\x01\0".to_vec(), "component"),
         (b"hello".to_vec(), "not a WebAssembly module"),
         (wat("(module (func (export \"_start\")))")[..20].to_vec(), "malformed"),

@@ -72,12 +72,9 @@ fn a_snapshot_of_another_module_is_refused_by_name() {
     };
     let folder = tempfile::tempdir().unwrap();
     let output = Buffer::default();
-    let run = Run::new(
-        &load(&steps, Engine::Cranelift),
-        config(&["steps"], &output),
-        &Limits::default(),
-    )
-    .unwrap();
+    let run =
+        Run::new(&load(&steps, Engine::Cranelift), config(&["steps"], &output), &Limits::default())
+            .unwrap();
     let remote = run.remote();
     let running = on_thread(run);
     let path = folder.path().join("cell.snap");

@@ -112,22 +112,23 @@ async fn a_journal_loses_nothing_and_replays_clocks_and_randomness() {
         assert_eq!(worker.text(handle, id, path).await, *answer, "{id}");
     }
     let steady = |answer: &str| answer.split(' ').nth(1).unwrap().parse::<u64>().unwrap();
-    let clocks: Vec<_> =
-        answers.iter().filter(|(_, path, _)| *path == "/clock").map(|(_, _, a)| steady(a)).collect();
+    let clocks: Vec<_> = answers
+        .iter()
+        .filter(|(_, path, _)| *path == "/clock")
+        .map(|(_, _, a)| steady(a))
+        .collect();
     assert!(clocks.is_sorted(), "monotonic time went back: {clocks:?}");
     let total = worker.text(handle, "sum", "/sum").await;
     let randoms = answers.iter().filter(|(_, path, _)| *path == "/clock");
-    let drawn: u64 = randoms.map(|(_, _, a)| a.split(' ').nth(2).unwrap().parse::<u64>().unwrap()).sum();
+    let drawn: u64 =
+        randoms.map(|(_, _, a)| a.split(' ').nth(2).unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(total.split(' ').next().unwrap(), ((drawn + 15) as u32).to_string());
 }
 
 /// Moves the service while it works; the handle at the target.
 async fn migrate(source: &Worker, target: &Worker, start: &ServiceStart, id: &str) -> u32 {
-    let prepare = Command::Prepare {
-        migration: id.into(),
-        start: Box::new(start.clone()),
-        listen: LOOPBACK,
-    };
+    let prepare =
+        Command::Prepare { migration: id.into(), start: Box::new(start.clone()), listen: LOOPBACK };
     let Reply::Prepared { address, secret } = target.command(prepare).await.unwrap() else {
         panic!()
     };
@@ -146,7 +147,8 @@ async fn a_service_moves_with_all_its_state_and_back() {
     let Some(module) = guests::migratable("ledger.c") else { return };
     for durability in [Durability::Checkpoint, Durability::Journal] {
         let folder = tempfile::tempdir().unwrap();
-        let (edge, cloud) = (Worker::start(folder.path()).await, Worker::start(folder.path()).await);
+        let (edge, cloud) =
+            (Worker::start(folder.path()).await, Worker::start(folder.path()).await);
         let mut start = service(&module, folder.path());
         start.durability = durability;
         let handle = edge.serve(&start).await;
@@ -364,8 +366,7 @@ async fn a_slow_request_keeps_nobody_else_waiting() {
 
     let client = worker.client.clone();
     let spinning = tokio::spawn(async move {
-        let record =
-            cells::record::encode_request("GET", "/spin", [].into_iter(), b"").unwrap();
+        let record = cells::record::encode_request("GET", "/spin", [].into_iter(), b"").unwrap();
         client.request(slow, "s", &record).await
     });
     for n in 1..=50 {

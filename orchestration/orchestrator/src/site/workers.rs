@@ -23,9 +23,6 @@ use tokio::{
 };
 use types::{ErrorKind, Token};
 
-/// Longest path of a Unix socket (`sockaddr_un`), its final zero left out.
-const SOCKET_PATH_MAX_BYTES: usize = 107;
-
 /// How long a new worker may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -113,15 +110,6 @@ impl Workers {
         let folder = config.data_dir.join("workers");
         fs::create_dir_all(&folder)
             .map_err(|source| Error::Disk { path: folder.clone(), source })?;
-        let longest = WorkerId::Tenant("x".repeat(types::NAME_MAX_BYTES));
-        let size = socket(&folder, &longest).as_os_str().len();
-        if size > SOCKET_PATH_MAX_BYTES {
-            let reason = format!(
-                "sockets in it would have paths of {size} bytes, at most {SOCKET_PATH_MAX_BYTES} \
-                 work: choose a shorter one"
-            );
-            return Err(Error::Setting { field: "data_dir", reason });
-        }
         Ok(Self { folder, slots: Mutex::default() })
     }
 
