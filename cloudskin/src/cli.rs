@@ -1,8 +1,8 @@
 //! What can be typed.
 
 use crate::commands::{
-    apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, get, logs, migrate,
-    play, restore, run, services, snapshot, status, top, up, version, wait, why,
+    apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, get, logs,
+    migrate, play, restore, run, services, snapshot, status, top, up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 
