@@ -259,7 +259,8 @@ impl Checkpoints {
     }
 
     async fn look_at(&self, peer: &Peer, uid: &str) -> std::result::Result<Option<Found>, Problem> {
-        let asked = self.http.ask(Method::HEAD, &url(peer.address, uid));
+        let url = url(peer.address, uid);
+        let asked = self.http.ask(Method::HEAD, &url);
         let answered = timeout(LOOK_TIMEOUT, asked).await.unwrap_or_else(|_| {
             let message = format!("`{}` did not say what it keeps in time", peer.site);
             Err(Problem::new(ErrorKind::Timeout, message))
