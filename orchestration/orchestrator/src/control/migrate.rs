@@ -25,7 +25,7 @@ use serde_json::json;
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -80,6 +80,8 @@ impl Running {
 struct Timeline {
     steps: Vec<(&'static str, Duration)>,
     transferred: Transferred,
+    /// What sites said against the verdict, or why they have not heard it yet.
+    complaints: Vec<String>,
 }
 
 /// One migration and all that its steps need.
@@ -319,16 +321,20 @@ impl Drive {
         event
     }
 
+    fn timeline(&self) -> MutexGuard<'_, Timeline> {
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn took(&self, name: &'static str, begun: Duration) {
         let took = self.state.clock.monotonic().saturating_sub(begun);
-        self.timeline.lock().unwrap_or_else(PoisonError::into_inner).steps.push((name, took));
+        self.timeline().steps.push((name, took));
     }
 
     /// Asks a site, unless the migration is cancelled meanwhile.
     async fn ask(&self, site: &str, call: Call, timeout: Duration) -> Result<Reply, Problem> {
         let conn = self.state.sites(|sites| sites.connection(site))?;
         tokio::select! {
-            reply = conn.call(call, timeout) => reply,
+            reply = conn.call(call, timeout) => Ok(reply?),
             () = self.running.cancelled.cancelled() => Err(Problem::new(
                 ErrorKind::Conflict,
                 "the migration was cancelled, for the service is being deleted",
@@ -372,8 +378,7 @@ impl Drive {
         };
         match self.ask(&self.plan.from, call, self.state.config.transfer_timeout).await {
             Ok(Reply::Transferred(cost)) => {
-                let timeline = self.timeline.get_mut().unwrap_or_else(PoisonError::into_inner);
-                timeline.transferred = cost;
+                self.timeline().transferred = cost;
                 Event::Transferred
             }
             Ok(_) => self.failed(unexpected(&self.plan.from)),
@@ -511,7 +516,10 @@ impl Drive {
             match owed::deliver(&self.state, &key).await {
                 Ok(()) if what == "switch" => self.mark(site),
                 Ok(()) => {}
-                Err(problem) => warn!(service = %self.id, site, step, problem = problem.message, "a verdict was not heard or not followed"),
+                Err(problem) => {
+                    warn!(service = %self.id, site, step, problem = problem.message, "a verdict");
+                    self.timeline().complaints.push(problem.message);
+                }
             }
             self.took(step, begun);
         }))
@@ -530,7 +538,7 @@ impl Drive {
 
     /// What is known of the migration by now: times in milliseconds and microseconds, sizes.
     fn observed(&self) -> serde_json::Value {
-        let timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
+        let timeline = self.timeline();
         let phases: Vec<_> = timeline
             .steps
             .iter()
@@ -545,6 +553,7 @@ impl Drive {
             "precopyBytes": cost.precopy_bytes,
             "precopyRounds": cost.rounds,
             "finalBytes": cost.final_bytes,
+            "complaints": timeline.complaints,
         })
     }
 

@@ -4,12 +4,16 @@
 //! crash nor a cut can leave a site without the verdict. Calls are idempotent: one that was heard
 //! but not settled is made again.
 
-use super::{Result, batch::Batch, conn::Conn, state::State};
+use super::{
+    Result,
+    batch::Batch,
+    conn::{CallError, Conn},
+    state::State,
+};
 use api::{Problem, link::Call};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tracing::warn;
-use types::ErrorKind;
 
 /// One call that a site is owed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,15 +33,15 @@ pub(super) async fn deliver(state: &Arc<State>, key: &str) -> Result<(), Problem
     let conn = state.sites(|sites| sites.connection(&owed.site))?;
     let answer = conn.call(owed.call, state.config.call_timeout).await;
     match &answer {
-        // Not heard, or not answered: it stays owed. A site that does not answer is cut off, so
-        // that it comes back and hears it then.
-        Err(problem) if matches!(problem.kind, ErrorKind::Timeout | ErrorKind::Unavailable) => {
+        // It stays owed. A site that does not answer is cut off, so that it comes back and hears
+        // it then.
+        Err(CallError::Unheard(problem)) => {
             warn!(site = owed.site, problem = problem.message, "the site has not heard a verdict");
             conn.close();
         }
         _ => settle(state, key).await?,
     }
-    answer.map(drop)
+    answer.map(drop).map_err(Problem::from)
 }
 
 /// Forgets a call that was answered.
@@ -45,6 +49,17 @@ async fn settle(state: &Arc<State>, key: &str) -> Result<()> {
     let mut batch = Batch::new();
     batch.settle(key);
     state.commit(batch).await.map(drop)
+}
+
+/// Forgets all calls about a service: what sites hold of it is decided anew, by epochs alone.
+pub(super) fn settle_all(state: &State, batch: &mut Batch, uid: &str) {
+    let keys: Vec<String> = state.cache(|cache| {
+        let about = cache.owed.iter().filter(|(_, owed)| owed.uid == uid);
+        about.map(|(key, _)| key.clone()).collect()
+    });
+    for key in keys {
+        batch.settle(&key);
+    }
 }
 
 /// Makes every call that the site is owed, in order; for a site that came back.

@@ -180,6 +180,16 @@ impl Site {
     /// `None` ends the session.
     fn hear(&self, message: FromControl) -> Option<Option<FromSite>> {
         let mut memory = self.memory.lock().unwrap();
+        let answer = self.heed(&mut memory, message);
+        let serving = memory
+            .held
+            .iter()
+            .filter(|(_, held)| held.iter().any(|one| one.state == HeldState::Serving));
+        self.journal.serves(&self.name, serving.map(|(uid, _)| uid.clone()).collect());
+        answer
+    }
+
+    fn heed(&self, memory: &mut Memory, message: FromControl) -> Option<Option<FromSite>> {
         match message {
             FromControl::Welcome { desired, .. } => {
                 memory.connected = true;

@@ -26,11 +26,39 @@ use types::{Clock, Digest, ManualClock, SystemClock};
 
 /// What happened, in order, at sites and names.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Journal(Arc<Mutex<Vec<String>>>);
+pub(super) struct Journal(Arc<Mutex<Vec<String>>>, Arc<Mutex<Writers>>);
+
+/// Which sites serve, and whether there were ever two of one service at a time.
+#[derive(Debug, Default)]
+struct Writers {
+    serving: std::collections::HashMap<String, std::collections::BTreeSet<String>>,
+    met: Vec<String>,
+}
 
 impl Journal {
     pub(super) fn note(&self, line: String) {
         self.0.lock().unwrap().push(line);
+    }
+
+    /// A site tells which services it serves from now on.
+    pub(super) fn serves(&self, site: &str, uids: Vec<String>) {
+        let mut writers = self.1.lock().unwrap();
+        for sites in writers.serving.values_mut() {
+            sites.remove(site);
+        }
+        for uid in uids {
+            let sites = writers.serving.entry(uid.clone()).or_default();
+            sites.insert(site.to_owned());
+            if sites.len() > 1 {
+                let line = format!("{uid} is served by {sites:?}");
+                writers.met.push(line);
+            }
+        }
+    }
+
+    /// When a service was served twice.
+    pub(super) fn two_writers(&self) -> Vec<String> {
+        self.1.lock().unwrap().met.clone()
     }
 
     pub(super) fn take(&self) -> Vec<String> {
