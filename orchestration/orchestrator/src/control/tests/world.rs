@@ -181,7 +181,7 @@ impl World {
         config.blob_max_bytes = 1000;
         config.decisions_max = 5;
         let path = self.folder.path().join("meta.redb");
-        let names = Arc::new(Noted { journal: self.journal.clone(), known: self.names.clone() });
+        let names = self.noted();
         self.names.lock().unwrap().clear();
         let clock: Arc<dyn Clock> = match &self.clock {
             Some(clock) => Arc::new(clock.clone()),
@@ -206,6 +206,10 @@ impl World {
         self.site_token = control.site_token().reveal().to_owned();
         self.process = Some(Process { runtime: Some(runtime), control });
         *self.address.lock().unwrap() = address;
+    }
+
+    pub(super) fn noted(&self) -> Arc<dyn Names> {
+        Arc::new(Noted { journal: self.journal.clone(), known: self.names.clone() })
     }
 
     /// The control plane dies between two instructions.
