@@ -75,9 +75,7 @@ impl Running {
 /// Records a migration and begins it; returns once it is recorded.
 pub(super) async fn begin(state: &Arc<State>, id: &Id, to: &str, by: &str) -> Result<Arc<Running>> {
     let to = to.strip_prefix("site/").unwrap_or(to).to_owned();
-    let service = state
-        .cache(|cache| cache.services.get(id).cloned())
-        .ok_or_else(|| not_found(Kind::Service, id))?;
+    let service = stored(state, id).await?;
     let running = Arc::new(Running::new());
     reserve(state, &service, &running)?;
     let (state, by) = (state.clone(), by.to_owned());
@@ -97,6 +95,12 @@ pub(super) async fn begin(state: &Arc<State>, id: &Id, to: &str, by: &str) -> Re
         }
     });
     super::state::converting(recording.await)
+}
+
+/// The service as readers see it, which the cache may be a moment behind.
+async fn stored(state: &State, id: &Id) -> Result<Service> {
+    let resource = super::apply::load(state, Kind::Service, id).await?;
+    Service::read(&resource.ok_or_else(|| not_found(Kind::Service, id))?)
 }
 
 /// One migration of a service at a time.
@@ -129,6 +133,9 @@ fn check(state: &State, service: &Service, to: &str) -> Result<String> {
         Some(from) if service.status.phase == Phase::Ready && sites.ready(from, now) => from,
         _ => return conflict(format!("{name} is not ready: wait until it is")),
     };
+    if state.cache(|cache| cache.owed.values().any(|owed| owed.uid == service.uid())) {
+        return conflict(format!("the last migration of {name} is still being ended: try again"));
+    }
     if from == to {
         return conflict(format!("{name} is at `{to}` already"));
     }
@@ -137,9 +144,6 @@ fn check(state: &State, service: &Service, to: &str) -> Result<String> {
     }
     if !sites.ready(to, now) {
         return conflict(format!("site `{to}` is not connected: start its agent, or wait for it"));
-    }
-    if state.cache(|cache| cache.owed.values().any(|owed| owed.uid == service.uid())) {
-        return conflict(format!("the last migration of {name} is still being ended: try again"));
     }
     let needs = &service.spec.resources;
     let cpu = target.cpu.0.saturating_sub(target.cpu_used.0);
@@ -160,7 +164,7 @@ fn check(state: &State, service: &Service, to: &str) -> Result<String> {
 /// Records it on the service as it is now: reports of its site change it at any time.
 async fn record_anew(
     state: &Arc<State>,
-    mut service: Arc<Service>,
+    mut service: Service,
     to: &str,
     by: &str,
     running: &Arc<Running>,
@@ -169,10 +173,10 @@ async fn record_anew(
     loop {
         match record(state, &service, to, by, running).await {
             Err(Error::Raced) => {
-                let now = state.cache(|cache| cache.services.get(&id).cloned());
-                service = now
-                    .filter(|service| service.uid() == uid)
-                    .ok_or_else(|| not_found(Kind::Service, &id))?;
+                service = stored(state, &id).await?;
+                if service.uid() != uid {
+                    return Err(not_found(Kind::Service, &id));
+                }
             }
             done => return done,
         }
@@ -181,7 +185,7 @@ async fn record_anew(
 
 async fn record(
     state: &Arc<State>,
-    service: &Arc<Service>,
+    service: &Service,
     to: &str,
     by: &str,
     running: &Arc<Running>,

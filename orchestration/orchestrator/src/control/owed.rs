@@ -31,12 +31,16 @@ pub(super) async fn call(state: &State, key: &str) -> Result<(), CallError> {
     let owed = state.cache(|cache| cache.owed.get(key).cloned());
     let Some(owed) = owed else { return Ok(()) };
     let conn = state.sites(|sites| sites.connection(&owed.site)).map_err(CallError::Unheard)?;
-    let answer = conn.call(owed.call, state.config.call_timeout).await;
-    if let Err(CallError::Unheard(problem)) = &answer {
-        // It stays owed. A site that does not answer is cut off, so that it comes back and hears
-        // it then.
-        warn!(site = owed.site, problem = problem.message, "the site has not heard a verdict");
-        conn.close();
+    let answer = conn.call(owed.call.clone(), state.config.call_timeout).await;
+    match &answer {
+        Ok(_) => state.sites(|sites| sites.follow(&owed.site, &owed.uid, &owed.call)),
+        Err(CallError::Refused(_)) => {}
+        Err(CallError::Unheard(problem)) => {
+            // It stays owed. A site that does not answer is cut off, so that it comes back and
+            // hears it then.
+            warn!(site = owed.site, problem = problem.message, "the site has not heard a verdict");
+            conn.close();
+        }
     }
     answer.map(drop)
 }

@@ -16,7 +16,7 @@ use super::{
 use api::{
     Problem, Resource,
     decision::DecisionStatus,
-    link::{Call, HeldState, Reply, Transferred},
+    link::{Call, Reply, Transferred},
     service::{Migration, Phase},
 };
 use decide::migration::{self, Event, Outcome, Step, step};
@@ -327,9 +327,6 @@ impl Drive {
             let key = self.key(site);
             let answer = owed::call(&self.state, &key).await;
             self.took(step, begun);
-            if answer.is_ok() && what == "switch" {
-                self.mark(site);
-            }
             if !matches!(answer, Err(CallError::Unheard(_))) {
                 self.timeline().heard.push(key);
             }
@@ -340,15 +337,6 @@ impl Drive {
         }))
         .await;
         vec![Event::TargetTold, Event::SourceTold]
-    }
-
-    /// What the sites' next beats will say.
-    fn mark(&self, site: &str) {
-        let (epoch, held) = match site == self.plan.to {
-            true => (self.plan.epoch, HeldState::Serving),
-            false => (self.epoch, HeldState::Forwarding),
-        };
-        self.state.sites(|sites| sites.mark(site, &self.uid, epoch, held));
     }
 
     /// What is known of the migration by now: times in milliseconds and microseconds, sizes.
