@@ -1,1 +1,31 @@
-//! C-Cells.
+//! C-Cells: WebAssembly that runs programs and services, and moves while it runs.
+//!
+//! Start at [`Runtime::load`], which makes a module ready, and [`run::Run`], which runs it to its
+//! end. Services live in worker processes: [`worker`]. What a suspended cell is in bytes is in
+//! [`snapshot`]; what guests may call is in [`wasi`]; how guests are built is in [`toolchain`].
+
+mod cache;
+mod cell;
+mod dirty;
+mod engine;
+mod error;
+mod host;
+pub mod limits;
+mod memory;
+mod program;
+pub mod record;
+pub mod run;
+mod service;
+pub mod snapshot;
+pub mod toolchain;
+pub mod wasi;
+pub mod worker;
+
+pub use cache::Cache;
+pub use cell::{Cell, Pause, Suspender};
+pub use engine::Use;
+pub use error::{Error, Result};
+pub use program::{
+    Compiler, Program, Runtime, backend_name, compile_here, digest_file, limit_compiler_process,
+    purpose_name,
+};

@@ -1,3 +1,13 @@
-//! Orchestrator.
+//! The continuum: a control plane, sites, and the services that move between them.
+//!
+//! [`control`] is the control plane: resources over REST, reconciliation, migrations. [`site`] is
+//! a site's agent: workers, ingress, checkpoints. [`dns`] answers for services' names. [`client`]
+//! is the user's side of REST, [`camera`] plays video to a service, and [`supervisor`] keeps a
+//! whole continuum running on one machine.
 
+pub mod camera;
+pub mod client;
 pub mod control;
+pub mod dns;
+pub mod site;
+pub mod supervisor;

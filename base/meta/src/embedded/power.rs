@@ -1,7 +1,7 @@
-//! Power failures: a disk in memory that may lose what was not synced.
+//! Power failures and full disks: a disk in memory that may lose what was not synced.
 
 use super::{Embedded, open};
-use crate::{Config, MetaStore, Op, Txn};
+use crate::{Config, Error, MetaStore, Op, Txn};
 use redb::StorageBackend;
 use std::{
     collections::BTreeMap,
@@ -25,6 +25,7 @@ struct Content {
     /// What may survive or not, each by itself.
     unsynced: Vec<Change>,
     syncs: u64,
+    full: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -79,10 +80,14 @@ impl Disk {
         Self(Arc::new(Mutex::new(content)))
     }
 
-    fn change(&self, change: Change) {
+    fn change(&self, change: Change) -> io::Result<()> {
         let mut content = self.content();
+        if content.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         change.apply(&mut content.seen);
         content.unsynced.push(change);
+        Ok(())
     }
 
     fn open(&self) -> crate::Result<Embedded> {
@@ -108,8 +113,7 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Change::Length(len as usize));
-        Ok(())
+        self.change(Change::Length(len as usize))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -120,8 +124,7 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change(Change::Write(offset as usize, data.to_vec()));
-        Ok(())
+        self.change(Change::Write(offset as usize, data.to_vec()))
     }
 }
 
@@ -198,4 +201,26 @@ async fn requests_that_wait_share_a_sync() {
 
     assert!((1..128).contains(&syncs), "{syncs} syncs for 256 transactions");
     assert_eq!(store.get(b"0").await.unwrap().revision, 257, "a revision each");
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_the_store_and_loses_nothing() {
+    let disk = Disk::default();
+    let store = disk.open().unwrap();
+    let put = |key: &'static str| Txn::new().then(Op::put(key, "v"));
+    let answered = store.txn(put("before")).await.unwrap().revision;
+    disk.content().full = true;
+
+    let error = store.txn(put("during")).await.unwrap_err();
+    disk.content().full = false;
+    let after = store.txn(put("after")).await.unwrap_err();
+
+    assert!(matches!(error, Error::Storage { .. }), "{error:?}");
+    assert_eq!(after.to_string(), error.to_string(), "nothing is built on an uncertain commit");
+    drop(store);
+    let store = disk.open().unwrap();
+    let reading = store.get(b"before").await.unwrap();
+    assert_eq!(reading.item.map(|item| item.mod_revision), Some(answered));
+    assert_eq!(store.get(b"after").await.unwrap().item, None);
+    store.txn(put("again")).await.unwrap();
 }

@@ -41,7 +41,7 @@ fn what_was_acknowledged_survives_kill_9() {
             let before = acked.insert(writer, (n, revision));
             assert!(before.is_none_or(|before| before < (n, revision)), "round {round}: in order");
         }
-        last_revision = check(&path, &acked, last_revision, round);
+        last_revision = check(&path, &mut acked, last_revision, round);
     }
     eprintln!("{total} acknowledged, the store is at revision {last_revision}");
     assert!(total > 0, "nothing was acknowledged, so nothing was tested");
@@ -89,7 +89,7 @@ fn read_ack(lines: &mut impl BufRead, acks: &mut Vec<Ack>) -> bool {
 #[tokio::main(flavor = "current_thread")]
 async fn check(
     path: &Path,
-    acked: &BTreeMap<u64, (u64, u64)>,
+    acked: &mut BTreeMap<u64, (u64, u64)>,
     last_revision: u64,
     round: u64,
 ) -> u64 {
@@ -102,15 +102,20 @@ async fn check(
             found == n || lost_ack,
             "round {round}: writer {writer} had {n} acknowledged, {found} found"
         );
-        if n > 0 {
-            let item = store.get(log_key(writer, n).as_bytes()).await.unwrap().item;
-            let at = item.map(|item| item.mod_revision);
-            assert_eq!(at, Some(revision), "round {round}: the acknowledged revision");
-        }
+        let at = log_revision(&store, writer, n).await;
+        assert_eq!(at, revision, "round {round}: the acknowledged revision");
+        // The next child goes on from what is there, whoever heard of it.
+        acked.insert(writer, (found, log_revision(&store, writer, found).await));
     }
     let revision = check_history(&store).await;
     assert!(revision >= last_revision, "round {round}: {revision} after {last_revision}");
     revision
+}
+
+/// The revision of a log entry; 0 if there is none.
+async fn log_revision(store: &Embedded, writer: u64, n: u64) -> u64 {
+    let item = store.get(log_key(writer, n).as_bytes()).await.unwrap().item;
+    item.map_or(0, |item| item.mod_revision)
 }
 
 /// The writer's count, after a look at all that its transactions wrote together.

@@ -1,0 +1,190 @@
+//! What `run` and `restore` share: a cell's options, and running one in this process.
+
+use crate::output::complain;
+use anyhow::Context;
+use cells::{
+    Cache, Compiler, Program, Runtime, Use,
+    limits::Limits,
+    run::{End, Remote, Run, THREAD_STACK_BYTES},
+    toolchain::Environment,
+    wasi, worker,
+};
+use clap::{Args, ValueEnum};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use types::{Bytes, Period};
+
+/// A shell's code for a program that aborted.
+const TRAP_EXIT_CODE: u8 = 134;
+
+/// How long a signal's snapshot waits for a barrier point.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// How a module is executed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Engine {
+    /// Machine code, compiled once and cached
+    Cranelift,
+    /// A portable interpreter
+    Pulley,
+}
+
+impl From<Engine> for api::service::Engine {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Cranelift => Self::Cranelift,
+            Engine::Pulley => Self::Pulley,
+        }
+    }
+}
+
+/// What a cell may use.
+#[derive(Debug, Args)]
+pub(crate) struct CellArgs {
+    /// Grant a folder: HOST::GUEST, or one path for both; `:ro` at the end forbids changes
+    #[arg(long = "dir", value_name = "HOST::GUEST")]
+    dirs: Vec<String>,
+    /// Set an environment variable
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Most memory
+    #[arg(long, default_value = "4Gi", value_name = "SIZE")]
+    pub(crate) memory: Bytes,
+    /// Most open files and folders
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    open_files: u32,
+    /// Most output; further writes fail inside the program
+    #[arg(long, value_name = "SIZE")]
+    output_limit: Option<Bytes>,
+    /// End it after this time
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) deadline: Option<Period>,
+    /// How the module is executed
+    #[arg(long, value_enum, default_value_t = Engine::Cranelift)]
+    pub(crate) engine: Engine,
+    /// Write a snapshot here on SIGUSR1 (and go on) or SIGUSR2 (and end)
+    #[arg(long, value_name = "FILE")]
+    snapshot_to: Option<PathBuf>,
+}
+
+impl CellArgs {
+    /// Makes the module ready, compiling it in a process of its own unless it was before.
+    pub(crate) fn load(&self, module: &Path) -> anyhow::Result<Arc<Program>> {
+        let runtime = Runtime::new(cache()?, Compiler::Process(std::env::current_exe()?));
+        Ok(runtime.load(module, None, Use::Program, self.engine.into())?)
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { memory_bytes: self.memory.0, ..Limits::default() }
+    }
+
+    /// The variables as names and values.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let split = |variable: &String| match variable.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => (variable.clone(), std::env::var(variable).unwrap_or_default()),
+        };
+        self.env.iter().map(split).collect()
+    }
+
+    /// The folders as host and guest paths.
+    pub(crate) fn folders(&self) -> Vec<(String, String)> {
+        let split = |dir: &String| {
+            let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
+            (host.to_owned(), guest.to_owned())
+        };
+        self.dirs.iter().map(split).collect()
+    }
+
+    /// What the program may use in this process; `command` is its name and arguments.
+    pub(crate) fn config(&self, command: &[String]) -> anyhow::Result<wasi::Config> {
+        let grants = self.folders().into_iter().map(|(host, guest)| {
+            let (guest, read_only) = match guest.strip_suffix(":ro") {
+                Some(guest) => (guest.to_owned(), true),
+                None => (guest, false),
+            };
+            let host = host.strip_suffix(":ro").unwrap_or(&host);
+            worker::grant(Path::new(host), &guest, read_only)
+                .with_context(|| format!("cannot grant `{host}`"))
+        });
+        let name = command.first().map(|module| {
+            Path::new(module).file_name().unwrap_or_default().to_string_lossy().into_owned()
+        });
+        Ok(wasi::Config {
+            arguments: name.into_iter().chain(command.iter().skip(1).cloned()).collect(),
+            variables: self.environment(),
+            grants: grants.collect::<anyhow::Result<_>>()?,
+            streams: wasi::Streams::host(),
+            limits: wasi::Limits {
+                open_files: self.open_files,
+                output_bytes: self.output_limit.map_or(u64::MAX, |limit| limit.0),
+                ..wasi::Limits::default()
+            },
+            ..wasi::Config::default()
+        })
+    }
+
+    /// Runs the cell to its end, on a thread with room for deep recursion.
+    pub(crate) fn drive(&self, run: Run) -> anyhow::Result<ExitCode> {
+        if let Some(path) = self.snapshot_to.clone() {
+            snapshot_on_signals(run.remote(), path)?;
+        }
+        if let Some(deadline) = self.deadline {
+            end_after(deadline)?;
+        }
+        let outcome = std::thread::Builder::new()
+            .name("cell".into())
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn(move || run.run())?
+            .join()
+            .map_err(|_| anyhow::anyhow!("the runtime failed"))?;
+        match outcome {
+            Ok(End::Exited(code)) => Ok(ExitCode::from(code as u8)),
+            Ok(End::Suspended) => Ok(ExitCode::SUCCESS),
+            Err(error @ cells::Error::Trap { .. }) => {
+                crate::exit::report(&error.into());
+                Ok(ExitCode::from(TRAP_EXIT_CODE))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The code cache of this user.
+pub(crate) fn cache() -> anyhow::Result<Cache> {
+    Ok(Cache::open(&Environment::from_process().cache_dir.join("code"))?)
+}
+
+/// A program has no epochs, for they double the time of tight loops: the process ends.
+fn end_after(deadline: Period) -> anyhow::Result<()> {
+    std::thread::Builder::new().name("deadline".into()).spawn(move || {
+        std::thread::sleep(deadline.0);
+        complain(&format!("error: the program was stopped: it ran longer than {deadline}"));
+        std::process::exit(worker::DEADLINE_EXIT_CODE);
+    })?;
+    Ok(())
+}
+
+fn snapshot_on_signals(remote: Remote, path: PathBuf) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut go_on, mut end) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?)
+    };
+    let watch = move || loop {
+        let last = runtime.block_on(async {
+            tokio::select! { _ = go_on.recv() => false, _ = end.recv() => true }
+        });
+        match remote.snapshot(&path, last, SNAPSHOT_PATIENCE) {
+            Ok(size) => complain(&format!("snapshot: {} ({} KiB)", path.display(), size >> 10)),
+            Err(error) => complain(&format!("no snapshot: {}", types::chain(&error))),
+        }
+    };
+    std::thread::Builder::new().name("snapshots".into()).spawn(watch)?;
+    Ok(())
+}

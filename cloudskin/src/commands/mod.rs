@@ -1,0 +1,91 @@
+//! One file per command: its arguments with their help, and what it does.
+
+pub(crate) mod apply;
+pub(crate) mod build;
+pub(crate) mod cells;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod dashboard;
+pub(crate) mod delete;
+pub(crate) mod describe;
+pub(crate) mod diff;
+pub(crate) mod doctor;
+pub(crate) mod down;
+pub(crate) mod follow;
+pub(crate) mod get;
+pub(crate) mod logs;
+pub(crate) mod migrate;
+pub(crate) mod play;
+pub(crate) mod restore;
+pub(crate) mod rows;
+pub(crate) mod run;
+pub(crate) mod services;
+pub(crate) mod snapshot;
+pub(crate) mod status;
+pub(crate) mod top;
+pub(crate) mod up;
+pub(crate) mod version;
+pub(crate) mod wait;
+pub(crate) mod why;
+
+use crate::{
+    cli::{Cli, Command},
+    session::Session,
+};
+use anyhow::Context;
+use std::process::ExitCode;
+
+/// Runs the command on a runtime of its own.
+pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let session = Session::new(cli.connection);
+    // What runs no asynchronous service needs no runtime, and starts the sooner.
+    match cli.command {
+        Command::Build(args) => return build::run(args),
+        Command::Run(args) if args.is_local() => return run::run_here(&args),
+        Command::Restore(args) if args.is_local() => return restore::restore_here(&args),
+        Command::Worker(args) => return services::worker(args),
+        Command::Compile(args) => return services::compile(args),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(run(cli.command, &session));
+    // Reads from standard input cannot be ended; nothing waits for them.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(args) => up::run(args).await,
+        Command::Down(args) => down::run(args).await,
+        Command::Status(args) => status::run(args, session).await,
+        Command::Doctor(args) => doctor::run(args),
+        Command::Apply(args) => apply::run(args, session).await,
+        Command::Diff(args) => diff::run(args, session).await,
+        Command::Get(args) => get::run(args, session).await,
+        Command::Describe(args) => describe::run(args, session).await,
+        Command::Delete(args) => delete::run(args, session).await,
+        Command::Logs(args) => logs::run(args, session).await,
+        Command::Wait(args) => wait::run(args, session).await,
+        Command::Migrate(args) => migrate::run(args, session).await,
+        Command::Snapshot(args) => snapshot::run(args, session).await,
+        Command::Why(args) => why::run(args, session).await,
+        Command::Top(args) => top::run(args, session).await,
+        Command::Dashboard(args) => dashboard::run(args, session),
+        Command::Config(args) => config::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Version(args) => version::run(args),
+        Command::Build(args) => build::run(args),
+        Command::Run(args) => run::run_there(args, session).await,
+        Command::Restore(args) => restore::restore_there(args, session).await,
+        Command::Play(args) => play::run(args, session).await,
+        Command::Control(args) => services::control(args).await,
+        Command::Site(args) => services::site(args).await,
+        Command::Worker(args) => services::worker(args),
+        Command::Compile(args) => services::compile(args),
+    }
+}

@@ -1,0 +1,163 @@
+//! The columns of each kind.
+
+use crate::{table::Table, when};
+use api::{
+    Kind, Resource,
+    block::{BlockSpec, BlockStatus},
+    cell::{CellSpec, CellStatus},
+    decision::{DecisionSpec, DecisionStatus},
+    service::{ServiceSpec, ServiceStatus},
+    site::SiteStatus,
+};
+use std::collections::BTreeMap;
+
+/// An empty table with a kind's columns.
+pub(crate) fn table(kind: Kind, wide: bool) -> Table {
+    let (narrow, more): (&[&str], &[&str]) = match kind {
+        Kind::Service => (
+            &["NAME", "PHASE", "SITE", "EPOCH", "REQUESTS", "AGE"],
+            &["MODULE", "DURABILITY", "CHECKPOINT", "ADDRESS", "URL"],
+        ),
+        Kind::Site => (
+            &["NAME", "READY", "ADDRESS", "SERVICES", "CPU", "MEMORY", "AGE"],
+            &["VERSION", "SEEN", "LABELS"],
+        ),
+        Kind::Block => (&["NAME", "VERSION", "READY", "SERVICES", "AGE"], &[]),
+        Kind::Cell => (&["NAME", "STATE", "SITE", "AGE"], &["MODULE", "ARGS"]),
+        Kind::Decision => (&["NAME", "ACTION", "SUBJECT", "BY", "OUTCOME", "AGE"], &["REASON"]),
+    };
+    let more = if wide { more } else { &[] };
+    Table::new(&[narrow, more].concat())
+}
+
+/// A resource's cells for these columns.
+pub(crate) fn row(resource: &Resource, wide: bool, now: u64) -> Vec<String> {
+    let age = match resource.metadata.deletion_timestamp {
+        Some(since) => format!("deleting for {}", when::age(Some(since), now)),
+        None => when::age(resource.metadata.creation_timestamp, now),
+    };
+    let (mut cells, more) = match resource.kind {
+        Kind::Service => service(resource, age, now),
+        Kind::Site => site(resource, age, now),
+        Kind::Block => block(resource, age),
+        Kind::Cell => cell(resource, age),
+        Kind::Decision => decision(resource, age),
+    };
+    cells.insert(0, resource.metadata.name.clone());
+    if wide {
+        cells.extend(more);
+    }
+    cells
+}
+
+type Cells = (Vec<String>, Vec<String>);
+
+fn service(resource: &Resource, age: String, now: u64) -> Cells {
+    let status: ServiceStatus = resource.status();
+    let spec = resource.spec::<ServiceSpec>().ok();
+    let site = match &status.migration {
+        Some(migration) => format!("{} → {}", migration.from, migration.to),
+        None => status.site.unwrap_or_default(),
+    };
+    let cells = vec![
+        format!("{:?}", status.phase),
+        site,
+        status.epoch.to_string(),
+        status.requests_answered.to_string(),
+        age,
+    ];
+    let module = spec.as_ref().map(|spec| spec.module_name().to_owned());
+    let durability = spec.map(|spec| format!("{:?}", spec.durability).to_lowercase());
+    let more = vec![
+        module.unwrap_or_default(),
+        durability.unwrap_or_default(),
+        when::age(status.last_checkpoint, now),
+        status.address.map(|address| address.to_string()).unwrap_or_default(),
+        status.url.unwrap_or_default(),
+    ];
+    (cells, more)
+}
+
+fn site(resource: &Resource, age: String, now: u64) -> Cells {
+    let status: SiteStatus = resource.status();
+    let address = status.address.map(|address| address.to_string());
+    let cells = vec![
+        yes(status.ready),
+        address.unwrap_or_default(),
+        status.services.to_string(),
+        status.cpu.to_string(),
+        size(status.memory),
+        age,
+    ];
+    let seen = when::age(Some(status.last_seen), now);
+    (cells, vec![status.version, seen, labels(&resource.metadata.labels)])
+}
+
+fn block(resource: &Resource, age: String) -> Cells {
+    let status: BlockStatus = resource.status();
+    let version = resource.spec::<BlockSpec>().map(|spec| spec.version).unwrap_or_default();
+    let ready = status.conditions.iter().any(|fact| fact.kind == "Ready" && fact.status);
+    (vec![version, yes(ready), status.services.join(", "), age], Vec::new())
+}
+
+fn cell(resource: &Resource, age: String) -> Cells {
+    let status: CellStatus = resource.status();
+    let state = match (status.running, status.exit_code, &status.error) {
+        (true, ..) => "running".to_owned(),
+        (_, _, Some(_)) => "failed".to_owned(),
+        (_, Some(0), None) => "done".to_owned(),
+        (_, Some(code), None) => format!("exit {code}"),
+        (_, None, None) => "pending".to_owned(),
+    };
+    let spec = resource.spec::<CellSpec>().ok();
+    let site = spec.as_ref().map(|spec| spec.site.clone()).unwrap_or_default();
+    let more = spec.map(|spec| {
+        let name = spec.module.split('@').next().unwrap_or_default().to_owned();
+        vec![name, spec.args.join(" ")]
+    });
+    (vec![state, site, age], more.unwrap_or_default())
+}
+
+fn decision(resource: &Resource, age: String) -> Cells {
+    let status: DecisionStatus = resource.status();
+    match resource.spec::<DecisionSpec>() {
+        Ok(spec) => {
+            (vec![spec.action, spec.subject, spec.by, status.outcome, age], vec![spec.reason])
+        }
+        Err(_) => (vec![String::new(), String::new(), String::new(), status.outcome, age], vec![]),
+    }
+}
+
+/// `a=1,b=2`.
+pub(crate) fn labels(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(",")
+}
+
+fn yes(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+/// A size with few digits: `23.5Gi`; exactly, where that is as short.
+pub(crate) fn size(bytes: types::Bytes) -> String {
+    let exact = bytes.to_string();
+    let units = [(30, "Gi"), (20, "Mi"), (10, "Ki")];
+    match units.into_iter().find(|(shift, _)| bytes.0 >> shift > 0) {
+        Some((shift, unit)) if exact.len() > 6 => {
+            format!("{:.1}{unit}", bytes.0 as f64 / (1_u64 << shift) as f64)
+        }
+        _ => exact,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_few_digits() {
+        let size = |bytes| size(types::Bytes(bytes));
+
+        assert_eq!([size(64 << 20), size(24_684_084 << 10), size(0)], ["64Mi", "23.5Gi", "0"]);
+    }
+}

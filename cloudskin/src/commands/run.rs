@@ -1,0 +1,84 @@
+//! `cloudskin run`: one cell, on the spot, like a program.
+
+use super::{cells::CellArgs, follow};
+use crate::session::Session;
+use api::{Kind, Resource, cell::CellSpec};
+use cells::run::Run as Cell;
+use clap::Args;
+use std::{path::PathBuf, process::ExitCode};
+use types::Period;
+
+/// Run a WebAssembly program, here or at a site
+///
+/// Runs any WASI preview 1 module; its standard streams are this command's, its exit code is this
+/// command's. Options come before the module; all after it belongs to the program. The program
+/// sees no folders but those granted with --dir, and no environment but --env.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cloudskin run hello.wasm
+  cloudskin run --dir data::/data --env LANG=C app.wasm /data/in.csv --quiet
+  cloudskin run --deadline 10s --memory 256Mi app.wasm
+  cloudskin run --site edge app.wasm              at a site; its log is shown here
+  cloudskin run --snapshot-to app.snap app.wasm   SIGUSR1 writes a snapshot and goes on,
+                                                  SIGUSR2 writes one and ends
+
+Exit codes: the program's own; 124 if it ran into its deadline, 134 if it trapped.")]
+pub(crate) struct Run {
+    #[command(flatten)]
+    cell: CellArgs,
+    /// Run at this site instead of here
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
+    /// Name of the cell at the site; made up if not given
+    #[arg(long, requires = "site", value_name = "NAME")]
+    name: Option<String>,
+    /// The module, then the program's own arguments
+    #[arg(
+        value_name = "MODULE [ARGS]",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    command: Vec<String>,
+}
+
+impl Run {
+    /// Whether it runs in this process.
+    pub(crate) fn is_local(&self) -> bool {
+        self.site.is_none()
+    }
+
+    fn module(&self) -> PathBuf {
+        PathBuf::from(&self.command[0])
+    }
+}
+
+/// Runs in this process.
+pub(crate) fn run_here(args: &Run) -> anyhow::Result<ExitCode> {
+    let program = args.cell.load(&args.module())?;
+    let config = args.cell.config(&args.command)?;
+    let run = Cell::new(&program, config, &args.cell.limits())?;
+    args.cell.drive(run)
+}
+
+/// Runs at a site and shows its log until it ends.
+pub(crate) async fn run_there(args: Run, session: &Session) -> anyhow::Result<ExitCode> {
+    let client = session.client()?;
+    let site = args.site.clone().unwrap_or_default();
+    let module = follow::upload(&client, &args.module()).await?;
+    let spec = CellSpec {
+        module,
+        site,
+        args: args.command[1..].to_vec(),
+        env: args.cell.environment().into_iter().collect(),
+        dirs: args.cell.folders(),
+        memory: args.cell.memory,
+        deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
+        engine: args.cell.engine.into(),
+        restore: None,
+    };
+    let name = args.name.unwrap_or_else(|| follow::name_for(&args.command[0]));
+    let cell = Resource::new(Kind::Cell, client.tenant(), &name, &spec);
+    follow::start_and_follow(&client, &cell).await
+}

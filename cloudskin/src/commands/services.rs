@@ -1,0 +1,285 @@
+//! The processes of a continuum: control plane, site agent, worker, compiler.
+//!
+//! `cloudskin up` starts the first two, an agent its workers, and whoever loads a module the
+//! compiler. People who run them by hand find the same settings here.
+
+use anyhow::Context;
+use cells::{Cache, Compiler, Runtime, Use, worker};
+use clap::{Args, ValueEnum};
+use meta::{Embedded, MetaStore};
+use orchestrator::{control, dns, site};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use types::{Bytes, Clock, Cpu, SystemClock, Token};
+
+/// Run a control plane: REST, sites, DNS
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cloudskin control --data-dir /var/lib/cloudskin/control --listen 127.0.0.1:8470 --dns 127.0.0.1:8053")]
+pub(crate) struct Control {
+    /// Where everything is kept; tokens too
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Where REST and sites are served
+    #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Where DNS is served
+    #[arg(long, default_value = "127.0.0.1:8053", value_name = "ADDRESS")]
+    dns: SocketAddr,
+    /// The ingress that routes `http://<service>.localhost`, for the URLs that are shown
+    #[arg(long, value_name = "ADDRESS")]
+    local_ingress: Option<SocketAddr>,
+}
+
+pub(crate) async fn control(args: Control) -> anyhow::Result<ExitCode> {
+    only_loopback(args.listen.ip())?;
+    only_loopback(args.dns.ip())?;
+    std::fs::create_dir_all(&args.data_dir)
+        .with_context(|| format!("cannot make `{}`", args.data_dir.display()))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let path = args.data_dir.join("meta.redb");
+    let opened = clock.clone();
+    let store =
+        tokio::task::spawn_blocking(move || Embedded::open(&path, meta::Config::default(), opened))
+            .await??;
+    let store: Arc<dyn MetaStore> = Arc::new(store);
+    let zone = dns::Zone::new(dns::Config::default())?;
+    let stop = stopping()?;
+    let server = dns::serve(zone.clone(), args.dns, stop.clone()).await?;
+    let names = Arc::new(ZoneNames { zone, address: server.address() });
+    let mut config = control::Config::new(args.data_dir, args.listen);
+    config.ingress = args.local_ingress;
+    let control = control::Control::open(config, store, names, clock).await?;
+    let listener = tokio::net::TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.listen))?;
+    control.run(listener, stop.clone().cancelled_owned()).await?;
+    stop.cancel();
+    server.stopped().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The names of services in our zone.
+#[derive(Debug)]
+struct ZoneNames {
+    zone: dns::Zone,
+    address: SocketAddr,
+}
+
+impl ZoneNames {
+    fn apply(&self, change: dns::Result<dns::Change>) {
+        let applied = change.and_then(|change| self.zone.apply(&[change]));
+        if let Err(error) = applied {
+            tracing::error!(error = types::chain(&error), "a name could not be changed");
+        }
+    }
+}
+
+impl control::Names for ZoneNames {
+    fn name_of(&self, tenant: &str, service: &str) -> String {
+        format!("{service}.{tenant}.svc.{}", self.zone.origin().to_string().trim_end_matches('.'))
+    }
+
+    fn switch(&self, tenant: &str, service: &str, address: IpAddr) {
+        self.apply(self.zone.point(tenant, service, &[address]));
+    }
+
+    fn remove(&self, tenant: &str, service: &str) {
+        self.apply(self.zone.remove(tenant, service));
+    }
+
+    fn zone(&self) -> (String, Option<SocketAddr>) {
+        (self.zone.origin().to_string(), Some(self.address))
+    }
+}
+
+/// Run a site's agent: workers, ingress, checkpoints
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cloudskin site --name edge --control http://127.0.0.1:8470 --token-file site-token \\
+      --data-dir /var/lib/cloudskin/edge --address 127.0.0.12 --label tier=edge")]
+pub(crate) struct Site {
+    /// The site's name
+    #[arg(long)]
+    name: String,
+    /// The control plane
+    #[arg(long, value_name = "URL")]
+    control: String,
+    /// The token of sites
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+    /// All that the site remembers
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Where the ingress and the listener for other sites are
+    #[arg(long, value_name = "ADDRESS")]
+    address: IpAddr,
+    /// The ingress' port
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    ingress_port: u16,
+    /// The port for other sites
+    #[arg(long, default_value_t = 8471, value_name = "PORT")]
+    peer_port: u16,
+    /// A label that services can select
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    /// Processor time that the site offers; all there is if not given
+    #[arg(long, value_name = "CPUS")]
+    cpu: Option<Cpu>,
+    /// Memory that the site offers; all there is if not given
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Bytes>,
+}
+
+pub(crate) async fn site(args: Site) -> anyhow::Result<ExitCode> {
+    only_loopback(args.address)?;
+    let labels: BTreeMap<_, _> = args
+        .labels
+        .iter()
+        .filter_map(|label| label.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let config = site::Config {
+        name: args.name,
+        labels,
+        control_url: args.control,
+        token: Token::load(&args.token_file)?,
+        address: args.address,
+        ingress_port: args.ingress_port,
+        peer_port: args.peer_port,
+        data_dir: args.data_dir,
+        worker_program: std::env::current_exe()?,
+        worker_args: vec!["worker".into()],
+        cpu: args.cpu.unwrap_or(Cpu(cores * 1000)),
+        memory: args.memory.unwrap_or_else(memory_of_this_machine),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        limits: site::SiteLimits::default(),
+    };
+    let site = site::Site::open(config).await?;
+    site.run(ending()?).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn memory_of_this_machine() -> Bytes {
+    let info = rustix::system::sysinfo();
+    Bytes(info.totalram.saturating_mul(u64::from(info.mem_unit)))
+}
+
+/// Run a worker: the process that holds cells
+#[derive(Debug, Args)]
+#[command(
+    hide = true,
+    after_help = "\
+Examples:
+  cloudskin worker --socket w.sock --token-file w.token --data DIR    as a site's agent does it"
+)]
+pub(crate) struct Worker {
+    /// Where it listens
+    #[arg(long, value_name = "FILE")]
+    socket: PathBuf,
+    /// What its agent must show
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+    /// Where compiled code is kept
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+pub(crate) fn worker(args: Worker) -> anyhow::Result<ExitCode> {
+    let cache = Cache::open(&args.data.join("code"))?;
+    worker::serve(worker::Config {
+        socket: args.socket,
+        token: Token::load(&args.token_file)?,
+        runtime: Runtime::new(cache, Compiler::Process(std::env::current_exe()?)),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Compile a module into a code cache, within limits
+#[derive(Debug, Args)]
+#[command(
+    hide = true,
+    after_help = "\
+Examples:
+  cloudskin compile --module a.wasm --cache DIR --purpose program --backend cranelift"
+)]
+pub(crate) struct Compile {
+    #[arg(long, value_name = "FILE")]
+    module: PathBuf,
+    #[arg(long, value_name = "DIR")]
+    cache: PathBuf,
+    #[arg(long, value_enum)]
+    purpose: Purpose,
+    #[arg(long, value_enum)]
+    backend: super::cells::Engine,
+}
+
+/// What compiled code is for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Purpose {
+    Service,
+    Program,
+}
+
+pub(crate) fn compile(args: Compile) -> anyhow::Result<ExitCode> {
+    cells::limit_compiler_process();
+    let cache = Cache::open(&args.cache)?;
+    let purpose = match args.purpose {
+        Purpose::Service => Use::Service,
+        Purpose::Program => Use::Program,
+    };
+    match cells::compile_here(&cache, &args.module, purpose, args.backend.into()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(cells::Error::Malformed { reason, .. }) => {
+            // The caller names the module.
+            crate::output::complain(&reason);
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is bound wider needs mutual TLS, which this version does not have.
+fn only_loopback(address: IpAddr) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        address.is_loopback(),
+        "{address} is reachable from other machines, and this version has no mutual TLS yet: use \
+         a loopback address such as 127.0.0.1"
+    );
+    Ok(())
+}
+
+/// How the agent shall end: SIGHUP leaves its workers to the next agent, SIGTERM and SIGINT have
+/// them save their states and end.
+fn ending() -> anyhow::Result<impl Future<Output = site::Exit>> {
+    let (mut hang_up, stop) = (signal(SignalKind::hangup())?, stopping()?);
+    Ok(async move {
+        tokio::select! {
+            _ = hang_up.recv() => site::Exit::LeaveWorkers,
+            () = stop.cancelled() => site::Exit::StopWorkers,
+        }
+    })
+}
+
+/// Cancelled by SIGTERM or SIGINT.
+fn stopping() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        asked.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,155 @@
+//! `cloudskin top`: what is busy.
+
+use super::rows;
+use crate::{
+    output::{FormatArgs, Style},
+    session::Session,
+    table::Table,
+};
+use api::{
+    Kind, Resource,
+    service::{ServiceSpec, ServiceStatus},
+    site::SiteStatus,
+};
+use clap::Args;
+use orchestrator::client::Client;
+use serde::Serialize;
+use std::{collections::BTreeMap, process::ExitCode, time::Instant};
+use types::Period;
+
+/// Show which services are busy, and how full sites are
+///
+/// Looks twice, an interval apart, for the rate of requests; what services have reserved is set
+/// against what their sites offer.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cloudskin top
+  cloudskin top --interval 5s
+  cloudskin top -o json")]
+pub(crate) struct Top {
+    /// How long is measured
+    #[arg(long, default_value = "1s", value_name = "PERIOD")]
+    interval: Period,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServiceLoad {
+    name: String,
+    site: String,
+    phase: String,
+    requests_per_second: f64,
+    requests: u64,
+    cpu: String,
+    memory: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SiteLoad {
+    name: String,
+    services: usize,
+    cpu_reserved: String,
+    cpu: String,
+    memory_reserved: String,
+    memory: String,
+}
+
+pub(crate) async fn run(args: Top, session: &Session) -> anyhow::Result<ExitCode> {
+    let client = session.client()?;
+    let (before, started) = (answered(&client).await?, Instant::now());
+    tokio::time::sleep(args.interval.0).await;
+    let services = client.list(Kind::Service, &[]).await?.items;
+    let seconds = started.elapsed().as_secs_f64().max(0.001);
+    let sites = client.list(Kind::Site, &[]).await?.items;
+    let mut loads: Vec<_> =
+        services.iter().map(|service| service_load(service, &before, seconds)).collect();
+    loads.sort_by(|a, b| b.requests_per_second.total_cmp(&a.requests_per_second));
+    let sites: Vec<_> = sites.iter().map(|site| site_load(site, &services)).collect();
+    let value = serde_json::json!({ "sites": sites, "services": loads });
+    args.format.print(&value, &text(&sites, &loads))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Requests answered, by uid, epoch and incarnation: each counts from nothing.
+type Answered = BTreeMap<(String, u64, u32), u64>;
+
+fn count_of(service: &Resource) -> ((String, u64, u32), u64) {
+    let status: ServiceStatus = service.status();
+    let life = (service.metadata.uid.clone(), status.epoch.0, status.incarnation);
+    (life, status.requests_answered)
+}
+
+async fn answered(client: &Client) -> anyhow::Result<Answered> {
+    Ok(client.list(Kind::Service, &[]).await?.items.iter().map(count_of).collect())
+}
+
+fn service_load(service: &Resource, before: &Answered, seconds: f64) -> ServiceLoad {
+    let status: ServiceStatus = service.status();
+    let (life, count) = count_of(service);
+    let since = count.saturating_sub(before.get(&life).copied().unwrap_or(0));
+    let resources = service.spec::<ServiceSpec>().map(|spec| spec.resources).ok();
+    let shown = |text: Option<String>| text.unwrap_or_default();
+    ServiceLoad {
+        name: service.metadata.name.clone(),
+        site: shown(status.site),
+        phase: format!("{:?}", status.phase),
+        requests_per_second: (since as f64 / seconds * 10.0).round() / 10.0,
+        requests: count,
+        cpu: shown(resources.as_ref().map(|resources| resources.cpu.to_string())),
+        memory: shown(resources.as_ref().map(|resources| resources.memory.to_string())),
+    }
+}
+
+fn site_load(site: &Resource, services: &[Resource]) -> SiteLoad {
+    let status: SiteStatus = site.status();
+    let name = site.metadata.name.clone();
+    let here: Vec<_> = services
+        .iter()
+        .filter(|service| service.status::<ServiceStatus>().site.as_ref() == Some(&name))
+        .filter_map(|service| service.spec::<ServiceSpec>().ok())
+        .collect();
+    let cpu = here.iter().map(|spec| spec.resources.cpu.0).sum();
+    let memory = here.iter().map(|spec| spec.resources.memory.0).sum();
+    SiteLoad {
+        name,
+        services: here.len(),
+        cpu_reserved: types::Cpu(cpu).to_string(),
+        cpu: status.cpu.to_string(),
+        memory_reserved: rows::size(types::Bytes(memory)),
+        memory: rows::size(status.memory),
+    }
+}
+
+fn text(sites: &[SiteLoad], services: &[ServiceLoad]) -> String {
+    let style = Style::for_stdout();
+    let mut table = Table::new(&["SITE", "SERVICES", "CPU", "OF", "MEMORY", "OF"]);
+    for site in sites {
+        table.row(vec![
+            site.name.clone(),
+            site.services.to_string(),
+            site.cpu_reserved.clone(),
+            site.cpu.clone(),
+            site.memory_reserved.clone(),
+            site.memory.clone(),
+        ]);
+    }
+    let sites = table.render(style);
+    let mut table =
+        Table::new(&["SERVICE", "SITE", "PHASE", "REQUESTS/S", "REQUESTS", "CPU", "MEMORY"]);
+    for service in services {
+        table.row(vec![
+            service.name.clone(),
+            service.site.clone(),
+            service.phase.clone(),
+            format!("{:.1}", service.requests_per_second),
+            service.requests.to_string(),
+            service.cpu.clone(),
+            service.memory.clone(),
+        ]);
+    }
+    format!("{sites}\n{}", table.render(style))
+}

@@ -1,0 +1,579 @@
+//! One running Wasm unit.
+//!
+//! A [`Cell`] runs until it pauses: because it waits, was asked to stand still, or ended. A paused
+//! cell of a migratable module has its whole call stack in its memory; it can be saved
+//! ([`Cell::save`]), or be hidden from the machine altogether, and resumed here or elsewhere.
+
+use crate::{
+    dirty::{self, PAGE_BYTES, Runs, Tracker},
+    engine::Use,
+    error::{Error, Result},
+    host::{Asyncify, Limiter, State, Stop},
+    limits::Limits,
+    memory,
+    program::Program,
+    snapshot::{GlobalValue, Identity, PAGES_MAX, Reader, Section, SnapshotError, Writer},
+    wasi::{self, Wait, Wasi, WasiImage},
+};
+use std::{
+    io::Write,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use types::Digest;
+use wasmtime::{Instance, Memory, Store, Trap, TypedFunc, Val, WasmBacktrace};
+
+/// Size of a Wasm page.
+const WASM_PAGE_BYTES: u64 = 64 << 10;
+
+/// A running, paused or ended program.
+pub struct Cell {
+    program: Arc<Program>,
+    store: Store<State>,
+    instance: Instance,
+    start: TypedFunc<(), ()>,
+    phase: Phase,
+    /// The memory whose writes are tracked.
+    tracked: Option<Range<usize>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Fresh,
+    Suspended,
+    Ended,
+}
+
+/// Why a cell no longer runs, or not now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// It waits for input or for a time.
+    Waiting(Wait),
+    /// It was asked to stand still.
+    Asked,
+    /// It ended with this exit code.
+    Exited(u32),
+}
+
+/// Asks a cell to pause at its next barrier point; cheap to clone, usable from any thread.
+#[derive(Debug, Clone)]
+pub struct Suspender(Arc<AtomicBool>);
+
+impl Suspender {
+    /// Asks.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cell").field("program", &self.program).field("phase", &self.phase).finish()
+    }
+}
+
+impl Cell {
+    /// A cell that begins at the program's beginning.
+    ///
+    /// # Errors
+    /// [`Error`] if its memory is over the limit, no place is left, or its start function traps.
+    pub fn new(program: &Arc<Program>, wasi: Wasi, limits: &Limits) -> Result<Self> {
+        let facts = program.facts();
+        if facts.memory_min_bytes > limits.memory_bytes {
+            return Err(Error::Memory {
+                module: program.name().to_owned(),
+                needs_bytes: facts.memory_min_bytes,
+                limit_bytes: limits.memory_bytes,
+            });
+        }
+        let engine = program.ready().module().engine();
+        let mut store = Store::new(
+            engine,
+            State {
+                wasi,
+                memory: None,
+                limiter: Limiter { memory_bytes: limits.memory_bytes, denied_bytes: None },
+                asyncify: None,
+                unwinding: None,
+                rewinding: false,
+                suspend: Arc::default(),
+            },
+        );
+        store.limiter(|state| &mut state.limiter);
+        // A module's start function runs now; it gets one tick of the worker's clock.
+        store.set_epoch_deadline(2);
+        let instance = program
+            .ready()
+            .instantiate(&mut store)
+            .map_err(|error| not_instantiated(program, error))?;
+        let start = instance
+            .get_typed_func(&mut store, "_start")
+            .map_err(|_| Error::NoStart { module: program.name().to_owned() })?;
+        store.data_mut().memory = instance.get_memory(&mut store, "memory");
+        if let Ok((area, area_bytes)) = facts.unwind {
+            let asyncify = asyncify(&instance, &mut store, area, area_bytes).map_err(|error| {
+                Error::runtime("the module's Asyncify functions are wrong", error)
+            })?;
+            store.data_mut().asyncify = Some(asyncify);
+        }
+        let program = program.clone();
+        Ok(Self { program, store, instance, start, phase: Phase::Fresh, tracked: None })
+    }
+
+    /// What it runs.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Its descriptors, clocks and standard streams.
+    pub fn wasi(&mut self) -> &mut Wasi {
+        &mut self.store.data_mut().wasi
+    }
+
+    /// What asks it to pause.
+    pub fn suspender(&self) -> Suspender {
+        Suspender(self.store.data().suspend.clone())
+    }
+
+    /// Interrupts the guest so many ticks of its engine's epoch from now; for service cells.
+    pub fn set_deadline(&mut self, ticks: u64) {
+        self.store.set_epoch_deadline(ticks);
+    }
+
+    /// Runs until it pauses. A paused cell goes on where it stood.
+    ///
+    /// # Errors
+    /// [`Error`] if the guest failed; the cell is then ended.
+    pub fn resume(&mut self) -> Result<Pause> {
+        if self.phase == Phase::Suspended {
+            self.begin_rewind()?;
+        }
+        let result = self.start.call(&mut self.store, ());
+        let state = self.store.data_mut();
+        state.rewinding = false;
+        match (result, state.unwinding.take()) {
+            (Ok(()), Some(why)) => {
+                self.end_unwind()?;
+                self.phase = Phase::Suspended;
+                Ok(match why {
+                    Stop::Waiting(wait) => Pause::Waiting(wait),
+                    Stop::Asked => {
+                        self.store.data_mut().suspend.store(false, Ordering::Relaxed);
+                        Pause::Asked
+                    }
+                })
+            }
+            (Ok(()), None) => {
+                self.phase = Phase::Ended;
+                Ok(Pause::Exited(0))
+            }
+            (Err(error), unwinding) => {
+                self.phase = Phase::Ended;
+                match error.downcast_ref::<wasi::Exit>() {
+                    Some(exit) => Ok(Pause::Exited(exit.0)),
+                    None => Err(self.failure(&error, unwinding.is_some())),
+                }
+            }
+        }
+    }
+
+    fn begin_rewind(&mut self) -> Result<()> {
+        let state = self.store.data_mut();
+        let Some(asyncify) = &state.asyncify else { return Ok(()) };
+        let (start, area) = (asyncify.start_rewind.clone(), asyncify.area);
+        state.rewinding = true;
+        start
+            .call(&mut self.store, area)
+            .map_err(|error| Error::runtime("the call stack cannot be restored", error))
+    }
+
+    fn end_unwind(&mut self) -> Result<()> {
+        let Some(asyncify) = &self.store.data().asyncify else { return Ok(()) };
+        asyncify
+            .stop_unwind
+            .clone()
+            .call(&mut self.store, ())
+            .map_err(|error| Error::runtime("the call stack was not saved", error))
+    }
+
+    fn failure(&self, error: &wasmtime::Error, unwinding: bool) -> Error {
+        let state = self.store.data();
+        let frames = frames(error);
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::UnreachableCodeReached) if unwinding => Error::StackTooDeep {
+                area_bytes: state.asyncify.as_ref().map_or(0, |asyncify| asyncify.area_bytes),
+            },
+            Some(Trap::Interrupt) => Error::Deadline { limit_ms: 0, frames },
+            Some(trap) => {
+                let mut text = describe(*trap);
+                if let Some(denied) = state.limiter.denied_bytes {
+                    text.push_str(&format!(
+                        ", after {denied} bytes of memory were refused to it (the limit is {} bytes)",
+                        state.limiter.memory_bytes
+                    ));
+                }
+                Error::Trap { trap: text, frames }
+            }
+            None => Error::Trap { trap: format!("{:#}", error.root_cause()), frames },
+        }
+    }
+
+    /// Where its memory lies in this process; empty without one.
+    pub(crate) fn memory_range(&self) -> Range<usize> {
+        self.memory().map_or(0..0, |memory| {
+            let start = memory.data_ptr(&self.store) as usize;
+            start..start + memory.data_size(&self.store)
+        })
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        self.store.data().memory
+    }
+
+    /// Bytes of its memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory().map_or(0, |memory| memory.data_size(&self.store) as u64)
+    }
+
+    /// Begins to track writes; afterwards [`Tracker::take_written`] of [`Cell::memory_range`] says
+    /// what changed. False if the kernel cannot.
+    pub(crate) fn track(&mut self) -> bool {
+        let range = self.memory_range();
+        let Some(tracker) = Tracker::get().filter(|_| !range.is_empty()) else { return false };
+        if self.tracked.as_ref() == Some(&range) {
+            return true;
+        }
+        let registered = tracker.register(&range).is_ok();
+        self.tracked = registered.then_some(range);
+        registered
+    }
+
+    /// The pages that are no longer as the module's image has them; all, if the kernel cannot
+    /// tell.
+    pub(crate) fn own_pages(&self) -> Runs {
+        let range = self.memory_range();
+        let all = || std::iter::once(0..(range.len() / PAGE_BYTES) as u32).collect();
+        if range.is_empty() {
+            return Runs::new();
+        }
+        Tracker::get().and_then(|tracker| tracker.own_pages(&range).ok()).unwrap_or_else(all)
+    }
+
+    /// Why this cell cannot be saved, if it cannot.
+    pub(crate) fn check_suspended(&self) -> Result<()> {
+        self.program.unwind_area()?;
+        if self.phase == Phase::Ended {
+            return Err(Error::Ended { code: 0 });
+        }
+        Ok(())
+    }
+
+    /// Writes a whole, self-contained snapshot of the paused cell; compressed pages if asked.
+    ///
+    /// # Errors
+    /// [`Error::NotMigratable`] if the module was not built for it; [`Error::Snapshot`] if
+    /// writing failed or open files cannot be carried.
+    pub fn save(&mut self, sink: impl Write, identity: &Identity, compress: bool) -> Result<()> {
+        self.check_suspended()?;
+        let mut writer = Writer::new(sink).map_err(SnapshotError::from)?;
+        writer.identity(&self.begun(identity)).map_err(SnapshotError::from)?;
+        write_pages(&mut writer, &self.memory_range(), &self.own_pages(), compress)?;
+        self.write_rest(&mut writer)?;
+        writer.commit().map_err(SnapshotError::from)?;
+        Ok(())
+    }
+
+    /// Takes the paused cell apart: its compressed memory and globals, and its view of the system,
+    /// which stays as it is.
+    pub(crate) fn put_to_sleep(&mut self, identity: &Identity) -> Result<(Vec<u8>, Wasi)> {
+        self.check_suspended()?;
+        let mut snapshot = Vec::new();
+        let mut writer = Writer::new(&mut snapshot).map_err(SnapshotError::from)?;
+        writer.identity(&self.begun(identity)).map_err(SnapshotError::from)?;
+        write_pages(&mut writer, &self.memory_range(), &self.own_pages(), true)?;
+        self.write_memory_size_and_globals(&mut writer)?;
+        let nobody = wasi::Config::default()
+            .build()
+            .map_err(|error| Error::runtime("cannot make an empty system", error))?;
+        let wasi = std::mem::replace(self.wasi(), nobody);
+        self.phase = Phase::Ended;
+        snapshot.shrink_to_fit();
+        Ok((snapshot, wasi))
+    }
+
+    /// The cell that [`Cell::put_to_sleep`] took apart, without its view of the system.
+    pub(crate) fn awaken(program: &Arc<Program>, snapshot: &[u8], limits: &Limits) -> Result<Self> {
+        let nobody = wasi::Config::default()
+            .build()
+            .map_err(|error| Error::runtime("cannot make an empty system", error))?;
+        let mut cell = Self::new(program, nobody, limits)?;
+        let mut reader = Reader::new(snapshot)?;
+        while let Some(section) = reader.next()? {
+            cell.apply(&section)?;
+        }
+        Ok(cell)
+    }
+
+    /// The identity with what only the cell knows.
+    pub(crate) fn begun(&self, identity: &Identity) -> Identity {
+        Identity { begun: self.phase == Phase::Suspended, ..identity.clone() }
+    }
+
+    /// Writes everything but pages.
+    pub(crate) fn write_rest(&mut self, writer: &mut Writer<impl Write>) -> Result<()> {
+        self.write_memory_size_and_globals(writer)?;
+        let image =
+            self.wasi().save().map_err(|error| SnapshotError::Descriptors(Box::new(error)))?;
+        let image = postcard::to_stdvec(&image)
+            .map_err(|error| Error::runtime("cannot encode the descriptors", error))?;
+        writer.wasi(&image).map_err(SnapshotError::from)?;
+        Ok(())
+    }
+
+    fn write_memory_size_and_globals(&mut self, writer: &mut Writer<impl Write>) -> Result<()> {
+        let wasm_pages = (self.memory_bytes() / WASM_PAGE_BYTES) as u32;
+        writer.memory_size(wasm_pages).map_err(SnapshotError::from)?;
+        let globals = self.globals()?;
+        writer.globals(&globals).map_err(SnapshotError::from)?;
+        Ok(())
+    }
+
+    fn globals(&mut self) -> Result<Vec<(String, GlobalValue)>> {
+        let names = self.program.clone();
+        let mut values = Vec::new();
+        for name in &names.facts().globals {
+            let Some(global) = self.instance.get_global(&mut self.store, name) else { continue };
+            let value = match global.get(&mut self.store) {
+                Val::I32(value) => GlobalValue::I32(value),
+                Val::I64(value) => GlobalValue::I64(value),
+                Val::F32(bits) => GlobalValue::F32(bits),
+                Val::F64(bits) => GlobalValue::F64(bits),
+                Val::V128(value) => GlobalValue::V128(value.as_u128()),
+                other => {
+                    return Err(Error::NotMigratable {
+                        module: names.name().to_owned(),
+                        reason: format!("its global `{name}` holds a {:?}", other.ty(&self.store)),
+                    });
+                }
+            };
+            values.push((name.clone(), value));
+        }
+        Ok(values)
+    }
+
+    /// Takes over one section of a snapshot. The cell must not have run; after an error it must be
+    /// dropped.
+    pub(crate) fn apply(&mut self, section: &Section) -> Result<(), SnapshotError> {
+        match section {
+            Section::Identity(identity) => self.apply_identity(identity),
+            Section::Pages { first, bytes } => self.apply_pages(*first, bytes),
+            Section::ZeroPages { first, count } => self.apply_zero_pages(*first, *count),
+            Section::MemorySize(pages) => self.grow_to(u64::from(*pages) * WASM_PAGE_BYTES),
+            Section::Globals(values) => self.apply_globals(values),
+            Section::Wasi(_) | Section::Service(_) | Section::Commit { .. } => Ok(()),
+        }
+    }
+
+    fn apply_identity(&mut self, identity: &Identity) -> Result<(), SnapshotError> {
+        check_module(identity, self.program.digest())?;
+        self.phase = if identity.begun { Phase::Suspended } else { Phase::Fresh };
+        Ok(())
+    }
+
+    /// Makes the memory at least so large.
+    fn grow_to(&mut self, bytes: u64) -> Result<(), SnapshotError> {
+        let missing = bytes.saturating_sub(self.memory_bytes()).div_ceil(WASM_PAGE_BYTES);
+        if missing == 0 {
+            return Ok(());
+        }
+        let grown = self.memory().and_then(|memory| memory.grow(&mut self.store, missing).ok());
+        grown.map(drop).ok_or_else(|| SnapshotError::Malformed {
+            section: "memory size",
+            reason: format!(
+                "it needs {bytes} bytes of memory: the cell's limit is {} bytes",
+                self.store.data().limiter.memory_bytes
+            ),
+        })
+    }
+
+    fn apply_pages(&mut self, first: u32, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let start = u64::from(first) * PAGE_BYTES as u64;
+        self.grow_to(start + bytes.len() as u64)?;
+        let memory = self.memory().ok_or_else(no_memory)?;
+        memory.write(&mut self.store, start as usize, bytes).map_err(|_| no_memory())
+    }
+
+    /// Writes zeros only where there are none, so that untouched memory stays untouched.
+    fn apply_zero_pages(&mut self, first: u32, count: u32) -> Result<(), SnapshotError> {
+        let start = u64::from(first) * PAGE_BYTES as u64;
+        let size = u64::from(count) * PAGE_BYTES as u64;
+        self.grow_to(start + size)?;
+        let memory = self.memory().ok_or_else(no_memory)?;
+        let data = memory.data_mut(&mut self.store);
+        for page in data[start as usize..(start + size) as usize].chunks_mut(PAGE_BYTES) {
+            if page.iter().any(|byte| *byte != 0) {
+                page.fill(0);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_globals(&mut self, values: &[(String, GlobalValue)]) -> Result<(), SnapshotError> {
+        let malformed = |reason: String| SnapshotError::Malformed { section: "globals", reason };
+        let program = self.program.clone();
+        let wanted = &program.facts().globals;
+        if !values.iter().map(|(name, _)| name).eq(wanted) {
+            return Err(malformed("they are not those of the module".into()));
+        }
+        for (name, value) in values {
+            let value = match value {
+                GlobalValue::I32(value) => Val::I32(*value),
+                GlobalValue::I64(value) => Val::I64(*value),
+                GlobalValue::F32(bits) => Val::F32(*bits),
+                GlobalValue::F64(bits) => Val::F64(*bits),
+                GlobalValue::V128(value) => Val::V128((*value).into()),
+            };
+            self.instance
+                .get_global(&mut self.store, name)
+                .and_then(|global| global.set(&mut self.store, value).ok())
+                .ok_or_else(|| malformed(format!("`{name}` has another type")))?;
+        }
+        Ok(())
+    }
+
+    /// Takes over the descriptors and clocks; what they may refer to is what `grants` says; its arguments
+    /// and variables are not used.
+    pub(crate) fn apply_wasi(
+        &mut self,
+        image: &[u8],
+        grants: wasi::Config,
+    ) -> Result<(), SnapshotError> {
+        let image: WasiImage = postcard::from_bytes(image).map_err(|error| {
+            SnapshotError::Malformed { section: "descriptor", reason: error.to_string() }
+        })?;
+        let wasi::Config { grants, streams, sources, limits, .. } = grants;
+        let wasi = Wasi::restore(image, grants, streams, sources, limits)
+            .map_err(|error| SnapshotError::Descriptors(Box::new(error)))?;
+        self.store.data_mut().wasi = wasi;
+        Ok(())
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        if let (Some(range), Some(tracker)) = (&self.tracked, Tracker::get()) {
+            // The engine gives this memory to another cell next.
+            tracker.unregister(range);
+        }
+    }
+}
+
+/// That the snapshot is of this module.
+pub(crate) fn check_module(identity: &Identity, expected: Digest) -> Result<(), SnapshotError> {
+    if identity.module == expected {
+        return Ok(());
+    }
+    Err(SnapshotError::Module { name: identity.name.clone(), found: identity.module, expected })
+}
+
+/// Writes these pages of a memory, which may be changing.
+pub(crate) fn write_pages(
+    writer: &mut Writer<impl Write>,
+    memory: &Range<usize>,
+    runs: &[Range<u32>],
+    compress: bool,
+) -> Result<(), SnapshotError> {
+    let mut buffer = Vec::new();
+    for run in runs {
+        for first in run.clone().step_by(PAGES_MAX as usize) {
+            let piece = first..run.end.min(first + PAGES_MAX);
+            memory::read_pages(memory, &piece, &mut buffer)?;
+            writer.pages(first, &buffer, compress)?;
+        }
+    }
+    tracing::trace!(pages = dirty::count(runs), "pages written");
+    Ok(())
+}
+
+fn no_memory() -> SnapshotError {
+    SnapshotError::Malformed { section: "pages", reason: "the module has no such memory".into() }
+}
+
+fn asyncify(
+    instance: &Instance,
+    store: &mut Store<State>,
+    area: u32,
+    area_bytes: u32,
+) -> wasmtime::Result<Asyncify> {
+    Ok(Asyncify {
+        start_unwind: instance.get_typed_func(&mut *store, "asyncify_start_unwind")?,
+        stop_unwind: instance.get_typed_func(&mut *store, "asyncify_stop_unwind")?,
+        start_rewind: instance.get_typed_func(&mut *store, "asyncify_start_rewind")?,
+        stop_rewind: instance.get_typed_func(&mut *store, "asyncify_stop_rewind")?,
+        area,
+        area_bytes,
+    })
+}
+
+fn not_instantiated(program: &Program, error: wasmtime::Error) -> Error {
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Error::Cells { limit: crate::engine::RESIDENT_CELLS_MAX };
+    }
+    if error.is::<Trap>() {
+        return Error::Trap {
+            trap: format!("its start function failed: {:#}", error.root_cause()),
+            frames: frames(&error),
+        };
+    }
+    let reason = match program.purpose() {
+        Use::Service => format!("{error:#} (a service has one memory and one table)"),
+        Use::Program => format!("{error:#}"),
+    };
+    Error::Malformed { module: program.name().to_owned(), reason }
+}
+
+/// The guest's functions, innermost first.
+fn frames(error: &wasmtime::Error) -> Vec<String> {
+    /// More are not read by anybody.
+    const FRAMES_MAX: usize = 16;
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    backtrace
+        .frames()
+        .iter()
+        .take(FRAMES_MAX)
+        .map(|frame| match frame.func_name() {
+            Some(name) => demangled(name),
+            None => format!("function {}", frame.func_index()),
+        })
+        .collect()
+}
+
+/// A C++ or Rust name as it was written.
+fn demangled(name: &str) -> String {
+    match cpp_demangle::Symbol::new(name) {
+        Ok(symbol) => symbol.demangle().unwrap_or_else(|_| name.to_owned()),
+        Err(_) => format!("{:#}", rustc_demangle::demangle(name)),
+    }
+}
+
+/// What a trap means to somebody who wrote C.
+fn describe(trap: Trap) -> String {
+    match trap {
+        Trap::StackOverflow => "the call stack is exhausted (endless recursion?)".into(),
+        Trap::MemoryOutOfBounds => {
+            "it accessed memory outside its own (a bad pointer, or a stack overflow)".into()
+        }
+        Trap::UnreachableCodeReached => {
+            "it aborted (`abort`, a failed `assert`, or undefined behaviour)".into()
+        }
+        Trap::IntegerDivisionByZero => "it divided an integer by zero".into(),
+        Trap::IndirectCallToNull | Trap::TableOutOfBounds => {
+            "it called a function pointer that points nowhere".into()
+        }
+        Trap::BadSignature => "it called a function pointer with another type".into(),
+        other => other.to_string(),
+    }
+}

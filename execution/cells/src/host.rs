@@ -1,0 +1,183 @@
+//! What the host keeps for a cell, and the functions that it offers to guests.
+
+use crate::{
+    error::{Error, Result},
+    run::wait_for,
+    wasi::{self, Wait, Waited, Wasi},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use wasmtime::{
+    Caller, InstancePre, Linker, Memory, Module, ResourceLimiter, TypedFunc, UnknownImportError,
+};
+
+/// Largest table: function pointers of the largest programs, ten times over.
+const TABLE_ELEMENTS_MAX: usize = 1 << 20;
+
+/// What the host keeps for one cell; the data of its store.
+pub(crate) struct State {
+    pub(crate) wasi: Wasi,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) limiter: Limiter,
+    /// How the cell is suspended, if it can be.
+    pub(crate) asyncify: Option<Asyncify>,
+    /// Set while the call stack is being unwound: why.
+    pub(crate) unwinding: Option<Stop>,
+    /// Set while the call stack is being rewound.
+    pub(crate) rewinding: bool,
+    /// Asks the cell to stop at its next barrier point.
+    pub(crate) suspend: Arc<AtomicBool>,
+}
+
+/// Why a cell stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It waits for something.
+    Waiting(Wait),
+    /// It was asked to.
+    Asked,
+}
+
+/// The functions that Asyncify adds to a module, and where the call stack goes.
+pub(crate) struct Asyncify {
+    pub(crate) start_unwind: TypedFunc<u32, ()>,
+    pub(crate) stop_unwind: TypedFunc<(), ()>,
+    pub(crate) start_rewind: TypedFunc<u32, ()>,
+    pub(crate) stop_rewind: TypedFunc<(), ()>,
+    /// Address of the unwind area: two words for Asyncify — next byte, end — and the stack.
+    pub(crate) area: u32,
+    pub(crate) area_bytes: u32,
+}
+
+/// The modules that guests import from.
+const HOST_MODULES: [&str; 2] = ["wasi_snapshot_preview1", "cloudskin"];
+
+/// Length of the two words at the front of the unwind area.
+const AREA_HEADER_BYTES: u32 = 8;
+
+/// Bounds memory and tables, and remembers what was refused for the message of a later trap.
+pub(crate) struct Limiter {
+    pub(crate) memory_bytes: u64,
+    pub(crate) denied_bytes: Option<u64>,
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let granted =
+            desired as u64 <= self.memory_bytes && maximum.is_none_or(|maximum| desired <= maximum);
+        if !granted {
+            self.denied_bytes = Some(desired as u64);
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX && maximum.is_none_or(|maximum| desired <= maximum))
+    }
+}
+
+impl wasi::Host for State {
+    fn wasi(&mut self) -> &mut Wasi {
+        &mut self.wasi
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        self.memory
+    }
+
+    fn enter(caller: &mut Caller<'_, Self>) -> wasmtime::Result<()> {
+        if !caller.data().rewinding {
+            return Ok(());
+        }
+        caller.data_mut().rewinding = false;
+        let stop = caller.data().asyncify.as_ref().map(|asyncify| asyncify.stop_rewind.clone());
+        stop.map_or(Ok(()), |stop| stop.call(&mut *caller, ()))
+    }
+
+    fn wait(caller: &mut Caller<'_, Self>, wait: Wait) -> wasmtime::Result<Waited> {
+        if caller.data().asyncify.is_some() {
+            begin_unwind(caller, Stop::Waiting(wait))?;
+            return Ok(Waited::Return(0));
+        }
+        // Not built to be suspended: the thread waits in the middle of the call.
+        let timeout = caller.data_mut().wasi.until(wait);
+        wait_for(wait.is_for_input(), timeout, None);
+        Ok(Waited::Again)
+    }
+
+    fn asked_to_stop(caller: &mut Caller<'_, Self>) -> wasmtime::Result<bool> {
+        let state = caller.data();
+        if state.asyncify.is_none() || !state.suspend.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        begin_unwind(caller, Stop::Asked)?;
+        Ok(true)
+    }
+}
+
+/// Makes the guest return from all its functions, leaving its call stack in the unwind area.
+fn begin_unwind(caller: &mut Caller<'_, State>, why: Stop) -> wasmtime::Result<()> {
+    let state = caller.data();
+    let (Some(asyncify), Some(memory)) = (&state.asyncify, state.memory) else { return Ok(()) };
+    let (area, area_bytes) = (asyncify.area, asyncify.area_bytes);
+    let start = asyncify.start_unwind.clone();
+    let mut header = [0; AREA_HEADER_BYTES as usize];
+    header[..4].copy_from_slice(&(area + AREA_HEADER_BYTES).to_le_bytes());
+    header[4..].copy_from_slice(&(area + area_bytes).to_le_bytes());
+    memory.write(&mut *caller, area as usize, &header)?;
+    caller.data_mut().unwinding = Some(why);
+    start.call(caller, area)
+}
+
+/// Resolves a module's imports against WASI and our own functions.
+///
+/// # Errors
+/// [`Error::Imports`] names every import that we do not have.
+pub(crate) fn link(name: &str, module: &Module) -> Result<InstancePre<State>> {
+    let failed = |error| Error::runtime("cannot offer the host's functions", error);
+    let mut linker = Linker::<State>::new(module.engine());
+    wasi::add_to_linker(&mut linker).map_err(failed)?;
+    linker
+        .func_wrap("cloudskin", "checkpoint", |mut caller: Caller<'_, State>| {
+            <State as wasi::Host>::enter(&mut caller)?;
+            <State as wasi::Host>::asked_to_stop(&mut caller)?;
+            Ok(0_i32)
+        })
+        .map_err(failed)?;
+
+    if module.get_export("_start").is_none_or(|export| export.func().is_none()) {
+        return Err(Error::NoStart { module: name.to_owned() });
+    }
+    linker.instantiate_pre(module).map_err(|error| match missing(module, &error) {
+        imports if imports.is_empty() => {
+            Error::Malformed { module: name.to_owned(), reason: format!("{error:#}") }
+        }
+        imports => Error::Imports { module: name.to_owned(), imports },
+    })
+}
+
+/// The imports that nobody provides: the one that linking stopped at, and those of modules that we
+/// do not have at all.
+fn missing(module: &Module, error: &wasmtime::Error) -> Vec<String> {
+    let Some(first) = error.downcast_ref::<UnknownImportError>() else { return Vec::new() };
+    let mut names = vec![format!("{}.{}", first.module(), first.name())];
+    for import in module.imports() {
+        let name = format!("{}.{}", import.module(), import.name());
+        if !HOST_MODULES.contains(&import.module()) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}

@@ -1,0 +1,302 @@
+//! A service's state on its way to another worker.
+//!
+//! The target listens; the source dials, shows the secret and sends the state in rounds, the last
+//! one while the cell stands still. The target keeps all that arrives as its checkpoint, so that
+//! it has the whole state on disk when it acknowledges. Neither serves until it is told to.
+//!
+//! ```text
+//! source  "CSKMOVE1" | u16 length | migration | u16 length | secret | a snapshot's bytes
+//! target  u8 1 after each round
+//! ```
+
+use super::{
+    Mode, Service, Slot,
+    checkpoint::{self, CHECKPOINT_FILE},
+    journal::{self, Journal},
+    state::Loading,
+};
+use crate::{
+    error::{Error, Result},
+    program::Program,
+    snapshot::{Reader, SnapshotError, Writer},
+    worker::protocol::ServiceStart,
+};
+use api::link::Transferred;
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
+use types::Token;
+
+const MAGIC: &[u8; 8] = b"CSKMOVE1";
+
+/// How long the other side may keep silent.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a target waits for its source.
+const ARRIVAL_MAX: Duration = Duration::from_secs(60);
+
+/// Longest migration id and secret.
+const FIELD_MAX: usize = 256;
+
+impl Service {
+    /// Sends the state to the target that listens at `address`. Afterwards the cell stands still
+    /// until [`Service::resume_here`] or [`Service::leave`]; after an error it serves on.
+    pub(crate) fn hand_over(
+        &self,
+        migration: &str,
+        address: SocketAddr,
+        secret: &str,
+    ) -> Result<Transferred> {
+        let _copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = Instant::now();
+        let failed =
+            |error: io::Error| Error::Handover(format!("the target at {address}: {error}"));
+        let stream = dial(address, migration, secret).map_err(failed)?;
+        let sink = stream.try_clone().map_err(failed)?;
+        let mut writer =
+            Writer::new(BufWriter::with_capacity(256 << 10, sink)).map_err(SnapshotError::from)?;
+        let sequence = self.slot().sequence + 1;
+        let identity = checkpoint::identity(&self.start, &self.program, sequence);
+        let (copied, changes) = self.copy_running(&mut writer, &identity)?;
+        // What is under way shall have arrived before the cell stands still.
+        writer.sink().flush().map_err(failed)?;
+
+        let turn = self.take_turn();
+        let stopped = Instant::now();
+        let mut slot = self.slot();
+        let sent = self
+            .copy_rest(&turn, &mut slot, &mut writer, &identity, &changes)
+            .and_then(|()| acknowledged(&stream).map_err(failed));
+        drop(slot);
+        if let Err(error) = sent {
+            drop(turn);
+            self.work();
+            return Err(error);
+        }
+        *self.migration() = Some(migration.to_owned());
+        self.set_mode(Mode::HandedOver);
+        drop(turn);
+        Ok(Transferred {
+            precopy_bytes: copied.running_bytes,
+            rounds: copied.rounds,
+            final_bytes: writer.written() - copied.running_bytes,
+            total_us: started.elapsed().as_micros() as u64,
+            stop_us: stopped.elapsed().as_micros() as u64,
+        })
+    }
+
+    /// The migration failed: serves on as if nothing had been.
+    pub(crate) fn resume_here(&self) {
+        *self.migration() = None;
+        if self.queue().mode == Mode::HandedOver {
+            self.serve();
+        }
+    }
+
+    /// The migration succeeded: what is here is void. Empties the state folder.
+    pub(crate) fn leave(&self) {
+        self.stop();
+        let folder = &self.start.state_folder;
+        if let Err(error) = fs::remove_dir_all(folder) {
+            tracing::warn!(folder = %folder.display(), %error, "a state folder stays behind");
+        }
+    }
+}
+
+fn dial(address: SocketAddr, migration: &str, secret: &str) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&address, SILENCE_MAX)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(SILENCE_MAX))?;
+    stream.set_write_timeout(Some(SILENCE_MAX))?;
+    let mut hello = MAGIC.to_vec();
+    for field in [migration, secret] {
+        let size = u16::try_from(field.len()).map_err(io::Error::other)?;
+        hello.extend_from_slice(&size.to_le_bytes());
+        hello.extend_from_slice(field.as_bytes());
+    }
+    stream.write_all(&hello)?;
+    Ok(stream)
+}
+
+fn acknowledged(mut stream: &TcpStream) -> io::Result<()> {
+    let mut acknowledgement = [0];
+    stream.read_exact(&mut acknowledgement)?;
+    match acknowledgement {
+        [1] => Ok(()),
+        _ => Err(io::Error::other("it refused the state")),
+    }
+}
+
+/// A state that has arrived; its source waits to hear so.
+pub(crate) struct Arrived(TcpStream);
+
+impl Arrived {
+    /// Tells the source. One that is gone resumes by itself, and this state is never activated.
+    pub(crate) fn acknowledge(mut self) {
+        if let Err(error) = self.0.write_all(&[1]) {
+            tracing::info!(%error, "the source of a state is gone");
+        }
+    }
+}
+
+/// A service whose state is awaited.
+pub(crate) struct Arrival {
+    /// Where the source must dial.
+    pub(crate) address: SocketAddr,
+    /// What it must show.
+    pub(crate) secret: Token,
+    migration: String,
+    listener: TcpListener,
+    service: Arc<Service>,
+    draft: PathBuf,
+}
+
+impl Arrival {
+    /// Makes an empty cell and a place for its state, and listens.
+    pub(crate) fn prepare(
+        handle: u32,
+        start: ServiceStart,
+        program: Arc<Program>,
+        migration: &str,
+        listen: IpAddr,
+    ) -> Result<Self> {
+        program.unwind_area()?;
+        let folder = start.state_folder.clone();
+        let failed = |source| Error::Write { path: folder.clone(), source };
+        // What an earlier stay left behind is void.
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => fs::create_dir_all(&folder).map_err(failed)?,
+        }
+        let service = Service::empty(handle, start, program)?;
+        *service.migration() = Some(migration.to_owned());
+        let listener = TcpListener::bind((listen, 0))
+            .map_err(|error| Error::Handover(format!("cannot listen on {listen}: {error}")))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| Error::Handover(format!("cannot listen on {listen}: {error}")))?;
+        Ok(Self {
+            address,
+            secret: Token::random(),
+            migration: migration.to_owned(),
+            listener,
+            draft: folder.join("checkpoint.draft"),
+            service: Arc::new(service),
+        })
+    }
+
+    /// The service that will be.
+    pub(crate) fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Takes the state over; returns when it is whole and kept, with what tells the source so.
+    /// `aborted` ends the wait.
+    pub(crate) fn receive(&self, aborted: &dyn Fn() -> bool) -> Result<Arrived> {
+        let failed = |error: io::Error| Error::Handover(format!("the source: {error}"));
+        let stream = self.accept(aborted).map_err(failed)?;
+        let file = File::create(&self.draft)
+            .map_err(|source| Error::Write { path: self.draft.clone(), source })?;
+        let kept = BufWriter::with_capacity(256 << 10, file);
+        let source = BufReader::with_capacity(256 << 10, &stream);
+        let mut reader = Reader::new(Tee { source, copy: kept })?;
+        let mut slot = self.service.slot();
+        let mut loading = Loading::default();
+        while !loading.complete {
+            let section = reader.next()?.ok_or(SnapshotError::Incomplete)?;
+            loading.take(&mut slot, section)?;
+        }
+        self.service.finish_loading(&mut slot, loading)?;
+        self.keep(&mut slot, reader.into_source().copy)?;
+        drop(slot);
+        Ok(Arrived(stream))
+    }
+
+    /// Makes what has arrived this service's checkpoint.
+    fn keep(&self, slot: &mut Slot, mut copy: BufWriter<File>) -> Result<()> {
+        let start = &self.service.start;
+        let failed = |source| Error::Write { path: self.draft.clone(), source };
+        copy.flush().map_err(failed)?;
+        if self.service.durable() {
+            copy.get_ref().sync_data().map_err(failed)?;
+        }
+        fs::rename(&self.draft, start.state_folder.join(CHECKPOINT_FILE)).map_err(failed)?;
+        if self.service.durable() {
+            journal::sync_folder(&start.state_folder).map_err(failed)?;
+        }
+        slot.journal =
+            Some(Journal::create(&start.state_folder, slot.sequence, self.service.durable())?);
+        Ok(())
+    }
+
+    /// The connection that shows the secret; others are closed.
+    fn accept(&self, aborted: &dyn Fn() -> bool) -> io::Result<TcpStream> {
+        let deadline = Instant::now() + ARRIVAL_MAX;
+        self.listener.set_nonblocking(true)?;
+        while Instant::now() < deadline && !aborted() {
+            match self.listener.accept() {
+                Ok((stream, peer)) => match self.admit(&stream) {
+                    Ok(true) => return Ok(stream),
+                    other => tracing::warn!(%peer, ?other, "a stranger at a migration's door"),
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_for_knock()?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "it never came"))
+    }
+
+    fn wait_for_knock(&self) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut wanted = [PollFd::new(&self.listener, PollFlags::IN)];
+        let patience = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        match poll(&mut wanted, Some(&patience)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn admit(&self, mut stream: &TcpStream) -> io::Result<bool> {
+        stream.set_nonblocking(false)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        stream.set_write_timeout(Some(SILENCE_MAX))?;
+        let mut magic = [0; 8];
+        stream.read_exact(&mut magic)?;
+        let migration = read_field(stream)?;
+        let secret = read_field(stream)?;
+        Ok(magic == *MAGIC && migration == self.migration && self.secret.admits(&secret))
+    }
+}
+
+fn read_field(mut stream: &TcpStream) -> io::Result<String> {
+    let mut size = [0; 2];
+    stream.read_exact(&mut size)?;
+    let size = usize::from(u16::from_le_bytes(size));
+    if size > FIELD_MAX {
+        return Err(io::Error::other("a field is too long"));
+    }
+    let mut field = vec![0; size];
+    stream.read_exact(&mut field)?;
+    String::from_utf8(field).map_err(io::Error::other)
+}
+
+/// Keeps a copy of what is read.
+#[derive(Debug)]
+struct Tee<R, W> {
+    source: R,
+    copy: W,
+}
+
+impl<R: Read, W: Write> Read for Tee<R, W> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let size = self.source.read(into)?;
+        self.copy.write_all(&into[..size])?;
+        Ok(size)
+    }
+}

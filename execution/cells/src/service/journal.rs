@@ -1,0 +1,234 @@
+//! What a service was asked since its last checkpoint.
+//!
+//! A journal file belongs to the checkpoint whose sequence is in its name. With `durability:
+//! journal` it holds each request with what the guest learnt from clocks and randomness, and is on
+//! disk before the answer leaves; with `durability: checkpoint` it holds only the ids, so that
+//! what a crash loses can be named, and is written without waiting for the disk.
+//!
+//! ```text
+//! file    magic "CSKJRNL1"
+//! record  u32 length | payload (postcard) | u32 CRC-32C of both
+//! ```
+
+use super::tape::Taken;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+const MAGIC: &[u8; 8] = b"CSKJRNL1";
+
+/// Largest record: a request of the largest body.
+const RECORD_MAX_BYTES: u32 = (1 << 30) + (1 << 20);
+
+/// One answered request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    /// What replays it; absent with `durability: checkpoint`.
+    pub(crate) replay: Option<Replay>,
+}
+
+/// What it takes to answer a request again with the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Replay {
+    /// The request's frame.
+    pub(crate) record: Vec<u8>,
+    /// What the guest learnt meanwhile.
+    pub(crate) taken: Vec<Taken>,
+    /// Keyless BLAKE3 of the answer's frame.
+    pub(crate) answer: [u8; 32],
+}
+
+/// A journal that is being written.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: File,
+    path: PathBuf,
+    durable: bool,
+}
+
+fn file_name(sequence: u64) -> String {
+    format!("journal-{sequence:016x}")
+}
+
+impl Journal {
+    /// Begins the journal that follows the checkpoint of this sequence; `durable` ones wait for
+    /// the disk.
+    pub(crate) fn create(folder: &Path, sequence: u64, durable: bool) -> Result<Self> {
+        let path = folder.join(file_name(sequence));
+        let failed = |source| Error::Write { path: path.clone(), source };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(failed)?;
+        file.write_all(MAGIC).map_err(failed)?;
+        if durable {
+            file.sync_all().map_err(failed)?;
+            sync_folder(folder).map_err(failed)?;
+        }
+        Ok(Self { file, path, durable })
+    }
+
+    /// Adds an entry; a durable journal has it on disk afterwards.
+    pub(crate) fn append(&mut self, entry: &Entry) -> Result<()> {
+        let mut record = vec![0; 4];
+        record = postcard::to_extend(entry, record)
+            .map_err(|error| Error::runtime("cannot encode a journal entry", error))?;
+        let length = (record.len() - 4) as u32;
+        record[..4].copy_from_slice(&length.to_le_bytes());
+        let checksum = crc32c::crc32c(&record);
+        record.extend_from_slice(&checksum.to_le_bytes());
+        let written = self
+            .file
+            .write_all(&record)
+            .and_then(|()| if self.durable { self.file.sync_data() } else { Ok(()) });
+        written.map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+}
+
+/// The entries of every journal that follows the checkpoint of this sequence, in order. A torn
+/// tail, which no answer has left for, ends a journal.
+pub(crate) fn read_from(folder: &Path, sequence: u64) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for (_, path) in files(folder)?.into_iter().filter(|(found, _)| *found >= sequence) {
+        let mut file =
+            File::open(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        read_entries(&mut file, &mut entries)
+            .map_err(|source| Error::Read { path: path.clone(), source })?;
+    }
+    Ok(entries)
+}
+
+/// The highest sequence of a journal here. A checkpoint that was cut off may have begun one beyond
+/// the last checkpoint's; it must not be begun again while its entries are the only ones.
+pub(crate) fn last_sequence(folder: &Path) -> Result<u64> {
+    Ok(files(folder)?.last().map_or(0, |(sequence, _)| *sequence))
+}
+
+/// Removes the journals that the checkpoint of this sequence has made needless.
+pub(crate) fn remove_before(folder: &Path, sequence: u64) {
+    for (_, path) in
+        files(folder).unwrap_or_default().into_iter().filter(|(found, _)| *found < sequence)
+    {
+        // One that stays is removed next time.
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let failed = |source| Error::Read { path: folder.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let sequence = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_prefix("journal-"))
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        files.extend(sequence.map(|sequence| (sequence, path)));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_entries(source: &mut impl Read, entries: &mut Vec<Entry>) -> io::Result<()> {
+    let mut magic = [0; 8];
+    if !fill(source, &mut magic)? || magic != *MAGIC {
+        return Ok(());
+    }
+    loop {
+        let mut length = [0; 4];
+        if !fill(source, &mut length)? {
+            return Ok(());
+        }
+        let size = u32::from_le_bytes(length);
+        let mut record = length.to_vec();
+        let wanted = u64::from(size) + 4;
+        if size > RECORD_MAX_BYTES
+            || source.by_ref().take(wanted).read_to_end(&mut record)? as u64 != wanted
+        {
+            return Ok(());
+        }
+        let (body, checksum) = record.split_at(record.len() - 4);
+        if crc32c::crc32c(body).to_le_bytes() != *checksum {
+            return Ok(());
+        }
+        match postcard::from_bytes(&body[4..]) {
+            Ok(entry) => entries.push(entry),
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// Fills `buffer`, or says that the bytes ended before that.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match source.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(id: &str) -> Entry {
+        let taken = vec![Taken::Realtime(3)];
+        Entry {
+            id: id.into(),
+            replay: Some(Replay { record: vec![1; 40], taken, answer: [2; 32] }),
+        }
+    }
+
+    #[test]
+    fn entries_come_back_and_old_journals_go() {
+        let folder = tempfile::tempdir().unwrap();
+        for sequence in [3, 4] {
+            let mut journal = Journal::create(folder.path(), sequence, true).unwrap();
+            journal.append(&entry(&format!("a{sequence}"))).unwrap();
+            journal.append(&entry(&format!("b{sequence}"))).unwrap();
+        }
+
+        let ids = |sequence| {
+            let entries = read_from(folder.path(), sequence).unwrap();
+            entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(3), ["a3", "b3", "a4", "b4"]);
+        assert_eq!(ids(4), ["a4", "b4"]);
+        assert_eq!(last_sequence(folder.path()).unwrap(), 4);
+        remove_before(folder.path(), 4);
+        assert_eq!(ids(0), ["a4", "b4"]);
+    }
+
+    proptest! {
+        #[test]
+        fn damage_ends_a_journal_and_never_alters_it(at: usize, value: u8, cut: usize) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut journal = Journal::create(folder.path(), 0, false).unwrap();
+            let written: Vec<_> = (0..4).map(|id| entry(&id.to_string())).collect();
+            written.iter().for_each(|entry| journal.append(entry).unwrap());
+            let path = folder.path().join(file_name(0));
+            let mut bytes = fs::read(&path).unwrap();
+            let size = bytes.len();
+            bytes[at % size] = value;
+            bytes.truncate(size - cut % size);
+            fs::write(&path, bytes).unwrap();
+
+            let found = read_from(folder.path(), 0).unwrap();
+
+            prop_assert!(written.starts_with(&found));
+        }
+    }
+}

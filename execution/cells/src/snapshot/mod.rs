@@ -1,0 +1,11 @@
+//! A suspended cell as bytes.
+//!
+//! A snapshot is a header and typed, versioned, checksummed sections ([`format`]); sections come
+//! in *rounds*, each closed by a commit. A later round's pages replace an earlier one's, so one
+//! format serves a file, a checkpoint that grows, and a state that is sent while it changes.
+//! `docs/protocol/snapshot.md` describes it for other implementations.
+
+mod format;
+
+pub use format::{GlobalValue, Identity, Section, SnapshotError};
+pub(crate) use format::{PAGES_MAX, Reader, Writer, committed_bytes};

@@ -1,0 +1,329 @@
+//! From what is asked to command lines: pure, so that every choice can be tested without a compiler.
+
+use super::Error;
+use super::flags::{Flags, absolute};
+use super::tools::Clang;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// A guest's stack. It lies below all data, so that an overflow traps instead of overwriting.
+const STACK_BYTES: u32 = 1 << 20;
+/// The linker writes its output's name into the module: one name for all keeps builds equal.
+const LINKED_NAME: &str = "cell.wasm";
+
+/// Speed first; the vector instructions are part of every current engine.
+const OPTIMISATION: [&str; 4] = ["-O3", "-msimd128", "-mmutable-globals", "-msign-ext"];
+/// Try and catch compile, nothing unwinds: see `guest/rt/exceptions.cpp`.
+const EXCEPTIONS: [&str; 2] = ["-fexceptions", "-fignore-exceptions"];
+/// What the C library emulates on request only, so that unmodified programs build.
+const EMULATED: [(&str, &str); 4] = [
+    ("-D_WASI_EMULATED_SIGNAL", "-lwasi-emulated-signal"),
+    ("-D_WASI_EMULATED_PROCESS_CLOCKS", "-lwasi-emulated-process-clocks"),
+    ("-D_WASI_EMULATED_MMAN", "-lwasi-emulated-mman"),
+    ("-D_WASI_EMULATED_GETPID", "-lwasi-emulated-getpid"),
+];
+/// Where a migratable program may be suspended.
+const BARRIERS: &str =
+    "wasi_snapshot_preview1.fd_read,wasi_snapshot_preview1.poll_oneoff,cloudskin.checkpoint";
+/// What compilers use and every engine of ours accepts.
+const FEATURES: [&str; 7] = [
+    "--enable-simd",
+    "--enable-mutable-globals",
+    "--enable-sign-ext",
+    "--enable-bulk-memory",
+    "--enable-nontrapping-float-to-int",
+    "--enable-multivalue",
+    "--enable-reference-types",
+];
+/// The parts that the host reads at a snapshot; plain programs export them too, so that a module
+/// can be instrumented later.
+pub(super) const EXPORTS: [&str; 3] =
+    ["__stack_pointer", "cloudskin_unwind_area", "cloudskin_unwind_area_size"];
+
+/// One program of the toolchain to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) program: PathBuf,
+    pub(super) args: Vec<OsString>,
+    /// Variables set for it alone.
+    pub(super) env: Vec<(OsString, OsString)>,
+    /// What it works on, for messages.
+    pub(super) what: String,
+}
+
+/// A file of a C or C++ program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    C(PathBuf),
+    Cxx(PathBuf),
+    Object(PathBuf),
+}
+
+/// What the inputs are together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Program {
+    Native(Vec<Part>),
+    RustFile(PathBuf),
+    CargoPackage(PathBuf),
+    Module(PathBuf),
+}
+
+/// Where a build's files are.
+#[derive(Debug, Clone)]
+pub(super) struct Places<'a> {
+    pub(super) current_dir: &'a Path,
+    /// Our own headers and sources.
+    pub(super) resources: &'a Path,
+    /// Intermediate files.
+    pub(super) work: &'a Path,
+}
+
+impl Program {
+    /// Says what the inputs are by their names; a folder is a Cargo package.
+    pub(super) fn classify(inputs: &[PathBuf], current_dir: &Path) -> Result<Self, Error> {
+        let mut parts = Vec::new();
+        for path in inputs {
+            match single(path, current_dir) {
+                Some(program) if inputs.len() == 1 => return Ok(program),
+                Some(_) => return Err(Error::Mixed { path: path.clone() }),
+                None => parts.push(part(path)?),
+            }
+        }
+        if parts.is_empty() { Err(Error::NoInput) } else { Ok(Self::Native(parts)) }
+    }
+}
+
+/// Whether it is linked as C++: objects do not say so, a library of C++ does.
+pub(super) fn needs_cxx(parts: &[Part], flags: &Flags) -> bool {
+    parts.iter().any(|part| matches!(part, Part::Cxx(_)))
+        || flags.link.iter().any(|flag| flag == "-lc++")
+}
+
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}
+
+/// What stands alone.
+fn single(path: &Path, current_dir: &Path) -> Option<Program> {
+    match extension(path) {
+        "rs" => Some(Program::RustFile(path.to_owned())),
+        "wasm" => Some(Program::Module(path.to_owned())),
+        "toml" if path.ends_with("Cargo.toml") => {
+            Some(Program::CargoPackage(path.parent().unwrap_or(Path::new("")).to_owned()))
+        }
+        _ if current_dir.join(path).is_dir() => Some(Program::CargoPackage(path.to_owned())),
+        _ => None,
+    }
+}
+
+fn part(path: &Path) -> Result<Part, Error> {
+    match extension(path) {
+        "c" => Ok(Part::C(path.to_owned())),
+        "cc" | "cpp" | "cxx" | "c++" | "C" => Ok(Part::Cxx(path.to_owned())),
+        "o" | "a" => Ok(Part::Object(path.to_owned())),
+        _ => Err(Error::UnknownInput { path: path.to_owned() }),
+    }
+}
+
+/// The steps that make a module of C and C++ files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NativePlan {
+    /// In any order.
+    pub(super) compile: Vec<Step>,
+    /// After all of those.
+    pub(super) link: Step,
+    /// What the link writes.
+    pub(super) output: PathBuf,
+}
+
+/// Plans the build of C and C++ files.
+pub(super) fn native(
+    parts: &[Part],
+    flags: &Flags,
+    unwind_area_bytes: u32,
+    clang: &Clang,
+    places: &Places<'_>,
+) -> NativePlan {
+    let maps = prefix_maps(parts, flags, places);
+    let mut compile = Vec::new();
+    let mut objects = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        let object = places.work.join(format!("{index}.o"));
+        let (source, is_cxx) = match part {
+            Part::C(source) => (source, false),
+            Part::Cxx(source) => (source, true),
+            Part::Object(path) => {
+                objects.push(absolute(path, places.current_dir));
+                continue;
+            }
+        };
+        let mut command = Command::compiler(clang, places, is_cxx);
+        command.args(OPTIMISATION).args(EMULATED.map(|(define, _)| define));
+        if is_cxx {
+            command.args(EXCEPTIONS);
+        }
+        command.args(&flags.compile).args(&maps).arg("-fdebug-compilation-dir=.");
+        command.compile(&absolute(source, places.current_dir), &object);
+        compile.push(command.step(format!("`{}`", source.display())));
+        objects.push(object);
+    }
+    let is_cxx = needs_cxx(parts, flags);
+    let (area, exceptions) = runtime(is_cxx, unwind_area_bytes, clang, places, &mut compile);
+    let output = places.work.join(LINKED_NAME);
+    let link = link(&objects, &area, exceptions.as_deref(), flags, clang, &output);
+    NativePlan { compile, link, output }
+}
+
+/// Adds the steps for our own runtime, and gives its objects.
+fn runtime(
+    is_cxx: bool,
+    unwind_area_bytes: u32,
+    clang: &Clang,
+    places: &Places<'_>,
+    steps: &mut Vec<Step>,
+) -> (PathBuf, Option<PathBuf>) {
+    let (step, area) = unwind_area(unwind_area_bytes, clang, places);
+    steps.push(step);
+    if !is_cxx {
+        return (area, None);
+    }
+    let exceptions = places.work.join("exceptions.o");
+    let mut command = Command::compiler(clang, places, true);
+    command.args(["-std=c++17", "-O2", "-fno-exceptions"]);
+    command.compile(&places.resources.join("rt/exceptions.cpp"), &exceptions);
+    steps.push(command.step("the runtime's `exceptions.cpp`".to_owned()));
+    (area, Some(exceptions))
+}
+
+/// The step that compiles the unwind area, and its object; Rust programs link it too.
+pub(super) fn unwind_area(bytes: u32, clang: &Clang, places: &Places<'_>) -> (Step, PathBuf) {
+    let area = places.work.join("unwind_area.o");
+    let mut command = Command::compiler(clang, places, false);
+    command.arg("-O2").arg(format!("-DCLOUDSKIN_UNWIND_AREA_BYTES={bytes}u"));
+    command.compile(&places.resources.join("rt/unwind_area.c"), &area);
+    (command.step("the runtime's `unwind_area.c`".to_owned()), area)
+}
+
+fn link(
+    objects: &[PathBuf],
+    area: &Path,
+    exceptions: Option<&Path>,
+    flags: &Flags,
+    clang: &Clang,
+    output: &Path,
+) -> Step {
+    let driver = exceptions.and(clang.cxx.as_ref()).unwrap_or(&clang.c);
+    let mut command = Command::new(driver);
+    command.arg("--target=wasm32-wasi");
+    command.arg(format!("-fuse-ld={}", clang.linker.display()));
+    // No -O here: with it the driver runs whatever wasm-opt it finds.
+    command.args(objects).arg(area);
+    if let Some(exceptions) = exceptions {
+        // Taken like an archive's member, only by programs that throw.
+        command.arg("-Wl,--start-lib").arg(exceptions).arg("-Wl,--end-lib");
+        command.arg("-Wl,--wrap=_ZSt9terminatev");
+    }
+    command.args(linker_args().map(|arg| format!("-Wl,{arg}")));
+    if !flags.debug {
+        // The C library brings its own debug information, larger than most programs.
+        command.arg("-Wl,--strip-debug");
+    }
+    command.args(&flags.link).args(EMULATED.map(|(_, library)| library));
+    command.arg("-o").arg(output);
+    command.step("the program".to_owned())
+}
+
+/// What the linker is told for every language.
+pub(super) fn linker_args() -> impl Iterator<Item = String> {
+    let stack = ["-z".to_owned(), format!("stack-size={STACK_BYTES}"), "--stack-first".to_owned()];
+    stack.into_iter().chain(EXPORTS.map(|name| format!("--export={name}")))
+}
+
+/// Instruments a module so that its call stack can be written into its memory.
+pub(super) fn instrument(wasm_opt: &Path, input: &Path, output: &Path) -> Step {
+    let mut command = Command::new(wasm_opt);
+    command.arg(input).args(FEATURES);
+    command.arg("--asyncify").arg(format!("--pass-arg=asyncify-imports@{BARRIERS}"));
+    // Instrumentation makes debug information wrong; function names stay (-g).
+    command.args(["-O2", "--strip-dwarf", "-g", "-o"]).arg(output);
+    command.step("the module".to_owned())
+}
+
+/// Flags that replace this machine's folders in assertions and debug information by paths that
+/// start at the folder which all sources share.
+fn prefix_maps(parts: &[Part], flags: &Flags, places: &Places<'_>) -> Vec<String> {
+    let folders = parts.iter().filter_map(|part| match part {
+        Part::C(path) | Part::Cxx(path) => {
+            absolute(path, places.current_dir).parent().map(Path::to_owned)
+        }
+        Part::Object(_) => None,
+    });
+    let root = folders.reduce(|a, b| common(&a, &b)).unwrap_or_default();
+    let mut maps = Vec::new();
+    for (index, folder) in flags.folders.iter().enumerate() {
+        if !folder.starts_with(&root) {
+            maps.push(format!("-ffile-prefix-map={}=include{index}", folder.display()));
+        }
+    }
+    maps.push(format!("-ffile-prefix-map={}=cloudskin", places.resources.display()));
+    maps.push(format!("-ffile-prefix-map={}/=", root.display().to_string().trim_end_matches('/')));
+    maps
+}
+
+/// The deepest folder that both are in.
+fn common(a: &Path, b: &Path) -> PathBuf {
+    let same = a.components().zip(b.components()).take_while(|(a, b)| a == b);
+    same.map(|(component, _)| component).collect()
+}
+
+/// A command line in the making.
+struct Command {
+    program: PathBuf,
+    args: Vec<OsString>,
+}
+
+impl Command {
+    fn new(program: &Path) -> Self {
+        Self { program: program.to_owned(), args: Vec::new() }
+    }
+
+    /// A compiler that sees the guest's headers and none of this machine's.
+    fn compiler(clang: &Clang, places: &Places<'_>, is_cxx: bool) -> Self {
+        let program = if is_cxx { clang.cxx.as_ref().unwrap_or(&clang.c) } else { &clang.c };
+        let system = clang.prefix.join("include/wasm32-wasi");
+        let mut command = Self::new(program);
+        command.arg("--target=wasm32-wasi").arg("-nostdlibinc");
+        command.arg("-isystem").arg(places.resources.join("include"));
+        if is_cxx {
+            command.arg("-nostdinc++").arg("-isystem").arg(system.join("c++/v1"));
+        }
+        // After the compiler's own headers, which the C library's build upon.
+        command.arg("-idirafter").arg(system);
+        command
+    }
+
+    fn arg(&mut self, arg: impl Into<OsString>) -> &mut Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    fn args<I>(&mut self, args: I) -> &mut Self
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    fn compile(&mut self, source: &Path, object: &Path) {
+        self.arg("-c").arg(source).arg("-o").arg(object);
+    }
+
+    fn step(self, what: String) -> Step {
+        Step { program: self.program, args: self.args, env: Vec::new(), what }
+    }
+}
+
+#[cfg(test)]
+mod tests;

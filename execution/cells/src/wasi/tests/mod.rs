@@ -1,0 +1,9 @@
+//! Facts about the WASI host.
+
+mod calls;
+mod confinement;
+mod host;
+mod images;
+mod mounts;
+mod programs;
+mod support;

@@ -1,0 +1,319 @@
+//! The worker process.
+//!
+//! It listens on a Unix socket for one agent at a time. The threads that serve an agent take turns
+//! at its socket: whoever has read a frame lets the next one read and works the frame off itself,
+//! so that a request goes to its cell without changing threads. Without an agent for
+//! [`ORPHAN_MAX`] the worker checkpoints what it holds and exits.
+
+use super::{
+    commands::Worker,
+    protocol::{Command, Failure, FrameKind, HEADER_BYTES, Header, Reply, WorkerStatus},
+    socket::ShortPath,
+};
+use crate::{
+    error::{Error, Result},
+    program::Runtime,
+    service::Job,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use serde::Serialize;
+use std::{
+    io::{self, IoSlice, Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use types::{ErrorKind, Token};
+
+/// How long a worker lives without an agent.
+const ORPHAN_MAX: Duration = Duration::from_secs(60);
+
+/// Most threads that serve an agent: so many requests run or wait for their cells at once.
+const THREADS_MAX: usize = 256;
+
+/// Native stack of a thread that runs service cells.
+const THREAD_STACK_BYTES: usize = 4 << 20;
+
+/// More threads than this do not stay idle.
+const IDLE_THREADS_MAX: usize = 4;
+
+/// What a worker process is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The socket that it listens on.
+    pub socket: PathBuf,
+    /// The token that an agent must show.
+    pub token: Token,
+    /// How it compiles modules.
+    pub runtime: Runtime,
+}
+
+/// Runs a worker until it is shut down or left alone for too long.
+///
+/// # Errors
+/// [`Error`] if the socket cannot be made.
+pub fn serve(config: Config) -> Result<()> {
+    disable_huge_pages();
+    let failed = |source| Error::Write { path: config.socket.clone(), source };
+    // A socket that a dead worker left behind.
+    if let Err(error) = std::fs::remove_file(&config.socket)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(failed(error));
+    }
+    let short = ShortPath::of(&config.socket).map_err(failed)?;
+    let listener = UnixListener::bind(short.path()).map_err(failed)?;
+    drop(short);
+    restrict(&config.socket).map_err(failed)?;
+    let worker = Arc::new(Worker::new(config.runtime));
+    worker.clone().keep_house(ORPHAN_MAX);
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => adopt(&worker, stream, &config.token),
+            Err(error) => {
+                tracing::warn!(%error, "cannot take a connection");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+/// One cell's few pages must not become a huge page of 2 MiB.
+#[expect(unsafe_code, reason = "prctl has no safe wrapper for this option")]
+fn disable_huge_pages() {
+    // SAFETY: the call takes numbers only. A kernel that refuses it only uses more memory.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
+fn restrict(socket: &Path) -> io::Result<()> {
+    std::fs::set_permissions(socket, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+}
+
+/// Serves an agent once it has shown the token.
+fn adopt(worker: &Arc<Worker>, stream: UnixStream, token: &Token) {
+    let writer = match stream.try_clone() {
+        Ok(writer) => writer,
+        Err(error) => {
+            tracing::warn!(%error, "cannot serve an agent");
+            return;
+        }
+    };
+    let connection = Arc::new(Connection {
+        worker: worker.clone(),
+        reader: Mutex::new(FrameReader { stream, buffer: BytesMut::new() }),
+        writer: Mutex::new(writer),
+        waiting: AtomicUsize::new(0),
+        threads: AtomicUsize::new(0),
+        closed: AtomicBool::new(false),
+        admitted: AtomicBool::new(false),
+        token: token.clone(),
+    });
+    connection.start_thread();
+}
+
+/// The connection of one agent.
+pub(crate) struct Connection {
+    pub(crate) worker: Arc<Worker>,
+    reader: Mutex<FrameReader>,
+    writer: Mutex<UnixStream>,
+    /// Threads that wait to read.
+    waiting: AtomicUsize,
+    threads: AtomicUsize,
+    closed: AtomicBool,
+    /// The token was shown.
+    admitted: AtomicBool,
+    token: Token,
+}
+
+struct FrameReader {
+    stream: UnixStream,
+    buffer: BytesMut,
+}
+
+impl FrameReader {
+    fn next(&mut self) -> io::Result<(Header, Bytes)> {
+        self.fill(HEADER_BYTES)?;
+        let header = self
+            .buffer
+            .first_chunk::<HEADER_BYTES>()
+            .map(Header::from_bytes)
+            .ok_or(io::ErrorKind::UnexpectedEof)?
+            .map_err(io::Error::other)?;
+        self.buffer.advance(HEADER_BYTES);
+        self.fill(header.size_bytes as usize)?;
+        Ok((header, self.buffer.split_to(header.size_bytes as usize).freeze()))
+    }
+
+    /// Reads until the buffer holds so many bytes.
+    fn fill(&mut self, size: usize) -> io::Result<()> {
+        while self.buffer.len() < size {
+            let have = self.buffer.len();
+            // What comes is read in large pieces, but memory grows only with what has come.
+            let room = (size - have).clamp(16 << 10, 1 << 20);
+            self.buffer.resize(have + room, 0);
+            let read = self.stream.read(&mut self.buffer[have..]);
+            self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Connection {
+    fn start_thread(self: &Arc<Self>) {
+        let connection = self.clone();
+        self.threads.fetch_add(1, Ordering::SeqCst);
+        let started = std::thread::Builder::new()
+            .name("cells".into())
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn(move || connection.work());
+        if let Err(error) = started {
+            self.threads.fetch_sub(1, Ordering::SeqCst);
+            tracing::warn!(%error, "cannot start a thread");
+        }
+    }
+
+    /// Reads a frame, lets another thread read the next, and works it off.
+    fn work(self: Arc<Self>) {
+        while !self.closed.load(Ordering::Acquire) {
+            if self.waiting.fetch_add(1, Ordering::SeqCst) >= IDLE_THREADS_MAX {
+                self.waiting.fetch_sub(1, Ordering::SeqCst);
+                break;
+            }
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            if self.closed.load(Ordering::Acquire) {
+                break;
+            }
+            match reader.next() {
+                Ok((header, payload)) => {
+                    drop(reader);
+                    if self.waiting.load(Ordering::SeqCst) == 0
+                        && self.threads.load(Ordering::SeqCst) < THREADS_MAX
+                    {
+                        self.start_thread();
+                    }
+                    self.clone().take(header, payload);
+                }
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::UnexpectedEof {
+                        tracing::warn!(%error, "the agent's socket failed");
+                    }
+                    self.close();
+                }
+            }
+        }
+        self.threads.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn close(self: &Arc<Self>) {
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            self.worker.orphaned(self);
+        }
+    }
+
+    fn take(self: Arc<Self>, header: Header, payload: Bytes) {
+        let admitted = self.admitted.load(Ordering::Acquire);
+        match header.kind {
+            FrameKind::Command => self.command(header.id, &payload),
+            FrameKind::Request if admitted => self.request(header.id, payload),
+            _ => self.fail(header.id, &Failure::new(ErrorKind::Invalid, "unexpected message")),
+        }
+    }
+
+    fn command(self: &Arc<Self>, id: u64, payload: &[u8]) {
+        let outcome = match postcard::from_bytes(payload) {
+            Ok(Command::Hello { token }) => self.hello(&token),
+            Ok(_) if !self.admitted.load(Ordering::Acquire) => {
+                Err(Failure::new(ErrorKind::Unauthenticated, "show the worker's token first"))
+            }
+            Ok(command) => self.worker.execute(command),
+            Err(error) => {
+                Err(Failure::new(ErrorKind::Invalid, format!("malformed command: {error}")))
+            }
+        };
+        match outcome {
+            Ok(reply) => self.send(FrameKind::Reply, id, &reply),
+            Err(failure) => self.fail(id, &failure),
+        }
+        self.worker.exit_if_asked();
+    }
+
+    fn hello(self: &Arc<Self>, token: &str) -> Result<Reply, Failure> {
+        if !self.token.admits(token) {
+            return Err(Failure::new(ErrorKind::Unauthenticated, "the worker's token is wrong"));
+        }
+        self.admitted.store(true, Ordering::Release);
+        self.worker.adopted(self);
+        Ok(Reply::Hello(WorkerStatus { pid: std::process::id(), ..self.worker.status() }))
+    }
+
+    /// A request's payload: handle, id length, id, record.
+    fn request(self: Arc<Self>, id: u64, mut payload: Bytes) {
+        let malformed = || Failure::new(ErrorKind::Invalid, "malformed request");
+        if payload.len() < 6 {
+            return self.fail(id, &malformed());
+        }
+        let handle = payload.get_u32_le();
+        let size = usize::from(payload.get_u16_le());
+        if payload.len() < size {
+            return self.fail(id, &malformed());
+        }
+        let Ok(request_id) = String::from_utf8(payload.split_to(size).to_vec()) else {
+            return self.fail(id, &malformed());
+        };
+        let Some(service) = self.worker.service(handle) else {
+            let text = "the service is not, or no longer, held by this worker";
+            return self.fail(id, &Failure::new(ErrorKind::Unavailable, text));
+        };
+        let connection = self.clone();
+        let reply = Box::new(move |outcome: Result<Bytes, Failure>| match outcome {
+            Ok(answer) => connection.write(FrameKind::Answer, id, &answer),
+            Err(failure) => connection.fail(id, &failure),
+        });
+        service.submit(Job { id: request_id, record: payload, reply });
+    }
+
+    /// Tells the agent something.
+    pub(crate) fn send(&self, kind: FrameKind, id: u64, message: &impl Serialize) {
+        match postcard::to_stdvec(message) {
+            Ok(payload) => self.write(kind, id, &payload),
+            Err(error) => tracing::error!(%error, "a message cannot be encoded"),
+        }
+    }
+
+    fn fail(&self, id: u64, failure: &Failure) {
+        self.send(FrameKind::Failure, id, failure);
+    }
+
+    fn write(&self, kind: FrameKind, id: u64, payload: &[u8]) {
+        let header = Header { kind, id, size_bytes: payload.len() as u32 }.to_bytes();
+        let mut stream = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // An agent that is gone shows on the reading side.
+        let _ = write_both(&mut stream, &header, payload);
+    }
+}
+
+/// One system call for header and payload, as a rule.
+fn write_both(stream: &mut UnixStream, header: &[u8], payload: &[u8]) -> io::Result<()> {
+    let mut parts = [IoSlice::new(header), IoSlice::new(payload)];
+    let mut rest = &mut parts[..];
+    while !rest.is_empty() {
+        match stream.write_vectored(rest) {
+            Ok(0) if rest.iter().all(|part| part.is_empty()) => return Ok(()),
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

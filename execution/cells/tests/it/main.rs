@@ -1,0 +1,9 @@
+//! What `cells` promises to the crates above it, tested on real guests in real workers.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+
+mod guests;
+mod hostile;
+mod programs;
+mod services;
+mod worker;

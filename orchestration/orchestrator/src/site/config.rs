@@ -1,0 +1,70 @@
+//! What one site's agent is told at its start.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use types::{Bytes, Cpu, Token};
+
+/// Settings of one site's agent.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The site's name.
+    pub name: String,
+    /// For selection; `tier: edge`.
+    pub labels: BTreeMap<String, String>,
+    /// The control plane: `http://HOST:PORT`.
+    pub control_url: String,
+    /// Shown to the control plane and to other sites, and asked of them.
+    pub token: Token,
+    /// Where the ingress, the peers' listener and migrations listen; other sites reach it.
+    pub address: IpAddr,
+    /// The ingress' port; 0 lets the system choose.
+    pub ingress_port: u16,
+    /// The port for other sites; 0 lets the system choose.
+    pub peer_port: u16,
+    /// All that the site remembers; safe to delete while the agent and its workers are down.
+    pub data_dir: PathBuf,
+    /// The program that runs a worker.
+    pub worker_program: PathBuf,
+    /// Its arguments before `--socket S --token-file T --data DIR`.
+    pub worker_args: Vec<String>,
+    /// Processor time that the site offers.
+    pub cpu: Cpu,
+    /// Memory that the site offers.
+    pub memory: Bytes,
+    /// The agent's version, for people.
+    pub version: String,
+    /// What may be in use at once.
+    pub limits: SiteLimits,
+}
+
+/// Limits of one site's agent; each protects the others from one greedy user.
+#[derive(Debug, Clone)]
+pub struct SiteLimits {
+    /// Most connections to the ingress; further ones wait to be accepted.
+    pub connections_max: usize,
+    /// Most bytes of request bodies that the ingress holds at once.
+    pub buffered_bytes_max: u64,
+    /// Most requests that wait for one service while it moves or restarts.
+    pub waiting_requests_max: usize,
+    /// How long an upload may stand still.
+    pub upload_idle: Duration,
+    /// Largest module.
+    pub module_bytes_max: u64,
+    /// Largest checkpoint that a peer may leave here.
+    pub checkpoint_bytes_max: u64,
+    /// How long a peer's checkpoint is kept after it was last replaced.
+    pub checkpoint_age_max: Duration,
+}
+
+impl Default for SiteLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 8192,
+            buffered_bytes_max: 1 << 30,
+            waiting_requests_max: 1024,
+            upload_idle: Duration::from_secs(30),
+            module_bytes_max: 512 << 20,
+            checkpoint_bytes_max: 8 << 30,
+            checkpoint_age_max: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What the site tells of itself in OpenMetrics.
+
+use super::core::{Core, is_connected};
+use hyper::StatusCode;
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// The media type of [`render`]'s text.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper ends, in microseconds, of the classes that answers are counted in by their time.
+const BUCKETS_US: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000];
+
+/// Something that is counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn inc(&self) {
+        self.add(1);
+    }
+
+    fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the agent counts.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) worker_deaths: Counter,
+    pub(crate) link_connections: Counter,
+    pub(crate) checkpoints_pushed: Counter,
+    pub(crate) checkpoints_unpushed: Counter,
+}
+
+/// What is counted of one service's requests.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceCounters {
+    /// By the status' first digit, 2 to 5.
+    classes: [Counter; 4],
+    /// How many took at most so long, each class on its own.
+    buckets: [Counter; BUCKETS_US.len() + 1],
+    sum_us: Counter,
+}
+
+impl ServiceCounters {
+    pub(crate) fn count(&self, status: StatusCode, took: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(2, 5) - 2;
+        self.classes[class].inc();
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS_US.partition_point(|end| *end < took_us);
+        self.buckets[bucket].inc();
+        self.sum_us.add(took_us);
+    }
+}
+
+/// All metrics of the site now.
+pub(crate) fn render(core: &Core) -> String {
+    let mut text = String::with_capacity(4096);
+    // Writing to a String cannot fail.
+    let _ = write_site(&mut text, core).and_then(|()| write_services(&mut text, core));
+    text.push_str("# EOF\n");
+    text
+}
+
+fn write_site(text: &mut String, core: &Core) -> std::fmt::Result {
+    let (services, cells) = core.read(|inner| (inner.state.records.len(), inner.state.cells.len()));
+    let gauges = [
+        (
+            "cloudskin_site_connected",
+            "Whether the control plane is connected",
+            u64::from(is_connected(core)),
+        ),
+        ("cloudskin_site_lease", "Whether the lease holds", u64::from(core.lease_holds())),
+        ("cloudskin_site_services", "Services that the site holds", services as u64),
+        ("cloudskin_site_cells", "Cells of run that the site holds", cells as u64),
+    ];
+    for (name, help, value) in gauges {
+        writeln!(text, "# TYPE {name} gauge\n# HELP {name} {help}.\n{name} {value}")?;
+    }
+    let metrics = &core.metrics;
+    let counters = [
+        ("cloudskin_site_worker_deaths", "Workers that died", &metrics.worker_deaths),
+        (
+            "cloudskin_site_link_connections",
+            "Connections to the control plane",
+            &metrics.link_connections,
+        ),
+        (
+            "cloudskin_site_checkpoints_pushed",
+            "Checkpoints left with peers",
+            &metrics.checkpoints_pushed,
+        ),
+        (
+            "cloudskin_site_checkpoints_unpushed",
+            "Checkpoints that no peer took",
+            &metrics.checkpoints_unpushed,
+        ),
+    ];
+    for (name, help, value) in counters {
+        let value = value.get();
+        writeln!(text, "# TYPE {name} counter\n# HELP {name} {help}.\n{name}_total {value}")?;
+    }
+    Ok(())
+}
+
+fn write_services(text: &mut String, core: &Core) -> std::fmt::Result {
+    let queues = core.routes.all();
+    let labels = |queue: &super::ingress::Queue| {
+        // Both are names, which need no escapes.
+        format!("tenant=\"{}\",service=\"{}\"", queue.tenant, queue.name)
+    };
+    let requests = "cloudskin_ingress_requests";
+    writeln!(text, "# TYPE {requests} counter\n# HELP {requests} Requests by status class.")?;
+    for queue in &queues {
+        for (class, count) in queue.counters.classes.iter().enumerate() {
+            let (labels, count) = (labels(queue), count.get());
+            writeln!(text, "{requests}_total{{{labels},class=\"{}xx\"}} {count}", class + 2)?;
+        }
+    }
+    let waiting = "cloudskin_ingress_waiting_requests";
+    writeln!(text, "# TYPE {waiting} gauge\n# HELP {waiting} Requests that wait for a service.")?;
+    for queue in &queues {
+        writeln!(text, "{waiting}{{{}}} {}", labels(queue), queue.waiting())?;
+    }
+    let time = "cloudskin_ingress_request_seconds";
+    writeln!(text, "# TYPE {time} histogram\n# UNIT {time} seconds")?;
+    writeln!(text, "# HELP {time} From a request's head to its answer.")?;
+    for queue in &queues {
+        let labels = labels(queue);
+        let mut below = 0;
+        for (end, count) in BUCKETS_US.iter().zip(&queue.counters.buckets) {
+            below += count.get();
+            let end = Duration::from_micros(*end).as_secs_f64();
+            writeln!(text, "{time}_bucket{{{labels},le=\"{end:?}\"}} {below}")?;
+        }
+        below += queue.counters.buckets[BUCKETS_US.len()].get();
+        writeln!(text, "{time}_bucket{{{labels},le=\"+Inf\"}} {below}")?;
+        writeln!(text, "{time}_count{{{labels}}} {below}")?;
+        let sum = Duration::from_micros(queue.counters.sum_us.get()).as_secs_f64();
+        writeln!(text, "{time}_sum{{{labels}}} {sum}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! One site's agent: supervises workers, answers for their services, obeys the control plane and
+//! goes on without it.
+//!
+//! Start at [`Site::open`] and [`Site::run`]. What to do is decided in `plan`, from what the
+//! control plane wants (`link`), what the site remembers (`state`) and what its workers hold
+//! (`workers`); it is done in `services`, `calls` and `runs`. Requests come in through `ingress`,
+//! other sites' checkpoints through `peers`.
+
+mod calls;
+mod checkpoints;
+mod config;
+mod core;
+mod error;
+mod folder;
+mod http;
+mod ingress;
+mod lease;
+mod link;
+mod metrics;
+mod modules;
+mod peers;
+mod plan;
+mod process;
+mod reconciler;
+mod runs;
+mod services;
+mod state;
+mod workers;
+
+pub use config::{Config, SiteLimits};
+pub use error::{Error, Result};
+
+use self::core::Core;
+use ingress::Ingress;
+use state::StateFile;
+use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use workers::WorkerId;
+
+/// How long connections and tasks may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// What becomes of the workers when the agent ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// They go on; the next agent adopts them.
+    LeaveWorkers,
+    /// They save their states and end.
+    StopWorkers,
+}
+
+/// One site's agent, its listeners open.
+#[derive(Debug)]
+pub struct Site {
+    core: Arc<Core>,
+    ingress: TcpListener,
+    peers: TcpListener,
+}
+
+impl Site {
+    /// Opens the data folder, which belongs to this agent from here on, and the listeners.
+    ///
+    /// # Errors
+    /// [`Error`] says what is wrong with the settings, the folder or the addresses.
+    pub async fn open(config: Config) -> Result<Self> {
+        check(&config)?;
+        let folder = &config.data_dir;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| Error::Disk { path: folder.clone(), source })?;
+        let remembered = StateFile::open(folder)?;
+        let ingress = listen(SocketAddr::new(config.address, config.ingress_port)).await?;
+        let peers = listen(SocketAddr::new(config.address, config.peer_port)).await?;
+        let address = |listener: &TcpListener| {
+            let asked = SocketAddr::new(config.address, 0);
+            listener.local_addr().map_err(|source| Error::Listen { address: asked, source })
+        };
+        let (ingress_at, peers_at) = (address(&ingress)?, address(&peers)?);
+        let core = Arc::new(Core::open(config, remembered, ingress_at, peers_at)?);
+        Ok(Self { core, ingress, peers })
+    }
+
+    /// Where the ingress listens.
+    pub fn ingress(&self) -> SocketAddr {
+        self.core.ingress
+    }
+
+    /// Where other sites are listened to.
+    pub fn peers(&self) -> SocketAddr {
+        self.core.peers
+    }
+
+    /// Serves until `shutdown` says what shall become of the workers.
+    pub async fn run(self, shutdown: impl Future<Output = Exit>) {
+        let Self { core, ingress, peers } = self;
+        workers::adopt_all(&core);
+        runs::settle(&core);
+        core.tasks.spawn(Arc::new(Ingress::new(core.clone())).run(ingress));
+        core.tasks.spawn(peers::run(core.clone(), peers));
+        core.spawn(reconciler::run(core.clone()));
+        core.spawn(link::run(core.clone()));
+        let exit = shutdown.await;
+        core.stop.cancel();
+        core.tasks.close();
+        if tokio::time::timeout(STOP_TIMEOUT, core.tasks.wait()).await.is_err() {
+            tracing::warn!("connections are still open");
+        }
+        if exit == Exit::StopWorkers {
+            stop_workers(&core).await;
+        }
+        if let Err(failure) = core.persist().await {
+            tracing::error!(%failure, "the last changes are not remembered");
+        }
+    }
+}
+
+async fn stop_workers(core: &Arc<Core>) {
+    let stopping = core.workers.ids().into_iter().map(|id| async move {
+        let checkpoint = matches!(id, WorkerId::Tenant(_));
+        workers::stop(core, &id, checkpoint, || false).await;
+    });
+    futures_util::future::join_all(stopping).await;
+}
+
+fn check(config: &Config) -> Result<()> {
+    let wrong = |field, reason: String| Err(Error::Setting { field, reason });
+    if let Err(error) = types::check_name(&config.name) {
+        return wrong("name", error.to_string());
+    }
+    if !config.control_url.starts_with("http://") {
+        return wrong("control_url", "write `http://HOST:PORT`".into());
+    }
+    if config.address.is_unspecified() {
+        let reason = "other sites reach this one there: name one address, not all of them";
+        return wrong("address", reason.into());
+    }
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
+}

@@ -1,0 +1,151 @@
+//! Cells of `run`: each runs at most once, in a worker of its own.
+
+use super::{
+    core::{Core, problem},
+    state::{CellRecord, Progress},
+    workers::{self, WorkerId},
+};
+use api::Problem;
+use cells::{
+    limits::Limits,
+    worker::protocol::{CellStart, CellStatus, Command, WorkerStatus},
+};
+use std::{fs, path::PathBuf, sync::Arc};
+use types::ErrorKind;
+
+/// Most that one cell may write to its log.
+const OUTPUT_MAX_BYTES: u64 = 256 << 20;
+
+/// Starts a cell.
+pub(crate) async fn run(core: &Arc<Core>, uid: &str) {
+    let cell = core.read(|inner| inner.state.cells.get(uid).cloned());
+    let Some(cell) = cell else { return };
+    if let Err(problem) = try_run(core, uid, &cell).await {
+        tracing::warn!(uid, error = %problem, "a cell cannot run");
+        ended(core, uid, None, Some(problem.message));
+    }
+}
+
+async fn try_run(core: &Arc<Core>, uid: &str, cell: &CellRecord) -> Result<(), Problem> {
+    let start = cell_start(core, uid, cell).await?;
+    let client = workers::ensure(core, &WorkerId::Cell(uid.to_owned())).await.map_err(problem)?;
+    // From here on nobody knows whether it ran, so that it never runs again.
+    core.update(uid, |inner| {
+        if let Some(cell) = inner.state.cells.get_mut(uid) {
+            cell.progress = Progress::Started;
+        }
+    });
+    core.persist().await.map_err(problem)?;
+    client.command(&Command::Run(Box::new(start))).await.map_err(problem).map(|_| ())
+}
+
+async fn cell_start(core: &Core, uid: &str, cell: &CellRecord) -> Result<CellStart, Problem> {
+    let spec = &cell.assignment.spec;
+    let module = core.modules.get(&cell.assignment.module).await?;
+    let restore = match &spec.restore {
+        Some(digest) => Some(core.modules.get(digest).await?),
+        None => None,
+    };
+    let log = log_path(core, uid);
+    if let Some(folder) = log.parent() {
+        fs::create_dir_all(folder).map_err(|error| {
+            let message = format!("cannot make `{}`: {error}", folder.display());
+            Problem::new(ErrorKind::Internal, message)
+        })?;
+    }
+    let name = spec.module.rsplit_once('@').map_or(spec.module.as_str(), |(name, _)| name);
+    let mut args = vec![name.to_owned()];
+    args.extend(spec.args.iter().cloned());
+    Ok(CellStart {
+        uid: uid.to_owned(),
+        module,
+        digest: cell.assignment.module,
+        args,
+        env: spec.env.clone(),
+        dirs: spec.dirs.iter().map(|(host, guest)| (PathBuf::from(host), guest.clone())).collect(),
+        engine: spec.engine,
+        limits: Limits {
+            memory_bytes: spec.memory.0,
+            output_bytes: OUTPUT_MAX_BYTES,
+            ..Limits::default()
+        },
+        deadline: spec.deadline.map(|deadline| deadline.0),
+        restore,
+        log,
+    })
+}
+
+/// Where a cell's output is.
+pub(crate) fn log_path(core: &Core, uid: &str) -> PathBuf {
+    core.config.data_dir.join("cells").join(uid).join("log")
+}
+
+/// Ends a cell, if it runs, and forgets it.
+pub(crate) async fn end(core: &Arc<Core>, uid: &str) {
+    workers::stop(core, &WorkerId::Cell(uid.to_owned()), false, || false).await;
+    core.update(uid, |inner| inner.state.cells.remove(uid));
+    if let Err(failure) = core.persist().await {
+        tracing::warn!(uid, %failure, "a cell's end is not yet remembered");
+    }
+    // Most cells have written nothing else.
+    let _ = fs::remove_dir_all(core.config.data_dir.join("cells").join(uid));
+}
+
+/// A cell ended, for whatever reason; the first that is heard counts.
+fn ended(core: &Arc<Core>, uid: &str, exit_code: Option<i32>, error: Option<String>) {
+    let first = core.update(uid, |inner| {
+        let cell = inner.state.cells.get_mut(uid)?;
+        let open = !matches!(cell.progress, Progress::Ended { .. });
+        open.then(|| cell.progress = Progress::Ended { exit_code, error })
+    });
+    if first.is_none() {
+        return;
+    }
+    let (ending, id) = (core.clone(), WorkerId::Cell(uid.to_owned()));
+    core.spawn(async move {
+        if let Err(failure) = ending.persist().await {
+            tracing::warn!(%failure, "a cell's end is not yet remembered");
+        }
+        workers::stop(&ending, &id, false, || false).await;
+    });
+}
+
+/// The worker of a cell says that it ended.
+pub(crate) fn exited(core: &Arc<Core>, status: CellStatus) {
+    ended(core, &status.uid, status.exit_code, status.error);
+}
+
+/// The worker of a cell was adopted.
+pub(crate) fn adopt_status(core: &Arc<Core>, uid: &str, status: &WorkerStatus) {
+    let Some(cell) = &status.cell else { return };
+    if cell.uid == uid && (cell.exit_code.is_some() || cell.error.is_some()) {
+        exited(core, cell.clone());
+    }
+}
+
+/// The worker of a cell is gone.
+pub(crate) fn worker_gone(core: &Arc<Core>, uid: &str) {
+    let running = core.read(|inner| {
+        let cell = inner.state.cells.get(uid);
+        cell.is_some_and(|cell| cell.progress == Progress::Started)
+    });
+    if running {
+        ended(core, uid, None, Some("its worker died: killed, or out of memory".into()));
+    }
+}
+
+/// After the agent's restart: cells that were running and whose worker left no trace.
+pub(crate) fn settle(core: &Arc<Core>) {
+    let ids = core.workers.ids();
+    let lost: Vec<String> = core.read(|inner| {
+        let started = |cell: &CellRecord| cell.progress == Progress::Started;
+        let cells = inner.state.cells.iter().filter(|(_, cell)| started(cell));
+        cells
+            .map(|(uid, _)| uid.clone())
+            .filter(|uid| !ids.contains(&WorkerId::Cell(uid.clone())))
+            .collect()
+    });
+    for uid in lost {
+        worker_gone(core, &uid);
+    }
+}
