@@ -105,6 +105,12 @@ pub(crate) fn read_from(folder: &Path, sequence: u64) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// The highest sequence of a journal here. A checkpoint that was cut off may have begun one beyond
+/// the last checkpoint's; it must not be begun again while its entries are the only ones.
+pub(crate) fn last_sequence(folder: &Path) -> Result<u64> {
+    Ok(files(folder)?.last().map_or(0, |(sequence, _)| *sequence))
+}
+
 /// Removes the journals that the checkpoint of this sequence has made needless.
 pub(crate) fn remove_before(folder: &Path, sequence: u64) {
     for (_, path) in
@@ -201,6 +207,7 @@ mod tests {
         };
         assert_eq!(ids(3), ["a3", "b3", "a4", "b4"]);
         assert_eq!(ids(4), ["a4", "b4"]);
+        assert_eq!(last_sequence(folder.path()).unwrap(), 4);
         remove_before(folder.path(), 4);
         assert_eq!(ids(0), ["a4", "b4"]);
     }

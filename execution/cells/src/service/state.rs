@@ -124,8 +124,9 @@ impl Service {
         if identity.epoch > service.start.epoch {
             return Err(Error::Fenced { held: identity.epoch, asked: service.start.epoch });
         }
-        slot.sequence = identity.sequence;
-        let entries = journal::read_from(&service.start.state_folder, identity.sequence)?;
+        let folder = &service.start.state_folder;
+        slot.sequence = identity.sequence.max(journal::last_sequence(folder)?);
+        let entries = journal::read_from(folder, identity.sequence)?;
         let (replayable, lost): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.replay.is_some());
         service.replay(&mut slot, replayable)?;
