@@ -1,6 +1,7 @@
 //! Standard output and error: formats, colours and logs.
 
 use clap::{Args, ValueEnum};
+use orchestrator::client;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
@@ -79,8 +80,7 @@ pub(crate) fn json_line(value: &impl Serialize) -> String {
 }
 
 pub(crate) fn yaml(value: &impl Serialize) -> String {
-    let value = serde_json::to_value(value).expect("what is shown is plain data");
-    let mut text = serde_saphyr::to_string(&value).expect("plain data has a YAML form");
+    let mut text = client::yaml(value);
     if !text.ends_with('\n') {
         text.push('\n');
     }

@@ -29,7 +29,7 @@ Examples:
 pub(crate) struct Apply {
     #[command(flatten)]
     files: Files,
-    /// Check and say what would be done, but do nothing
+    /// Check and say what would be done, but do nothing; modules are uploaded even so
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -91,10 +91,9 @@ pub(crate) async fn run(args: Apply, session: &Session) -> anyhow::Result<ExitCo
     let mut done = Vec::new();
     for (manifest, modules) in manifests.iter().zip(&modules) {
         progress.set(&format!("applying {}", manifest.target()));
-        let uploaded = match args.dry_run {
-            true => Vec::new(),
-            false => upload(&client, modules, &progress).await?,
-        };
+        // For a dry run too: the control plane checks that it has what a spec names, and content
+        // that nothing names yet harms nobody.
+        let uploaded = upload(&client, modules, &progress).await?;
         let Applied { change, resource } = client.apply(&manifest.resource, args.dry_run).await?;
         let target = manifest.target();
         if args.format.is_text() {
@@ -114,7 +113,7 @@ pub(crate) async fn run(args: Apply, session: &Session) -> anyhow::Result<ExitCo
 }
 
 /// Uploads what is absent; returns the names of what it uploaded.
-async fn upload(
+pub(crate) async fn upload(
     client: &Client,
     modules: &[Module],
     progress: &Progress,

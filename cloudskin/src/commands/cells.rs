@@ -55,6 +55,12 @@ pub(crate) struct CellArgs {
     /// Most memory
     #[arg(long, default_value = "4Gi", value_name = "SIZE")]
     pub(crate) memory: Bytes,
+    /// Most open files and folders
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    open_files: u32,
+    /// Most output; further writes fail inside the program
+    #[arg(long, value_name = "SIZE")]
+    output_limit: Option<Bytes>,
     /// End it after this time
     #[arg(long, value_name = "PERIOD")]
     pub(crate) deadline: Option<Period>,
@@ -114,6 +120,11 @@ impl CellArgs {
             variables: self.environment(),
             grants: grants.collect::<anyhow::Result<_>>()?,
             streams: wasi::Streams::host(),
+            limits: wasi::Limits {
+                open_files: self.open_files,
+                output_bytes: self.output_limit.map_or(u64::MAX, |limit| limit.0),
+                ..wasi::Limits::default()
+            },
             ..wasi::Config::default()
         })
     }

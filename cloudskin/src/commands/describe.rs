@@ -89,6 +89,7 @@ fn status(resource: &Resource, now: u64) -> String {
     for Condition { kind, status, reason, message, last_transition_time } in conditions {
         let state = Style::for_stdout().by_state(if status { "yes" } else { "no" });
         let age = when::age(Some(last_transition_time), now);
+        let message = message.lines().map(str::trim).collect::<Vec<_>>().join("; ");
         text += &format!("  {kind:<12}{state:<4} for {age}: {reason}, {message}\n");
     }
     if resource.kind == Kind::Service {

@@ -1,8 +1,9 @@
 //! `cloudskin diff`: what an apply would change.
 
-use super::apply::Files;
+use super::apply::{self, Files};
 use crate::{
     output::{self, Style},
+    progress::Progress,
     session::Session,
 };
 use clap::Args;
@@ -29,10 +30,13 @@ pub(crate) struct Diff {
 
 pub(crate) async fn run(args: Diff, session: &Session) -> anyhow::Result<ExitCode> {
     let client = session.client()?;
+    let progress = Progress::new("comparing");
     let mut differences = Vec::new();
     let mut text = String::new();
     for mut manifest in args.files.read(client.tenant())? {
-        manifest.link_modules()?;
+        let modules = manifest.link_modules()?;
+        // The control plane checks that it has what a spec names.
+        apply::upload(&client, &modules, &progress).await?;
         let stored = client.find_stored(&manifest.resource).await?;
         // The control plane fills in defaults: only its own answer can be compared.
         let given = client.apply(&manifest.resource, true).await?.resource;
@@ -48,6 +52,7 @@ pub(crate) async fn run(args: Diff, session: &Session) -> anyhow::Result<ExitCod
             "given": document(&given),
         }));
     }
+    drop(progress);
     match args.output.as_str() {
         "json" => output::print(&output::json(&differences))?,
         _ => output::print(&text)?,

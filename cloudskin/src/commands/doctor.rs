@@ -52,8 +52,8 @@ fn text(checks: &[Check]) -> String {
             Level::Problem => style.bad("problem"),
         };
         let advice = check.advice.as_ref();
-        let advice = advice.map(|advice| format!("{:29}→ {advice}\n", "")).unwrap_or_default();
-        format!("{level}  {:<20}{}\n{advice}", check.name, check.finding)
+        let advice = advice.map(|advice| format!("{:31}→ {advice}\n", "")).unwrap_or_default();
+        format!("{level}  {:<22}{}\n{advice}", check.name, check.finding)
     };
     checks.iter().map(line).collect()
 }

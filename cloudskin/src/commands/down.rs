@@ -3,7 +3,10 @@
 use super::up;
 use crate::{output::FormatArgs, progress::Progress, session::Session};
 use clap::Args;
-use orchestrator::{client::Contexts, supervisor::down};
+use orchestrator::{
+    client::{Context, Contexts},
+    supervisor::{DataFolder, down},
+};
 use std::{path::PathBuf, process::ExitCode};
 
 /// End what `cloudskin up` started
@@ -30,13 +33,12 @@ pub(crate) struct Down {
 
 pub(crate) async fn run(args: Down) -> anyhow::Result<ExitCode> {
     let folder = up::folder(args.data_dir.as_ref())?;
-    let network = folder.state()?.map(|state| state.network);
     let progress = Progress::new("ending everything");
     let report = down::down(&folder).await?;
     drop(progress);
     if args.purge {
         folder.purge()?;
-        forget_context(&folder, &up::context_name(network.unwrap_or_default()))?;
+        forget_contexts(&folder)?;
     }
     let mut text = match report.supervisor {
         Some(pid) => format!("everything under pid {pid} was ended\n"),
@@ -64,13 +66,18 @@ pub(crate) async fn run(args: Down) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Forgets the context whose token was in the folder; another one of this name stays.
-fn forget_context(folder: &orchestrator::supervisor::DataFolder, name: &str) -> anyhow::Result<()> {
+/// Forgets the contexts whose token was in the folder.
+fn forget_contexts(folder: &DataFolder) -> anyhow::Result<()> {
     let path = Session::contexts_path()?;
     let mut contexts = Contexts::load(&path)?;
-    let ours = contexts.contexts.get(name).and_then(|context| context.token_file.clone());
-    if ours == Some(folder.token_file()) {
+    let token_file = Some(folder.token_file());
+    let is_ours = |(_, context): &(&String, &Context)| context.token_file == token_file;
+    let ours: Vec<_> =
+        contexts.contexts.iter().filter(is_ours).map(|(name, _)| name.clone()).collect();
+    for name in &ours {
         contexts.delete(name)?;
+    }
+    if !ours.is_empty() {
         contexts.save(&path)?;
     }
     Ok(())

@@ -56,7 +56,8 @@ pub(crate) fn restore_here(args: &Restore) -> anyhow::Result<ExitCode> {
 /// Continues at a site and shows its log until it ends.
 pub(crate) async fn restore_there(args: Restore, session: &Session) -> anyhow::Result<ExitCode> {
     let client = session.client()?;
-    let identity = identify(&args.snapshot)
+    // A file that is no snapshot is told here, not by the site.
+    identify(&args.snapshot)
         .with_context(|| format!("cannot restore `{}`", args.snapshot.display()))?;
     let module = follow::upload(&client, &args.module).await?;
     let snapshot = tokio::fs::read(&args.snapshot)
@@ -74,7 +75,7 @@ pub(crate) async fn restore_there(args: Restore, session: &Session) -> anyhow::R
         engine: args.cell.engine.into(),
         restore: Some(digest),
     };
-    let name = follow::name_for(&identity.name);
+    let name = follow::name_for(&args.module.to_string_lossy());
     let cell = Resource::new(Kind::Cell, client.tenant(), &name, &spec);
     follow::start_and_follow(&client, &cell).await
 }

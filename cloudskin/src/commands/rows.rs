@@ -86,7 +86,7 @@ fn site(resource: &Resource, age: String, now: u64) -> Cells {
         address.unwrap_or_default(),
         status.services.to_string(),
         status.cpu.to_string(),
-        status.memory.to_string(),
+        size(status.memory),
         age,
     ];
     let seen = when::age(Some(status.last_seen), now);
@@ -136,4 +136,28 @@ pub(crate) fn labels(labels: &BTreeMap<String, String>) -> String {
 
 fn yes(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
+}
+
+/// A size with few digits: `23.5Gi`; exactly, where that is as short.
+pub(crate) fn size(bytes: types::Bytes) -> String {
+    let exact = bytes.to_string();
+    let units = [(30, "Gi"), (20, "Mi"), (10, "Ki")];
+    match units.into_iter().find(|(shift, _)| bytes.0 >> shift > 0) {
+        Some((shift, unit)) if exact.len() > 6 => {
+            format!("{:.1}{unit}", bytes.0 as f64 / (1_u64 << shift) as f64)
+        }
+        _ => exact,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_few_digits() {
+        let size = |bytes| size(types::Bytes(bytes));
+
+        assert_eq!([size(64 << 20), size(24_684_084 << 10), size(0)], ["64Mi", "23.5Gi", "0"]);
+    }
 }

@@ -8,7 +8,11 @@ use crate::{
     table::Table,
     when,
 };
-use api::{Kind, Resource, site::SiteStatus};
+use api::{
+    Kind, Resource,
+    service::{self, ServiceStatus},
+    site::SiteStatus,
+};
 use clap::Args;
 use orchestrator::{
     client::Client,
@@ -97,9 +101,14 @@ async fn remote(client: &Client) -> anyhow::Result<Remote> {
 
 fn is_well(local: Option<&State>, remote: &anyhow::Result<Remote>) -> bool {
     let local = local.is_none_or(|state| state.is_alive() && state.phase == Phase::Ready);
-    let remote = remote
-        .as_ref()
-        .is_ok_and(|remote| remote.sites.iter().all(|site| site.status::<SiteStatus>().ready));
+    let serves = |service: &Resource| {
+        let phase = service.status::<ServiceStatus>().phase;
+        matches!(phase, service::Phase::Ready | service::Phase::Migrating)
+    };
+    let remote = remote.as_ref().is_ok_and(|remote| {
+        remote.sites.iter().all(|site| site.status::<SiteStatus>().ready)
+            && remote.services.iter().all(serves)
+    });
     local && remote
 }
 

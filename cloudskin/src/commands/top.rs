@@ -1,5 +1,6 @@
 //! `cloudskin top`: what is busy.
 
+use super::rows;
 use crate::{
     output::{FormatArgs, Style},
     session::Session,
@@ -118,8 +119,8 @@ fn site_load(site: &Resource, services: &[Resource]) -> SiteLoad {
         services: here.len(),
         cpu_reserved: types::Cpu(cpu).to_string(),
         cpu: status.cpu.to_string(),
-        memory_reserved: types::Bytes(memory).to_string(),
-        memory: status.memory.to_string(),
+        memory_reserved: rows::size(types::Bytes(memory)),
+        memory: rows::size(status.memory),
     }
 }
 

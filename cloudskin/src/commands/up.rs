@@ -242,7 +242,7 @@ fn announce(
 }
 
 /// `local`, or the network's own when it is not the default one.
-pub(crate) fn context_name(network: Network) -> String {
+fn context_name(network: Network) -> String {
     match network.is_default() {
         true => "local".to_owned(),
         false => format!("local-{network}"),
@@ -291,7 +291,12 @@ fn summary(
         true => String::new(),
         false => format!("  cloudskin config use-context {context}\n"),
     };
-    let end = if detached { "cloudskin down" } else { "cloudskin down                (or Ctrl-C)" };
+    let is_default = DataFolder::default_root().is_ok_and(|root| root == folder.root());
+    let end = match is_default {
+        true => "cloudskin down".to_owned(),
+        false => format!("cloudskin down --data-dir {}", folder.root().display()),
+    };
+    let end = if detached { end } else { format!("{end}                (or Ctrl-C)") };
     format!(
         "\
 {}
@@ -305,6 +310,7 @@ fn summary(
 Next:
 {use_context}  cloudskin apply -f service.yaml
   cloudskin get services -w
+  cloudskin dashboard             its address for a browser
   {end}
 ",
         style.good("CloudSkin is up."),

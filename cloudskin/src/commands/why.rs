@@ -140,8 +140,9 @@ fn flat(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Object(object) => {
-            let pair = |(name, value): (&String, &Value)| format!("{name} {}", flat(value));
-            object.iter().map(pair).collect::<Vec<_>>().join(", ")
+            let known = object.iter().map(|(name, value)| (name, flat(value)));
+            let pairs = known.filter(|(_, value)| !value.is_empty());
+            pairs.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
         }
         Value::Array(values) => {
             format!("[{}]", values.iter().map(flat).collect::<Vec<_>>().join("; "))

@@ -29,7 +29,7 @@ async fn files_are_applied_and_their_modules_uploaded_once() {
 
     let dry = fixture.run("apply -f service.yaml --dry-run").await.ok();
     assert_eq!(dry, "service/street-counter created (dry run)\nsite/edge created (dry run)\n");
-    assert_eq!(fixture.control.store.lock().unwrap().uploads, 0);
+    assert_eq!(fixture.run("get services -o name").await.ok(), "");
 
     let first = fixture.run("apply -f service.yaml").await.ok();
     assert_eq!(first, "service/street-counter created\nsite/edge created\n");

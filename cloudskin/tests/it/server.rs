@@ -191,6 +191,10 @@ async fn apply(
     if resource.metadata.annotations.contains_key("forbidden") {
         return Err(problem(ErrorKind::Conflict, "somebody else was faster"));
     }
+    let module = resource.spec["module"].as_str().and_then(|module| module.split_once('@'));
+    if module.is_some_and(|(_, digest)| !control.store.lock().unwrap().blobs.contains_key(digest)) {
+        return Err(problem(ErrorKind::Invalid, "the module was not uploaded"));
+    }
     if let Some(before) = &before {
         resource.metadata.creation_timestamp = before.metadata.creation_timestamp;
     }

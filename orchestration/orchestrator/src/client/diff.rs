@@ -1,6 +1,8 @@
 //! What differs between what is stored and what a file says.
 
-use api::{Metadata, Resource};
+use api::{Kind, Metadata, Resource};
+use serde::Serialize;
+use serde_json::Value;
 
 /// Whether both say the same of what a user decides: labels, annotations and spec.
 pub fn is_same(before: &Resource, after: &Resource) -> bool {
@@ -12,18 +14,34 @@ fn wanted(resource: &Resource) -> Resource {
     let Metadata { tenant, name, labels, annotations, .. } = resource.metadata.clone();
     Resource {
         metadata: Metadata { tenant, name, labels, annotations, ..Metadata::default() },
-        status: serde_json::Value::Object(serde_json::Map::new()),
+        status: Value::Object(serde_json::Map::new()),
         ..resource.clone()
     }
 }
 
 /// That part as YAML, without the status that it does not have.
 pub fn documents(resource: &Resource) -> String {
-    let mut value = serde_json::to_value(wanted(resource)).expect("a resource is plain data");
-    if let Some(object) = value.as_object_mut() {
-        object.remove("status");
-    }
-    serde_saphyr::to_string(&value).expect("plain data has a YAML form")
+    let Resource { api_version, kind, metadata, spec, .. } = wanted(resource);
+    yaml(&Document { api_version, kind, metadata, spec })
+}
+
+/// A resource as users write it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    api_version: String,
+    kind: Kind,
+    metadata: Metadata,
+    spec: Value,
+}
+
+/// Plain data as YAML, each value on a line of its own so that it can be searched and compared.
+///
+/// # Panics
+/// If the value is not plain data.
+pub fn yaml(value: &impl Serialize) -> String {
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(value, options).expect("plain data has a YAML form")
 }
 
 /// The unified diff from what is stored (nothing, if it is new) to what would be; empty when
@@ -45,7 +63,6 @@ pub fn unified(before: Option<&Resource>, after: &Resource) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::Kind;
 
     fn service(memory: &str) -> Resource {
         let spec = serde_json::json!({"module": "a.wasm", "resources": {"memory": memory}});

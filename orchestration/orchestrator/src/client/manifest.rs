@@ -86,7 +86,8 @@ pub fn parse(text: &str, name: &str, folder: &Path, tenant: &str) -> Result<Vec<
     if text.len() as u64 > MANIFEST_MAX_BYTES {
         return Err(Error::TooLarge { origin: name.into(), limit_bytes: MANIFEST_MAX_BYTES });
     }
-    let documents: Vec<Option<Resource>> = serde_saphyr::from_multiple(text)
+    let options = serde_saphyr::options! { with_snippet: false };
+    let documents: Vec<Option<Resource>> = serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|source| Error::Yaml { origin: name.into(), source: source.into() })?;
     let resources: Vec<Resource> = documents.into_iter().flatten().collect();
     if resources.is_empty() {

@@ -19,7 +19,7 @@ mod watch;
 
 pub(crate) use context::xdg;
 pub use context::{Context, Contexts, Given};
-pub use diff::{documents, is_same, unified};
+pub use diff::{documents, is_same, unified, yaml};
 pub use error::{Error, Result};
 pub use rest::{Applied, Change, Client, LogPiece, Snapshot};
 pub use watch::Watch;

@@ -20,7 +20,8 @@ pub struct Watch {
     kind: Kind,
     revision: u64,
     stream: Option<(Incoming, sse::Parser)>,
-    ready: VecDeque<WatchEvent>,
+    /// Changes that have arrived, each with the revision up to which it completes them.
+    ready: VecDeque<(Option<u64>, WatchEvent)>,
 }
 
 impl Watch {
@@ -36,8 +37,9 @@ impl Watch {
         let mut pause = FIRST_PAUSE;
         let mut away = Duration::ZERO;
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                self.revision = self.revision.max(event.revision);
+            if let Some((revision, event)) = self.ready.pop_front() {
+                // One revision may change several resources: only its last event carries it.
+                self.revision = self.revision.max(revision.unwrap_or_default());
                 return Ok(event);
             }
             match self.receive().await {
@@ -74,7 +76,9 @@ impl Watch {
         let Some(bytes) = frame.data_ref() else { return Ok(()) };
         let events = parser.feed(bytes).map_err(|error| self.client.foreign(error.to_string()))?;
         for event in events {
-            self.ready.push_back(self.decode(&event)?);
+            let revision = event.id.as_ref().and_then(|id| id.parse().ok());
+            let change = self.decode(&event)?;
+            self.ready.push_back((revision, change));
         }
         Ok(())
     }
