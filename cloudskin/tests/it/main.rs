@@ -4,6 +4,7 @@
 
 mod help;
 mod local;
+mod moves;
 mod resources;
 mod server;
 

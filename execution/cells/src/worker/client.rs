@@ -7,7 +7,7 @@
 use super::protocol::{
     Command, Event, Failure, FrameKind, HEADER_BYTES, Header, Reply, WorkerStatus,
 };
-use super::socket::ShortPath;
+use super::{lane::Lanes, socket::ShortPath};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::io;
 use std::{
@@ -45,6 +45,9 @@ struct Shared {
     pending: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
     next_id: AtomicU64,
     closed: AtomicBool,
+    lanes: Lanes,
+    /// A lane is being opened.
+    opening: AtomicBool,
 }
 
 impl Client {
@@ -71,6 +74,8 @@ impl Client {
                 pending: Mutex::default(),
                 next_id: AtomicU64::new(1),
                 closed: AtomicBool::new(false),
+                lanes: Lanes::new(socket, token),
+                opening: AtomicBool::new(false),
             }),
         };
         tokio::spawn(client.shared.clone().read(events));
@@ -94,8 +99,8 @@ impl Client {
     pub async fn command(&self, command: &Command) -> Result<Reply, Failure> {
         let payload = postcard::to_stdvec(command)
             .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
-        let (kind, payload) =
-            self.exchange(FrameKind::Command, |frame| frame.put(&payload[..])).await?;
+        let frame = self.frame(FrameKind::Command, |frame| frame.put(&payload[..]))?;
+        let (kind, payload) = self.exchange(frame).await?;
         match kind {
             FrameKind::Reply => decode(&payload),
             _ => Err(Failure::new(ErrorKind::Internal, "the worker answered out of turn")),
@@ -114,30 +119,65 @@ impl Client {
     pub async fn request(&self, handle: u32, id: &str, record: &Bytes) -> Result<Bytes, Failure> {
         let id_size = u16::try_from(id.len())
             .map_err(|_| Failure::new(ErrorKind::Invalid, "the request id is too long"))?;
-        let (kind, payload) = self
-            .exchange(FrameKind::Request, |frame| {
-                frame.put_u32_le(handle);
-                frame.put_u16_le(id_size);
-                frame.put(id.as_bytes());
-                frame.put(&record[..]);
-            })
-            .await?;
+        let frame = self.frame(FrameKind::Request, |frame| {
+            frame.put_u32_le(handle);
+            frame.put_u16_le(id_size);
+            frame.put(id.as_bytes());
+            frame.put(&record[..]);
+        })?;
+        let short =
+            if self.is_closed() { None } else { self.shared.lanes.exchange(&frame.1).await };
+        let (kind, payload) = match short {
+            Some(answer) => lane_answer(answer?)?,
+            None => {
+                self.open_a_lane();
+                self.exchange(frame).await?
+            }
+        };
         match kind {
             FrameKind::Answer => Ok(payload),
             _ => Err(Failure::new(ErrorKind::Internal, "the worker answered out of turn")),
         }
     }
 
-    async fn exchange(&self, kind: FrameKind, payload: impl FnOnce(&mut BytesMut)) -> Answer {
+    /// Opens another lane beside the requests, which do not wait for it.
+    fn open_a_lane(&self) {
         let shared = &self.shared;
-        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+        if !shared.lanes.wants_another() || shared.opening.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let client = self.clone();
+        tokio::task::spawn_blocking(move || {
+            client.shared.lanes.open(|token| {
+                let hello = Command::Lane { token: token.reveal().to_owned() };
+                let payload = postcard::to_stdvec(&hello).unwrap_or_default();
+                client
+                    .frame(FrameKind::Command, |frame| frame.put(&payload[..]))
+                    .map_or_else(|_| Vec::new(), |(_, frame)| frame.to_vec())
+            });
+            client.shared.opening.store(false, Ordering::Release);
+        });
+    }
+
+    /// A frame with a number of its own.
+    fn frame(
+        &self,
+        kind: FrameKind,
+        payload: impl FnOnce(&mut BytesMut),
+    ) -> Result<(u64, BytesMut), Failure> {
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let mut frame = BytesMut::with_capacity(1024);
         frame.put_bytes(0, HEADER_BYTES);
         payload(&mut frame);
         let size_bytes = u32::try_from(frame.len() - HEADER_BYTES)
             .map_err(|_| Failure::new(ErrorKind::Invalid, "the message is over 4 GiB"))?;
         frame[..HEADER_BYTES].copy_from_slice(&Header { kind, id, size_bytes }.to_bytes());
+        Ok((id, frame))
+    }
 
+    /// Sends a frame on the shared socket and waits for its answer.
+    async fn exchange(&self, (id, frame): (u64, BytesMut)) -> Answer {
+        let shared = &self.shared;
         let (sender, receiver) = oneshot::channel();
         shared.pending().insert(id, sender);
         // Checked after the insertion: the reader drains `pending` only once it has set this.
@@ -258,6 +298,14 @@ fn take_frame(
     let mut frame = buffer.split_to(size);
     frame.advance(HEADER_BYTES);
     Ok(Some((header, frame.freeze())))
+}
+
+/// On a lane a failure comes as a frame, as an answer does.
+fn lane_answer((kind, payload): (FrameKind, Bytes)) -> Answer {
+    match kind {
+        FrameKind::Failure => Err(decode(&payload).unwrap_or_else(|failure| failure)),
+        kind => Ok((kind, payload)),
+    }
 }
 
 fn decode<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, Failure> {

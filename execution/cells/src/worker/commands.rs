@@ -108,7 +108,9 @@ impl Worker {
     /// Does what the agent asks.
     pub(super) fn execute(self: &Arc<Self>, command: Command) -> Result<Reply, Failure> {
         match command {
-            Command::Hello { .. } => Err(Failure::new(ErrorKind::Invalid, "said twice")),
+            Command::Hello { .. } | Command::Lane { .. } => {
+                Err(Failure::new(ErrorKind::Invalid, "said twice"))
+            }
             Command::Start(start) => self.start(*start),
             Command::Stop { uid, checkpoint } => self.stop(&uid, checkpoint),
             Command::Checkpoint { uid } => {

@@ -5,6 +5,7 @@
 
 mod client;
 mod commands;
+mod lane;
 mod program;
 pub mod protocol;
 mod server;

@@ -185,6 +185,11 @@ pub enum Command {
         /// Whether the states shall be in the state folders afterwards.
         checkpoint: bool,
     },
+    /// Shows the worker's token on a further connection, which carries one request at a time.
+    Lane {
+        /// From the worker's token file.
+        token: String,
+    },
 }
 
 /// How to serve a service.

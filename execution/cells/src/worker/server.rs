@@ -16,6 +16,7 @@ use crate::{
     service::Job,
 };
 use bytes::{Buf, Bytes, BytesMut};
+use rustix::net::{RecvFlags, recv};
 use serde::Serialize;
 use std::{
     io::{self, IoSlice, Read, Write},
@@ -25,7 +26,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use types::{ErrorKind, Token};
 
@@ -37,6 +38,13 @@ const THREADS_MAX: usize = 256;
 
 /// Native stack of a thread that runs service cells.
 const THREAD_STACK_BYTES: usize = 4 << 20;
+
+/// How long a thread looks for its lane's next request before it sleeps: about what an agent and
+/// its client need to come back.
+const SPIN: Duration = Duration::from_micros(80);
+
+/// One thread looks at a time: the others' work is not held up for a guess.
+static SPINNING: AtomicBool = AtomicBool::new(false);
 
 /// More threads than this do not stay idle.
 const IDLE_THREADS_MAX: usize = 4;
@@ -106,6 +114,7 @@ fn adopt(worker: &Arc<Worker>, stream: UnixStream, token: &Token) {
         worker: worker.clone(),
         reader: Mutex::new(FrameReader { stream, buffer: BytesMut::new() }),
         writer: Mutex::new(writer),
+        lane: AtomicBool::new(false),
         waiting: AtomicUsize::new(0),
         threads: AtomicUsize::new(0),
         closed: AtomicBool::new(false),
@@ -120,6 +129,8 @@ pub(crate) struct Connection {
     pub(crate) worker: Arc<Worker>,
     reader: Mutex<FrameReader>,
     writer: Mutex<UnixStream>,
+    /// It carries one request at a time, so one thread serves it.
+    lane: AtomicBool,
     /// Threads that wait to read.
     waiting: AtomicUsize,
     threads: AtomicUsize,
@@ -146,6 +157,24 @@ impl FrameReader {
         self.buffer.advance(HEADER_BYTES);
         self.fill(header.size_bytes as usize)?;
         Ok((header, self.buffer.split_to(header.size_bytes as usize).freeze()))
+    }
+
+    /// Looks for the next frame for a moment before the thread goes to sleep over it: an agent
+    /// that is busy sends it sooner than a sleeper wakes.
+    fn look_for_more(&mut self) {
+        if !self.buffer.is_empty() || SPINNING.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let started = Instant::now();
+        let mut peek = [0];
+        while started.elapsed() < SPIN {
+            let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+            match recv(&self.stream, &mut peek, flags) {
+                Err(rustix::io::Errno::AGAIN) => std::hint::spin_loop(),
+                _ => break,
+            }
+        }
+        SPINNING.store(false, Ordering::Release);
     }
 
     /// Reads until the buffer holds so many bytes.
@@ -184,6 +213,13 @@ impl Connection {
     /// Reads a frame, lets another thread read the next, and works it off.
     fn work(self: Arc<Self>) {
         while !self.closed.load(Ordering::Acquire) {
+            if self.lane.load(Ordering::Acquire) {
+                // One thread is enough, and two would wake each other.
+                if self.threads.fetch_sub(1, Ordering::SeqCst) > 1 {
+                    return;
+                }
+                self.threads.fetch_add(1, Ordering::SeqCst);
+            }
             if self.waiting.fetch_add(1, Ordering::SeqCst) >= IDLE_THREADS_MAX {
                 self.waiting.fetch_sub(1, Ordering::SeqCst);
                 break;
@@ -193,14 +229,13 @@ impl Connection {
             if self.closed.load(Ordering::Acquire) {
                 break;
             }
+            if self.lane.load(Ordering::Acquire) {
+                reader.look_for_more();
+            }
             match reader.next() {
                 Ok((header, payload)) => {
                     drop(reader);
-                    if self.waiting.load(Ordering::SeqCst) == 0
-                        && self.threads.load(Ordering::SeqCst) < THREADS_MAX
-                    {
-                        self.start_thread();
-                    }
+                    self.hand_on_reading();
                     self.clone().take(header, payload);
                 }
                 Err(error) => {
@@ -212,6 +247,16 @@ impl Connection {
             }
         }
         self.threads.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Has somebody read the next frame while this one is worked off.
+    fn hand_on_reading(self: &Arc<Self>) {
+        if !self.lane.load(Ordering::Acquire)
+            && self.waiting.load(Ordering::SeqCst) == 0
+            && self.threads.load(Ordering::SeqCst) < THREADS_MAX
+        {
+            self.start_thread();
+        }
     }
 
     fn close(self: &Arc<Self>) {
@@ -232,6 +277,7 @@ impl Connection {
     fn command(self: &Arc<Self>, id: u64, payload: &[u8]) {
         let outcome = match postcard::from_bytes(payload) {
             Ok(Command::Hello { token }) => self.hello(&token),
+            Ok(Command::Lane { token }) => self.become_lane(&token),
             Ok(_) if !self.admitted.load(Ordering::Acquire) => {
                 Err(Failure::new(ErrorKind::Unauthenticated, "show the worker's token first"))
             }
@@ -247,11 +293,22 @@ impl Connection {
         self.worker.exit_if_asked();
     }
 
-    fn hello(self: &Arc<Self>, token: &str) -> Result<Reply, Failure> {
+    fn admit(&self, token: &str) -> Result<(), Failure> {
         if !self.token.admits(token) {
             return Err(Failure::new(ErrorKind::Unauthenticated, "the worker's token is wrong"));
         }
         self.admitted.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn become_lane(&self, token: &str) -> Result<Reply, Failure> {
+        self.admit(token)?;
+        self.lane.store(true, Ordering::Release);
+        Ok(Reply::Done)
+    }
+
+    fn hello(self: &Arc<Self>, token: &str) -> Result<Reply, Failure> {
+        self.admit(token)?;
         self.worker.adopted(self);
         Ok(Reply::Hello(WorkerStatus { pid: std::process::id(), ..self.worker.status() }))
     }

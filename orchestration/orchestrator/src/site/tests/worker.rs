@@ -291,6 +291,8 @@ impl Worker {
         match command {
             Command::Hello { .. } => return Ok(Reply::Hello(self.status())),
             Command::Status => return Ok(Reply::Status(self.status())),
+            // An agent does without.
+            Command::Lane { .. } => return Err(Failure::new(ErrorKind::Unsupported, "no lanes")),
             Command::Start(start) => return self.start(*start),
             Command::Stop { uid, checkpoint } => {
                 if checkpoint {
