@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use testkit::{Folder, Random, wait_until};
 
@@ -318,6 +318,11 @@ impl Drop for Continuum {
         }
         let data = self.data();
         let down = self.run_with(&["down", "--purge", "--data-dir"], &[&data.to_string_lossy()]);
+        // A compiler dies a moment after the worker that waited for it.
+        let ended = Instant::now();
+        while !self.processes().is_empty() && ended.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let left = self.processes();
         let command = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline"));
         let commands: Vec<_> = left.iter().map(command).collect();
