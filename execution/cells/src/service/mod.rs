@@ -10,6 +10,7 @@ mod copy;
 mod handover;
 mod io;
 mod journal;
+mod losses;
 pub(crate) mod room;
 mod state;
 mod tape;
@@ -66,7 +67,7 @@ pub(crate) struct Service {
     resident: AtomicBool,
     last_checkpoint: Mutex<Option<Checkpointed>>,
     migration: Mutex<Option<String>>,
-    lost: Mutex<Option<Lost>>,
+    lost: Mutex<Vec<Lost>>,
     memory_bytes: AtomicU64,
 }
 
@@ -164,7 +165,7 @@ impl Service {
             resident: AtomicBool::new(true),
             last_checkpoint: Mutex::new(None),
             migration: Mutex::new(None),
-            lost: Mutex::new(None),
+            lost: Mutex::default(),
             memory_bytes: AtomicU64::new(0),
         }
     }
@@ -422,7 +423,7 @@ impl Service {
         self.migration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn lost(&self) -> MutexGuard<'_, Option<Lost>> {
+    pub(crate) fn lost(&self) -> MutexGuard<'_, Vec<Lost>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -5,7 +5,7 @@ use super::{
     answers::{Answers, AnswersImage},
     checkpoint::{self, CHECKPOINT_FILE},
     io::Streams,
-    journal, room,
+    journal, losses, room,
     tape::Tape,
 };
 use crate::{
@@ -130,15 +130,18 @@ impl Service {
         let (replayable, lost): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.replay.is_some());
         service.replay(&mut slot, replayable)?;
-        if !lost.is_empty() {
-            *service.lost() = Some(Lost {
+        *service.lost() = if lost.is_empty() {
+            losses::read(folder)
+        } else {
+            let lost = Lost {
                 epoch: identity.epoch,
                 incarnation: identity.incarnation,
                 at: checkpoint::now_ms(),
                 count: lost.len() as u64,
                 request_ids: lost.into_iter().take(LOST_IDS_MAX).map(|entry| entry.id).collect(),
-            });
-        }
+            };
+            losses::add(folder, lost)?
+        };
         drop(slot);
         Ok(service)
     }

@@ -295,8 +295,8 @@ pub enum Reply {
 pub struct Started {
     /// For requests.
     pub handle: u32,
-    /// What a crash lost, if it was restored from a checkpoint.
-    pub lost: Option<Lost>,
+    /// What crashes lost that no agent has noted, latest first.
+    pub lost: Vec<Lost>,
     /// Whether its state came from the state folder.
     pub restored: bool,
 }
@@ -354,8 +354,8 @@ pub struct ServiceStatus {
     pub memory_bytes: u64,
     /// The migration that it takes part in.
     pub migration: Option<String>,
-    /// What the last restart lost.
-    pub lost: Option<Lost>,
+    /// What crashes had lost when it was started, latest first.
+    pub lost: Vec<Lost>,
 }
 
 /// What a worker does with a service.

@@ -8,6 +8,15 @@ use types::ErrorKind;
 /// The file that a worker starts from.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 
+/// What a worker has found lost and nobody has noted yet.
+const LOST: &str = "lost";
+
+/// What crashes lost is remembered with the site's state: a worker need not say it again.
+pub(crate) fn forget_lost(folder: &Path) {
+    // If it stays, it is said again and known.
+    let _ = fs::remove_file(folder.join(LOST));
+}
+
 /// Whether a worker would find a state there.
 pub(crate) fn has_checkpoint(folder: &Path) -> bool {
     folder.join(CHECKPOINT).exists()

@@ -164,9 +164,12 @@ async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
         migration: None,
     };
     core.is_up(uid, &record.assignment.tenant, up);
-    if let Some(lost) = started.lost {
-        change(core, uid, |record| record.add_lost(lost));
+    if !started.lost.is_empty() {
+        for lost in started.lost.into_iter().rev() {
+            change(core, uid, |record| record.add_lost(lost));
+        }
         core.persist().await?;
+        folder::forget_lost(&core.state_folder(uid));
     }
     Ok(())
 }
@@ -488,7 +491,7 @@ fn adopt_service(core: &Arc<Core>, tenant: &str, service: &ServiceStatus) {
     if let Some(record) = record.filter(|record| record.epoch() == up.epoch) {
         change(core, uid, |record| {
             record.incarnation = record.incarnation.max(up.incarnation);
-            if let Some(lost) = &service.lost {
+            for lost in service.lost.iter().rev() {
                 record.add_lost(lost.clone());
             }
         });

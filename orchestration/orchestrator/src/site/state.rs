@@ -111,7 +111,7 @@ impl Record {
 
     /// Remembers what a crash lost.
     pub(crate) fn add_lost(&mut self, lost: Lost) {
-        if self.lost.first() != Some(&lost) {
+        if !self.lost.contains(&lost) {
             self.lost.insert(0, lost);
             self.lost.truncate(LOST_MAX);
         }

@@ -284,7 +284,7 @@ impl Worker {
             request_ids: Vec::new(),
         });
         let handle = self.insert(start, ServiceState::Serving, memory);
-        Ok(Reply::Started(Started { handle, lost, restored }))
+        Ok(Reply::Started(Started { handle, lost: lost.into_iter().collect(), restored }))
     }
 
     async fn command(self: Arc<Self>, command: Command) -> Result<Reply, Failure> {
@@ -462,7 +462,7 @@ impl Worker {
             last_checkpoint: service.last.clone(),
             memory_bytes: 65_536,
             migration: service.migration.clone(),
-            lost: None,
+            lost: Vec::new(),
         });
         WorkerStatus {
             pid: std::process::id(),
