@@ -1,8 +1,8 @@
 //! What can be typed.
 
 use crate::commands::{
-    apply, build, completions, config, delete, describe, diff, doctor, down, get, logs, migrate,
-    play, restore, run, services, snapshot, status, top, up, version, wait, why,
+    apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, get, logs,
+    migrate, play, restore, run, services, snapshot, status, top, up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 
@@ -85,6 +85,7 @@ pub(crate) enum Command {
     Play(play::Play),
     Why(why::Why),
     Top(top::Top),
+    Dashboard(dashboard::Dashboard),
     Config(config::Config),
     Completions(completions::Completions),
     Version(version::Version),

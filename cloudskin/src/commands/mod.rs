@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod cells;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod dashboard;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod diff;
@@ -74,6 +75,7 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Snapshot(args) => snapshot::run(args, session).await,
         Command::Why(args) => why::run(args, session).await,
         Command::Top(args) => top::run(args, session).await,
+        Command::Dashboard(args) => dashboard::run(args, session),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Version(args) => version::run(args),

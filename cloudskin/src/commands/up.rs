@@ -310,6 +310,7 @@ fn summary(
 Next:
 {use_context}  cloudskin apply -f service.yaml
   cloudskin get services -w
+  cloudskin dashboard             its address for a browser
   {end}
 ",
         style.good("CloudSkin is up."),

@@ -22,6 +22,7 @@ const COMMANDS: &[&str] = &[
     "play",
     "why",
     "top",
+    "dashboard",
     "config",
     "completions",
     "version",

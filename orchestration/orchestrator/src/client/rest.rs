@@ -122,6 +122,14 @@ impl Client {
         &self.base
     }
 
+    /// The dashboard for a browser, with the token behind the `#`, which it sends to nobody.
+    pub fn dashboard_url(&self) -> String {
+        match &self.token {
+            Some(token) => format!("{}/#token={}", self.base, token.reveal()),
+            None => self.base.clone(),
+        }
+    }
+
     /// In whose name requests are made.
     pub fn tenant(&self) -> &str {
         &self.tenant

@@ -69,6 +69,8 @@ impl Blobs {
     /// Takes an upload in; it appears whole and checked, or not at all. False if it was there.
     pub(super) async fn write(&self, digest: &Digest, body: Body) -> Result<bool> {
         if self.has(digest) {
+            // Clients that send before they listen would take an early answer for a failure.
+            drain(body, self.blob_max_bytes).await;
             return Ok(false);
         }
         let Ok(_turn) = self.uploads.try_acquire() else {
@@ -116,6 +118,17 @@ impl Blobs {
         file.flush().await.map_err(disk)?;
         file.get_ref().sync_all().await.map_err(disk)?;
         Ok(Digest::from_sha256(hash.finalize().into()))
+    }
+}
+
+/// Reads and forgets at most `limit` bytes.
+async fn drain(body: Body, limit: u64) {
+    let (mut pieces, mut size) = (body.into_data_stream(), 0);
+    while let Some(Ok(piece)) = pieces.next().await {
+        size += piece.len() as u64;
+        if size > limit {
+            return;
+        }
     }
 }
 

@@ -21,6 +21,23 @@ pub(super) const OUTGOING_MAX: usize = 1024;
 
 type Waiting = HashMap<u64, oneshot::Sender<Result<Reply, Problem>>>;
 
+/// Why a call has no reply.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// The site may or may not have done it: no answer came.
+    Unheard(Problem),
+    /// The site has answered that it did not do it.
+    Refused(Problem),
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Unheard(problem) | CallError::Refused(problem) => problem,
+        }
+    }
+}
+
 /// Sends to a site and matches its replies to calls.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -82,7 +99,7 @@ impl Conn {
     }
 
     /// Asks the site to do something and waits for its reply.
-    pub(super) async fn call(&self, call: Call, timeout: Duration) -> Result<Reply, Problem> {
+    pub(super) async fn call(&self, call: Call, timeout: Duration) -> Result<Reply, CallError> {
         let what = name_of(&call);
         let id = self.next_call.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
@@ -90,14 +107,14 @@ impl Conn {
         self.send(FromControl::Call { id, call: Box::new(call) });
         let answer = tokio::select! {
             reply = tokio::time::timeout(timeout, reply) => match reply {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(self.gone(what)),
-                Err(_) => Err(Problem::new(
+                Ok(Ok(result)) => result.map_err(CallError::Refused),
+                Ok(Err(_)) => Err(CallError::Unheard(self.gone(what))),
+                Err(_) => Err(CallError::Unheard(Problem::new(
                     ErrorKind::Timeout,
                     format!("site `{}` did not answer {what} within {timeout:?}", self.site),
-                )),
+                ))),
             },
-            () = self.closed.cancelled() => Err(self.gone(what)),
+            () = self.closed.cancelled() => Err(CallError::Unheard(self.gone(what))),
         };
         self.waiting().remove(&id);
         answer

@@ -5,7 +5,7 @@ use super::{
     batch::Batch,
     blocks,
     cache::{Id, Service},
-    decisions, desired, runs,
+    decisions, desired, owed, runs,
     state::State,
     status, views,
 };
@@ -127,6 +127,8 @@ async fn store_assignment(
     status::locate(state, service, &mut new);
     batch.put(service.with_status(&new));
     batch.issue(service.uid(), epoch);
+    // A verdict that the lost site has not heard must not let it serve again when it is back.
+    owed::settle_all(state, &mut batch, service.uid());
     state.commit(batch).await?;
     state.metrics.assigned();
     Ok(())
@@ -188,6 +190,7 @@ async fn observe(state: &Arc<State>, service: &Service, seen: &Observation) -> R
 async fn remove(state: &Arc<State>, service: &Service) -> Result<()> {
     let mut batch = Batch::new();
     batch.remove(&service.resource);
+    owed::settle_all(state, &mut batch, service.uid());
     state.commit(batch).await?;
     let metadata = &service.resource.metadata;
     state.names.remove(&metadata.tenant, &metadata.name);

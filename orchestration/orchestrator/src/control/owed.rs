@@ -4,12 +4,16 @@
 //! crash nor a cut can leave a site without the verdict. Calls are idempotent: one that was heard
 //! but not settled is made again.
 
-use super::{Result, batch::Batch, conn::Conn, state::State};
-use api::{Problem, link::Call};
+use super::{
+    Result,
+    batch::Batch,
+    conn::{CallError, Conn},
+    state::State,
+};
+use api::link::Call;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tracing::warn;
-use types::ErrorKind;
 
 /// One call that a site is owed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,29 +26,34 @@ pub(super) struct Owed {
     pub(super) call: Call,
 }
 
-/// Makes the call at `key`, and settles it once the site has answered, whatever it said.
-pub(super) async fn deliver(state: &Arc<State>, key: &str) -> Result<(), Problem> {
+/// Makes the call at `key`. Once the site has answered, whatever it said, it is to be settled.
+pub(super) async fn call(state: &State, key: &str) -> Result<(), CallError> {
     let owed = state.cache(|cache| cache.owed.get(key).cloned());
     let Some(owed) = owed else { return Ok(()) };
-    let conn = state.sites(|sites| sites.connection(&owed.site))?;
-    let answer = conn.call(owed.call, state.config.call_timeout).await;
+    let conn = state.sites(|sites| sites.connection(&owed.site)).map_err(CallError::Unheard)?;
+    let answer = conn.call(owed.call.clone(), state.config.call_timeout).await;
     match &answer {
-        // Not heard, or not answered: it stays owed. A site that does not answer is cut off, so
-        // that it comes back and hears it then.
-        Err(problem) if matches!(problem.kind, ErrorKind::Timeout | ErrorKind::Unavailable) => {
+        Ok(_) => state.sites(|sites| sites.follow(&owed.site, &owed.uid, &owed.call)),
+        Err(CallError::Refused(_)) => {}
+        Err(CallError::Unheard(problem)) => {
+            // It stays owed. A site that does not answer is cut off, so that it comes back and
+            // hears it then.
             warn!(site = owed.site, problem = problem.message, "the site has not heard a verdict");
             conn.close();
         }
-        _ => settle(state, key).await?,
     }
     answer.map(drop)
 }
 
-/// Forgets a call that was answered.
-async fn settle(state: &Arc<State>, key: &str) -> Result<()> {
-    let mut batch = Batch::new();
-    batch.settle(key);
-    state.commit(batch).await.map(drop)
+/// Forgets all calls about a service: what sites hold of it is decided anew, by epochs alone.
+pub(super) fn settle_all(state: &State, batch: &mut Batch, uid: &str) {
+    let keys: Vec<String> = state.cache(|cache| {
+        let about = cache.owed.iter().filter(|(_, owed)| owed.uid == uid);
+        about.map(|(key, _)| key.clone()).collect()
+    });
+    for key in keys {
+        batch.settle(&key);
+    }
 }
 
 /// Makes every call that the site is owed, in order; for a site that came back.
@@ -54,8 +63,17 @@ pub(super) async fn deliver_all(state: Arc<State>, conn: Arc<Conn>) {
         of_site.map(|(key, _)| key.clone()).collect()
     });
     for key in keys {
-        if let Err(problem) = deliver(&state, &key).await {
-            warn!(site = conn.site(), problem = problem.message, "a verdict was answered with");
+        match call(&state, &key).await {
+            Ok(()) => {}
+            Err(CallError::Unheard(_)) => return,
+            Err(CallError::Refused(problem)) => {
+                warn!(site = conn.site(), problem = problem.message, "a verdict was answered with");
+            }
+        }
+        let mut batch = Batch::new();
+        batch.settle(&key);
+        if let Err(error) = state.commit(batch).await {
+            warn!(site = conn.site(), error = types::chain(&error), "a verdict stays owed");
         }
     }
 }

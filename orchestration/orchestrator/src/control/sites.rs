@@ -4,14 +4,14 @@
 use super::conn::Conn;
 use api::{
     Problem,
-    link::{Held, HeldCell, HeldState},
+    link::{Call, Held, HeldCell, HeldState},
 };
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
-use types::{Epoch, ErrorKind};
+use types::ErrorKind;
 
 /// One site as it was last heard.
 #[derive(Debug, Default)]
@@ -131,12 +131,21 @@ impl Sites {
         self.live.values().filter_map(|live| live.conn.clone()).collect()
     }
 
-    /// Notes what a call has brought about, ahead of the site's next beat.
-    pub(super) fn mark(&mut self, site: &str, uid: &str, epoch: Epoch, state: HeldState) {
+    /// Notes what a verdict has brought about, ahead of the site's next beat: what it holds must
+    /// not be taken for what it held before.
+    pub(super) fn follow(&mut self, site: &str, uid: &str, verdict: &Call) {
         let held = self.live.get_mut(site).and_then(|live| live.held.get_mut(uid));
-        for held in held.into_iter().flatten().filter(|held| held.epoch == epoch) {
-            held.state = state;
-        }
+        let Some(held) = held else { return };
+        held.retain_mut(|held| {
+            match (verdict, held.state) {
+                (Call::Abort { .. }, HeldState::Prepared) => return false,
+                (Call::Abort { .. }, HeldState::HandedOver)
+                | (Call::Activate { .. }, HeldState::Prepared) => held.state = HeldState::Serving,
+                (Call::Release { .. }, HeldState::HandedOver) => held.state = HeldState::Forwarding,
+                _ => {}
+            }
+            true
+        });
     }
 }
 

@@ -34,18 +34,7 @@ pub(crate) async fn answer(core: &Arc<Core>, call: Call) -> Result<Reply, Proble
         Call::Transfer { migration, uid, epoch, address, secret } => {
             transfer(core, Transfer { migration, uid, epoch, address, secret }).await
         }
-        Call::Activate { migration } => {
-            let uid = uid_of(core, &migration).ok_or_else(|| unknown(&migration))?;
-            let _claim = core.claim(&uid).await;
-            // The reconciler may have been faster, told so by `Desired`.
-            match record_of(core, &uid).map(|record| record.role) {
-                Some(Role::Serve) => Ok(Reply::Done),
-                Some(Role::Prepared { .. }) => {
-                    activate(core, &uid, migration).await.map_err(problem).map(|()| Reply::Done)
-                }
-                _ => Err(unknown(&migration)),
-            }
-        }
+        Call::Activate { migration } => activated(core, migration).await,
         Call::Release { migration, to, forward_ms } => {
             release(core, migration, to, forward_ms).await
         }
@@ -72,6 +61,32 @@ fn uid_of(core: &Core, migration: &str) -> Option<String> {
             .find(|(_, record)| record.role.migration() == Some(migration))
             .map(|(uid, _)| uid.clone())
     })
+}
+
+async fn activated(core: &Arc<Core>, migration: String) -> Result<Reply, Problem> {
+    let arrived = core.read(|inner| {
+        let mut records = inner.state.records.iter();
+        records
+            .find(|(_, record)| record.arrived_by.as_ref() == Some(&migration))
+            .map(|(uid, _)| uid.clone())
+    });
+    let uid = uid_of(core, &migration).or(arrived).ok_or_else(|| unknown(&migration))?;
+    let _claim = core.claim(&uid).await;
+    let prepared = core.read(|inner| {
+        let up = inner.live.get(&uid).and_then(|live| live.up());
+        up.is_some_and(|up| up.state == ServiceState::Prepared)
+    });
+    match record_of(core, &uid) {
+        Some(record) if matches!(record.role, Role::Prepared { .. }) => {}
+        // `Desired` named it first; what was done then is not done again.
+        Some(record) if record.arrived_by.as_ref() == Some(&migration) => {
+            if !prepared {
+                return Ok(Reply::Done);
+            }
+        }
+        _ => return Err(unknown(&migration)),
+    }
+    activate(core, &uid, migration).await.map_err(problem).map(|()| Reply::Done)
 }
 
 async fn prepare(

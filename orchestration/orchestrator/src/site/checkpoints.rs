@@ -22,7 +22,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
-use tokio::{fs::File, io::AsyncWriteExt, time::sleep};
+use tokio::{
+    fs::File,
+    io::AsyncWriteExt,
+    time::{sleep, timeout},
+};
 use types::{Epoch, ErrorKind};
 
 /// Sites that get each checkpoint.
@@ -30,6 +34,10 @@ const COPIES: usize = 2;
 
 /// How often a checkpoint is offered to a site, unless a newer one comes.
 const PUSH_ATTEMPTS: u32 = 5;
+
+/// How long a peer may take to say what it keeps. The site that was lost is among those asked, and
+/// may hang instead of refusing.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often sites that do not answer are asked for a checkpoint before it is given up.
 const SEARCH_ROUNDS: u32 = 3;
@@ -251,7 +259,13 @@ impl Checkpoints {
     }
 
     async fn look_at(&self, peer: &Peer, uid: &str) -> std::result::Result<Option<Found>, Problem> {
-        match self.http.ask(Method::HEAD, &url(peer.address, uid)).await {
+        let url = url(peer.address, uid);
+        let asked = self.http.ask(Method::HEAD, &url);
+        let answered = timeout(LOOK_TIMEOUT, asked).await.unwrap_or_else(|_| {
+            let message = format!("`{}` did not say what it keeps in time", peer.site);
+            Err(Problem::new(ErrorKind::Timeout, message))
+        });
+        match answered {
             Ok(response) => Ok(Stamp::from_headers(response.headers())
                 .map(|stamp| Found { stamp, place: Place::At(peer.address) })),
             Err(problem) if problem.kind == ErrorKind::NotFound => Ok(None),

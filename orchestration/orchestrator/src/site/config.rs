@@ -47,6 +47,8 @@ pub struct SiteLimits {
     pub waiting_requests_max: usize,
     /// How long an upload may stand still.
     pub upload_idle: Duration,
+    /// How long a worker may say nothing before it is taken to hang, and killed.
+    pub worker_silence: Duration,
     /// Largest module.
     pub module_bytes_max: u64,
     /// Largest checkpoint that a peer may leave here.
@@ -62,6 +64,7 @@ impl Default for SiteLimits {
             buffered_bytes_max: 1 << 30,
             waiting_requests_max: 1024,
             upload_idle: Duration::from_secs(30),
+            worker_silence: Duration::from_secs(20),
             module_bytes_max: 512 << 20,
             checkpoint_bytes_max: 8 << 30,
             checkpoint_age_max: Duration::from_secs(7 * 24 * 3600),

@@ -36,6 +36,9 @@ const CHANGE_DELAY: Duration = Duration::from_millis(5);
 /// Shortest time between two beats.
 const BEAT_MIN: Duration = Duration::from_millis(20);
 
+/// A site with so much to tell that a beat takes long to make tells it less often.
+const BEAT_SHARE: u32 = 10;
+
 /// Replies that wait to be sent.
 const REPLIES_MAX: usize = 256;
 
@@ -180,6 +183,8 @@ struct Beats {
     /// When each was sent, by the lease's clock.
     sent: BTreeMap<u64, Duration>,
     last: Instant,
+    /// Shortest time to the next one.
+    pause: Duration,
     next: Instant,
     /// When the control plane last said something.
     heard: Instant,
@@ -188,12 +193,20 @@ struct Beats {
 impl Beats {
     fn new(lease: Duration) -> Self {
         let now = Instant::now();
-        Self { lease, sequence: 0, sent: BTreeMap::new(), last: now, next: now, heard: now }
+        Self {
+            lease,
+            sequence: 0,
+            sent: BTreeMap::new(),
+            last: now,
+            pause: BEAT_MIN,
+            next: now,
+            heard: now,
+        }
     }
 
     fn soon(&mut self) {
         let soon = Instant::now() + CHANGE_DELAY;
-        self.next = self.next.min(soon.max(self.last + BEAT_MIN));
+        self.next = self.next.min(soon.max(self.last + self.pause));
     }
 
     fn beat(&mut self, core: &Core) -> FromSite {
@@ -202,7 +215,9 @@ impl Beats {
         self.sent.insert(self.sequence, core.clock.monotonic());
         self.last = Instant::now();
         self.next = self.last + self.lease / 3;
-        FromSite::Beat { sequence: self.sequence, held: core.held(), cells: core.held_cells() }
+        let (held, cells) = (core.held(), core.held_cells());
+        self.pause = BEAT_MIN.max(self.last.elapsed() * BEAT_SHARE).min(self.lease / 3);
+        FromSite::Beat { sequence: self.sequence, held, cells }
     }
 
     fn acknowledged(&mut self, core: &Core, sequence: u64) {

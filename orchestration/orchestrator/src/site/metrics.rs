@@ -9,7 +9,10 @@ use std::{
 };
 
 /// The media type of [`render`]'s text.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) use telemetry::CONTENT_TYPE;
+
+/// What ends the text.
+const END: &str = "# EOF\n";
 
 /// Upper ends, in microseconds, of the classes that answers are counted in by their time.
 const BUCKETS_US: [u64; 12] =
@@ -65,10 +68,12 @@ impl ServiceCounters {
 
 /// All metrics of the site now.
 pub(crate) fn render(core: &Core) -> String {
-    let mut text = String::with_capacity(4096);
+    // What the system knows of this process comes first.
+    let mut text = telemetry::Registry::new().render().unwrap_or_default();
+    text.truncate(text.strip_suffix(END).map_or(0, str::len));
     // Writing to a String cannot fail.
     let _ = write_site(&mut text, core).and_then(|()| write_services(&mut text, core));
-    text.push_str("# EOF\n");
+    text.push_str(END);
     text
 }
 

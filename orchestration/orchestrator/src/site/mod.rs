@@ -27,6 +27,9 @@ mod services;
 mod state;
 mod workers;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{Config, SiteLimits};
 pub use error::{Error, Result};
 

@@ -244,9 +244,13 @@ pub(crate) fn step(view: &View<'_>, uid: &str) -> Option<Action> {
 fn service_step(view: &View<'_>, uid: &str, wanted: Option<&Assignment>) -> Option<Action> {
     let idle = Live::default();
     let live = view.live.get(uid).unwrap_or(&idle);
-    // What was handed over once is never taken back under the old epoch.
+    // What was handed over once is never taken back under the old epoch, and what is to be dropped
+    // is not wanted.
     let over = view.state.moved.get(uid).map(|moved| moved.assignment.epoch);
-    let wanted = wanted.filter(|wanted| over.is_none_or(|over| wanted.epoch > over));
+    let listed = view.state.desired.drop.iter().filter(|(drop, _)| drop == uid);
+    let listed = listed.map(|(_, epoch)| *epoch).max();
+    let named = wanted.is_some();
+    let wanted = wanted.filter(|wanted| Some(wanted.epoch) > over.max(listed));
     let Some(record) = view.state.records.get(uid) else {
         return match wanted {
             _ if live.phase.in_worker() => Some(Action::Evict(uid.to_owned())),
@@ -254,15 +258,12 @@ fn service_step(view: &View<'_>, uid: &str, wanted: Option<&Assignment>) -> Opti
             None => None,
         };
     };
-    let dropped = view.state.desired.drop.iter().any(|(drop, epoch)| {
-        drop == uid && *epoch >= record.epoch() && wanted.is_none_or(|w| w.epoch <= *epoch)
-    });
-    if dropped {
-        return Some(Action::Drop(uid.to_owned()));
-    }
     let newer = wanted.filter(|wanted| wanted.epoch > record.epoch());
     if let Some(newer) = newer {
         return Some(Action::Supersede(Box::new(newer.clone())));
+    }
+    if listed >= Some(record.epoch()) {
+        return Some(Action::Drop(uid.to_owned()));
     }
     let same = wanted.filter(|wanted| wanted.epoch == record.epoch());
     match &record.role {
@@ -270,7 +271,9 @@ fn service_step(view: &View<'_>, uid: &str, wanted: Option<&Assignment>) -> Opti
         Role::Prepared { .. } => same.map(|_| Action::Activate(uid.to_owned())),
         // The source's epoch is named before and after an abort alike: it decides nothing.
         Role::HandedOver { .. } => None,
-        Role::Serve => serve_step(view, uid, record, live, wanted, same),
+        // One that names an older epoch is older itself, and says nothing about this one.
+        Role::Serve if !named && record.confirmed => Some(Action::Drop(uid.to_owned())),
+        Role::Serve => serve_step(view, uid, record, live, same),
     }
 }
 
@@ -279,12 +282,8 @@ fn serve_step(
     uid: &str,
     record: &Record,
     live: &Live,
-    wanted: Option<&Assignment>,
     same: Option<&Assignment>,
 ) -> Option<Action> {
-    if wanted.is_none() && record.confirmed {
-        return Some(Action::Drop(uid.to_owned()));
-    }
     if let Some(changed) = same.filter(|same| !same_cell(&record.assignment, same)) {
         return Some(Action::Supersede(Box::new(changed.clone())));
     }
@@ -319,7 +318,7 @@ fn cell_step(view: &View<'_>, uid: &str) -> Option<Action> {
 }
 
 /// Whether the site has the right to answer for it now.
-fn may_serve(record: &Record, lease_holds: bool) -> bool {
+pub(crate) fn may_serve(record: &Record, lease_holds: bool) -> bool {
     record.assignment.spec.on_site_lost == OnSiteLost::Keep || lease_holds
 }
 

@@ -117,7 +117,10 @@ pub(crate) fn exited(core: &Arc<Core>, status: CellStatus) {
 
 /// The worker of a cell was adopted.
 pub(crate) fn adopt_status(core: &Arc<Core>, uid: &str, status: &WorkerStatus) {
-    let Some(cell) = &status.cell else { return };
+    let Some(cell) = &status.cell else {
+        // The last agent noted that it starts, and died before it told the worker.
+        return lost(core, uid, "the agent died before it could start it");
+    };
     if cell.uid == uid && (cell.exit_code.is_some() || cell.error.is_some()) {
         exited(core, cell.clone());
     }
@@ -125,12 +128,16 @@ pub(crate) fn adopt_status(core: &Arc<Core>, uid: &str, status: &WorkerStatus) {
 
 /// The worker of a cell is gone.
 pub(crate) fn worker_gone(core: &Arc<Core>, uid: &str) {
+    lost(core, uid, "its worker died: killed, or out of memory");
+}
+
+fn lost(core: &Arc<Core>, uid: &str, why: &str) {
     let running = core.read(|inner| {
         let cell = inner.state.cells.get(uid);
         cell.is_some_and(|cell| cell.progress == Progress::Started)
     });
     if running {
-        ended(core, uid, None, Some("its worker died: killed, or out of memory".into()));
+        ended(core, uid, None, Some(why.to_owned()));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     core::Core,
     folder,
-    plan::{Action, Phase, Up},
+    plan::{Action, Phase, Up, may_serve},
     state::{Record, Role},
     workers::{self, WorkerId, breathe},
 };
@@ -112,6 +112,10 @@ impl From<Failure> for Stopped {
 
 async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
     let Some(record) = record_of(core, uid) else { return Ok(()) };
+    if !may_serve(&record, core.lease_holds()) {
+        // It is started once the lease is renewed.
+        return Ok(());
+    }
     // Never closed.
     let _place = core.starts.acquire().await;
     let assignment = &record.assignment;
@@ -152,9 +156,6 @@ async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
         uid, epoch = %record.epoch(), incarnation = record.incarnation,
         restored = started.restored, "serving"
     );
-    if let Some(lost) = started.lost {
-        change(core, uid, |record| record.add_lost(lost));
-    }
     let up = Up {
         handle: started.handle,
         epoch: record.epoch(),
@@ -163,7 +164,11 @@ async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
         migration: None,
     };
     core.is_up(uid, &record.assignment.tenant, up);
-    Ok(core.persist().await?)
+    if let Some(lost) = started.lost {
+        change(core, uid, |record| record.add_lost(lost));
+        core.persist().await?;
+    }
+    Ok(())
 }
 
 /// What the worker is told.
@@ -296,6 +301,7 @@ pub(crate) async fn activate(
     change(core, uid, |record| {
         record.role = Role::Serve;
         record.confirmed = false;
+        record.arrived_by = Some(migration.clone());
     });
     core.persist().await?;
     let Some(client) = client.filter(|_| prepared) else {

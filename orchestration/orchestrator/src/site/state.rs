@@ -52,6 +52,8 @@ pub(crate) struct Record {
     /// A `Desired` named it since it was taken over in a migration. Until then one that does not
     /// name it may be older than the migration, and is no reason to drop it.
     pub(crate) confirmed: bool,
+    /// The migration that brought it here.
+    pub(crate) arrived_by: Option<String>,
     /// The state folder is not yet as this epoch wants it.
     pub(crate) fresh: bool,
     /// The epoch whose state the folder holds while `fresh`.
@@ -96,6 +98,7 @@ impl Record {
             incarnation: 0,
             role,
             confirmed: true,
+            arrived_by: None,
             fresh: true,
             previous: None,
             lost: Vec::new(),

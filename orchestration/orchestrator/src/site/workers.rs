@@ -26,9 +26,6 @@ use types::{ErrorKind, Token};
 /// How long a new worker may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A worker that says nothing for so long hangs.
-const HANG_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// How long a worker that closed its socket may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -179,7 +176,7 @@ async fn adopt(core: &Arc<Core>, id: WorkerId, mut slot: OwnedMutexGuard<Slot>) 
     let hung = loop {
         let Ok(token) = &token else { break false };
         let connecting = Client::connect(&socket, token);
-        match timeout(START_TIMEOUT, connecting).await {
+        match timeout(core.config.limits.worker_silence, connecting).await {
             Ok(Ok((client, status, events))) => {
                 let process = process.filter(|process| process.pid == status.pid);
                 let process = process.map_or_else(|| Process::open(status.pid), Ok);
@@ -380,7 +377,7 @@ async fn ask_status(core: &Arc<Core>, id: &WorkerId, client: &Client) -> bool {
     let before = core.read(|inner| {
         inner.live.iter().map(|(uid, live)| (uid.clone(), (live.claims, live.busy))).collect()
     });
-    match timeout(HANG_TIMEOUT, client.command(&Command::Status)).await {
+    match timeout(core.config.limits.worker_silence, client.command(&Command::Status)).await {
         Ok(Ok(Reply::Status(status))) => {
             super::services::adopt_status(core, tenant, &status, Some(&before));
         }

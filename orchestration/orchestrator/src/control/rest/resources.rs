@@ -18,9 +18,14 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
     response::IntoResponse,
 };
+use futures_util::StreamExt;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::sync::Arc;
 use types::{ErrorKind, check_name};
+
+/// What is read and forgotten of a document that is too large, so that a client which sends before
+/// it listens hears why.
+const DRAIN_MAX_BYTES: usize = 8 << 20;
 
 /// What a list is asked with.
 #[derive(Debug, Default, Deserialize)]
@@ -202,10 +207,23 @@ pub(super) async fn delete(
 /// The body as JSON, within its limit.
 pub(super) async fn document<T: DeserializeOwned>(state: &State, body: Body) -> Answer<T> {
     let limit = state.config.document_max_bytes;
-    let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let message = format!("the document is larger than {limit} bytes or broke off: {error}");
-        Refusal::new(ErrorKind::Invalid, message).with(StatusCode::PAYLOAD_TOO_LARGE)
-    })?;
+    let (mut pieces, mut bytes, mut size) = (body.into_data_stream(), Vec::new(), 0_usize);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| {
+            let message = format!("the document broke off after {size} bytes: {error}");
+            Refusal::new(ErrorKind::Invalid, message)
+        })?;
+        size += piece.len();
+        if size <= limit {
+            bytes.extend_from_slice(&piece);
+        } else if size > limit + DRAIN_MAX_BYTES {
+            break;
+        }
+    }
+    if size > limit {
+        let message = format!("the document is larger than the {limit} bytes that are read");
+        return Err(Refusal::new(ErrorKind::Invalid, message).with(StatusCode::PAYLOAD_TOO_LARGE));
+    }
     serde_json::from_slice(&bytes).map_err(|error| {
         Refusal::new(ErrorKind::Invalid, format!("the document cannot be read as JSON: {error}"))
     })

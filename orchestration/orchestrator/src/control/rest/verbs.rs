@@ -99,7 +99,7 @@ fn holder(state: &State, kind: Kind, id: &Id) -> Result<(String, String), Error>
 
 async fn ask(state: &State, site: &str, call: Call) -> Result<Reply, Problem> {
     let conn = state.sites(|sites| sites.connection(site))?;
-    conn.call(call, state.config.call_timeout).await
+    Ok(conn.call(call, state.config.call_timeout).await?)
 }
 
 pub(super) async fn logs(
@@ -127,7 +127,8 @@ pub(super) async fn snapshot(
     let (site, uid) = holder(&state, kind, &id)?;
     let conn = state.sites(|sites| sites.connection(&site))?;
     // The site uploads the snapshot before it answers.
-    match conn.call(Call::Snapshot { uid }, state.config.transfer_timeout).await? {
+    let call = conn.call(Call::Snapshot { uid }, state.config.transfer_timeout);
+    match call.await.map_err(Problem::from)? {
         Reply::Snapshot { digest, size_bytes } => {
             let body = json!({"site": site, "digest": digest, "sizeBytes": size_bytes});
             Ok(Json(body).into_response())

@@ -1,9 +1,14 @@
 //! Who is let in, and what a hostile request gets.
 
-use super::world::World;
+use super::{
+    super::{Config, Control},
+    world::World,
+};
 use api::{Kind, paths};
 use hyper::Method;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::io::AsyncReadExt;
 
 #[tokio::test]
 async fn only_the_right_token_from_the_right_place_is_let_in() {
@@ -109,4 +114,29 @@ async fn blobs_are_what_their_name_says_or_are_not_kept() {
     }
     let (status, _) = world.ask(Method::GET, "/apis/v1/blobs/..%2f..%2ftoken", Value::Null).await;
     assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn shutting_down_ends_every_connection_and_the_call() {
+    let world = World::new().await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = Config::new(folder.path().into(), listener.local_addr().unwrap());
+    let clock = Arc::new(types::SystemClock::new());
+    let store =
+        meta::Embedded::open(folder.path().join("s"), meta::Config::default(), clock.clone());
+    let control =
+        Control::open(config, Arc::new(store.unwrap()), world.noted(), clock).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(control.run(listener, async move { stopped.await.unwrap() }));
+    let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();
+
+    stop.send(()).unwrap();
+
+    running.await.unwrap().unwrap();
+    let mut rest = Vec::new();
+    // An end or a reset, but no waiting.
+    let _ = idle.read_to_end(&mut rest).await;
+    assert!(rest.is_empty());
 }

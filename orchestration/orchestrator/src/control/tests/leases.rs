@@ -1,6 +1,9 @@
 //! Sites that are cut off, and what becomes of their services.
 
-use super::world::{LEASE, MARGIN, World, until};
+use super::{
+    site::Fault,
+    world::{LEASE, MARGIN, World, until},
+};
 use api::{link::HeldState, service::Phase};
 use std::time::Duration;
 use types::Epoch;
@@ -57,6 +60,63 @@ async fn a_restart_waits_for_lease_and_margin_and_the_old_holder_drops() {
     })
     .await;
     assert_eq!(world.site("cloud").state(uid, Epoch(2)), Some(HeldState::Serving));
+}
+
+#[tokio::test]
+async fn a_verdict_that_came_too_late_lets_nobody_serve_again() {
+    let world = World::with_manual_clock().await;
+    let spec = serde_json::json!({"placement": {"site": "edge"}, "onSiteLost": "restart"});
+    let document = world.document("counter", spec).await;
+    let (_, body) = world.apply(&document).await;
+    world.ready("counter", "edge").await;
+    let uid = body["metadata"]["uid"].as_str().unwrap();
+    // The state has left the edge when the edge is cut off, so that the migration is aborted,
+    // and the edge is owed the word to serve on.
+    world.site("edge").with(|edge| edge.faults.insert("transfer", Fault::Silent));
+    let (status, _) = world.migrate("counter", "cloud", "").await;
+    assert_eq!(status, 202);
+    until("the state has left", || {
+        world.site("edge").state(uid, Epoch(1)) == Some(HeldState::HandedOver)
+    })
+    .await;
+    cut(&world, "edge").await;
+    world.service_when("counter", "aborted", |status| status.migration.is_none()).await;
+    pass(&world, LEASE).await;
+    pass(&world, MARGIN).await;
+    let moved = world.ready("counter", "cloud").await;
+    assert_eq!(moved.epoch, Epoch(3));
+
+    world.site("edge").with(|edge| edge.cut = false);
+
+    until("the edge drops what it holds", || {
+        world.site("edge").with(|edge| !edge.held.contains_key(uid))
+    })
+    .await;
+    assert_eq!(world.journal.two_writers(), [""; 0]);
+    assert_eq!(world.site("cloud").state(uid, Epoch(3)), Some(HeldState::Serving));
+}
+
+#[tokio::test]
+async fn an_agent_of_another_release_is_refused_with_the_reason() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+
+    let world = World::new().await;
+    let url = format!("ws://{}{}", world.address.lock().unwrap(), api::paths::LINK);
+    let mut request = url.into_client_request().unwrap();
+    let bearer = format!("Bearer {}", world.site_token).parse().unwrap();
+    request.headers_mut().insert("authorization", bearer);
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    let hello = serde_json::json!({"type": "hello", "version": 99, "site": "new", "labels": {},
+        "address": "127.0.0.9", "ingressPort": 1, "peerPort": 2, "cpu": "1", "memory": "1Gi",
+        "agentVersion": "9", "held": []});
+
+    socket.send(Message::text(hello.to_string())).await.unwrap();
+
+    let answer = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["type"], "refused");
+    assert!(answer["message"].as_str().unwrap().contains("the same release"), "{answer}");
 }
 
 #[tokio::test]

@@ -155,6 +155,9 @@ async fn behind_the_commit_a_lost_answer_changes_nothing() {
             })
             .await;
             assert!(world.name_points_at("cloud"));
+            let dropped = world.site("edge").with(|edge| edge.dropped.len());
+            assert_eq!(dropped, 0, "it forwards and goes by itself");
+            assert_eq!(world.journal.two_writers(), [""; 0]);
         }
     }
 }
@@ -201,6 +204,7 @@ async fn one_writer(world: &World, uid: &str, case: &str) {
         })
         .await;
     assert!(world.name_points_at(service.site.as_deref().unwrap()), "{case}");
+    assert_eq!(world.journal.two_writers(), [""; 0], "{case}");
 }
 
 #[tokio::test]

@@ -15,7 +15,6 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 use types::{Bytes, Cpu, Digest, Epoch, ErrorKind};
 
@@ -61,7 +60,6 @@ pub(super) struct Site {
     pub(super) address: IpAddr,
     pub(super) memory: Arc<Mutex<Memory>>,
     journal: Journal,
-    changed: Arc<Notify>,
 }
 
 impl Site {
@@ -77,16 +75,13 @@ impl Site {
             address: IpAddr::from(address),
             memory: Arc::default(),
             journal,
-            changed: Arc::default(),
         };
         tokio::spawn(site.clone().live(control, token));
         site
     }
 
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut Memory) -> T) -> T {
-        let result = f(&mut self.memory.lock().unwrap());
-        self.changed.notify_one();
-        result
+        f(&mut self.memory.lock().unwrap())
     }
 
     pub(super) fn state(&self, uid: &str, epoch: Epoch) -> Option<HeldState> {
@@ -124,11 +119,14 @@ impl Site {
                 message = socket.next() => {
                     let Message::Text(text_) = message?.ok()? else { continue };
                     let message: FromControl = serde_json::from_str(&text_).unwrap();
+                    let ack = matches!(message, FromControl::Ack { .. });
                     if let Some(answer) = self.hear(message)? {
                         socket.send(text(&answer)).await.ok()?;
                     }
+                    if ack {
+                        continue;
+                    }
                 }
-                () = self.changed.notified() => {}
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
             if self.memory.lock().unwrap().cut {
@@ -182,6 +180,16 @@ impl Site {
     /// `None` ends the session.
     fn hear(&self, message: FromControl) -> Option<Option<FromSite>> {
         let mut memory = self.memory.lock().unwrap();
+        let answer = self.heed(&mut memory, message);
+        let serving = memory
+            .held
+            .iter()
+            .filter(|(_, held)| held.iter().any(|one| one.state == HeldState::Serving));
+        self.journal.serves(&self.name, serving.map(|(uid, _)| uid.clone()).collect());
+        answer
+    }
+
+    fn heed(&self, memory: &mut Memory, message: FromControl) -> Option<Option<FromSite>> {
         match message {
             FromControl::Welcome { desired, .. } => {
                 memory.connected = true;
@@ -315,6 +323,7 @@ impl Memory {
                 true
             });
         }
+        self.held.retain(|_, held| !held.is_empty());
         Ok(Reply::Done)
     }
 }

@@ -26,11 +26,39 @@ use types::{Clock, Digest, ManualClock, SystemClock};
 
 /// What happened, in order, at sites and names.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Journal(Arc<Mutex<Vec<String>>>);
+pub(super) struct Journal(Arc<Mutex<Vec<String>>>, Arc<Mutex<Writers>>);
+
+/// Which sites serve, and whether there were ever two of one service at a time.
+#[derive(Debug, Default)]
+struct Writers {
+    serving: std::collections::HashMap<String, std::collections::BTreeSet<String>>,
+    met: Vec<String>,
+}
 
 impl Journal {
     pub(super) fn note(&self, line: String) {
         self.0.lock().unwrap().push(line);
+    }
+
+    /// A site tells which services it serves from now on.
+    pub(super) fn serves(&self, site: &str, uids: Vec<String>) {
+        let mut writers = self.1.lock().unwrap();
+        for sites in writers.serving.values_mut() {
+            sites.remove(site);
+        }
+        for uid in uids {
+            let sites = writers.serving.entry(uid.clone()).or_default();
+            sites.insert(site.to_owned());
+            if sites.len() > 1 {
+                let line = format!("{uid} is served by {sites:?}");
+                writers.met.push(line);
+            }
+        }
+    }
+
+    /// When a service was served twice.
+    pub(super) fn two_writers(&self) -> Vec<String> {
+        self.1.lock().unwrap().met.clone()
     }
 
     pub(super) fn take(&self) -> Vec<String> {
@@ -153,7 +181,7 @@ impl World {
         config.blob_max_bytes = 1000;
         config.decisions_max = 5;
         let path = self.folder.path().join("meta.redb");
-        let names = Arc::new(Noted { journal: self.journal.clone(), known: self.names.clone() });
+        let names = self.noted();
         self.names.lock().unwrap().clear();
         let clock: Arc<dyn Clock> = match &self.clock {
             Some(clock) => Arc::new(clock.clone()),
@@ -178,6 +206,10 @@ impl World {
         self.site_token = control.site_token().reveal().to_owned();
         self.process = Some(Process { runtime: Some(runtime), control });
         *self.address.lock().unwrap() = address;
+    }
+
+    pub(super) fn noted(&self) -> Arc<dyn Names> {
+        Arc::new(Noted { journal: self.journal.clone(), known: self.names.clone() })
     }
 
     /// The control plane dies between two instructions.

@@ -127,6 +127,7 @@ impl Queue {
         loop {
             let failed_connection = match &route.gate {
                 Gate::Serve(target) => {
+                    self.check_lease(&ask, target)?;
                     let record = match &record {
                         Some(record) => record,
                         None => record.insert(encode(&ask)?),
@@ -169,17 +170,22 @@ impl Queue {
         target: &Target,
         frame: &Bytes,
     ) -> Result<Response<Body>, Refusal> {
-        let core = &ask.ingress.core;
         // Between the question and the answer the lease may have run out, and another site may
         // answer by now.
-        if target.lease_bound && !core.lease.holds(core.clock.monotonic()) {
-            return Err(Refusal::later(format!("{self}: the site's lease has run out")));
-        }
+        self.check_lease(ask, target)?;
         let mut response = answer::from_guest(frame)?;
         let headers = response.headers_mut();
         headers.insert(answer::EPOCH, target.epoch.clone());
         headers.insert(answer::INCARNATION, target.incarnation.clone());
         Ok(response)
+    }
+
+    fn check_lease(&self, ask: &Ask<'_>, target: &Target) -> Result<(), Refusal> {
+        let core = &ask.ingress.core;
+        if target.lease_bound && !core.lease.holds(core.clock.monotonic()) {
+            return Err(Refusal::later(format!("{self}: the site's lease has run out")));
+        }
+        Ok(())
     }
 
     /// Waits until the request can be tried again.

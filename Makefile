@@ -1,0 +1,49 @@
+# `make` says what there is. Everything is built in one folder outside the checkout, shared by all
+# checkouts; CARGO_TARGET_DIR moves it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE_HOME := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+export CARGO_TARGET_DIR ?= $(CACHE_HOME)/cloudskin/target
+# A tool that `setup` installed is found, whatever the shell's path says.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+ROUNDS ?= 200
+PROFILE := $(if $(CI),ci,default)
+
+.PHONY: help demo test check setup format lint soak bench bench-cells
+
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
+
+demo: setup  ## a live service moves between two sites under a street camera; minutes
+	@scripts/demo.sh
+
+# The tests come last: their summary is the last line.
+test: setup format lint  ## everything that must hold: format, lints, all tests; sets up what they need
+	@scripts/documented.sh
+	cargo nextest run --workspace --locked --profile $(PROFILE)
+
+check: format  ## the same without setting anything up, tests before lints: before a commit
+	cargo nextest run --workspace --locked --profile $(PROFILE)
+	@$(MAKE) --no-print-directory lint
+
+format:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+soak: setup  ## long rounds of kills and damage; ROUNDS=200, hours; prints its seeds
+	CLOUDSKIN_SOAK_ROUNDS=$(ROUNDS) cargo nextest run --workspace --locked --profile soak \
+	    -E 'test(/kill|power|damage|behaves_as|soak/)'
+
+bench: bench-cells  ## every benchmark
+
+bench-cells: setup  ## cells: starts, requests, density, migration; writes target/bench/cells.json
+	cargo run --release --locked -p benches --bin cells
+
+setup:  ## install what builds and tests need: Debian packages and cargo-nextest
+	@scripts/setup.sh
