@@ -1,6 +1,7 @@
 //! How failures are told: one line, each cause once, and a code for scripts.
 
 use crate::output;
+use cells::toolchain;
 use orchestrator::{client, supervisor};
 use std::{io, process::ExitCode};
 use types::ErrorKind;
@@ -49,7 +50,9 @@ fn kind(error: &anyhow::Error) -> ErrorKind {
         let failure = cause.downcast_ref::<Failure>().map(|failure| failure.kind);
         let client = || cause.downcast_ref::<client::Error>().map(client::Error::kind);
         let supervisor = || cause.downcast_ref::<supervisor::Error>().map(supervisor::Error::kind);
-        failure.or_else(client).or_else(supervisor)
+        let cell = || cause.downcast_ref::<cells::Error>().map(cells::Error::kind);
+        let build = || cause.downcast_ref::<toolchain::Error>().map(toolchain::Error::kind);
+        failure.or_else(client).or_else(supervisor).or_else(cell).or_else(build)
     });
     found.unwrap_or(ErrorKind::Internal)
 }
@@ -96,6 +99,9 @@ mod tests {
         assert_eq!(code(kind(&client::Error::NoContext.into())), 6);
         assert_eq!(code(kind(&supervisor::Error::NoFolder.into())), 2);
         assert_eq!(code(kind(&Failure::error(ErrorKind::Timeout, "late"))), 7);
+        let malformed = cells::Error::Malformed { module: "a.wasm".into(), reason: "cut".into() };
+        assert_eq!(code(kind(&anyhow::Error::from(malformed))), 2);
+        assert_eq!(code(kind(&toolchain::Error::NoInput.into())), 2);
         assert_eq!(code(kind(&anyhow::anyhow!("odd"))), 1);
     }
 }

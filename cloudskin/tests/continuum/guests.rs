@@ -7,11 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The service whose whole state is a number, built so that it can be moved. `None`, with a line
-/// that says so, where the guest toolchain is not installed.
+/// The service whose whole state is a number.
 pub(crate) fn ledger() -> Option<PathBuf> {
+    migratable("ledger")
+}
+
+/// The guest of this name, built so that it can be moved. `None`, with a line that says so, where
+/// the guest toolchain is not installed.
+pub(crate) fn migratable(name: &str) -> Option<PathBuf> {
     let cells = Path::new(env!("CARGO_MANIFEST_DIR")).join("../execution/cells");
-    let source = cells.join("tests/guests/ledger.c");
+    let source = cells.join(format!("tests/guests/{name}.c"));
     let mut hash = Sha256::new();
     for file in [&source, &cells.join("guest/include/cloudskin/record.h")] {
         hash.update(fs::read(file).unwrap());
@@ -19,7 +24,7 @@ pub(crate) fn ledger() -> Option<PathBuf> {
     let key: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     fs::create_dir_all(&folder).unwrap();
-    let built = folder.join(format!("continuum-ledger-{key}.wasm"));
+    let built = folder.join(format!("continuum-{name}-{key}.wasm"));
     if built.exists() {
         return Some(built);
     }
@@ -31,14 +36,34 @@ pub(crate) fn ledger() -> Option<PathBuf> {
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
-    // 2 is what cannot be done here at all: the toolchain is missing.
-    if output.status.code() == Some(2) {
+    if told.contains("missing; install with") {
         eprintln!("skipped: {told}");
         return None;
     }
     assert!(output.status.success(), "{told}");
     fs::rename(&draft, &built).unwrap();
     Some(built)
+}
+
+/// The module with a memory of so many pages at the start, and no most.
+pub(crate) fn with_memory(module: &[u8], pages: u32) -> Vec<u8> {
+    let (mut patched, mut rest) = (module[..8].to_vec(), &module[8..]);
+    while let [id, after @ ..] = rest {
+        let (size, content) = read_leb(after);
+        let (content, following) = content.split_at(size as usize);
+        match id {
+            5 => section(&mut patched, 5, &[vec![1, 0], leb(pages)].concat()),
+            _ => section(&mut patched, *id, content),
+        }
+        rest = following;
+    }
+    patched
+}
+
+fn read_leb(bytes: &[u8]) -> (u32, &[u8]) {
+    let size = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    let number = bytes[..size].iter().rev().fold(0, |sum, byte| sum << 7 | u32::from(byte & 0x7f));
+    (number, &bytes[size..])
 }
 
 /// A module whose single function `_start` has these instructions, which end it.

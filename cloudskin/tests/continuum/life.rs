@@ -1,7 +1,11 @@
 //! From `apply` to `down`.
 
-use crate::world::{Continuum, Process, manifest};
-use std::fs;
+use crate::{
+    guests,
+    world::{CONVERGED, Continuum, Process, manifest},
+};
+use std::{fs, process::Stdio};
+use testkit::wait_until;
 
 #[test]
 fn a_service_is_applied_reached_described_and_deleted() {
@@ -26,7 +30,7 @@ fn a_service_is_applied_reached_described_and_deleted() {
     continuum.migrate("ledger", "cloud").ok();
     let why = continuum.run("why service/ledger").ok();
     assert!(why.contains("migrate service/ledger") && why.contains("done"), "{why}");
-    assert!(why.contains("place service/ledger") || why.contains("place"), "{why}");
+    assert!(why.contains("place service/ledger"), "{why}");
     let described = continuum.run("describe service/ledger").ok();
     assert!(described.contains("cloud") && described.contains("Ready"), "{described}");
     let answer = continuum.http("ledger").get("/add").unwrap();
@@ -41,28 +45,39 @@ fn a_service_is_applied_reached_described_and_deleted() {
 #[test]
 fn programs_run_at_sites_and_snapshots_go_on_elsewhere() {
     let Some(continuum) = Continuum::up() else { return };
+    let Some(steps) = guests::migratable("steps") else { return };
+    fs::copy(steps, continuum.path("steps.wasm")).unwrap();
+    let whole = continuum.run("run --site edge --name whole steps.wasm 5");
+    assert!(whole.code == Some(7) && whole.out.ends_with("step 1\nsum 15\n"), "{whole}");
+    continuum.run("wait --for exited cell/whole --timeout 10s").ok();
+    assert_eq!(continuum.run("logs cell/whole").ok(), whole.out);
+
+    // A snapshot of a running one goes on here, there, and under the other engine.
+    let mut running =
+        continuum.command(&["run", "--site", "edge", "--name", "part"], &["steps.wasm", "60"]);
+    let mut running = running.stdout(Stdio::null()).spawn().unwrap();
+    wait_until("it has begun", CONVERGED, || {
+        continuum.run("logs cell/part").out.contains("step 58")
+    });
+    continuum.run("snapshot cell/part -f part.snapshot").ok();
+    continuum.run("snapshot cell/part -f part.snapshot").fails(4, "--force");
+    for how in ["", "--engine pulley", "--site cloud"] {
+        let run = continuum.run(&format!("restore {how} part.snapshot steps.wasm"));
+        assert!(run.code == Some(7) && run.out.ends_with("step 1\nsum 1830\n"), "{how}: {run}");
+        assert!(!run.out.contains("step 60"), "{how}: {run}");
+    }
+    running.wait().unwrap();
+    let snapshot = fs::read(continuum.path("part.snapshot")).unwrap();
+    for cut in [0, 7, snapshot.len() / 2, snapshot.len() - 1] {
+        fs::write(continuum.path("cut.snapshot"), &snapshot[..cut]).unwrap();
+        continuum.run("restore cut.snapshot steps.wasm").fails(1, "snapshot");
+    }
+    continuum.run("restore part.snapshot ledger.wasm").fails(1, "snapshot");
+
     continuum.serve("ledger", &[]);
-    continuum.http("ledger").get("/add").unwrap().ok();
-
-    continuum.run("snapshot service/ledger -f ledger.snapshot").ok();
-    let again = continuum.run("snapshot service/ledger -f ledger.snapshot");
-    again.fails(4, "--force");
-    assert!(fs::metadata(continuum.path("ledger.snapshot")).unwrap().len() > 1000);
-    // What a service waits for is its next request: here its input has ended, and it ends.
-    continuum.run("restore ledger.snapshot ledger.wasm").ok();
-    continuum.run("restore --engine pulley ledger.snapshot ledger.wasm").ok();
-    fs::write(
-        continuum.path("cut.snapshot"),
-        &fs::read(continuum.path("ledger.snapshot")).unwrap()[..900],
-    )
-    .unwrap();
-    let cut = continuum.run("restore cut.snapshot ledger.wasm");
-    assert!(cut.code == Some(1) && cut.err.contains("snapshot"), "{cut}");
-
-    continuum.run("run ledger.wasm").ok();
-    continuum.run("run --site edge --name once ledger.wasm").ok();
-    continuum.run("wait --for exited cell/once --timeout 10s").ok();
-    continuum.run("run --site nowhere ledger.wasm").fails(3, "nowhere");
+    continuum.run("snapshot service/ledger -f service.snapshot").ok();
+    continuum.run("restore service.snapshot ledger.wasm").fails(1, "it is restored by its site");
+    continuum.run("run --site nowhere ledger.wasm").fails(2, "nowhere");
 }
 
 #[test]

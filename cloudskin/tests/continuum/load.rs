@@ -192,13 +192,25 @@ impl History {
         }
     }
 
-    /// What a checkpointed service may lose: the counter lacks no more than was named as lost.
+    /// What a checkpointed service may lose: the counter lacks no more than was named as lost, and
+    /// this many.
     #[track_caller]
-    pub(crate) fn lost_only(&self, counter: u64, lost: &BTreeSet<String>) {
+    pub(crate) fn lost_only(&self, counter: u64, lost: &BTreeSet<String>, more: u64) {
         let missing = self.len().checked_sub(counter);
         let missing = missing.unwrap_or_else(|| panic!("{counter} done, {} asked", self.len()));
         let named = self.0.iter().filter(|one| lost.contains(&one.id)).count() as u64;
-        assert!(missing <= named, "{missing} are missing, {named} were named as lost");
+        eprintln!("{missing} are missing, {named} were named as lost");
+        assert!(missing <= named + more, "{missing} are missing, {named} were named as lost");
+    }
+
+    /// What a lost site may take with it: the counter lacks no more than was answered under
+    /// `epoch` from `since` on.
+    #[track_caller]
+    pub(crate) fn lost_only_since(&self, counter: u64, epoch: u64, since: Instant) {
+        let missing = self.len().checked_sub(counter);
+        let missing = missing.unwrap_or_else(|| panic!("{counter} done, {} asked", self.len()));
+        let late = self.0.iter().filter(|one| one.epoch == epoch && one.answered > since).count();
+        assert!(missing <= late as u64, "{missing} are missing, {late} were answered late");
     }
 
     /// How many were answered under each epoch and incarnation.

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use testkit::{Folder, Random, wait_until};
 
@@ -184,6 +184,9 @@ impl Continuum {
             .env("HOME", self.folder.path())
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
+        if let Some(log) = std::env::var_os("CLOUDSKIN_LOG") {
+            command.env("CLOUDSKIN_LOG", log);
+        }
         command
     }
 
@@ -315,14 +318,21 @@ impl Drop for Continuum {
         }
         let data = self.data();
         let down = self.run_with(&["down", "--purge", "--data-dir"], &[&data.to_string_lossy()]);
+        // A compiler dies a moment after the worker that waited for it.
+        let ended = Instant::now();
+        while !self.processes().is_empty() && ended.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let left = self.processes();
+        let command = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        let commands: Vec<_> = left.iter().map(command).collect();
         for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
             let _ = kill_process(pid, Signal::KILL);
         }
         if !std::thread::panicking() {
             assert!(panics.is_empty(), "a process panicked: {panics:?}");
             assert_eq!(down.code, Some(0), "{down}");
-            assert!(left.is_empty() && !data.exists(), "something is left: {left:?}");
+            assert!(left.is_empty() && !data.exists(), "something is left: {left:?} {commands:?}");
         }
     }
 }
@@ -334,7 +344,7 @@ impl Continuum {
             let log = self.data().join(format!("logs/{name}.log"));
             let text = fs::read_to_string(log).unwrap_or_default();
             let lines: Vec<_> = text.lines().collect();
-            eprintln!("--- {name}\n{}", lines[lines.len().saturating_sub(25)..].join("\n"));
+            eprintln!("--- {name}\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
         }
     }
 }
@@ -354,7 +364,7 @@ pub(crate) fn manifest(name: &str, module: &str, spec: &[&str]) -> String {
     let spec: String = spec.iter().map(|line| format!("  {line}\n")).collect();
     format!(
         "apiVersion: cloudskin.eu/v1alpha1\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  \
-         module: {module}\n  placement: {{sites: {{matchLabels: {{tier: edge}}}}}}\n{spec}"
+         module: {module}\n  placement: {{site: edge}}\n{spec}"
     )
 }
 

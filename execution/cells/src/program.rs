@@ -295,12 +295,14 @@ pub fn backend_name(backend: Backend) -> &'static str {
 
 /// Bounds this process as a compiler process is bounded.
 pub fn limit_compiler_process() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
+    use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
     let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
     // A system that refuses a limit keeps its own.
     let _ = setrlimit(Resource::As, limit(COMPILER_MEMORY_BYTES));
     let _ = setrlimit(Resource::Cpu, limit(COMPILER_CPU_SECONDS));
     let _ = setrlimit(Resource::Core, limit(0));
+    // Who asked for the code waits for it: nobody needs it any more once that process is gone.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
 }
 
 /// Compiles the module in `path` into the cache, in this process.

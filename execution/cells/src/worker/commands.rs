@@ -19,9 +19,10 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    thread::Thread,
     time::{Duration, Instant},
 };
 use types::ErrorKind;
@@ -44,6 +45,8 @@ pub(crate) struct Worker {
     cell: Mutex<Option<Arc<ProgramCell>>>,
     agent: Mutex<Option<Arc<Connection>>>,
     orphaned_at: Mutex<Option<Instant>>,
+    /// The thread that checkpoints what is due.
+    house: OnceLock<Thread>,
     exiting: AtomicBool,
 }
 
@@ -66,6 +69,7 @@ impl Worker {
             cell: Mutex::default(),
             agent: Mutex::default(),
             orphaned_at: Mutex::new(Some(Instant::now())),
+            house: OnceLock::new(),
             exiting: AtomicBool::new(false),
         }
     }
@@ -178,6 +182,11 @@ impl Worker {
         let service = Arc::new(Service::open(self.next_handle(), start, program).map_err(failure)?);
         self.insert(&service);
         service.serve();
+        self.is_due_anew();
+        // For the peers: until they have one, they could only begin from the beginning.
+        if let Some(written) = service.status().last_checkpoint {
+            self.tell(&Event::Checkpointed(written));
+        }
         let lost = service.lost().clone();
         Ok(Reply::Started(Started { handle: service.handle, lost, restored }))
     }
@@ -278,6 +287,7 @@ impl Worker {
         }
         let service = incoming.arrival.service().clone();
         service.serve();
+        self.is_due_anew();
         let handle = service.handle;
         // Under its own epoch, and for the peers; requests need not wait for it.
         let worker = self.clone();
@@ -396,11 +406,12 @@ impl Worker {
 
     /// Checkpoints what is due, reports failures, and ends a worker without an agent.
     pub(super) fn keep_house(self: Arc<Self>, orphan_max: Duration) {
+        let worker = self.clone();
         let keep = move || {
             let mut due: HashMap<u32, Instant> = HashMap::new();
             let mut failed: HashMap<u32, ()> = HashMap::new();
             loop {
-                std::thread::sleep(self.round(&mut due, &mut failed));
+                std::thread::park_timeout(self.round(&mut due, &mut failed));
                 let orphaned = *lock(&self.orphaned_at);
                 if orphaned.is_some_and(|since| since.elapsed() > orphan_max) {
                     tracing::info!("no agent has come back; exiting");
@@ -410,7 +421,16 @@ impl Worker {
             }
         };
         let started = std::thread::Builder::new().name("house".into()).spawn(keep);
-        started.map(drop).expect("the system gives a thread at start");
+        let thread = started.expect("the system gives a thread at start").thread().clone();
+        // Nobody else sets it.
+        let _ = worker.house.set(thread);
+    }
+
+    /// A service began: its checkpoints are due from now on, not from the next look.
+    fn is_due_anew(&self) {
+        if let Some(house) = self.house.get() {
+            house.unpark();
+        }
     }
 
     /// Does what is due; how long nothing will be.

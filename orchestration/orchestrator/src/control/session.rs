@@ -131,13 +131,14 @@ async fn admit(
     let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
     let conn = Arc::new(Conn::new(&hello.site, sender));
     let wall = state.wall_ms();
-    let desired = state.both(|cache, sites| {
-        sites.join(conn.clone(), heard, wall, hello.held);
-        desired::of(cache, sites, &hello.site)
-    });
-    conn.told(&desired);
     let lease_ms = u64::try_from(state.config.lease.as_millis()).unwrap_or(u64::MAX);
-    conn.send(FromControl::Welcome { lease_ms, desired: Box::new(desired) });
+    // In one step: whoever finds the session may send at once, and the welcome comes first.
+    state.both(|cache, sites| {
+        sites.join(conn.clone(), heard, wall, hello.held);
+        let desired = desired::of(cache, sites, &hello.site);
+        conn.told(&desired);
+        conn.send(FromControl::Welcome { lease_ms, desired: Box::new(desired) });
+    });
     state.wake();
     Ok((conn, outgoing))
 }

@@ -309,9 +309,10 @@ async fn abort(core: &Arc<Core>, migration: String) -> Result<Reply, Problem> {
 
 async fn logs(core: &Arc<Core>, uid: &str, offset: u64, limit: u64) -> Result<Reply, Problem> {
     let limit = limit.min(LOG_MAX_BYTES);
+    types::check_name(uid).map_err(|error| Problem::new(ErrorKind::Invalid, error.to_string()))?;
     let cell = core.read(|inner| inner.state.cells.get(uid).cloned());
-    if let Some(cell) = cell {
-        let ended = matches!(cell.progress, Progress::Ended { .. });
+    if cell.is_some() || runs::log_path(core, uid).exists() {
+        let ended = cell.is_none_or(|cell| matches!(cell.progress, Progress::Ended { .. }));
         let bytes = read_log(&runs::log_path(core, uid), offset, limit)?;
         let ended = ended && (bytes.len() as u64) < limit;
         return Ok(Reply::Logs { offset, text: text(bytes, ended), ended });

@@ -16,6 +16,9 @@ use types::ErrorKind;
 /// Most that one cell may write to its log.
 const OUTPUT_MAX_BYTES: u64 = 256 << 20;
 
+/// Logs of ended cells that are kept.
+const ENDED_LOGS_MAX: usize = 256;
+
 /// Starts a cell.
 pub(crate) async fn run(core: &Arc<Core>, uid: &str) {
     let cell = core.read(|inner| inner.state.cells.get(uid).cloned());
@@ -80,15 +83,43 @@ pub(crate) fn log_path(core: &Core, uid: &str) -> PathBuf {
     core.config.data_dir.join("cells").join(uid).join("log")
 }
 
-/// Ends a cell, if it runs, and forgets it.
+/// Ends a cell, if it runs, and forgets it. What it wrote stays a while if it ended by itself:
+/// whoever follows it reads the last of it after the control plane has heard of its end.
 pub(crate) async fn end(core: &Arc<Core>, uid: &str) {
+    let by_itself = core.read(|inner| {
+        let cell = inner.state.cells.get(uid);
+        cell.is_some_and(|cell| matches!(cell.progress, Progress::Ended { .. }))
+    });
     workers::stop(core, &WorkerId::Cell(uid.to_owned()), false, || false).await;
     core.update(uid, |inner| inner.state.cells.remove(uid));
     if let Err(failure) = core.persist().await {
         tracing::warn!(uid, %failure, "a cell's end is not yet remembered");
     }
-    // Most cells have written nothing else.
-    let _ = fs::remove_dir_all(core.config.data_dir.join("cells").join(uid));
+    if by_itself {
+        forget_oldest_logs(core);
+    } else {
+        // A cell that never began has none.
+        let _ = fs::remove_dir_all(core.config.data_dir.join("cells").join(uid));
+    }
+}
+
+/// Removes the logs of cells that ended longest ago, beyond [`ENDED_LOGS_MAX`].
+fn forget_oldest_logs(core: &Core) {
+    let folders = fs::read_dir(core.config.data_dir.join("cells")).into_iter().flatten().flatten();
+    let mut ended: Vec<_> = folders
+        .filter(|folder| {
+            let name = folder.file_name();
+            !core.read(|inner| name.to_str().is_some_and(|uid| inner.state.cells.contains_key(uid)))
+        })
+        .map(|folder| folder.path())
+        .map(|path| (fs::metadata(path.join("log")).and_then(|log| log.modified()).ok(), path))
+        .collect();
+    ended.sort();
+    let surplus = ended.len().saturating_sub(ENDED_LOGS_MAX);
+    for (_, path) in &ended[..surplus] {
+        // One that stays is removed next time.
+        let _ = fs::remove_dir_all(path);
+    }
 }
 
 /// A cell ended, for whatever reason; the first that is heard counts.
