@@ -5,7 +5,7 @@ use super::{
     queue::Ask,
 };
 use http_body_util::{Either, Full};
-use hyper::{Request, Response, StatusCode, Uri, header::HeaderValue};
+use hyper::{Request, Response, Uri, header::HeaderValue};
 use std::{net::SocketAddr, time::Duration};
 use tokio::time::{Instant, timeout_at};
 use types::{ErrorKind, chain};
@@ -24,6 +24,10 @@ pub(super) async fn send(
     to: SocketAddr,
     deadline: Instant,
 ) -> Result<Result<Response<Body>, String>, Refusal> {
+    if ask.hops >= HOPS_MAX {
+        // One of the two has not heard the verdict of a migration yet: the request waits for it.
+        return Ok(Err(format!("the request was forwarded {} times already", ask.hops)));
+    }
     let request = request(ask, to)?;
     let answered = timeout_at(deadline, ask.ingress.forwarder.request(request))
         .await
@@ -39,14 +43,6 @@ pub(super) async fn send(
 }
 
 fn request(ask: &Ask<'_>, to: SocketAddr) -> Result<Request<Full<bytes::Bytes>>, Refusal> {
-    if ask.hops >= HOPS_MAX {
-        let message = format!("the request was forwarded {} times already", ask.hops);
-        return Err(Refusal::with_status(
-            StatusCode::LOOP_DETECTED,
-            ErrorKind::Unavailable,
-            message,
-        ));
-    }
     let invalid = |error: hyper::http::Error| Refusal::new(ErrorKind::Invalid, error.to_string());
     let path = ask.parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let uri = Uri::builder()
