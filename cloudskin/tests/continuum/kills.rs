@@ -5,7 +5,6 @@ use crate::{
     load::{History, Load},
     world::{CONVERGED, Continuum, Process},
 };
-use rustix::process::Signal;
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -132,8 +131,11 @@ fn kill(continuum: &Continuum, random: &mut Random, round: u64) {
     std::thread::sleep(Duration::from_millis(random.below(900)));
     for _ in 0..1 + u64::from(random.one_in(3)) {
         let victim = VICTIMS[random.below(VICTIMS.len() as u64) as usize];
-        let died = continuum.signal(victim, Signal::KILL);
-        eprintln!("{round}: kill {victim:?}{}", if died { "" } else { ", which does not live" });
+        let lives = continuum.pid(victim).is_some();
+        eprintln!("{round}: kill {victim:?}{}", if lives { "" } else { ", which does not live" });
+        if lives {
+            continuum.kill(victim);
+        }
         std::thread::sleep(Duration::from_millis(random.below(100)));
     }
     if continuum.pid(Process::Supervisor).is_none() {
@@ -163,7 +165,8 @@ fn converge(continuum: &Continuum) -> BTreeSet<String> {
             }
         }
         last.clear();
-        last += &format!("{sites}\n{services}");
+        let state = continuum.run("get services -o wide");
+        last += &format!("{}\n{}", continuum.run("get sites"), state);
         assert!(started.elapsed() < CONVERGED, "not well again: {last}");
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -199,8 +199,27 @@ impl History {
         let missing = self.len().checked_sub(counter);
         let missing = missing.unwrap_or_else(|| panic!("{counter} done, {} asked", self.len()));
         let named = self.0.iter().filter(|one| lost.contains(&one.id)).count() as u64;
-        eprintln!("{missing} are missing, {named} were named as lost");
+        if missing > named + more {
+            self.show_losses(lost);
+        }
         assert!(missing <= named + more, "{missing} are missing, {named} were named as lost");
+    }
+
+    /// For each epoch and incarnation what it counted, and how much of it was named as lost: where
+    /// the numbers fall, something was lost.
+    fn show_losses(&self, lost: &BTreeSet<String>) {
+        let mut counted: BTreeMap<(u64, u64), (u64, u64, usize, Instant)> = BTreeMap::new();
+        for one in &self.0 {
+            let entry = counted.entry((one.epoch, one.incarnation));
+            let (low, high, named, last) = entry.or_insert((u64::MAX, 0, 0, one.answered));
+            (*low, *high) = ((*low).min(one.value), (*high).max(one.value));
+            *named += usize::from(lost.contains(&one.id));
+            *last = (*last).max(one.answered);
+        }
+        for ((epoch, incarnation), (low, high, named, last)) in counted {
+            let ago = last.elapsed();
+            eprintln!("{epoch}.{incarnation}: {low} to {high}, {named} lost, ended {ago:?} ago");
+        }
     }
 
     /// What a lost site may take with it: the counter lacks no more than was answered under

@@ -338,8 +338,13 @@ impl Drop for Continuum {
 }
 
 impl Continuum {
-    /// What a failed test's processes said last.
+    /// What a failed test's processes said last. `CLOUDSKIN_SOAK_LOGS` names a folder that gets
+    /// all of it.
     fn show_logs(&self) {
+        if let Some(keep) = std::env::var_os("CLOUDSKIN_SOAK_LOGS") {
+            let copied = Command::new("cp").arg("-r").arg(self.data()).arg(&keep).status();
+            eprintln!("the data folder is kept in {keep:?}: {copied:?}");
+        }
         for name in ["supervisor", "control", "site-cloud", "site-edge"] {
             let log = self.data().join(format!("logs/{name}.log"));
             let text = fs::read_to_string(log).unwrap_or_default();
