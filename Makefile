@@ -43,7 +43,8 @@ soak: setup  ## long rounds of kills and damage; ROUNDS=200, hours; prints its s
 bench: bench-cells  ## every benchmark
 
 bench-cells: setup  ## cells: starts, requests, density, migration; writes target/bench/cells.json
-	cargo run --release --locked -p benches --bin cells
+	cargo build --release --locked -p cloudskin -p benches
+	cargo run --release --locked -p benches --bin bench-cells
 
 setup:  ## install what builds and tests need: Debian packages and cargo-nextest
 	@scripts/setup.sh

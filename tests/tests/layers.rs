@@ -17,6 +17,10 @@ const ORDERS: [(&str, &[&str]); 3] = [
 /// These look at every layer, and no crate uses them.
 const OBSERVERS: [&str; 2] = ["tests", "benches"];
 
+/// Programs that use the platform, as `examples/mobility` with its crate `mobility-demo`; only
+/// tests use them.
+const EXAMPLES: &str = "examples";
+
 /// A heavy dependency, with all crates whose names begin with its own, and who alone uses it.
 const HOMES: [(&str, &str); 4] =
     [("wasmtime", "cells"), ("object_store", "geds"), ("kube", "orchestrator"), ("tonic", "api")];
@@ -40,6 +44,10 @@ impl Place {
         OBSERVERS.contains(&self.layer.as_str())
     }
 
+    fn is_example(&self) -> bool {
+        self.layer == EXAMPLES
+    }
+
     fn layer(&self) -> Option<usize> {
         LAYERS.iter().position(|layer| *layer == self.layer)
     }
@@ -59,7 +67,10 @@ fn objection(user: &Place, used: &Place, only_in_tests: bool) -> Option<&'static
     if used.observes() {
         return Some("nothing uses tests and benchmarks");
     }
-    if user.observes() {
+    if used.is_example() && !only_in_tests {
+        return Some("nothing is built on an example");
+    }
+    if user.observes() || user.is_example() || used.is_example() {
         return None;
     }
     match (user.layer(), used.layer()) {
@@ -125,8 +136,13 @@ fn every_crate_is_named_as_its_folder_and_has_a_place() {
             let place = Place::of(member);
             let ordered = ORDERS.iter().any(|(layer, _)| *layer == place.layer);
             let placed = place.observes()
+                || place.is_example()
                 || place.layer().is_some() && (!ordered || place.order().is_some());
-            !placed || folder(member).rsplit('/').next() != Some(place.name.as_str())
+            let named = match place.is_example() {
+                true => place.name.strip_suffix("-demo"),
+                false => Some(place.name.as_str()),
+            };
+            !placed || folder(member).rsplit('/').next() != named
         })
         .map(|member| format!("`{}` in `{}`", text(member, "name"), folder(member)))
         .collect();
@@ -233,6 +249,7 @@ fn the_rules_refuse_what_they_shall() {
         ("orchestration/orchestrator", "orchestration/learning"),
         ("cloudskin", "orchestration/dataspace"),
         ("tests", "execution/cells"),
+        ("examples/mobility-demo", "orchestration/orchestrator"),
     ] {
         assert!(allowed(user, used, false), "{user} → {used}");
     }
@@ -248,8 +265,11 @@ fn the_rules_refuse_what_they_shall() {
         ("orchestration/orchestrator", "cloudskin"),
         ("elsewhere/new", "base/types"),
         ("cloudskin", "tests"),
+        ("cloudskin", "examples/mobility-demo"),
+        ("examples/mobility-demo", "benches"),
     ] {
         assert!(!allowed(user, used, false), "{user} → {used}");
     }
     assert!(allowed("base/meta", "base/testkit", true));
+    assert!(allowed("cloudskin", "examples/mobility-demo", true));
 }

@@ -9,7 +9,7 @@ use std::{
 /// A street of two walkers before a wall, 60 frames long; none, with a message, without ffmpeg.
 fn street(folder: &Path) -> Option<PathBuf> {
     if Command::new("ffmpeg").arg("-version").output().is_err() {
-        println!("skipped: ffmpeg is missing (apt-get install ffmpeg)");
+        eprintln!("skipped: ffmpeg is missing (apt-get install ffmpeg)");
         return None;
     }
     let path = folder.join("street.avi");

@@ -42,13 +42,13 @@ pub enum Error {
     )]
     NoNetwork,
     /// The token of the continuum cannot be read.
-    #[error("cannot read the token of the continuum")]
+    #[error(transparent)]
     Token(#[from] types::TokenError),
     /// The control plane refused or went away.
-    #[error("the control plane did not do what it was asked")]
+    #[error(transparent)]
     Control(#[from] orchestrator::client::Error),
     /// The camera could not play.
-    #[error("the camera could not play")]
+    #[error(transparent)]
     Camera(#[from] orchestrator::camera::Error),
     /// A play takes far longer than its video.
     #[error("after {limit_s} s the play of {frames} frames has not ended")]

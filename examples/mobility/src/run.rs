@@ -48,6 +48,9 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Record
     continuum.apply(&options.manifest, SERVICE).await?;
     let (site, home) = continuum.home(SERVICE).await?;
     tell(&format!("{SERVICE} answers at {site}"));
+    if options.quiet_wait_s > 0 {
+        tell(&format!("waiting until the machine is quiet, {} s at most", options.quiet_wait_s));
+    }
     let mut machine = Machine::before(options.quiet_wait_s).await;
     let probe = Probe::start(continuum.dns, &continuum.name(SERVICE))?;
     let mut played = Vec::new();

@@ -262,6 +262,13 @@ impl Cell {
         Tracker::get().and_then(|tracker| tracker.own_pages(&range).ok()).unwrap_or_else(all)
     }
 
+    /// The pages that are no longer as in this copy of the memory. The cell stands still, so they
+    /// are compared where they lie.
+    pub(crate) fn pages_unlike(&self, copy: &[u8]) -> Runs {
+        self.memory()
+            .map_or_else(Runs::new, |memory| dirty::compare(copy, memory.data(&self.store)))
+    }
+
     /// Why this cell cannot be saved, if it cannot.
     pub(crate) fn check_suspended(&self) -> Result<()> {
         self.program.unwind_area()?;
@@ -520,7 +527,7 @@ fn asyncify(
 
 fn not_instantiated(program: &Program, error: wasmtime::Error) -> Error {
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        return Error::Cells { limit: crate::engine::RESIDENT_CELLS_MAX };
+        return Error::Cells { limit: crate::engine::resident_cells() };
     }
     if error.is::<Trap>() {
         return Error::Trap {

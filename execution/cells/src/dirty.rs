@@ -2,7 +2,8 @@
 //!
 //! With asynchronous userfaultfd write-protection the kernel itself notes the first write to each
 //! protected page, and `PAGEMAP_SCAN` reads and renews the notes in one call
-//! (Documentation/admin-guide/mm/pagemap.rst). A kernel without it leaves the [`compare`] fallback.
+//! (Documentation/admin-guide/mm/pagemap.rst). A kernel without it leaves the [`compare`] fallback,
+//! which the environment can also choose: `CLOUDSKIN_DIRTY_TRACKING=compare`.
 
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::{fs::File, io, ops::Range, sync::OnceLock};
@@ -82,6 +83,9 @@ impl Tracker {
     }
 
     fn open() -> io::Result<Self> {
+        if std::env::var_os("CLOUDSKIN_DIRTY_TRACKING").is_some_and(|how| how == "compare") {
+            return Err(io::Error::other("the environment says so"));
+        }
         let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY;
         // SAFETY: the call takes no pointers and returns a new descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };

@@ -20,7 +20,18 @@ pub enum Use {
 
 /// Most service cells that are instantiated at once in a process. Each reserves 4 GiB of the
 /// 128 TiB of addresses; idle cells beyond it hibernate.
-pub(crate) const RESIDENT_CELLS_MAX: u32 = 1000;
+const RESIDENT_CELLS_MAX: u32 = 1000;
+
+/// How many service cells are instantiated at once in this process, at most:
+/// `CLOUDSKIN_RESIDENT_CELLS`, where memory is scarcer than time.
+pub(crate) fn resident_cells() -> u32 {
+    static WANTED: OnceLock<u32> = OnceLock::new();
+    *WANTED.get_or_init(|| {
+        let wanted = std::env::var("CLOUDSKIN_RESIDENT_CELLS").ok();
+        let wanted = wanted.and_then(|number| number.parse().ok()).unwrap_or(RESIDENT_CELLS_MAX);
+        wanted.clamp(1, RESIDENT_CELLS_MAX)
+    })
+}
 
 /// Deepest native stack of a service's cell; the threads that run cells have more.
 const SERVICE_STACK_BYTES: usize = 512 << 10;
@@ -87,9 +98,9 @@ fn config(purpose: Use, backend: Backend, job: Job) -> wasmtime::Result<Config> 
 
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_core_instances(RESIDENT_CELLS_MAX)
-        .total_memories(RESIDENT_CELLS_MAX)
-        .total_tables(RESIDENT_CELLS_MAX)
+    pool.total_core_instances(resident_cells())
+        .total_memories(resident_cells())
+        .total_tables(resident_cells())
         .max_core_instance_size(64 << 10)
         .table_elements(64 << 10)
         .max_memory_size(4 << 30)

@@ -79,6 +79,11 @@ impl Input for Streams {
             return Ok(InputState::Wait);
         }
         shared.input.copy_to_slice(&mut into[..size]);
+        if shared.input.is_empty() {
+            // An empty view would keep the whole buffer that the request came in, 16 KiB or more,
+            // for as long as the cell waits for the next one.
+            shared.input = Bytes::new();
+        }
         Ok(InputState::Bytes(size))
     }
 

@@ -331,7 +331,9 @@ fn config(
         },
         limits: wasi::Limits {
             open_files: start.limits.open_files,
-            output_bytes: start.limits.output_bytes,
+            // A service writes for as long as it lives: each answer is bounded by itself, and of its
+            // log the last bytes are kept.
+            output_bytes: u64::MAX,
             ..wasi::Limits::default()
         },
     }

@@ -24,7 +24,7 @@ use tokio::{
 };
 use types::{ErrorKind, Token};
 
-/// Most events that wait for the agent; with more the worker's socket is left unread.
+/// Most events that wait for the agent.
 const EVENTS_MAX: usize = 1024;
 
 type Answer = Result<(FrameKind, Bytes), Failure>;
@@ -245,7 +245,7 @@ impl Shared {
         let mut buffer = BytesMut::with_capacity(64 << 10);
         loop {
             match take_frame(&mut buffer) {
-                Ok(Some((header, payload))) => self.deliver(header, payload, &events).await,
+                Ok(Some((header, payload))) => self.deliver(header, payload, &events),
                 Ok(None) => match self.read_some(&mut buffer).await {
                     Ok(0) | Err(_) => break,
                     Ok(_) => {}
@@ -264,11 +264,10 @@ impl Shared {
         }
     }
 
-    async fn deliver(&self, header: Header, payload: Bytes, events: &mpsc::Sender<Event>) {
+    fn deliver(&self, header: Header, payload: Bytes, events: &mpsc::Sender<Event>) {
         if header.kind == FrameKind::Event {
             if let Ok(event) = decode(&payload) {
-                // Nobody listening means the agent lets this worker go.
-                let _ = events.send(event).await;
+                pass_on(event, events);
             }
             return;
         }
@@ -281,6 +280,26 @@ impl Shared {
             // The caller may have given up; then nobody wants to know.
             let _ = sender.send(answer);
         }
+    }
+}
+
+/// Answers must not wait for who listens to events, who may be waiting for an answer. A checkpoint
+/// that nobody has time for is followed by the next; the few others wait beside.
+fn pass_on(event: Event, events: &mpsc::Sender<Event>) {
+    use mpsc::error::TrySendError;
+    match events.try_send(event) {
+        Err(TrySendError::Full(Event::Checkpointed(_))) => {
+            tracing::debug!("nobody has time for a checkpoint's event");
+        }
+        Err(TrySendError::Full(event)) => {
+            let events = events.clone();
+            tokio::spawn(async move {
+                // Nobody listening means the agent lets this worker go.
+                let _ = events.send(event).await;
+            });
+        }
+        // The same.
+        Ok(()) | Err(TrySendError::Closed(_)) => {}
     }
 }
 

@@ -305,6 +305,20 @@ async fn an_old_epoch_gets_no_state_of_a_newer_one() {
 }
 
 #[tokio::test]
+async fn a_service_may_write_more_in_its_life_than_a_program() {
+    let Some(module) = guests::migratable("ledger.c") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let worker = Worker::start(folder.path()).await;
+    let mut start = service(&module, folder.path());
+    start.limits.output_bytes = 100;
+    let handle = worker.serve(&start).await;
+
+    for n in 1..=20 {
+        assert_eq!(worker.text(handle, &n.to_string(), "/say").await, "said");
+    }
+}
+
+#[tokio::test]
 async fn a_fenced_service_answers_nobody() {
     let Some(module) = guests::migratable("ledger.c") else { return };
     let folder = tempfile::tempdir().unwrap();

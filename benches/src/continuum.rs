@@ -1,0 +1,104 @@
+//! A continuum of its own: a control plane and one site, as `cloudskin up` starts them.
+
+use crate::Context;
+use anyhow::Context as _;
+use orchestrator::supervisor::DataFolder;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+use types::Token;
+
+/// The site's name.
+const SITE: &str = "edge";
+
+/// A control plane and a site; ended on drop.
+#[derive(Debug)]
+pub(crate) struct Continuum {
+    program: PathBuf,
+    folder: PathBuf,
+    url: String,
+    token: Token,
+    /// The process of the site's agent.
+    pub(crate) agent_pid: u32,
+    /// The site's ingress.
+    pub(crate) ingress: SocketAddr,
+}
+
+impl Continuum {
+    /// Starts it, with these variables, and waits until it is ready.
+    pub(crate) fn start(context: &Context, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let (program, folder) = (context.cloudskin()?.to_owned(), context.folder("continuum")?);
+        // Nobody else is likely to be there; `up` says so if somebody is.
+        let network = format!("127.99.{}.0", 1 + std::process::id() % 250);
+        let data = folder.join("data");
+        let up = Command::new(&program)
+            .args(["up", "-d", "--sites", SITE, "--loopback", &network, "--data-dir"])
+            .arg(&data)
+            .env("XDG_CONFIG_HOME", folder.join("config"))
+            .envs(variables.iter().copied())
+            .stdout(Stdio::null())
+            .status()?;
+        anyhow::ensure!(up.success(), "`cloudskin up` failed: {up}");
+        let known = DataFolder::at(&data)?;
+        let state = known.state()?.context("`cloudskin up` left no state")?;
+        let agent = state.children.iter().find(|child| child.name.contains(SITE));
+        let agent_pid = agent.and_then(|agent| agent.pid).context("the agent does not run")?;
+        let [a, b, c, _] = network.parse::<Ipv4Addr>().map_or([127, 0, 0, 0], |at| at.octets());
+        Ok(Self {
+            program,
+            folder: data,
+            url: state.url.clone(),
+            token: Token::load(&known.token_file())?,
+            agent_pid: agent_pid.unsigned_abs(),
+            ingress: SocketAddr::from(([a, b, c, 11], 8080)),
+        })
+    }
+
+    /// Applies services of this module and waits until they are ready.
+    pub(crate) fn apply(&self, module: &Path, names: &[String]) -> anyhow::Result<()> {
+        let documents: Vec<String> = names
+            .iter()
+            .map(|name| {
+                format!(
+                    "apiVersion: cloudskin.eu/v1alpha1\nkind: Service\nmetadata: {{name: {name}}}\n\
+                     spec:\n  module: {}\n  placement: {{site: {SITE}}}\n  \
+                     resources: {{cpu: 5m, memory: 4Mi}}\n  checkpointEvery: 1h\n",
+                    module.display()
+                )
+            })
+            .collect();
+        let file = self.folder.with_file_name("services.yaml");
+        std::fs::write(&file, documents.join("---\n"))?;
+        self.cloudskin(&["apply", "-f", &file.to_string_lossy()])?;
+        for name in names {
+            self.cloudskin(&["wait", "--for", "ready", &format!("service/{name}")])?;
+        }
+        Ok(())
+    }
+
+    fn cloudskin(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let run = Command::new(&self.program)
+            .args(arguments)
+            .env("CLOUDSKIN_URL", &self.url)
+            .env("CLOUDSKIN_TOKEN", self.token.reveal())
+            .output()?;
+        let said = String::from_utf8_lossy(&run.stderr);
+        anyhow::ensure!(run.status.success(), "`cloudskin {}`: {said}", arguments.join(" "));
+        Ok(())
+    }
+}
+
+impl Drop for Continuum {
+    fn drop(&mut self) {
+        let down = Command::new(&self.program)
+            .args(["down", "--data-dir"])
+            .arg(&self.folder)
+            .stdout(Stdio::null())
+            .status();
+        if !down.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            eprintln!("`cloudskin down` of `{}` failed: {down:?}", self.folder.display());
+        }
+    }
+}
