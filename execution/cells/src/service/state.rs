@@ -232,6 +232,9 @@ impl Service {
                 return false;
             }
         }
+        if let Some(journal) = &mut slot.journal {
+            journal.rest();
+        }
         self.resident.store(false, Ordering::Relaxed);
         true
     }
