@@ -1,8 +1,9 @@
-/* Product of two square matrices in tiles; a checkpoint after each row of tiles. */
+/* Products of two square matrices in tiles, added up; a checkpoint after each row of tiles. */
 #include "timing.h"
 
-#define SIDE 512
+#define SIDE 640
 #define TILE 64
+#define PRODUCTS 2
 
 static double a[SIDE][SIDE], b[SIDE][SIDE], c[SIDE][SIDE];
 
@@ -23,11 +24,13 @@ int main(void) {
         }
     }
     long long started = now();
-    for (int i = 0; i < SIDE; i += TILE) {
-        for (int k = 0; k < SIDE; k += TILE) {
-            for (int j = 0; j < SIDE; j += TILE) multiply_tile(i, k, j);
+    for (int n = 0; n < PRODUCTS; n++) {
+        for (int i = 0; i < SIDE; i += TILE) {
+            for (int k = 0; k < SIDE; k += TILE) {
+                for (int j = 0; j < SIDE; j += TILE) multiply_tile(i, k, j);
+            }
+            cloudskin_checkpoint();
         }
-        cloudskin_checkpoint();
     }
     double sum = 0;
     for (int i = 0; i < SIDE; i++) sum += c[i][(i * 31) % SIDE];

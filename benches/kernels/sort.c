@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 #define COUNT (1 << 18)
-#define ROUNDS 5
+#define ROUNDS 8
 
 static uint32_t values[COUNT];
 

@@ -2,7 +2,7 @@
 #include "timing.h"
 
 #define SIDE 768
-#define SWEEPS 120
+#define SWEEPS 300
 
 static double grids[2][SIDE][SIDE];
 

@@ -120,12 +120,7 @@ impl Service {
                 dirty::union(&written(tracked)?, &cell.own_pages())
             }
             Changes::Tracked(tracked) => written(tracked)?,
-            Changes::Compared(shadow) => {
-                let mut now = Vec::new();
-                let all = 0..(memory.len() / PAGE_BYTES) as u32;
-                read_pages(&memory, &all, &mut now).map_err(SnapshotError::from)?;
-                dirty::compare(shadow, &now)
-            }
+            Changes::Compared(shadow) => cell.pages_unlike(shadow),
             Changes::Everything => cell.own_pages(),
         };
         writer.identity(&cell.begun(identity)).map_err(SnapshotError::from)?;

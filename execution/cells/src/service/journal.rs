@@ -46,7 +46,9 @@ pub(crate) struct Replay {
 /// A journal that is being written.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    file: File,
+    /// Closed until the next entry: thousands of services wait, and the kernel keeps some KiB for
+    /// each open file.
+    file: Option<File>,
     path: PathBuf,
     durable: bool,
 }
@@ -72,7 +74,12 @@ impl Journal {
             file.sync_all().map_err(failed)?;
             sync_folder(folder).map_err(failed)?;
         }
-        Ok(Self { file, path, durable })
+        Ok(Self { file: None, path, durable })
+    }
+
+    /// Closes the file until the next entry.
+    pub(crate) fn rest(&mut self) {
+        self.file = None;
     }
 
     /// Adds an entry; a durable journal has it on disk afterwards.
@@ -84,11 +91,16 @@ impl Journal {
         record[..4].copy_from_slice(&length.to_le_bytes());
         let checksum = crc32c::crc32c(&record);
         record.extend_from_slice(&checksum.to_le_bytes());
-        let written = self
-            .file
-            .write_all(&record)
-            .and_then(|()| if self.durable { self.file.sync_data() } else { Ok(()) });
-        written.map_err(|source| Error::Write { path: self.path.clone(), source })
+        self.write(&record).map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    fn write(&mut self, record: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(OpenOptions::new().append(true).open(&self.path)?),
+        };
+        file.write_all(record)?;
+        if self.durable { file.sync_data() } else { Ok(()) }
     }
 }
 

@@ -236,6 +236,9 @@ impl Service {
                 return false;
             }
         }
+        if let Some(journal) = &mut slot.journal {
+            journal.rest();
+        }
         self.resident.store(false, Ordering::Relaxed);
         true
     }
