@@ -9,6 +9,8 @@ mod cell;
 mod dirty;
 mod engine;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 pub mod limits;
 mod memory;

@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const MAGIC: &[u8; 8] = b"CSKJRNL1";
+pub(crate) const MAGIC: &[u8; 8] = b"CSKJRNL1";
 
 /// Largest record: a request of the largest body.
 const RECORD_MAX_BYTES: u32 = (1 << 30) + (1 << 20);
@@ -148,7 +148,7 @@ fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(files)
 }
 
-fn read_entries(source: &mut impl Read, entries: &mut Vec<Entry>) -> io::Result<()> {
+pub(crate) fn read_entries(source: &mut impl Read, entries: &mut Vec<Entry>) -> io::Result<()> {
     let mut magic = [0; 8];
     if !fill(source, &mut magic)? || magic != *MAGIC {
         return Ok(());

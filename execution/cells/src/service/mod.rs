@@ -9,7 +9,7 @@ mod checkpoint;
 mod copy;
 mod handover;
 mod io;
-mod journal;
+pub(crate) mod journal;
 mod losses;
 pub(crate) mod room;
 mod state;

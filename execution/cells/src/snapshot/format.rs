@@ -251,6 +251,11 @@ impl<W: Write> Writer<W> {
         self.sink.flush()
     }
 
+    /// Writes a section whose payload may be anything.
+    pub(crate) fn raw_section(&mut self, kind: u16, payload: &[u8]) -> io::Result<()> {
+        self.section(kind, &[payload])
+    }
+
     fn encoded(&mut self, kind: u16, value: &impl Serialize) -> io::Result<()> {
         let payload = postcard::to_stdvec(value).map_err(io::Error::other)?;
         self.section(kind, &[&payload])

@@ -30,6 +30,11 @@ use types::ErrorKind;
 /// Between two looks at what is due, at most.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// Between a service's arrival and its first checkpoint here, which needs the cell for some
+/// milliseconds: requests that waited for the migration come first. The state that arrived is on
+/// disk already.
+const FIRST_CHECKPOINT_DELAY: Duration = Duration::from_millis(200);
+
 /// How long a snapshot may wait for a program's barrier point.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -289,11 +294,14 @@ impl Worker {
         service.serve();
         self.is_due_anew();
         let handle = service.handle;
-        // Under its own epoch, and for the peers; requests need not wait for it.
+        // Under its own epoch, and for the peers.
         let worker = self.clone();
-        let started = std::thread::Builder::new()
-            .name("checkpoint".into())
-            .spawn(move || worker.checkpoint(&service));
+        let started = std::thread::Builder::new().name("checkpoint".into()).spawn(move || {
+            std::thread::sleep(FIRST_CHECKPOINT_DELAY);
+            if worker.service(handle).is_some() {
+                worker.checkpoint(&service);
+            }
+        });
         if let Err(error) = started {
             tracing::warn!(%error, "the first checkpoint waits for its turn");
         }

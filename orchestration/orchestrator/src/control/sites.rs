@@ -50,6 +50,11 @@ impl Sites {
         self.live.entry(site.to_owned()).or_insert_with(fresh);
     }
 
+    /// What each site says of a service.
+    pub(super) fn held<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a Held> {
+        self.live.values().filter_map(|live| live.held.get(uid)).flatten()
+    }
+
     pub(super) fn forget(&mut self, site: &str) {
         self.live.remove(site);
     }

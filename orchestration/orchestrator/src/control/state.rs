@@ -9,7 +9,7 @@ use super::{
     migrate::Running,
     sites::Sites,
 };
-use api::link::Held;
+use api::{link::Held, service::Lost};
 use decide::Lease;
 use meta::MetaStore;
 use std::{
@@ -140,6 +140,11 @@ impl State {
             let held = sites.get(site)?.held.get(service.uid())?;
             held.iter().find(|held| held.epoch == service.status.epoch).cloned()
         })
+    }
+
+    /// What any site says that crashes have lost of a service.
+    pub(super) fn lost(&self, uid: &str) -> Vec<Lost> {
+        self.sites(|sites| sites.held(uid).flat_map(|held| held.lost.iter().cloned()).collect())
     }
 
     /// Lets the loop look at everything again.

@@ -81,11 +81,12 @@ fn url(tenant: &str, name: &str, ingress: SocketAddr) -> String {
     format!("http://{name}.{tenant}.localhost:{port}/")
 }
 
-/// What its site says about this epoch.
+/// What its site says about this epoch, and any site about what crashes have lost: it may have
+/// moved before that was reported.
 fn report(state: &State, service: &Service, status: &mut ServiceStatus) {
+    merge_lost(&mut status.lost, state.lost(service.uid()));
     let Some(held) = state.held(service) else { return };
     status.incarnation = held.incarnation;
-    merge_lost(&mut status.lost, held.lost);
 }
 
 /// The counters of a service as of its site's last beat.

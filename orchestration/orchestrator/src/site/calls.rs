@@ -259,8 +259,13 @@ async fn release(
     }
     let tenant = record.assignment.tenant.clone();
     let forward_until_ms = core.wall_ms().saturating_add(forward_ms);
-    let moved =
-        Moved { assignment: record.assignment, migration: migration.clone(), to, forward_until_ms };
+    let moved = Moved {
+        assignment: record.assignment,
+        migration: migration.clone(),
+        to,
+        forward_until_ms,
+        lost: record.lost,
+    };
     // In one step: there is no moment at which a request would find nothing.
     core.update(&uid, |inner| {
         inner.state.records.remove(&uid);

@@ -326,7 +326,11 @@ impl Core {
         self.read(|inner| {
             let records = inner.state.records.iter().map(|(uid, record)| {
                 let live = inner.live.get(uid).unwrap_or(&idle);
-                held(record, live, lease_holds)
+                let mut held = held(record, live, lease_holds);
+                // It was here once before.
+                held.lost
+                    .extend(inner.state.moved.get(uid).into_iter().flat_map(|m| m.lost.clone()));
+                held
             });
             let forwarding = inner
                 .state
@@ -336,7 +340,7 @@ impl Core {
                 .filter(|(_, moved)| moved.forward_until_ms > wall_ms)
                 .map(|(_, moved)| {
                     let state = (HeldState::Forwarding, String::new());
-                    held_as(&moved.assignment, 0, state, &idle, Vec::new())
+                    held_as(&moved.assignment, 0, state, &idle, moved.lost.clone())
                 });
             records.chain(forwarding).collect()
         })

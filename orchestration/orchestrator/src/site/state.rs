@@ -130,6 +130,9 @@ pub(crate) struct Moved {
     pub(crate) to: SocketAddr,
     /// Milliseconds since the Unix epoch until when requests are forwarded.
     pub(crate) forward_until_ms: u64,
+    /// What crashes had lost here: the move may have been faster than the report of it.
+    #[serde(default)]
+    pub(crate) lost: Vec<Lost>,
 }
 
 /// A cell of `run`.
@@ -171,7 +174,10 @@ impl State {
     }
 
     /// Remembers that a service moved away, and forgets the oldest such beyond the limit.
-    pub(crate) fn add_moved(&mut self, moved: Moved) {
+    pub(crate) fn add_moved(&mut self, mut moved: Moved) {
+        let before = self.moved.remove(&moved.assignment.uid);
+        moved.lost.extend(before.into_iter().flat_map(|before| before.lost));
+        moved.lost.truncate(LOST_MAX);
         self.moved.insert(moved.assignment.uid.clone(), moved);
         while self.moved.len() > MOVED_MAX {
             let oldest = self.moved.iter().min_by_key(|(_, moved)| moved.forward_until_ms);

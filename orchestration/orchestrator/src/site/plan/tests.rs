@@ -143,6 +143,7 @@ impl World {
                     migration: "m".into(),
                     to: "127.0.0.1:1".parse().unwrap(),
                     forward_until_ms: 1,
+                    lost: Vec::new(),
                 });
                 self.live().phase = Phase::Down;
             }
@@ -274,6 +275,7 @@ fn requests_are_forwarded_until_the_window_closes() {
         migration: "m".into(),
         to,
         forward_until_ms: 10,
+        lost: Vec::new(),
     };
     let prepared =
         Record::new(assignment(3, OnSiteLost::Keep), Role::Prepared { migration: "n".into() });
