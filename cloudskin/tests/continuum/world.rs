@@ -209,8 +209,19 @@ impl Continuum {
     }
 
     /// Moves a service.
+    /// Moves a service. The command returns once the move is decided; the one before may still
+    /// be on its last steps, and is waited for.
     pub(crate) fn migrate(&self, name: &str, site: &str) -> Run {
-        self.run(&format!("migrate service/{name} --to site/{site}"))
+        /// What a conflict exits with.
+        const CONFLICT: i32 = 4;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let run = self.run(&format!("migrate service/{name} --to site/{site}"));
+            if run.code != Some(CONFLICT) || Instant::now() > deadline {
+                return run;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// A connection to the local ingress for a service.
