@@ -9,5 +9,6 @@ pub mod camera;
 pub mod client;
 pub mod control;
 pub mod dns;
+mod retention;
 pub mod site;
 pub mod supervisor;

@@ -25,6 +25,7 @@ mod reconciler;
 mod runs;
 mod services;
 mod state;
+mod sweeper;
 mod workers;
 
 #[cfg(test)]
@@ -104,6 +105,7 @@ impl Site {
         core.tasks.spawn(peers::run(core.clone(), peers));
         core.spawn(reconciler::run(core.clone()));
         core.spawn(link::run(core.clone()));
+        core.spawn(sweeper::run(core.clone()));
         let exit = shutdown.await;
         core.stop.cancel();
         core.tasks.close();
