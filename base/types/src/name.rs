@@ -1,6 +1,7 @@
 //! Names of resources, by the rules of Kubernetes, and random identifiers.
 
 use crate::hex;
+use std::cell::RefCell;
 
 /// Longest name: one DNS label.
 pub const NAME_MAX_BYTES: usize = 63;
@@ -47,9 +48,36 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
 /// # Panics
 /// If the operating system gives no randomness.
 pub fn random_id() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the operating system gives randomness");
-    hex::encode(&bytes)
+    thread_local! {
+        // The operating system is asked for many at once: each request gets one.
+        static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL_BYTES], used: POOL_BYTES }) };
+    }
+    POOL.with_borrow_mut(|pool| hex::encode(&pool.take()))
+}
+
+/// How much randomness a thread keeps.
+const POOL_BYTES: usize = 64 * ID_BYTES;
+const ID_BYTES: usize = 16;
+
+/// Randomness that was not given out yet. A process that forks without executing another program
+/// would share it with its child: none of ours does.
+struct Pool {
+    bytes: [u8; POOL_BYTES],
+    used: usize,
+}
+
+impl Pool {
+    fn take(&mut self) -> [u8; ID_BYTES] {
+        if self.used == POOL_BYTES {
+            getrandom::fill(&mut self.bytes).expect("the operating system gives randomness");
+            self.used = 0;
+        }
+        let mut id = [0; ID_BYTES];
+        // What was given out is not kept.
+        id.swap_with_slice(&mut self.bytes[self.used..self.used + ID_BYTES]);
+        self.used += ID_BYTES;
+        id
+    }
 }
 
 #[cfg(test)]
@@ -64,5 +92,16 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a.b", "a/b", "ä", "..", &"x".repeat(64)] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn no_identifier_comes_twice() {
+        let ids = |_| (0..1000).map(|_| random_id()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(move || ids(()))).collect();
+        let all: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+
+        assert!(all.iter().all(|id| id.len() == 32), "{all:?}");
+        let distinct: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), 4000);
     }
 }

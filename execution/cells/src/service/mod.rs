@@ -135,8 +135,12 @@ pub(crate) struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.service.queue().busy = false;
-        self.service.turn.notify_all();
+        let mut queue = self.service.queue();
+        queue.busy = false;
+        // To wake nobody is a system call too.
+        if queue.waiting > 0 {
+            self.service.turn.notify_all();
+        }
     }
 }
 

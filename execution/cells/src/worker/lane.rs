@@ -2,9 +2,9 @@
 //!
 //! On the shared socket a request wakes four sleepers: the worker's thread, the agent's reading
 //! task, the task that asked, and the client. A lane is a socket for one request at a time, so
-//! that whoever asks also reads the answer; and as long as answers come within a few dozen
-//! microseconds, both ends look again instead of going to sleep, which costs more than the
-//! request.
+//! that whoever asks also reads the answer. A request that is alone looks for its answer instead of
+//! going to sleep, which costs more than the request. Many at a time share as many lanes as there
+//! are processors: more would only make threads wake each other.
 
 use super::{
     protocol::{Failure, FrameKind, HEADER_BYTES, Header},
@@ -15,7 +15,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::{
     io,
-    os::unix::net::UnixStream,
+    num::NonZero,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -23,11 +27,14 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::io::Interest;
+use tokio::{io::Interest, sync::Notify};
 use types::{ErrorKind, Token};
 
-/// Most lanes to one worker: more requests at a time gain nothing from not sharing.
+/// Most lanes to one worker, however many processors there are.
 const LANES_MAX: usize = 8;
+
+/// How long a request waits for a lane before it takes the shared socket.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Larger requests might not fit the socket at once; they take the shared one.
 const REQUEST_MAX_BYTES: usize = 64 << 10;
@@ -47,6 +54,9 @@ pub(super) struct Lanes {
     socket: PathBuf,
     token: Token,
     idle: Mutex<Vec<Lane>>,
+    /// A lane became idle.
+    freed: Notify,
+    most: usize,
     open: AtomicUsize,
     busy: AtomicUsize,
     /// A moving average of how long answers take.
@@ -55,8 +65,51 @@ pub(super) struct Lanes {
 
 #[derive(Debug)]
 struct Lane {
-    stream: UnixStream,
+    socket: Socket,
     buffer: BytesMut,
+}
+
+/// A lane's socket. The runtime is told only of those that wait with it: it would wake for the
+/// others' answers too.
+#[derive(Debug)]
+enum Socket {
+    Plain(UnixStream),
+    Registered(tokio::net::UnixStream),
+    /// Between the two.
+    Gone,
+}
+
+impl Socket {
+    fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        match self {
+            Self::Plain(stream) => Ok(stream.as_fd()),
+            Self::Registered(stream) => Ok(stream.as_fd()),
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Has the runtime wait for answers.
+    fn register(&mut self) -> io::Result<&tokio::net::UnixStream> {
+        if let Self::Plain(_) = self
+            && let Self::Plain(stream) = std::mem::replace(self, Self::Gone)
+        {
+            *self = Self::Registered(tokio::net::UnixStream::from_std(stream)?);
+        }
+        match self {
+            Self::Registered(stream) => Ok(stream),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Has it forget the socket.
+    fn unregister(&mut self) -> io::Result<()> {
+        if let Self::Registered(_) = self
+            && let Self::Registered(stream) = std::mem::replace(self, Self::Gone)
+        {
+            *self = Self::Plain(stream.into_std()?);
+        }
+        Ok(())
+    }
 }
 
 /// A lane in use. It goes back when its answer is complete; else it is closed, for the answer to
@@ -81,6 +134,8 @@ impl Lanes {
             socket: socket.to_owned(),
             token: token.clone(),
             idle: Mutex::default(),
+            freed: Notify::new(),
+            most: std::thread::available_parallelism().map_or(1, NonZero::get).min(LANES_MAX),
             open: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             microseconds: AtomicU32::new(0),
@@ -93,17 +148,17 @@ impl Lanes {
 
     /// Whether another lane would be of use.
     pub(super) fn wants_another(&self) -> bool {
-        self.open.load(Ordering::Relaxed) < LANES_MAX
+        self.open.load(Ordering::Relaxed) < self.most
     }
 
     /// Opens another lane; `hello` is the frame that shows the token. Blocks for a moment.
     pub(super) fn open(&self, hello: impl FnOnce(&Token) -> Vec<u8>) {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= LANES_MAX {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         match self.connect(hello(&self.token)) {
-            Ok(lane) => self.idle().push(lane),
+            Ok(lane) => self.put_back(lane),
             Err(error) => {
                 self.open.fetch_sub(1, Ordering::Relaxed);
                 tracing::debug!(%error, "no lane to a worker");
@@ -126,7 +181,7 @@ impl Lanes {
             return Err(io::Error::other("the worker has no lanes"));
         }
         stream.set_nonblocking(true)?;
-        Ok(Lane { stream, buffer: BytesMut::new() })
+        Ok(Lane { socket: Socket::Plain(stream), buffer: BytesMut::new() })
     }
 
     /// Sends a request's frame and waits for its answer; `None` if no lane is free or the request
@@ -138,16 +193,16 @@ impl Lanes {
         if frame.len() > REQUEST_MAX_BYTES {
             return None;
         }
-        let lane = self.idle().pop()?;
+        let lane = self.take().await?;
         let alone = self.busy.fetch_add(1, Ordering::Relaxed) == 0;
         let mut busy = Busy { lanes: self, lane: Some(lane) };
         let started = Instant::now();
         let lane = busy.lane.as_mut()?;
         // An idle lane's socket is empty: it takes a small frame whole, or is broken.
-        if send(&lane.stream, frame, SendFlags::NOSIGNAL) != Ok(frame.len()) {
+        if send(lane.socket.fd().ok()?, frame, SendFlags::NOSIGNAL) != Ok(frame.len()) {
             return None;
         }
-        let quick = alone && self.microseconds.load(Ordering::Relaxed) < QUICK_MICROSECONDS;
+        let quick = alone && self.is_quick();
         let answer = match lane.answer(quick).await {
             Ok((header, payload)) => Ok((header.kind, payload)),
             Err(_) => {
@@ -155,8 +210,44 @@ impl Lanes {
             }
         };
         self.took(started.elapsed());
-        self.idle().extend(busy.lane.take());
+        if let Some(lane) = busy.lane.take() {
+            self.put_back(lane);
+        }
         Some(answer)
+    }
+
+    /// An idle lane; if answers come quickly it is waited for.
+    async fn take(&self) -> Option<Lane> {
+        if let Some(lane) = self.idle().pop() {
+            return Some(lane);
+        }
+        if self.wants_another() || !self.is_quick() {
+            return None;
+        }
+        let waiting = async {
+            loop {
+                // A permit that was left for nobody is there at once.
+                self.freed.notified().await;
+                if let Some(lane) = self.idle().pop() {
+                    return lane;
+                }
+            }
+        };
+        let lane = tokio::time::timeout(PATIENCE, waiting).await.ok();
+        if lane.is_none() {
+            // Slow requests have them all: nobody waits before they come back.
+            self.microseconds.store(2 * QUICK_MICROSECONDS, Ordering::Relaxed);
+        }
+        lane
+    }
+
+    fn put_back(&self, lane: Lane) {
+        self.idle().push(lane);
+        self.freed.notify_one();
+    }
+
+    fn is_quick(&self) -> bool {
+        self.microseconds.load(Ordering::Relaxed) < QUICK_MICROSECONDS
     }
 
     fn took(&self, time: Duration) {
@@ -173,56 +264,61 @@ fn would_block<T>(tried: &io::Result<T>) -> bool {
 
 impl Lane {
     async fn answer(&mut self, quick: bool) -> io::Result<(Header, Bytes)> {
-        let mut tried = self.try_answer();
         if quick {
+            self.socket.unregister()?;
+            let mut tried = self.try_answer();
             spin::look(SPIN, || {
                 if would_block(&tried) {
                     tried = self.try_answer();
                 }
                 !would_block(&tried)
             });
+            if !would_block(&tried) {
+                return tried;
+            }
         }
-        if !would_block(&tried) {
-            return tried;
-        }
-        // Only who sleeps is registered with the runtime, which is not told of quick answers.
-        let sleeper = tokio::net::UnixStream::from_std(self.stream.try_clone()?)?;
         loop {
-            sleeper.readable().await?;
-            let tried = sleeper.try_io(Interest::READABLE, || self.try_answer());
+            let Self { socket, buffer } = self;
+            let stream = socket.register()?;
+            stream.readable().await?;
+            let tried = stream.try_io(Interest::READABLE, || receive(stream.as_fd(), buffer));
             if !would_block(&tried) {
                 return tried;
             }
         }
     }
 
-    /// The answer, if all of it is there.
     fn try_answer(&mut self) -> io::Result<(Header, Bytes)> {
-        loop {
-            if let Some(bytes) = self.buffer.first_chunk::<HEADER_BYTES>() {
-                let header = Header::from_bytes(bytes).map_err(io::Error::other)?;
-                let size = HEADER_BYTES + header.size_bytes as usize;
-                if self.buffer.len() >= size {
-                    let mut frame = self.buffer.split_to(size);
-                    frame.advance(HEADER_BYTES);
-                    return Ok((header, frame.freeze()));
-                }
-            }
-            self.read_some()?;
-        }
+        receive(self.socket.fd()?, &mut self.buffer)
     }
+}
 
-    fn read_some(&mut self) -> io::Result<()> {
-        const PIECE_BYTES: usize = 16 << 10;
-        let have = self.buffer.len();
-        self.buffer.resize(have + PIECE_BYTES, 0);
-        let read = recv(&self.stream, &mut self.buffer[have..], RecvFlags::DONTWAIT);
-        let size = read.map_or(0, |(size, _)| size);
-        self.buffer.truncate(have + size);
-        match read {
-            Ok((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.into()),
+/// The answer, if all of it is there.
+fn receive(socket: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<(Header, Bytes)> {
+    loop {
+        if let Some(bytes) = buffer.first_chunk::<HEADER_BYTES>() {
+            let header = Header::from_bytes(bytes).map_err(io::Error::other)?;
+            let size = HEADER_BYTES + header.size_bytes as usize;
+            if buffer.len() >= size {
+                let mut frame = buffer.split_to(size);
+                frame.advance(HEADER_BYTES);
+                return Ok((header, frame.freeze()));
+            }
         }
+        receive_some(socket, buffer)?;
+    }
+}
+
+fn receive_some(socket: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<()> {
+    const PIECE_BYTES: usize = 16 << 10;
+    let have = buffer.len();
+    buffer.resize(have + PIECE_BYTES, 0);
+    let read = recv(socket, &mut buffer[have..], RecvFlags::DONTWAIT);
+    let size = read.map_or(0, |(size, _)| size);
+    buffer.truncate(have + size);
+    match read {
+        Ok((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

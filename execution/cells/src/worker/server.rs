@@ -44,8 +44,11 @@ const THREAD_STACK_BYTES: usize = 4 << 20;
 /// its client need to come back.
 const SPIN: Duration = Duration::from_micros(80);
 
-/// One thread looks at a time: the others' work is not held up for a guess.
+/// One thread looks at a time, and none while another works: nobody is held up for a guess.
 static SPINNING: AtomicBool = AtomicBool::new(false);
+
+/// Threads that work off a request.
+static WORKING: AtomicUsize = AtomicUsize::new(0);
 
 /// More threads than this do not stay idle.
 const IDLE_THREADS_MAX: usize = 4;
@@ -163,13 +166,17 @@ impl FrameReader {
     /// Looks for the next frame for a moment before the thread goes to sleep over it: an agent
     /// that is busy sends it sooner than a sleeper wakes.
     fn look_for_more(&mut self) {
-        if !self.buffer.is_empty() || SPINNING.swap(true, Ordering::AcqRel) {
+        if !self.buffer.is_empty()
+            || WORKING.load(Ordering::Relaxed) > 0
+            || SPINNING.swap(true, Ordering::AcqRel)
+        {
             return;
         }
         let mut peek = [0];
         spin::look(SPIN, || {
             let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
             recv(&self.stream, &mut peek, flags) != Err(rustix::io::Errno::AGAIN)
+                || WORKING.load(Ordering::Relaxed) > 0
         });
         SPINNING.store(false, Ordering::Release);
     }
@@ -233,7 +240,9 @@ impl Connection {
                 Ok((header, payload)) => {
                     drop(reader);
                     self.hand_on_reading();
+                    WORKING.fetch_add(1, Ordering::Relaxed);
                     self.clone().take(header, payload);
+                    WORKING.fetch_sub(1, Ordering::Relaxed);
                 }
                 Err(error) => {
                     if error.kind() != io::ErrorKind::UnexpectedEof {

@@ -1,8 +1,8 @@
 //! Looking for something for a moment before sleeping over it.
 //!
 //! A sleeper needs dozens of microseconds to wake, longer than a small request takes. But whoever
-//! looks on a busy machine takes the processor from those it waits for: the looks stop as soon as
-//! somebody else wants it, and for a while nobody here looks again.
+//! looks on a busy machine takes the processor from those it waits for: the looks stop once
+//! somebody else was given it, and for a while nobody here looks again.
 
 use std::{
     sync::{
@@ -32,7 +32,7 @@ pub(super) fn look(longest: Duration, mut found: impl FnMut() -> bool) {
     }
     let mut before = started;
     while !found() && before.duration_since(started) < longest {
-        std::thread::yield_now();
+        std::hint::spin_loop();
         let after = Instant::now();
         if after.duration_since(before) > UNDISTURBED {
             PAUSED_UNTIL.store(now(after + PAUSE), Ordering::Relaxed);
