@@ -39,6 +39,7 @@ use ingress::Ingress;
 use state::StateFile;
 use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use workers::WorkerId;
 
 /// How long connections and tasks may take to end.
@@ -101,7 +102,13 @@ impl Site {
         let Self { core, ingress, peers } = self;
         workers::adopt_all(&core);
         runs::settle(&core);
-        core.tasks.spawn(Arc::new(Ingress::new(core.clone())).run(ingress));
+        let ended = CancellationToken::new();
+        // However this ends: the ingress has threads of its own.
+        let _ended = ended.clone().drop_guard();
+        let entrance = Arc::new(Ingress::new(core.clone()));
+        if let Err(error) = ingress::start(&entrance, ingress, &ended) {
+            return tracing::error!(%error, "the site has no ingress");
+        }
         core.tasks.spawn(peers::run(core.clone(), peers));
         core.spawn(reconciler::run(core.clone()));
         core.spawn(link::run(core.clone()));

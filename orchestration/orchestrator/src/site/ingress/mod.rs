@@ -5,9 +5,11 @@ mod forward;
 mod host;
 mod queue;
 mod routes;
+mod threads;
 
 pub(crate) use queue::{Gate, Queue, Route, Target};
 pub(crate) use routes::Routes;
+pub(crate) use threads::start;
 
 use super::core::Core;
 use answer::{Body, Refusal};
@@ -42,6 +44,7 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
 };
+use tokio_util::task::TaskTracker;
 use types::ErrorKind;
 
 /// Longest request id.
@@ -63,6 +66,8 @@ pub(crate) struct Ingress {
     site: HeaderValue,
     forwarder: Client<HttpConnector, Full<Bytes>>,
     connections: Arc<Semaphore>,
+    /// Connections that are being served.
+    open: TaskTracker,
     /// Bytes of bodies that are held now.
     buffered: AtomicU64,
 }
@@ -79,7 +84,14 @@ impl Ingress {
         let site = HeaderValue::from_str(&core.config.name)
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let connections = Arc::new(Semaphore::new(core.config.limits.connections_max));
-        Self { core, site, forwarder, connections, buffered: AtomicU64::new(0) }
+        Self {
+            core,
+            site,
+            forwarder,
+            connections,
+            open: TaskTracker::new(),
+            buffered: AtomicU64::new(0),
+        }
     }
 
     /// Serves until the agent stops.
@@ -94,7 +106,7 @@ impl Ingress {
             match accepted {
                 Ok((stream, _)) => {
                     let ingress = self.clone();
-                    self.core.tasks.spawn(async move {
+                    self.open.spawn(async move {
                         ingress.connection(stream).await;
                         drop(permit);
                     });
