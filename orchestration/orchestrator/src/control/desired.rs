@@ -78,7 +78,10 @@ fn peers(cache: &Cache, site: &str) -> Vec<Peer> {
             let address = other.status.address?;
             Some(Peer {
                 site: name.clone(),
-                address: SocketAddr::new(address, other.status.peer_port),
+                address: SocketAddr::new(
+                    other.status.peer_address.unwrap_or(address),
+                    other.status.peer_port,
+                ),
                 ingress: SocketAddr::new(address, other.status.ingress_port),
             })
         })

@@ -10,6 +10,7 @@ pub(crate) use queue::{Gate, Queue, Route, Target};
 pub(crate) use routes::Routes;
 
 use super::core::Core;
+use crate::trust::Connector;
 use answer::{Body, Refusal};
 use bytes::{Bytes, BytesMut};
 use host::Named;
@@ -23,7 +24,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use queue::Ask;
@@ -38,7 +39,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::Semaphore,
     time::{Instant, timeout},
 };
@@ -61,7 +63,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Ingress {
     core: Arc<Core>,
     site: HeaderValue,
-    forwarder: Client<HttpConnector, Full<Bytes>>,
+    forwarder: Client<Connector, Full<Bytes>>,
     connections: Arc<Semaphore>,
     /// Bytes of bodies that are held now.
     buffered: AtomicU64,
@@ -69,13 +71,10 @@ pub(crate) struct Ingress {
 
 impl Ingress {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(forward::CONNECT_TIMEOUT));
         let forwarder = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .set_host(false)
-            .build(connector);
+            .build(core.reach.forwarder(forward::CONNECT_TIMEOUT));
         let site = HeaderValue::from_str(&core.config.name)
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let connections = Arc::new(Semaphore::new(core.config.limits.connections_max));
@@ -93,6 +92,8 @@ impl Ingress {
             };
             match accepted {
                 Ok((stream, _)) => {
+                    // Without it small answers wait for the client's acknowledgement.
+                    let _ = stream.set_nodelay(true);
                     let ingress = self.clone();
                     self.core.tasks.spawn(async move {
                         ingress.connection(stream).await;
@@ -108,9 +109,11 @@ impl Ingress {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
-        // Without it small answers wait for the client's acknowledgement.
-        let _ = stream.set_nodelay(true);
+    /// Answers on one connection, of a client or of another site that forwards.
+    pub(crate) async fn connection(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) {
         let stop = self.core.stop.clone();
         let service = service_fn(|request| {
             let ingress = self.clone();
