@@ -308,7 +308,7 @@ impl Client {
     }
 
     /// Sends a request and reads its whole answer within [`ANSWER_LIMIT`].
-    pub(super) async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
         let work = async {
             let response = self.send(method, path, body, &[]).await?;
             self.read(response).await

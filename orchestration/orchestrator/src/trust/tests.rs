@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 use testkit::Folder;
-use tokio::{io::AsyncReadExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tokio_rustls::TlsAcceptor;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -23,12 +26,26 @@ fn identity(folder: &Path, site: &str, validity: Duration) -> Arc<Identity> {
     Arc::new(Identity::with_validity(&authority, folder, site, &path, validity).unwrap())
 }
 
+/// An identity that another authority made, which trusts this one: so that it is the server that
+/// must refuse it.
+fn forged(folder: &Path, other: &Path, site: &str) -> Arc<Identity> {
+    let foreign = Authority::open(other).unwrap();
+    let path = folder.join(format!("forged-{site}.json"));
+    Identity::with_validity(&foreign, other, site, &path, HOUR).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    document["authority"] = Authority::open(folder).unwrap().pem().into();
+    std::fs::write(&path, document.to_string()).unwrap();
+    Arc::new(Identity::load(&path).unwrap())
+}
+
 /// Lets one connection in; who came, or that they were refused.
 async fn greet(acceptor: TlsAcceptor, config: Arc<ClientConfig>, party: Party) -> Greeted {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = async {
-        let stream = tls::accept(&acceptor, listener.accept().await.unwrap().0).await.ok()?;
+        let mut stream = tls::accept(&acceptor, listener.accept().await.unwrap().0).await.ok()?;
+        stream.shutdown().await.ok()?;
         tls::caller(&stream).ok().map(|caller| caller.map(|caller| caller.party))
     };
     let client = async {
@@ -90,9 +107,13 @@ async fn sites_know_each_other_by_certificates_of_one_authority() {
     user.alpn_protocols = vec![tls::PEER.to_vec()];
     let greeted = greet(own.clone(), Arc::new(user), site("a")).await;
     assert!(greeted.server.is_none() && greeted.client.is_err());
-    // One of another authority, for a name that exists here: neither side takes it.
-    let foreign = identity(other.path(), "b", HOUR);
+    // One of another authority, for a name that exists here.
+    let foreign = forged(folder.path(), other.path(), "b");
     let greeted = greet(own.clone(), foreign.client(&[tls::PEER]).unwrap(), site("a")).await;
+    assert!(greeted.server.is_none() && greeted.client.is_err());
+    // And the other way round: that one's server is not taken for a site of this authority.
+    let theirs = foreign.server().unwrap();
+    let greeted = greet(theirs, a.client(&[tls::PEER]).unwrap(), site("b")).await;
     assert!(greeted.server.is_none() && greeted.client.is_err());
     // One that has expired.
     let late = identity(folder.path(), "late", Duration::ZERO);
