@@ -111,8 +111,8 @@ impl Identity {
         Ok(identity)
     }
 
-    /// An identity for a site on the control plane's own machine, in this file; the one that is
-    /// there already if it is of the same authority and holds for long.
+    /// An identity for a site on the control plane's own machine, in this file: with the key that
+    /// is there already if it is the site's.
     ///
     /// # Errors
     /// If a file cannot be used.
@@ -122,8 +122,12 @@ impl Identity {
             && own.site == site
             && own.authority == *authority.certificate()
             && registry.admits(site, &own.current().certificate)
-            && !own.wants_renewal()
         {
+            // The key stays: an agent that runs already has it too.
+            if own.wants_renewal() {
+                let issued = registry.renew(authority, &own.request()?)?;
+                own.take(&Grant::new(authority, &issued))?;
+            }
             return Ok(own);
         }
         Self::made(authority, &registry, site, path, true, Authority::VALIDITY)

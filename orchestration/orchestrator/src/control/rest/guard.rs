@@ -28,7 +28,8 @@ impl Hosts {
     pub(super) fn new(config: &Config, address: SocketAddr) -> Self {
         let mut allowed: Vec<String> =
             config.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        for ip in [address.ip(), config.listen.ip()] {
+        let bind = config.bind.map(|bind| bind.ip());
+        for ip in [address.ip(), config.listen.ip()].into_iter().chain(bind) {
             if !ip.is_unspecified() {
                 allowed.push(ip.to_string());
             }
