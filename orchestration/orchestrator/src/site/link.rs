@@ -1,7 +1,10 @@
 //! The connection to the control plane: dialled, kept, dialled again for ever.
 
 use super::{calls, core::Core, plan, reach::Trust};
-use api::link::{Desired, FromControl, FromSite, LINK_VERSION};
+use api::{
+    Problem,
+    link::{Desired, FromControl, FromSite, LINK_VERSION},
+};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use std::{
     collections::BTreeMap,
@@ -47,6 +50,8 @@ const REPLIES_MAX: usize = 256;
 enum Lost {
     #[error("the control plane cannot be reached")]
     Connect(#[source] Box<WsError>),
+    #[error("the control plane does not let this site in: {0}")]
+    Denied(String),
     #[error("the connection broke")]
     Broken(#[source] Box<WsError>),
     #[error("the control plane closed the connection")]
@@ -59,6 +64,20 @@ enum Lost {
     OutOfTurn,
     #[error("the control plane refuses this site: {0}")]
     Refused(String),
+}
+
+impl Lost {
+    /// Why there is no WebSocket: what the control plane says, if it says something.
+    fn greeting(error: WsError) -> Self {
+        let said = match &error {
+            WsError::Http(response) => response.body().as_deref().unwrap_or_default(),
+            _ => &[],
+        };
+        match serde_json::from_slice::<Problem>(said) {
+            Ok(problem) => Self::Denied(problem.message),
+            Err(_) => Self::Connect(Box::new(error)),
+        }
+    }
 }
 
 /// Keeps the site connected until the agent stops.
@@ -112,7 +131,7 @@ async fn session(core: &Arc<Core>, welcomed: &mut bool) -> Lost {
                     let (sink, stream) = socket.split();
                     talk(core, sink, stream, welcomed).await
                 }
-                Ok(Err(error)) => return Lost::Connect(Box::new(error)),
+                Ok(Err(error)) => return Lost::greeting(error),
                 Err(_) => return Lost::Silent,
             }
         }
@@ -124,7 +143,7 @@ async fn session(core: &Arc<Core>, welcomed: &mut bool) -> Lost {
                     let (sink, stream) = socket.split();
                     talk(core, sink, stream, welcomed).await
                 }
-                Ok(Err(error)) => return Lost::Connect(Box::new(error)),
+                Ok(Err(error)) => return Lost::greeting(error),
                 Err(_) => return Lost::Silent,
             }
         }
