@@ -179,6 +179,9 @@ pub struct Held {
     pub message: String,
     /// Requests answered within this incarnation.
     pub requests_answered: u64,
+    /// Microseconds of processor time that they took.
+    #[serde(default)]
+    pub cpu_us: u64,
     /// Milliseconds since the Unix epoch of the last checkpoint.
     pub last_checkpoint: Option<u64>,
     /// What crashes lost, latest first.

@@ -166,6 +166,10 @@ pub struct ServiceStatus {
     pub dns_name: Option<String>,
     /// Requests answered within this incarnation.
     pub requests_answered: u64,
+    /// Microseconds of processor time that they took.
+    pub cpu_us: u64,
+    /// Bytes of the cell's linear memory.
+    pub memory: Bytes,
     /// Milliseconds since the Unix epoch of the last checkpoint.
     pub last_checkpoint: Option<u64>,
     /// Requests whose effects were lost in crashes, latest first, bounded.

@@ -19,8 +19,8 @@ use types::Period;
 
 /// Show which services are busy, and how full sites are
 ///
-/// Looks twice, an interval apart, for the rate of requests; what services have reserved is set
-/// against what their sites offer.
+/// Looks twice, an interval apart, for requests and processor time; beside it is what services
+/// have reserved, and what their sites offer.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -43,8 +43,10 @@ struct ServiceLoad {
     phase: String,
     requests_per_second: f64,
     requests: u64,
-    cpu: String,
-    memory: String,
+    cpu_used: String,
+    cpu_reserved: String,
+    memory_used: String,
+    memory_reserved: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,7 +62,7 @@ struct SiteLoad {
 
 pub(crate) async fn run(args: Top, session: &Session) -> anyhow::Result<ExitCode> {
     let client = session.client()?;
-    let (before, started) = (answered(&client).await?, Instant::now());
+    let (before, started) = (counts(&client).await?, Instant::now());
     tokio::time::sleep(args.interval.0).await;
     let services = client.list(Kind::Service, &[]).await?.items;
     let seconds = started.elapsed().as_secs_f64().max(0.001);
@@ -74,33 +76,38 @@ pub(crate) async fn run(args: Top, session: &Session) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Requests answered, by uid, epoch and incarnation: each counts from nothing.
-type Answered = BTreeMap<(String, u64, u32), u64>;
+/// Requests answered and microseconds of processor time, by uid, epoch and incarnation: each
+/// counts from nothing.
+type Counts = BTreeMap<(String, u64, u32), (u64, u64)>;
 
-fn count_of(service: &Resource) -> ((String, u64, u32), u64) {
+fn counts_of(service: &Resource) -> ((String, u64, u32), (u64, u64)) {
     let status: ServiceStatus = service.status();
     let life = (service.metadata.uid.clone(), status.epoch.0, status.incarnation);
-    (life, status.requests_answered)
+    (life, (status.requests_answered, status.cpu_us))
 }
 
-async fn answered(client: &Client) -> anyhow::Result<Answered> {
-    Ok(client.list(Kind::Service, &[]).await?.items.iter().map(count_of).collect())
+async fn counts(client: &Client) -> anyhow::Result<Counts> {
+    Ok(client.list(Kind::Service, &[]).await?.items.iter().map(counts_of).collect())
 }
 
-fn service_load(service: &Resource, before: &Answered, seconds: f64) -> ServiceLoad {
+fn service_load(service: &Resource, before: &Counts, seconds: f64) -> ServiceLoad {
     let status: ServiceStatus = service.status();
-    let (life, count) = count_of(service);
-    let since = count.saturating_sub(before.get(&life).copied().unwrap_or(0));
+    let (life, (requests, cpu_us)) = counts_of(service);
+    let (requests_before, cpu_us_before) = before.get(&life).copied().unwrap_or_default();
+    let answered = requests.saturating_sub(requests_before);
+    let millicores = cpu_us.saturating_sub(cpu_us_before) as f64 / 1000.0 / seconds;
     let resources = service.spec::<ServiceSpec>().map(|spec| spec.resources).ok();
     let shown = |text: Option<String>| text.unwrap_or_default();
     ServiceLoad {
         name: service.metadata.name.clone(),
         site: shown(status.site),
         phase: format!("{:?}", status.phase),
-        requests_per_second: (since as f64 / seconds * 10.0).round() / 10.0,
-        requests: count,
-        cpu: shown(resources.as_ref().map(|resources| resources.cpu.to_string())),
-        memory: shown(resources.as_ref().map(|resources| resources.memory.to_string())),
+        requests_per_second: (answered as f64 / seconds * 10.0).round() / 10.0,
+        requests,
+        cpu_used: types::Cpu(millicores.round() as u64).to_string(),
+        cpu_reserved: shown(resources.as_ref().map(|resources| resources.cpu.to_string())),
+        memory_used: rows::size(status.memory),
+        memory_reserved: shown(resources.as_ref().map(|resources| resources.memory.to_string())),
     }
 }
 
@@ -138,8 +145,17 @@ fn text(sites: &[SiteLoad], services: &[ServiceLoad]) -> String {
         ]);
     }
     let sites = table.render(style);
-    let mut table =
-        Table::new(&["SERVICE", "SITE", "PHASE", "REQUESTS/S", "REQUESTS", "CPU", "MEMORY"]);
+    let mut table = Table::new(&[
+        "SERVICE",
+        "SITE",
+        "PHASE",
+        "REQUESTS/S",
+        "REQUESTS",
+        "CPU",
+        "OF",
+        "MEMORY",
+        "OF",
+    ]);
     for service in services {
         table.row(vec![
             service.name.clone(),
@@ -147,8 +163,10 @@ fn text(sites: &[SiteLoad], services: &[ServiceLoad]) -> String {
             service.phase.clone(),
             format!("{:.1}", service.requests_per_second),
             service.requests.to_string(),
-            service.cpu.clone(),
-            service.memory.clone(),
+            service.cpu_used.clone(),
+            service.cpu_reserved.clone(),
+            service.memory_used.clone(),
+            service.memory_reserved.clone(),
         ]);
     }
     format!("{sites}\n{}", table.render(style))

@@ -283,7 +283,8 @@ async fn top_shows_rates_and_reservations() {
     let busy = |count: u64| {
         fixture.control.service(
             "counter",
-            json!({"site": "edge", "phase": "Ready", "requestsAnswered": count}),
+            json!({"site": "edge", "phase": "Ready", "requestsAnswered": count,
+                   "cpuUs": count * 1000, "memory": "3Mi"}),
         );
     };
     busy(100);
@@ -297,5 +298,10 @@ async fn top_shows_rates_and_reservations() {
 
     let seen = json(&seen.ok());
     assert_eq!(seen["sites"][0]["cpuReserved"], "500m");
-    assert!(seen["services"][0]["requestsPerSecond"].as_f64().unwrap() > 100.0, "{seen}");
+    let service = &seen["services"][0];
+    assert!(service["requestsPerSecond"].as_f64().unwrap() > 100.0, "{seen}");
+    let used: types::Cpu = service["cpuUsed"].as_str().unwrap().parse().unwrap();
+    assert!(used > types::Cpu(100), "{seen}");
+    assert_eq!(service["memoryUsed"], "3Mi");
+    assert_eq!(service["memoryReserved"], "64Mi");
 }

@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 use types::{Digest, Token, random_id};
 
@@ -60,7 +61,10 @@ impl Cache {
         let path = self.path(module, fingerprint);
         let bytes = fs::read(&path).ok()?;
         let entry = self.open_entry(module, fingerprint, &bytes);
-        if entry.is_none() {
+        if entry.is_some() {
+            // Tells whoever removes entries that this one is of use; if not, it is made again.
+            let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        } else {
             tracing::warn!(path = %path.display(), "a code cache entry is not authentic; compiling again");
         }
         entry

@@ -269,6 +269,23 @@ impl Cell {
             .map_or_else(Runs::new, |memory| dirty::compare(copy, memory.data(&self.store)))
     }
 
+    /// Writes these pages of the cell, which stands still, from where they lie.
+    pub(crate) fn write_pages(
+        &self,
+        writer: &mut Writer<impl Write>,
+        runs: &[Range<u32>],
+        compress: bool,
+    ) -> Result<(), SnapshotError> {
+        let Some(memory) = self.memory() else { return Ok(()) };
+        let memory = memory.data(&self.store);
+        for piece in pieces(runs) {
+            let bytes = piece.start as usize * PAGE_BYTES..piece.end as usize * PAGE_BYTES;
+            let bytes = memory.get(bytes).ok_or_else(no_memory)?;
+            writer.pages(piece.start, bytes, compress)?;
+        }
+        Ok(())
+    }
+
     /// Why this cell cannot be saved, if it cannot.
     pub(crate) fn check_suspended(&self) -> Result<()> {
         self.program.unwind_area()?;
@@ -287,7 +304,7 @@ impl Cell {
         self.check_suspended()?;
         let mut writer = Writer::new(sink).map_err(SnapshotError::from)?;
         writer.identity(&self.begun(identity)).map_err(SnapshotError::from)?;
-        write_pages(&mut writer, &self.memory_range(), &self.own_pages(), compress)?;
+        self.write_pages(&mut writer, &self.own_pages(), compress)?;
         self.write_rest(&mut writer)?;
         writer.commit().map_err(SnapshotError::from)?;
         Ok(())
@@ -300,7 +317,7 @@ impl Cell {
         let mut snapshot = Vec::new();
         let mut writer = Writer::new(&mut snapshot).map_err(SnapshotError::from)?;
         writer.identity(&self.begun(identity)).map_err(SnapshotError::from)?;
-        write_pages(&mut writer, &self.memory_range(), &self.own_pages(), true)?;
+        self.write_pages(&mut writer, &self.own_pages(), true)?;
         self.write_memory_size_and_globals(&mut writer)?;
         let nobody = wasi::Config::default()
             .build()
@@ -486,23 +503,26 @@ pub(crate) fn check_module(identity: &Identity, expected: Digest) -> Result<(), 
     Err(SnapshotError::Module { name: identity.name.clone(), found: identity.module, expected })
 }
 
-/// Writes these pages of a memory, which may be changing.
-pub(crate) fn write_pages(
+/// Writes these pages of a cell that may be running, uncompressed.
+pub(crate) fn write_running_pages(
     writer: &mut Writer<impl Write>,
     memory: &Range<usize>,
     runs: &[Range<u32>],
-    compress: bool,
 ) -> Result<(), SnapshotError> {
     let mut buffer = Vec::new();
-    for run in runs {
-        for first in run.clone().step_by(PAGES_MAX as usize) {
-            let piece = first..run.end.min(first + PAGES_MAX);
-            memory::read_pages(memory, &piece, &mut buffer)?;
-            writer.pages(first, &buffer, compress)?;
-        }
+    for piece in pieces(runs) {
+        memory::read_pages(memory, &piece, &mut buffer)?;
+        writer.pages(piece.start, &buffer, false)?;
     }
-    tracing::trace!(pages = dirty::count(runs), "pages written");
     Ok(())
+}
+
+/// The runs, cut so that each piece fits a section.
+fn pieces(runs: &[Range<u32>]) -> impl Iterator<Item = Range<u32>> {
+    runs.iter().flat_map(|run| {
+        let firsts = run.clone().step_by(PAGES_MAX as usize);
+        firsts.map(|first| first..run.end.min(first + PAGES_MAX))
+    })
 }
 
 fn no_memory() -> SnapshotError {

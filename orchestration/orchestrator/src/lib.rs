@@ -9,6 +9,7 @@ pub mod camera;
 pub mod client;
 pub mod control;
 pub mod dns;
+mod retention;
 pub mod site;
 pub mod supervisor;
 pub mod trust;

@@ -89,7 +89,7 @@ impl Service {
     fn write_checkpoint(&self, writer: &mut Writer<impl Write>) -> Result<(u64, u64)> {
         let next = self.slot().sequence + 1;
         let identity = identity(&self.start, &self.program, next);
-        let (_, changes) = self.copy_running(writer, &identity)?;
+        let (_, changes) = self.copy_running(writer, &identity, |_| Ok(()))?;
         let turn = self.take_turn();
         let mut slot = self.slot();
         let done = self

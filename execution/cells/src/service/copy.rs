@@ -6,7 +6,7 @@
 
 use super::{Body, Service, Slot, Turn};
 use crate::{
-    cell::write_pages,
+    cell::write_running_pages,
     dirty::{self, PAGE_BYTES, Runs, Tracker},
     error::{Error, Result},
     memory::read_pages,
@@ -41,11 +41,12 @@ pub(super) enum Changes {
 
 impl Service {
     /// Copies the memory while the cell runs. The caller holds `copying`, so the memory stays
-    /// where it is.
-    pub(super) fn copy_running(
+    /// where it is. `settle` follows each pass: it may wait until the pass has arrived.
+    pub(super) fn copy_running<W: Write>(
         &self,
-        writer: &mut Writer<impl Write>,
+        writer: &mut Writer<W>,
         identity: &Identity,
+        mut settle: impl FnMut(&mut Writer<W>) -> Result<()>,
     ) -> Result<(Copied, Changes)> {
         let (memory, tracked, base) = {
             let turn = self.take_turn();
@@ -65,15 +66,17 @@ impl Service {
         };
         writer.identity(identity).map_err(SnapshotError::from)?;
         if !tracked {
-            return self.copy_compared(writer, &memory);
+            let copied = self.copy_compared(writer, &memory)?;
+            settle(writer)?;
+            return Ok(copied);
         }
         let mut copied = Copied::default();
         let mut runs = base;
         let mut left = dirty::count(&runs);
         loop {
-            write_pages(writer, &memory, &runs, false)?;
+            write_running_pages(writer, &memory, &runs)?;
+            settle(writer)?;
             copied.rounds += 1;
-            copied.running_bytes = writer.written();
             let before = left;
             runs = written(&memory)?;
             left = dirty::count(&runs);
@@ -82,7 +85,8 @@ impl Service {
             }
         }
         // These notes are used up: the last pages before the cell stands still are sent here.
-        write_pages(writer, &memory, &runs, false)?;
+        write_running_pages(writer, &memory, &runs)?;
+        settle(writer)?;
         copied.running_bytes = writer.written();
         Ok((copied, Changes::Tracked(memory)))
     }
@@ -124,7 +128,7 @@ impl Service {
             Changes::Everything => cell.own_pages(),
         };
         writer.identity(&cell.begun(identity)).map_err(SnapshotError::from)?;
-        write_pages(writer, &memory, &runs, false)?;
+        cell.write_pages(writer, &runs, false)?;
         cell.write_rest(writer)?;
         if let Some(tape) = &slot.tape {
             // Saving reads the clocks; that is no part of the next request.

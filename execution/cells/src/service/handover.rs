@@ -5,9 +5,14 @@
 //! it has the whole state on disk when it acknowledges. Neither serves until it is told to.
 //!
 //! ```text
-//! source  "CSKMOVE1" | u16 length | migration | u16 length | secret | a snapshot's bytes
-//! target  u8 1 after each round
+//! source  "CSKMOVE2" | u16 length | migration | u16 length | secret | a snapshot's bytes
+//! target  u8 1 for each identity section after the first: all before it is taken in
+//!         u8 2 when a committed round is kept
 //! ```
+//!
+//! The source ends each pass over the running cell's pages with another identity section and waits
+//! for its acknowledgement. Otherwise what lies in the sockets' buffers, megabytes, would be worked
+//! off while the cell stands still.
 
 use super::{
     Mode, Service, Slot,
@@ -18,7 +23,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     program::Program,
-    snapshot::{Reader, SnapshotError, Writer},
+    snapshot::{Reader, Section, SnapshotError, Writer},
     worker::protocol::ServiceStart,
 };
 use api::link::Transferred;
@@ -32,7 +37,13 @@ use std::{
 };
 use types::Token;
 
-const MAGIC: &[u8; 8] = b"CSKMOVE1";
+const MAGIC: &[u8; 8] = b"CSKMOVE2";
+
+/// Acknowledges that all before an identity section is taken in.
+const TAKEN: u8 = 1;
+
+/// Acknowledges a committed round that is kept.
+const KEPT: u8 = 2;
 
 /// How long the other side may keep silent.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -62,16 +73,18 @@ impl Service {
             Writer::new(BufWriter::with_capacity(256 << 10, sink)).map_err(SnapshotError::from)?;
         let sequence = self.slot().sequence + 1;
         let identity = checkpoint::identity(&self.start, &self.program, sequence);
-        let (copied, changes) = self.copy_running(&mut writer, &identity)?;
-        // What is under way shall have arrived before the cell stands still.
-        writer.sink().flush().map_err(failed)?;
+        let (copied, changes) = self.copy_running(&mut writer, &identity, |writer| {
+            writer.identity(&identity).map_err(SnapshotError::from)?;
+            writer.sink().flush().map_err(failed)?;
+            acknowledged(&stream, TAKEN).map_err(failed)
+        })?;
 
         let turn = self.take_turn();
         let stopped = Instant::now();
         let mut slot = self.slot();
         let sent = self
             .copy_rest(&turn, &mut slot, &mut writer, &identity, &changes)
-            .and_then(|()| acknowledged(&stream).map_err(failed));
+            .and_then(|()| acknowledged(&stream, KEPT).map_err(failed));
         drop(slot);
         if let Err(error) = sent {
             drop(turn);
@@ -123,12 +136,16 @@ fn dial(address: SocketAddr, migration: &str, secret: &str) -> io::Result<TcpStr
     Ok(stream)
 }
 
-fn acknowledged(mut stream: &TcpStream) -> io::Result<()> {
+/// Reads acknowledgements up to this one.
+fn acknowledged(mut stream: &TcpStream, wanted: u8) -> io::Result<()> {
     let mut acknowledgement = [0];
-    stream.read_exact(&mut acknowledgement)?;
-    match acknowledgement {
-        [1] => Ok(()),
-        _ => Err(io::Error::other("it refused the state")),
+    loop {
+        stream.read_exact(&mut acknowledgement)?;
+        match acknowledgement {
+            [found] if found == wanted => return Ok(()),
+            [TAKEN] => {}
+            _ => return Err(io::Error::other("it refused the state")),
+        }
     }
 }
 
@@ -138,7 +155,7 @@ pub(crate) struct Arrived(TcpStream);
 impl Arrived {
     /// Tells the source. One that is gone resumes by itself, and this state is never activated.
     pub(crate) fn acknowledge(mut self) {
-        if let Err(error) = self.0.write_all(&[1]) {
+        if let Err(error) = self.0.write_all(&[KEPT]) {
             tracing::info!(%error, "the source of a state is gone");
         }
     }
@@ -207,9 +224,14 @@ impl Arrival {
         let mut reader = Reader::new(Tee { source, copy: kept })?;
         let mut slot = self.service.slot();
         let mut loading = Loading::default();
+        let mut begun = false;
         while !loading.complete {
             let section = reader.next()?.ok_or(SnapshotError::Incomplete)?;
+            let opens_a_pass = matches!(section, Section::Identity(_));
             loading.take(&mut slot, section)?;
+            if opens_a_pass && std::mem::replace(&mut begun, true) {
+                (&stream).write_all(&[TAKEN]).map_err(failed)?;
+            }
         }
         self.service.finish_loading(&mut slot, loading)?;
         self.keep(&mut slot, reader.into_source().copy)?;

@@ -69,6 +69,8 @@ pub(crate) struct Service {
     migration: Mutex<Option<String>>,
     lost: Mutex<Vec<Lost>>,
     memory_bytes: AtomicU64,
+    /// Processor time that requests took.
+    cpu_ns: AtomicU64,
 }
 
 struct Queue {
@@ -167,6 +169,7 @@ impl Service {
             migration: Mutex::new(None),
             lost: Mutex::default(),
             memory_bytes: AtomicU64::new(0),
+            cpu_ns: AtomicU64::new(0),
         }
     }
 
@@ -263,7 +266,10 @@ impl Service {
     }
 
     fn answer_anew(&self, slot: &mut Slot, job: &Job) -> Result<Bytes> {
-        let answer = self.ask(slot, &job.record)?;
+        let begun = processor_time();
+        let answer = self.ask(slot, &job.record);
+        self.cpu_ns.fetch_add(processor_time().saturating_sub(begun), Ordering::Relaxed);
+        let answer = answer?;
         self.log_answer(slot, job, &answer)?;
         slot.answers.insert(&job.id, answer.clone());
         self.answered.fetch_add(1, Ordering::Relaxed);
@@ -414,6 +420,7 @@ impl Service {
             requests_answered: self.answered.load(Ordering::Relaxed),
             last_checkpoint: read(&self.last_checkpoint),
             memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
+            cpu_us: self.cpu_ns.load(Ordering::Relaxed) / 1000,
             migration: self.migration().clone(),
             lost: self.lost().clone(),
         }
@@ -455,6 +462,12 @@ impl Mode {
         };
         Some(Failure::new(kind, text))
     }
+}
+
+/// Nanoseconds of processor time that this thread has used.
+fn processor_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
 fn refuse(jobs: VecDeque<Job>, failure: &Failure) {

@@ -9,6 +9,7 @@
 use super::{
     protocol::{Failure, FrameKind, HEADER_BYTES, Header},
     socket::ShortPath,
+    spin,
 };
 use bytes::{Buf, Bytes, BytesMut};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -166,27 +167,31 @@ impl Lanes {
     }
 }
 
+fn would_block<T>(tried: &io::Result<T>) -> bool {
+    tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
 impl Lane {
     async fn answer(&mut self, quick: bool) -> io::Result<(Header, Bytes)> {
-        let started = Instant::now();
-        loop {
-            match self.try_answer() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
-            }
-            if !quick || started.elapsed() > SPIN {
-                break;
-            }
-            std::hint::spin_loop();
+        let mut tried = self.try_answer();
+        if quick {
+            spin::look(SPIN, || {
+                if would_block(&tried) {
+                    tried = self.try_answer();
+                }
+                !would_block(&tried)
+            });
+        }
+        if !would_block(&tried) {
+            return tried;
         }
         // Only who sleeps is registered with the runtime, which is not told of quick answers.
         let sleeper = tokio::net::UnixStream::from_std(self.stream.try_clone()?)?;
         loop {
             sleeper.readable().await?;
             let tried = sleeper.try_io(Interest::READABLE, || self.try_answer());
-            match tried {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
+            if !would_block(&tried) {
+                return tried;
             }
         }
     }

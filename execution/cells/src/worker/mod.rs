@@ -10,6 +10,7 @@ mod program;
 pub mod protocol;
 mod server;
 mod socket;
+mod spin;
 pub(crate) mod ticker;
 
 pub use client::Client;

@@ -352,6 +352,8 @@ pub struct ServiceStatus {
     pub last_checkpoint: Option<Checkpointed>,
     /// Bytes of linear memory.
     pub memory_bytes: u64,
+    /// Microseconds of processor time that its requests took, within this incarnation.
+    pub cpu_us: u64,
     /// The migration that it takes part in.
     pub migration: Option<String>,
     /// What crashes had lost when it was started, latest first.

@@ -9,6 +9,7 @@ use super::{
     commands::Worker,
     protocol::{Command, Failure, FrameKind, HEADER_BYTES, Header, Reply, WorkerStatus},
     socket::ShortPath,
+    spin,
 };
 use crate::{
     error::{Error, Result},
@@ -26,7 +27,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use types::{ErrorKind, Token};
 
@@ -165,15 +166,11 @@ impl FrameReader {
         if !self.buffer.is_empty() || SPINNING.swap(true, Ordering::AcqRel) {
             return;
         }
-        let started = Instant::now();
         let mut peek = [0];
-        while started.elapsed() < SPIN {
+        spin::look(SPIN, || {
             let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-            match recv(&self.stream, &mut peek, flags) {
-                Err(rustix::io::Errno::AGAIN) => std::hint::spin_loop(),
-                _ => break,
-            }
-        }
+            recv(&self.stream, &mut peek, flags) != Err(rustix::io::Errno::AGAIN)
+        });
         SPINNING.store(false, Ordering::Release);
     }
 

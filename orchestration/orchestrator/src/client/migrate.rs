@@ -7,7 +7,7 @@ use api::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 use types::Period;
 
 /// One step of a migration and how long it took.
@@ -41,6 +41,13 @@ pub fn measures(observed: &Value) -> Vec<(String, u64)> {
     object.iter().filter_map(|(name, value)| Some((name.clone(), value.as_u64()?))).collect()
 }
 
+/// How long a migrated service's decision is waited for to tell of the last step: a site that is
+/// gone hears its verdict when it is back.
+const LAST_STEP_MAX: Duration = Duration::from_secs(5);
+
+/// The last step of a migration that succeeded.
+const LAST_STEP: &str = "release";
+
 /// Waits until the migration that `decision` records has ended; `progress` hears each step once.
 ///
 /// # Errors
@@ -54,29 +61,48 @@ pub async fn finish(
 ) -> Result<Resource> {
     let name = decision.metadata.name.as_str();
     let mut told = 0;
-    let look = |now: Option<&Resource>| {
-        // A decision is kept for a while after its end: absent means that it is not there yet.
-        let Some(now) = now else { return ControlFlow::Continue(()) };
-        let status: DecisionStatus = now.status();
+    let mut tell = |status: &DecisionStatus| {
         let steps = steps(&status.observed);
         for step in steps.iter().skip(told) {
             progress(step);
         }
         told = told.max(steps.len());
+        steps.iter().any(|step| step.name == LAST_STEP)
+    };
+    let mut whole = false;
+    let ended = wait::follow(client, Kind::Decision, name, |now| {
+        // A decision is kept for a while after its end: absent means that it is not there yet.
+        let Some(now) = now else { return ControlFlow::Continue(()) };
+        let status: DecisionStatus = now.status();
+        whole = tell(&status);
         match status.outcome.as_str() {
             "" | "pending" => ControlFlow::Continue(()),
             "done" => ControlFlow::Break(Ok(now.clone())),
             outcome => ControlFlow::Break(Err(not_migrated(now, &status, outcome))),
         }
-    };
-    let following = wait::follow(client, Kind::Decision, name, look);
-    tokio::time::timeout(limit.0, following).await.map_err(|_| Error::NotYet {
+    });
+    let moved = tokio::time::timeout(limit.0, ended).await.map_err(|_| Error::NotYet {
         kind: Kind::Decision,
         name: name.to_owned(),
         condition: "carried out".into(),
         limit,
         state: "it goes on; `cloudskin why` tells its outcome later".into(),
-    })??
+    })???;
+    if whole {
+        return Ok(moved);
+    }
+    // The sites hear of the switch after it is stored.
+    let told_all = wait::follow(client, Kind::Decision, name, |now| {
+        let Some(now) = now else { return ControlFlow::Continue(()) };
+        match tell(&now.status()) {
+            true => ControlFlow::Break(now.clone()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    match tokio::time::timeout(LAST_STEP_MAX, told_all).await {
+        Ok(told) => told,
+        Err(_) => Ok(moved),
+    }
 }
 
 fn not_migrated(decision: &Resource, status: &DecisionStatus, outcome: &str) -> Error {

@@ -1,13 +1,16 @@
 //! Content by its digest: modules, and snapshots on their way to users.
 
 use super::{Config, Error, Result};
+use crate::retention::{self, Swept};
 use axum::body::Body;
 use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     fs::File,
@@ -48,13 +51,23 @@ impl Blobs {
         self.folder.join(digest.to_hex())
     }
 
+    /// Whether it was uploaded. Who asks may be about to name it, so it stays for a while.
     pub(super) fn has(&self, digest: &Digest) -> bool {
-        self.path(digest).is_file()
+        let path = self.path(digest);
+        retention::mark_used(&path);
+        path.is_file()
+    }
+
+    /// Removes what is not in use and was not asked for lately.
+    pub(super) fn sweep(&self, retention: Duration, in_use: &HashSet<String>) -> Result<Swept> {
+        retention::sweep(&self.folder, retention, in_use)
+            .map_err(|source| Error::Folder { path: self.folder.clone(), source })
     }
 
     /// The file and its size, if it was uploaded.
     pub(super) async fn read(&self, digest: &Digest) -> Result<Option<(File, u64)>> {
         let path = self.path(digest);
+        retention::mark_used(&path);
         match File::open(&path).await {
             Ok(file) => {
                 let metadata = file.metadata().await;

@@ -42,6 +42,8 @@ pub struct Config {
     pub decisions_max: usize,
     /// Most ended cells that are kept per tenant; the oldest go first.
     pub ended_cells_max: usize,
+    /// How long a blob stays that no resource mentions and nobody asks for.
+    pub blob_retention: Duration,
 }
 
 impl Config {
@@ -66,6 +68,7 @@ impl Config {
             connections_max: 1024,
             decisions_max: 2000,
             ended_cells_max: 1000,
+            blob_retention: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -120,6 +120,7 @@ async fn store_assignment(
     new.epoch = epoch;
     new.incarnation = 0;
     new.requests_answered = 0;
+    new.cpu_us = 0;
     let message = format!("`{site}` was told to serve it");
     let conditions = &mut new.conditions;
     status::set_condition(conditions, "Placed", true, "Placed", format!("on `{site}`"), now);

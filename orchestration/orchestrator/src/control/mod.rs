@@ -31,6 +31,7 @@ mod session;
 mod sites;
 mod state;
 mod status;
+mod sweeper;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -89,6 +90,7 @@ impl Control {
     ) -> Result<()> {
         migrate::recover(&self.state).await?;
         let converging = tokio::spawn(converge::run(self.state.clone()));
+        self.state.tasks.spawn(sweeper::run(self.state.clone()));
         let served = server::serve(self.state.clone(), listeners.into(), shutdown).await;
         self.state.stop.cancel();
         self.state.tasks.close();

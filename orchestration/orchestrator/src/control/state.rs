@@ -242,7 +242,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// All items under a prefix, page by page.
-async fn items(store: &dyn MetaStore, prefix: &str) -> Result<Vec<meta::Item>> {
+pub(super) async fn items(store: &dyn MetaStore, prefix: &str) -> Result<Vec<meta::Item>> {
     let mut items: Vec<meta::Item> = Vec::new();
     loop {
         let after = items.last().map(|item| item.key.clone());

@@ -93,6 +93,8 @@ fn report(state: &State, service: &Service, status: &mut ServiceStatus) {
 pub(super) fn count(state: &State, service: &Service, status: &mut ServiceStatus) {
     let Some(held) = state.held(service) else { return };
     status.requests_answered = held.requests_answered;
+    status.cpu_us = held.cpu_us;
+    status.memory = held.memory;
     status.last_checkpoint = held.last_checkpoint.or(status.last_checkpoint);
 }
 

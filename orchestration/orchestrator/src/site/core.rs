@@ -390,6 +390,7 @@ fn held_as(
         state,
         message,
         requests_answered: live.requests_answered,
+        cpu_us: live.cpu_us,
         last_checkpoint: live.last_checkpoint,
         lost,
         memory: Bytes(live.memory_bytes),

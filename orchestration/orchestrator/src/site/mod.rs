@@ -29,6 +29,7 @@ mod runs;
 mod services;
 mod state;
 mod states;
+mod sweeper;
 mod workers;
 
 #[cfg(test)]
@@ -125,6 +126,7 @@ impl Site {
         core.spawn(renewal::run(core.clone()));
         core.spawn(reconciler::run(core.clone()));
         core.spawn(link::run(core.clone()));
+        core.spawn(sweeper::run(core.clone()));
         let exit = shutdown.await;
         core.stop.cancel();
         core.tasks.close();

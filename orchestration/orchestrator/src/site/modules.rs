@@ -6,6 +6,7 @@ use super::{
     http::{Http, next_piece},
     state::sync_parent,
 };
+use crate::retention;
 use api::Problem;
 use hyper::Method;
 use sha2::{Digest as _, Sha256};
@@ -49,7 +50,10 @@ impl Modules {
         let lock = self.fetching().entry(*digest).or_default().clone();
         let _alone = lock.lock().await;
         let outcome = match tokio::fs::try_exists(&path).await {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                retention::mark_used(&path);
+                Ok(())
+            }
             _ => self.fetch(digest, &path).await,
         };
         drop(_alone);

@@ -34,6 +34,8 @@ pub(crate) struct Live {
     pub(crate) lapsed: bool,
     /// Requests answered within this incarnation.
     pub(crate) requests_answered: u64,
+    /// Microseconds of processor time that they took.
+    pub(crate) cpu_us: u64,
     /// Bytes of linear memory.
     pub(crate) memory_bytes: u64,
     /// Milliseconds since the Unix epoch.
@@ -91,6 +93,7 @@ impl Default for Live {
             up_since: Duration::ZERO,
             lapsed: false,
             requests_answered: 0,
+            cpu_us: 0,
             memory_bytes: 0,
             last_checkpoint: None,
         }

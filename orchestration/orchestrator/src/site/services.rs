@@ -436,6 +436,7 @@ pub(crate) fn adopt_status(
         core.note(|inner| {
             let live = inner.live(&service.uid);
             live.requests_answered = service.requests_answered;
+            live.cpu_us = service.cpu_us;
             live.memory_bytes = service.memory_bytes;
             live.last_checkpoint = service.last_checkpoint.as_ref().map(|written| written.at);
         });

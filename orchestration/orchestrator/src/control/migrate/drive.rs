@@ -243,6 +243,7 @@ impl Drive {
         new.epoch = self.plan.epoch;
         new.incarnation = 0;
         new.requests_answered = 0;
+        new.cpu_us = 0;
         new.phase = Phase::Ready;
         new.migration = None;
         let now = self.state.wall_ms();

@@ -7,7 +7,7 @@ use super::{
 use api::{Kind, paths};
 use hyper::Method;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::io::AsyncReadExt;
 
 #[tokio::test]
@@ -114,6 +114,21 @@ async fn blobs_are_what_their_name_says_or_are_not_kept() {
     }
     let (status, _) = world.ask(Method::GET, "/apis/v1/blobs/..%2f..%2ftoken", Value::Null).await;
     assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn blobs_that_nothing_mentions_are_removed_in_the_end() {
+    let world = World::new().await;
+    let unused = paths::blob(&world.upload(b"an upload that nobody applied").await);
+    world.serve("counter", "restart").await;
+
+    assert_eq!(world.sweep(Duration::from_secs(60)).await, 0, "somebody may be about to apply it");
+    assert_eq!(world.sweep(Duration::ZERO).await, 1);
+
+    assert_eq!(world.ask(Method::GET, &unused, Value::Null).await.0, 404);
+    world.migrate("counter", "cloud", "").await;
+    world.ready("counter", "cloud").await;
+    assert_eq!(world.sweep(Duration::ZERO).await, 0, "the service's module stays");
 }
 
 #[tokio::test]

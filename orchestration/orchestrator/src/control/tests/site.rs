@@ -171,6 +171,7 @@ impl Site {
             state: one.state,
             message: String::new(),
             requests_answered: 7,
+            cpu_us: 21_000,
             last_checkpoint: None,
             lost: Vec::new(),
             memory: Bytes(1),

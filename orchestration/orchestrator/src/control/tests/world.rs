@@ -1,7 +1,7 @@
 //! One control plane that can die and come back, and its sites.
 
 use super::{
-    super::{Config, Control, Names},
+    super::{Config, Control, Names, sweeper},
     site::Site,
     store::{Fuse, Mortal},
 };
@@ -227,6 +227,12 @@ impl World {
         let store = self.process.as_ref().unwrap().control.state.store.clone();
         let revision = store.get(b"x").await.unwrap().revision;
         store.compact(revision).await.unwrap();
+    }
+
+    /// Removes blobs that are not in use; how many.
+    pub(super) async fn sweep(&self, retention: Duration) -> u64 {
+        let state = self.process.as_ref().unwrap().control.state.clone();
+        sweeper::sweep(&state, retention).await.unwrap().files
     }
 
     /// Time passes.

@@ -459,6 +459,7 @@ impl Worker {
             state: service.state,
             message: service.message.clone(),
             requests_answered: service.answered,
+            cpu_us: 0,
             last_checkpoint: service.last.clone(),
             memory_bytes: 65_536,
             migration: service.migration.clone(),
