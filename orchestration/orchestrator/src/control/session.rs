@@ -18,7 +18,12 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use types::{Bytes, Cpu, ErrorKind, check_name};
@@ -137,6 +142,7 @@ async fn admit(
     let heard = state.clock.monotonic();
     let _turn = state.admission.lock().await;
     may_speak(state, speaker, &hello.site)?;
+    has_place(state, &hello)?;
     let moved = state.address_of(&hello.site) != Some(hello.address);
     store_site(state, &hello).await?;
     if moved {
@@ -168,6 +174,18 @@ fn may_speak(state: &State, speaker: &Speaker, site: &str) -> Result<()> {
         Speaker::Local => format!("site `{site}` joined: only its own certificate speaks for it"),
     };
     Err(Error::refuse(ErrorKind::Forbidden, problem))
+}
+
+/// Two sites at one place would be taken for each other, and reach neither.
+fn has_place(state: &State, hello: &Hello) -> Result<()> {
+    let at = hello.peer_address.map(|address| SocketAddr::new(address, hello.peer_port));
+    let holder = state
+        .both(|cache, sites| desired::holder(cache, sites, &hello.site, at).map(str::to_owned));
+    let Some(holder) = holder else { return Ok(()) };
+    let message = format!(
+        "other sites reach `{holder}` at the address that this one names: give another one with --bind"
+    );
+    Err(Error::refuse(ErrorKind::Conflict, message))
 }
 
 async fn store_site(state: &Arc<State>, hello: &Hello) -> Result<()> {

@@ -17,7 +17,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use tokio_tungstenite::tungstenite::{Error as WsError, Message, client::IntoClientRequest};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Error as WsError, Message, client::IntoClientRequest},
+};
 use types::{Bytes, Cpu, ErrorKind, Token};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -81,6 +84,16 @@ impl Machine {
 
     /// What a site hears that shows this certificate and says that it is `site`.
     async fn hello(&self, identity: &Arc<Identity>, site: &str) -> Result<FromControl, String> {
+        self.session(identity, site, None).await.map(|(heard, _)| heard)
+    }
+
+    /// The same, reached by its peers at this port; the session goes on.
+    async fn session(
+        &self,
+        identity: &Arc<Identity>,
+        site: &str,
+        place: Option<u16>,
+    ) -> Result<(FromControl, WebSocketStream<trust::Stream>), String> {
         let config = identity.client(&[trust::HTTP]).unwrap();
         let stream = trust::connect(&config, self.secured, &Party::Control)
             .await
@@ -88,7 +101,7 @@ impl Machine {
         let request = format!("wss://{}{}", self.secured, api::paths::LINK);
         let request = request.into_client_request().unwrap();
         let socket = tokio_tungstenite::client_async(request, stream).await;
-        greet(socket, site).await
+        greet(socket, site, place).await
     }
 
     /// What is answered to a request for a further certificate.
@@ -115,14 +128,18 @@ impl Machine {
         let mut request = request.into_client_request().unwrap();
         let bearer = format!("Bearer {}", self.control.site_token().reveal());
         request.headers_mut().insert("authorization", bearer.parse().unwrap());
-        greet(tokio_tungstenite::connect_async(request).await, site).await
+        let opened = tokio_tungstenite::connect_async(request).await;
+        greet(opened, site, None).await.map(|(heard, _)| heard)
     }
 }
 
-type Opened<S> =
-    Result<(tokio_tungstenite::WebSocketStream<S>, hyper::Response<Option<Vec<u8>>>), WsError>;
+type Opened<S> = Result<(WebSocketStream<S>, hyper::Response<Option<Vec<u8>>>), WsError>;
 
-async fn greet<S>(opened: Opened<S>, site: &str) -> Result<FromControl, String>
+async fn greet<S>(
+    opened: Opened<S>,
+    site: &str,
+    place: Option<u16>,
+) -> Result<(FromControl, WebSocketStream<S>), String>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
@@ -132,9 +149,9 @@ where
         site: site.into(),
         labels: Default::default(),
         address: [127, 0, 0, 1].into(),
-        peer_address: None,
+        peer_address: place.map(|_| [127, 0, 0, 1].into()),
         ingress_port: 1,
-        peer_port: 2,
+        peer_port: place.unwrap_or(2),
         cpu: Cpu(1000),
         memory: Bytes(1),
         agent_version: "test".into(),
@@ -143,7 +160,7 @@ where
     let hello = Message::text(serde_json::to_string(&hello).unwrap());
     socket.send(hello).await.map_err(|error| error.to_string())?;
     match socket.next().await {
-        Some(Ok(Message::Text(text))) => Ok(serde_json::from_str(&text).unwrap()),
+        Some(Ok(Message::Text(text))) => Ok((serde_json::from_str(&text).unwrap(), socket)),
         other => Err(format!("{other:?}")),
     }
 }
@@ -258,4 +275,35 @@ async fn a_join_token_is_shown_to_its_control_plane_alone_and_works_once() {
     let plain = Client::new(&format!("http://{}", machine.plain), None, "default").unwrap();
     let refused = plain.ask(Method::POST, api::paths::JOIN, Default::default()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sites_are_not_reached_at_one_place_unless_the_first_is_gone() {
+    let machine = Machine::new().await;
+    let (a, b) = (machine.join("a").await, machine.join("b").await);
+    let (first, held) = machine.session(&a, "a", Some(9)).await.unwrap();
+    assert!(matches!(first, FromControl::Welcome { .. }));
+
+    let (second, _) = machine.session(&b, "b", Some(9)).await.unwrap();
+    let FromControl::Refused(problem) = second else { panic!("{second:?}") };
+    assert!(problem.kind == ErrorKind::Conflict && problem.message.contains("`a`"), "{problem:?}");
+    let (elsewhere, _) = machine.session(&b, "b", Some(10)).await.unwrap();
+    let FromControl::Welcome { desired, .. } = elsewhere else { panic!("{elsewhere:?}") };
+    assert!(desired.peers.iter().any(|peer| peer.site == "a"));
+
+    // The machine of `a` is `b` from here on: what is at that place is expected to be `b`.
+    drop(held);
+    let peers = loop {
+        let answer = machine.session(&b, "b", Some(9)).await.unwrap();
+        if let (FromControl::Welcome { .. }, held) = answer {
+            let c = machine.join("c").await;
+            let (welcome, _) = machine.session(&c, "c", None).await.unwrap();
+            drop(held);
+            let FromControl::Welcome { desired, .. } = welcome else { panic!("{welcome:?}") };
+            break desired.peers;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let names: Vec<_> = peers.iter().map(|peer| peer.site.as_str()).collect();
+    assert_eq!(names, ["b"]);
 }
