@@ -1,8 +1,9 @@
 //! What can be typed.
 
 use crate::commands::{
-    apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, get, logs,
-    migrate, play, restore, run, services, snapshot, status, top, up, version, wait, why,
+    apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, get, join,
+    logs, migrate, play, restore, run, services, snapshot, status, token, top, up, version, wait,
+    why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 
@@ -52,6 +53,16 @@ pub(crate) struct Connection {
         help_heading = "Global options"
     )]
     pub(crate) token: Option<String>,
+    /// The certificate of the control plane's authority, for an address with https://
+    #[arg(
+        long,
+        global = true,
+        env = "CLOUDSKIN_CA",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub(crate) ca: Option<std::path::PathBuf>,
     /// Whose resources are meant; `default` unless the context says otherwise
     #[arg(
         long,
@@ -87,6 +98,8 @@ pub(crate) enum Command {
     Top(top::Top),
     Dashboard(dashboard::Dashboard),
     Config(config::Config),
+    Token(token::Token),
+    Join(join::Join),
     Completions(completions::Completions),
     Version(version::Version),
     Control(services::Control),
@@ -130,6 +143,8 @@ Exit codes:
 
 Environment:
   CLOUDSKIN_URL, CLOUDSKIN_TOKEN, CLOUDSKIN_TENANT   as --url, --token, --tenant
+  CLOUDSKIN_CA                                       as --ca
+  CLOUDSKIN_JOIN_TOKEN                               the token of `join`, out of other users' sight
   CLOUDSKIN_LOG                                      what is logged, such as `debug` or `orchestrator=trace`
   NO_COLOR                                           no colours, even on a terminal
   XDG_CONFIG_HOME, XDG_STATE_HOME                    where contexts and data are kept";

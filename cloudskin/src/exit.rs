@@ -2,7 +2,7 @@
 
 use crate::output;
 use cells::toolchain;
-use orchestrator::{client, supervisor};
+use orchestrator::{client, supervisor, trust};
 use std::{io, process::ExitCode};
 use types::ErrorKind;
 
@@ -52,7 +52,8 @@ fn kind(error: &anyhow::Error) -> ErrorKind {
         let supervisor = || cause.downcast_ref::<supervisor::Error>().map(supervisor::Error::kind);
         let cell = || cause.downcast_ref::<cells::Error>().map(cells::Error::kind);
         let build = || cause.downcast_ref::<toolchain::Error>().map(toolchain::Error::kind);
-        failure.or_else(client).or_else(supervisor).or_else(cell).or_else(build)
+        let trust = || cause.downcast_ref::<trust::Error>().map(trust::Error::kind);
+        failure.or_else(client).or_else(supervisor).or_else(cell).or_else(build).or_else(trust)
     });
     found.unwrap_or(ErrorKind::Internal)
 }

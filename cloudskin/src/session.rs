@@ -14,7 +14,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(connection: Connection) -> Self {
-        let Connection { context, url, token, tenant } = connection;
+        let Connection { context, url, token, ca, tenant } = connection;
         // An empty variable is as good as none.
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         Self {
@@ -22,6 +22,7 @@ impl Session {
                 context: given(context),
                 url: given(url),
                 token: given(token),
+                ca: ca.filter(|path| !path.as_os_str().is_empty()),
                 tenant: given(tenant),
             },
         }

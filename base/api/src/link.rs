@@ -29,8 +29,12 @@ pub enum FromSite {
         site: String,
         /// For selection; `tier: edge`.
         labels: BTreeMap<String, String>,
-        /// Where its ingress and its peers' listener are reached.
+        /// Where its ingress is reached, and its peers' listener unless `peer_address` says
+        /// otherwise.
         address: IpAddr,
+        /// Where its peers' listener is reached, over mutual TLS.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer_address: Option<IpAddr>,
         /// The ingress' port.
         ingress_port: u16,
         /// The port for other sites.
@@ -251,7 +255,8 @@ pub enum Call {
     Release {
         /// The migration.
         migration: String,
-        /// Where requests go from now on.
+        /// Where requests go from now on: the target's ingress, or its peers' listener if that
+        /// speaks TLS.
         to: SocketAddr,
         /// For how long late requests are forwarded.
         forward_ms: u64,

@@ -26,5 +26,14 @@ pub fn blob(digest: &Digest) -> String {
 /// Where a site's agent connects.
 pub const LINK: &str = "/apis/v1/link";
 
+/// Where a machine joins as a site.
+pub const JOIN: &str = "/apis/v1/join";
+
+/// Where tokens for that are made.
+pub const JOIN_TOKENS: &str = "/apis/v1/join-tokens";
+
+/// Where a site gets its next certificate.
+pub const RENEW: &str = "/apis/v1/renew";
+
 /// What this control plane is: version, addresses, sites.
 pub const STATUS: &str = "/apis/v1/status";

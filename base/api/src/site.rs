@@ -23,8 +23,11 @@ pub struct SiteStatus {
     pub conditions: Vec<Condition>,
     /// Whether its agent is connected and its lease holds.
     pub ready: bool,
-    /// Where its ingress and its peers' listener are reached.
+    /// Where its ingress is reached, and its peers' listener unless `peerAddress` says otherwise.
     pub address: Option<IpAddr>,
+    /// Where its peers' listener is reached, over mutual TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_address: Option<IpAddr>,
     /// The ingress' port.
     pub ingress_port: u16,
     /// The port for other sites.

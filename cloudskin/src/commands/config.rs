@@ -20,7 +20,8 @@ use types::ErrorKind;
 Examples:
   cloudskin config get-contexts
   cloudskin config use-context local
-  cloudskin config set-context lab --address http://10.0.0.5:8470 --token-file ~/lab.token")]
+  cloudskin config set-context lab --address https://10.0.0.5:8470 --ca-file ~/lab.ca.pem \\
+      --token-file ~/lab.token")]
 pub(crate) struct Config {
     #[command(subcommand)]
     action: Action,
@@ -49,7 +50,8 @@ enum Action {
     /// Add a context, or change it
     #[command(after_help = "\
 Example:
-  cloudskin config set-context lab --address http://10.0.0.5:8470 --token-file ~/lab.token")]
+  cloudskin config set-context lab --address https://10.0.0.5:8470 --ca-file ~/lab.ca.pem \\
+      --token-file ~/lab.token")]
     SetContext {
         /// How it is called
         name: String,
@@ -59,6 +61,9 @@ Example:
         /// The file that holds the token; only its owner may read it
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
+        /// The certificate of the control plane's authority, `ca.pem`, for https://
+        #[arg(long = "ca-file", value_name = "FILE")]
+        ca_file: Option<PathBuf>,
         /// Whose resources are meant
         #[arg(long = "default-tenant", value_name = "TENANT")]
         default_tenant: Option<String>,
@@ -90,11 +95,12 @@ pub(crate) fn run(args: Config) -> anyhow::Result<ExitCode> {
             contexts.save(&path)?;
             output::print(&format!("commands now ask {}\n", contexts.contexts[&name].url))?;
         }
-        Action::SetContext { name, address, token_file, default_tenant } => {
+        Action::SetContext { name, address, token_file, ca_file, default_tenant } => {
             let tenant = default_tenant.as_deref().unwrap_or(api::DEFAULT_TENANT);
-            Client::new(&address, None, tenant)?;
+            let ca = ca_file.map(std::path::absolute).transpose()?;
+            Client::secured(&address, None, tenant, ca.as_deref())?;
             let token_file = token_file.map(std::path::absolute).transpose()?;
-            let context = Context { url: address, token_file, tenant: default_tenant };
+            let context = Context { url: address, ca, token_file, tenant: default_tenant };
             contexts.set(&name, context);
             contexts.save(&path)?;
             output::print(&format!("context {name} written\n"))?;

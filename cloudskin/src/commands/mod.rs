@@ -13,8 +13,10 @@ pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod follow;
 pub(crate) mod get;
+pub(crate) mod join;
 pub(crate) mod logs;
 pub(crate) mod migrate;
+pub(crate) mod place;
 pub(crate) mod play;
 pub(crate) mod restore;
 pub(crate) mod rows;
@@ -22,6 +24,7 @@ pub(crate) mod run;
 pub(crate) mod services;
 pub(crate) mod snapshot;
 pub(crate) mod status;
+pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod up;
 pub(crate) mod version;
@@ -83,6 +86,8 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run_there(args, session).await,
         Command::Restore(args) => restore::restore_there(args, session).await,
         Command::Play(args) => play::run(args, session).await,
+        Command::Token(args) => token::run(args, session).await,
+        Command::Join(args) => join::run(args).await,
         Command::Control(args) => services::control(args).await,
         Command::Site(args) => services::site(args).await,
         Command::Worker(args) => services::worker(args),

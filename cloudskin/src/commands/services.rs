@@ -3,11 +3,12 @@
 //! `cloudskin up` starts the first two, an agent its workers, and whoever loads a module the
 //! compiler. People who run them by hand find the same settings here.
 
+use super::place::Place;
 use anyhow::Context;
 use cells::{Cache, Compiler, Runtime, Use, worker};
 use clap::{Args, ValueEnum};
 use meta::{Embedded, MetaStore};
-use orchestrator::{control, dns, site};
+use orchestrator::{control, dns, site, trust::Identity};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -19,29 +20,43 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use types::{Bytes, Clock, Cpu, SystemClock, Token};
 
+/// Where a control plane is reached, unless an address has another port.
+const CONTROL_PORT: u16 = 8470;
+
+/// Where a site's listener for its peers is, unless an address has another port.
+pub(crate) const PEER_PORT: u16 = 8471;
+
 /// Run a control plane: REST, sites, DNS
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  cloudskin control --data-dir /var/lib/cloudskin/control --listen 127.0.0.1:8470 --dns 127.0.0.1:8053")]
+  cloudskin control --data-dir /var/lib/cloudskin/control --listen 127.0.0.1:8470 --dns 127.0.0.1:8053
+  cloudskin control --data-dir /var/lib/cloudskin/control --bind 10.0.0.1    machines may join")]
 pub(crate) struct Control {
     /// Where everything is kept; tokens too
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Where REST and sites are served
+    /// Where REST and sites are served on this machine, without TLS
     #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Where DNS is served
+    /// Where DNS is served; it has no token: who reaches it may ask for every name
     #[arg(long, default_value = "127.0.0.1:8053", value_name = "ADDRESS")]
     dns: SocketAddr,
+    /// Where other machines reach it, over TLS 1.3: sites show their certificates
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<Place>,
     /// The ingress that routes `http://<service>.localhost`, for the URLs that are shown
     #[arg(long, value_name = "ADDRESS")]
     local_ingress: Option<SocketAddr>,
 }
 
 pub(crate) async fn control(args: Control) -> anyhow::Result<ExitCode> {
-    only_loopback(args.listen.ip())?;
-    only_loopback(args.dns.ip())?;
+    anyhow::ensure!(
+        args.listen.ip().is_loopback(),
+        "{} is reachable from other machines: give it as --bind, which speaks TLS",
+        args.listen
+    );
+    let bind = args.bind.map(|place| place.or_port(CONTROL_PORT));
     std::fs::create_dir_all(&args.data_dir)
         .with_context(|| format!("cannot make `{}`", args.data_dir.display()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -57,14 +72,23 @@ pub(crate) async fn control(args: Control) -> anyhow::Result<ExitCode> {
     let names = Arc::new(ZoneNames { zone, address: server.address() });
     let mut config = control::Config::new(args.data_dir, args.listen);
     config.ingress = args.local_ingress;
+    config.bind = bind;
     let control = control::Control::open(config, store, names, clock).await?;
-    let listener = tokio::net::TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", args.listen))?;
-    control.run(listener, stop.clone().cancelled_owned()).await?;
+    let secured = match bind {
+        Some(bind) => Some(listen(bind).await?),
+        None => None,
+    };
+    let listeners = control::Listeners { plain: listen(args.listen).await?, secured };
+    control.run(listeners, stop.clone().cancelled_owned()).await?;
     stop.cancel();
     server.stopped().await;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
 }
 
 /// The names of services in our zone.
@@ -106,7 +130,10 @@ impl control::Names for ZoneNames {
 #[command(after_help = "\
 Examples:
   cloudskin site --name edge --control http://127.0.0.1:8470 --token-file site-token \\
-      --data-dir /var/lib/cloudskin/edge --address 127.0.0.12 --label tier=edge")]
+      --data-dir /var/lib/cloudskin/edge --address 127.0.0.12 --label tier=edge
+  cloudskin site --name edge2 --control https://10.0.0.1:8470 --bind 10.0.0.2 \\
+      --identity /var/lib/cloudskin/edge2/identity.json --data-dir /var/lib/cloudskin/edge2 \\
+      --address 127.0.0.1")]
 pub(crate) struct Site {
     /// The site's name
     #[arg(long)]
@@ -114,13 +141,21 @@ pub(crate) struct Site {
     /// The control plane
     #[arg(long, value_name = "URL")]
     control: String,
-    /// The token of sites
-    #[arg(long, value_name = "FILE")]
-    token_file: PathBuf,
+    /// The token of the sites of this machine
+    #[arg(long, value_name = "FILE", required_unless_present = "identity")]
+    token_file: Option<PathBuf>,
+    /// The site's key and certificate, as `cloudskin join` keeps them; then the control plane's
+    /// address begins with https://
+    #[arg(long, value_name = "FILE", requires = "bind", conflicts_with = "token_file")]
+    identity: Option<PathBuf>,
+    /// Where other sites reach this one over mutual TLS; port 8471 unless it has another
+    #[arg(long, value_name = "ADDRESS", requires = "identity")]
+    bind: Option<Place>,
     /// All that the site remembers
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Where the ingress and the listener for other sites are
+    /// Where the ingress is, and without --bind also the listener for other sites. The ingress has
+    /// no token: who reaches it uses the services
     #[arg(long, value_name = "ADDRESS")]
     address: IpAddr,
     /// The ingress' port
@@ -141,27 +176,74 @@ pub(crate) struct Site {
 }
 
 pub(crate) async fn site(args: Site) -> anyhow::Result<ExitCode> {
-    only_loopback(args.address)?;
-    let labels: BTreeMap<_, _> = args
-        .labels
-        .iter()
-        .filter_map(|label| label.split_once('='))
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let config = site::Config {
+    let trust = match (&args.token_file, &args.identity, args.bind) {
+        (_, Some(path), Some(bind)) => site::Trust::Certificates {
+            identity: Arc::new(Identity::load(path)?),
+            bind: bind.or_port(PEER_PORT),
+        },
+        (Some(token), ..) => {
+            anyhow::ensure!(
+                args.address.is_loopback(),
+                "{} is reachable from other machines: join with `cloudskin join`, or give \
+                 --identity and --bind",
+                args.address
+            );
+            site::Trust::Token(Token::load(token)?)
+        }
+        _ => anyhow::bail!("give --token-file, or --identity and --bind"),
+    };
+    run_site(Agent {
         name: args.name,
-        labels,
-        control_url: args.control,
-        token: Token::load(&args.token_file)?,
+        control: args.control,
+        trust,
+        data_dir: args.data_dir,
         address: args.address,
         ingress_port: args.ingress_port,
         peer_port: args.peer_port,
-        data_dir: args.data_dir,
+        labels: labels_of(&args.labels),
+        cpu: args.cpu,
+        memory: args.memory,
+    })
+    .await
+}
+
+/// What differs between agents.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) name: String,
+    pub(crate) control: String,
+    pub(crate) trust: site::Trust,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) address: IpAddr,
+    pub(crate) ingress_port: u16,
+    pub(crate) peer_port: u16,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) cpu: Option<Cpu>,
+    pub(crate) memory: Option<Bytes>,
+}
+
+/// The labels that options name as `KEY=VALUE`.
+pub(crate) fn labels_of(labels: &[String]) -> BTreeMap<String, String> {
+    let pairs = labels.iter().filter_map(|label| label.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// Runs an agent until it is asked to end.
+pub(crate) async fn run_site(agent: Agent) -> anyhow::Result<ExitCode> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let config = site::Config {
+        name: agent.name,
+        labels: agent.labels,
+        control_url: agent.control,
+        trust: agent.trust,
+        address: agent.address,
+        ingress_port: agent.ingress_port,
+        peer_port: agent.peer_port,
+        data_dir: agent.data_dir,
         worker_program: std::env::current_exe()?,
         worker_args: vec!["worker".into()],
-        cpu: args.cpu.unwrap_or(Cpu(cores * 1000)),
-        memory: args.memory.unwrap_or_else(memory_of_this_machine),
+        cpu: agent.cpu.unwrap_or(Cpu(cores * 1000)),
+        memory: agent.memory.unwrap_or_else(memory_of_this_machine),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         limits: site::SiteLimits::default(),
     };
@@ -247,16 +329,6 @@ pub(crate) fn compile(args: Compile) -> anyhow::Result<ExitCode> {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// What is bound wider needs mutual TLS, which this version does not have.
-fn only_loopback(address: IpAddr) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        address.is_loopback(),
-        "{address} is reachable from other machines, and this version has no mutual TLS yet: use \
-         a loopback address such as 127.0.0.1"
-    );
-    Ok(())
 }
 
 /// How the agent shall end: SIGHUP leaves its workers to the next agent, SIGTERM and SIGINT have

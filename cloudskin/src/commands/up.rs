@@ -1,5 +1,6 @@
 //! `cloudskin up`: a continuum on this machine.
 
+use super::place::Place;
 use super::rows;
 use crate::{
     exit::Failure,
@@ -42,6 +43,7 @@ Examples:
   cloudskin up -d                                 in the background; end it with `cloudskin down`
   cloudskin up -d --sites cloud,edge,lab          three sites
   cloudskin up -d --loopback 127.77.3.0 --data-dir /tmp/second
+  cloudskin up -d --bind 10.0.0.1                 machines join here: see `cloudskin join`
                                                   a second continuum beside the first")]
 pub(crate) struct Up {
     /// Return once everything is ready, and leave it running
@@ -56,6 +58,10 @@ pub(crate) struct Up {
     /// The loopback network that everything listens on: the control plane on .1, sites from .11
     #[arg(long, default_value_t = Network::default(), value_name = "NETWORK")]
     loopback: Network,
+    /// Let other machines in here, over mutual TLS: the control plane at port 8470 unless the
+    /// address has another, the sites' listeners for their peers at those behind it
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<Place>,
     #[command(flatten)]
     format: FormatArgs,
     /// The program that is started as control plane and agents, this one by default
@@ -68,7 +74,10 @@ pub(crate) struct Up {
 
 pub(crate) async fn run(args: Up) -> anyhow::Result<ExitCode> {
     let folder = folder(args.data_dir.as_ref())?;
-    let plan = Plan::new(args.loopback, &args.sites)?;
+    let mut plan = Plan::new(args.loopback, &args.sites)?;
+    if let Some(bind) = args.bind {
+        plan = plan.reachable_at(bind.address, bind.port)?;
+    }
     folder.prepare()?;
     if let Some(state) = running(&folder, &plan)? {
         if args.format.is_text() {
@@ -99,7 +108,10 @@ fn running(folder: &DataFolder, plan: &Plan) -> anyhow::Result<Option<State>> {
     let wanted: Vec<_> = plan.sites.iter().map(|site| site.name.clone()).collect();
     match folder.state()? {
         Some(state)
-            if state.phase == Phase::Ready && state.url == plan.url() && state.sites == wanted =>
+            if state.phase == Phase::Ready
+                && state.url == plan.url()
+                && state.bind == plan.bind
+                && state.sites == wanted =>
         {
             Ok(Some(state))
         }
@@ -204,6 +216,9 @@ fn spawn_behind(args: &Up, folder: &DataFolder) -> anyhow::Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
+    if let Some(bind) = args.bind {
+        command.arg("--bind").arg(bind.to_string());
+    }
     if let Some(program) = &args.program {
         command.arg("--program").arg(program);
     }
@@ -254,7 +269,8 @@ fn write_context(name: &str, folder: &DataFolder, plan: &Plan) -> anyhow::Result
     let path = Session::contexts_path()?;
     let mut contexts = Contexts::load(&path)?;
     let tenant = contexts.contexts.get(name).and_then(|context| context.tenant.clone());
-    let context = Context { url: plan.url(), token_file: Some(folder.token_file()), tenant };
+    let token_file = Some(folder.token_file());
+    let context = Context { url: plan.url(), ca: None, token_file, tenant };
     contexts.set(name, context);
     contexts.save(&path)?;
     Ok(contexts.current.unwrap_or_default())
@@ -287,6 +303,12 @@ fn summary(
         .collect();
     let dig =
         format!("dig @{} -p {} <service>.default.svc.cloudskin.internal", dns.ip(), dns.port());
+    let bind = plan
+        .bind
+        .map(|bind| {
+            format!("  other machines  https://{bind}  (cloudskin token create --site NAME)\n")
+        })
+        .unwrap_or_default();
     let use_context = match is_current {
         true => String::new(),
         false => format!("  cloudskin config use-context {context}\n"),
@@ -302,7 +324,7 @@ fn summary(
 {}
 
   control plane   {}
-  services        {services}
+{bind}  services        {services}
   DNS             {dig}
 {sites}  data            {}
   logs            {}

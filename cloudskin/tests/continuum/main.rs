@@ -13,6 +13,7 @@ mod http;
 mod kills;
 mod life;
 mod load;
+mod machines;
 mod moves;
 mod strangers;
 mod world;

@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
     fmt, fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -93,17 +93,39 @@ impl fmt::Display for Run {
 pub(crate) struct Continuum {
     folder: Folder,
     network: [u8; 2],
+    /// Where other machines reach it.
+    bind: Option<SocketAddr>,
 }
 
 impl Continuum {
     /// Starts one, if there are guests to run in it.
     pub(crate) fn up() -> Option<Self> {
+        Self::up_at(None)
+    }
+
+    /// The same, reachable from other machines: at the address that this machine has towards
+    /// them, or if it has none at one of our own loopback network, which is treated alike.
+    pub(crate) fn up_reachable() -> Option<Self> {
+        let towards_others = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+            // Nothing is sent: the system only chooses the way.
+            socket.connect("192.0.2.1:9")?;
+            Ok(socket.local_addr()?.ip())
+        });
+        Self::up_at(Some(towards_others.ok()))
+    }
+
+    fn up_at(reachable: Option<Option<IpAddr>>) -> Option<Self> {
         let module = guests::ledger()?;
         let mut random = Random::from_seed(seed());
         let mut last = String::new();
         for _ in 0..5 {
             let network = [100 + random.below(150) as u8, random.below(250) as u8];
-            let continuum = Self { folder: Folder::new(), network };
+            let [b, c] = network;
+            let own = IpAddr::from([127, b, c, 1]);
+            // Below the ports that the system gives away.
+            let port = 20_000 + random.below(1000) as u16 * 10;
+            let bind = reachable.map(|address| SocketAddr::new(address.unwrap_or(own), port));
+            let continuum = Self { folder: Folder::new(), network, bind };
             let run = continuum.start();
             if run.code == Some(0) {
                 fs::copy(&module, continuum.path("ledger.wasm")).unwrap();
@@ -119,7 +141,16 @@ impl Continuum {
         let data = self.data();
         let network = self.address(0);
         let words = ["up", "-d", "--loopback", &network.to_string(), "--data-dir"];
-        self.run_with(&words, &[&data.to_string_lossy()])
+        let data = data.to_string_lossy();
+        match self.bind {
+            Some(bind) => self.run_with(&words, &[&data, "--bind", &bind.to_string()]),
+            None => self.run_with(&words, &[&data]),
+        }
+    }
+
+    /// Where other machines reach the control plane.
+    pub(crate) fn bind(&self) -> SocketAddr {
+        self.bind.unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -130,7 +161,7 @@ impl Continuum {
         self.folder.join("data")
     }
 
-    fn address(&self, last: u8) -> Ipv4Addr {
+    pub(crate) fn address(&self, last: u8) -> Ipv4Addr {
         let [b, c] = self.network;
         Ipv4Addr::new(127, b, c, last)
     }

@@ -24,6 +24,8 @@ const COMMANDS: &[&str] = &[
     "top",
     "dashboard",
     "config",
+    "token",
+    "join",
     "completions",
     "version",
     "control",
@@ -33,6 +35,7 @@ const COMMANDS: &[&str] = &[
     "config use-context",
     "config set-context",
     "config delete-context",
+    "token create",
 ];
 
 async fn run(words: &str) -> crate::Run {

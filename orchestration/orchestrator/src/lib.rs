@@ -3,7 +3,7 @@
 //! [`control`] is the control plane: resources over REST, reconciliation, migrations. [`site`] is
 //! a site's agent: workers, ingress, checkpoints. [`dns`] answers for services' names. [`client`]
 //! is the user's side of REST, [`camera`] plays video to a service, and [`supervisor`] keeps a
-//! whole continuum running on one machine.
+//! whole continuum running on one machine. [`trust`] is what connects it to other machines.
 
 pub mod camera;
 pub mod client;
@@ -12,3 +12,4 @@ pub mod dns;
 mod retention;
 pub mod site;
 pub mod supervisor;
+pub mod trust;

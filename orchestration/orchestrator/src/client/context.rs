@@ -15,8 +15,11 @@ use types::Token;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Context {
-    /// Where its REST interface is: `http://127.0.0.1:8470`.
+    /// Where its REST interface is: `http://127.0.0.1:8470`, or `https://…` on another machine.
     pub url: String,
+    /// The certificate of the control plane's authority, `ca.pem`; needed for `https://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
     /// The file that holds the token, readable by its owner alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
@@ -46,6 +49,8 @@ pub struct Given {
     pub url: Option<String>,
     /// `--token` or `CLOUDSKIN_TOKEN`.
     pub token: Option<String>,
+    /// `--ca` or `CLOUDSKIN_CA`.
+    pub ca: Option<PathBuf>,
     /// `--tenant` or `CLOUDSKIN_TENANT`.
     pub tenant: Option<String>,
 }
@@ -55,6 +60,7 @@ pub struct Given {
 pub(crate) struct Found {
     pub(crate) url: String,
     pub(crate) token: Option<Token>,
+    pub(crate) ca: Option<PathBuf>,
     pub(crate) tenant: String,
 }
 
@@ -165,9 +171,9 @@ impl Contexts {
         };
         let context_url = chosen.map(|context| context.url.clone());
         let url = given.url.clone().or_else(|| context_url.clone()).ok_or(Error::NoContext)?;
-        let token_file = chosen
-            .filter(|_| context_url.as_ref() == Some(&url))
-            .and_then(|context| context.token_file.as_deref());
+        let own = chosen.filter(|_| context_url.as_ref() == Some(&url));
+        let token_file = own.and_then(|context| context.token_file.as_deref());
+        let ca = given.ca.clone().or_else(|| own.and_then(|context| context.ca.clone()));
         let token = match (&given.token, token_file) {
             (Some(text), _) => Some(Token::from_text(text)),
             (None, Some(path)) => Some(Token::load(path)?),
@@ -178,16 +184,17 @@ impl Contexts {
             .clone()
             .or_else(|| chosen.and_then(|context| context.tenant.clone()))
             .unwrap_or_else(|| api::DEFAULT_TENANT.to_owned());
-        Ok(Found { url, token, tenant })
+        Ok(Found { url, token, ca, tenant })
     }
 
     /// A client for the control plane that the user means.
     ///
     /// # Errors
-    /// If nothing says where it is, the token cannot be read, or the address is malformed.
+    /// If nothing says where it is, the token or certificate cannot be read, or the address is
+    /// malformed.
     pub fn resolve(&self, given: &Given) -> Result<super::Client> {
         let found = self.find(given)?;
-        super::Client::new(&found.url, found.token, &found.tenant)
+        super::Client::secured(&found.url, found.token, &found.tenant, found.ca.as_deref())
     }
 }
 

@@ -82,6 +82,9 @@ pub enum Error {
     /// A token file cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// A certificate or identity cannot be used.
+    #[error(transparent)]
+    Trust(#[from] crate::trust::Error),
     /// A file cannot be read or written.
     #[error("cannot {action} `{}`", path.display())]
     File {
@@ -210,6 +213,7 @@ impl Error {
                 _ => ErrorKind::Internal,
             },
             Self::Token(_) => ErrorKind::Unauthenticated,
+            Self::Trust(error) => error.kind(),
             Self::Never { .. } | Self::NotMigrated { .. } => ErrorKind::Internal,
             Self::Url { .. }
             | Self::Contexts { .. }

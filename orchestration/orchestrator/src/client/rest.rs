@@ -1,16 +1,14 @@
 //! Requests to the control plane, one function each.
 
 use super::{Error, Result, Watch};
+use crate::trust::{self, Connector, Fingerprint, JoinTicket, Party};
 use api::{Kind, List, Problem, Resource, paths};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
-use hyper_util::{
-    client::legacy::{Client as Http, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client as Http, rt::TokioExecutor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, path::Path, sync::Arc, time::Duration};
 use types::{Digest, Token};
 
 /// An ordinary request is answered in milliseconds; this long means that nobody is there.
@@ -22,7 +20,7 @@ const ANSWER_MAX_BYTES: usize = 64 << 20;
 /// A connection to one control plane in the name of one tenant; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: Http<HttpConnector, Full<Bytes>>,
+    http: Http<Connector, Full<Bytes>>,
     base: String,
     token: Option<Token>,
     tenant: String,
@@ -82,36 +80,62 @@ impl LogPiece {
 }
 
 impl Client {
-    /// A client for the control plane at `url`; nothing is sent yet.
+    /// A client for the control plane at `url`, on this machine; nothing is sent yet.
     ///
     /// # Errors
     /// [`Error::Url`] if the address is not `http://host:port`.
     pub fn new(url: &str, token: Option<Token>, tenant: &str) -> Result<Self> {
-        let wrong = |reason| Error::Url { url: url.chars().take(200).collect(), reason };
-        let uri: hyper::Uri =
-            url.parse().map_err(|_| wrong("write it as `http://127.0.0.1:8470`"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(wrong("this version speaks http:// only")),
-            _ => return Err(wrong("it begins with `http://`")),
+        Self::with(url, "http", token, tenant, None)
+    }
+
+    /// A client for the control plane at `url`, whose authority's certificate is in the file
+    /// `ca`. A plain address, which needs no certificate, is taken as well.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if the address is not `https://host:port`, or the file cannot be used.
+    pub fn secured(
+        url: &str,
+        token: Option<Token>,
+        tenant: &str,
+        ca: Option<&Path>,
+    ) -> Result<Self> {
+        if !url.starts_with("https:") {
+            return Self::new(url, token, tenant);
         }
-        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
-        if uri.path().len() > 1 || uri.query().is_some() {
-            return Err(wrong("nothing may follow the host and port"));
-        }
-        if authority.as_str().contains('@') {
-            return Err(wrong("give the token with --token, not inside the address"));
-        }
+        let ca = ca.ok_or_else(|| Error::Url {
+            url: url.chars().take(200).collect(),
+            reason: "https:// needs the control plane's certificate: give --ca, or a context with one",
+        })?;
+        let config = trust::user(trust::roots_of(ca)?)?;
+        Self::with(url, "https", token, tenant, Some(config))
+    }
+
+    /// A client that trusts whom a join token names, and shows nothing.
+    pub(crate) fn joining(url: &str, fingerprint: Fingerprint) -> Result<Self> {
+        let config = trust::joining(fingerprint)?;
+        Self::with(url, "https", None, api::DEFAULT_TENANT, Some(config))
+    }
+
+    fn with(
+        url: &str,
+        scheme: &'static str,
+        token: Option<Token>,
+        tenant: &str,
+        secured: Option<Arc<rustls::ClientConfig>>,
+    ) -> Result<Self> {
+        let authority = authority_of(url, scheme)?;
         types::check_name(tenant).map_err(|source| Error::Document {
             origin: "the tenant".into(),
             source: api::ApiError::Name { field: "tenant", source },
         })?;
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        let secured = secured.map(|config| {
+            let expects: trust::Expects = Arc::new(|_| Some(Party::Control));
+            (config, expects)
+        });
+        let connector = Connector::new(Duration::from_secs(5), secured);
         Ok(Self {
             http: Http::builder(TokioExecutor::new()).build(connector),
-            base: format!("http://{authority}"),
+            base: format!("{scheme}://{authority}"),
             token,
             tenant: tenant.to_owned(),
         })
@@ -249,6 +273,22 @@ impl Client {
         self.json(Method::POST, &path, Bytes::new()).await
     }
 
+    /// Makes a token with which one machine joins as this site, once.
+    ///
+    /// # Errors
+    /// If the control plane listens on loopback alone, refuses or cannot be reached.
+    pub async fn create_join_token(&self, site: &str, ttl: Duration) -> Result<JoinTicket> {
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let body = serde_json::json!({ "site": site, "ttlMs": ttl_ms }).to_string();
+        self.json(Method::POST, paths::JOIN_TOKENS, body.into()).await
+    }
+
+    /// Asks for a certificate, by a join token.
+    pub(crate) async fn join(&self, joining: &trust::Joining) -> Result<trust::Grant> {
+        let body = serde_json::to_vec(joining).expect("a request is plain data");
+        self.json(Method::POST, paths::JOIN, body.into()).await
+    }
+
     fn path_of(&self, resource: &Resource) -> String {
         let tenant = match resource.metadata.tenant.as_str() {
             "" => &self.tenant,
@@ -268,7 +308,7 @@ impl Client {
     }
 
     /// Sends a request and reads its whole answer within [`ANSWER_LIMIT`].
-    pub(super) async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
         let work = async {
             let response = self.send(method, path, body, &[]).await?;
             self.read(response).await
@@ -350,6 +390,27 @@ impl Client {
     pub(super) fn silent(&self, limit: Duration) -> Error {
         Error::Silent { url: self.base.clone(), limit_s: limit.as_secs() }
     }
+}
+
+/// Host and port of a control plane's address.
+fn authority_of(url: &str, scheme: &'static str) -> Result<String> {
+    let wrong = |reason| Error::Url { url: url.chars().take(200).collect(), reason };
+    let uri: hyper::Uri = url.parse().map_err(|_| wrong("write it as `http://127.0.0.1:8470`"))?;
+    if uri.scheme_str() != Some(scheme) {
+        return Err(wrong(match (scheme, uri.scheme_str()) {
+            ("https", _) => "on another machine it begins with `https://`",
+            (_, Some("https")) => "https:// needs the control plane's certificate: give --ca",
+            _ => "it begins with `http://`",
+        }));
+    }
+    let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
+    if uri.path().len() > 1 || uri.query().is_some() {
+        return Err(wrong("nothing may follow the host and port"));
+    }
+    if authority.as_str().contains('@') {
+        return Err(wrong("give the token with --token, not inside the address"));
+    }
+    Ok(authority.to_string())
 }
 
 /// What does not exist is no failure.

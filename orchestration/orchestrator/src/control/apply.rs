@@ -294,6 +294,8 @@ async fn remove_site(state: &Arc<State>, site: &Resource) -> Result<()> {
         );
         return Err(Error::refuse(ErrorKind::Conflict, message));
     }
+    // Whoever still holds its key is nobody from here on.
+    state.registry.forget(name)?;
     let mut batch = Batch::new();
     batch.remove(site);
     state.commit(batch).await?;

@@ -10,6 +10,8 @@ pub struct Config {
     /// The address that [`Control::run`](super::Control::run) is given a listener for; its host
     /// is accepted in `Host` and `Origin`.
     pub listen: SocketAddr,
+    /// Where other machines reach it over TLS, if they do.
+    pub bind: Option<SocketAddr>,
     /// Further hosts that are accepted in `Host` and `Origin`, without port.
     pub hosts: Vec<String>,
     /// The ingress that routes `http://<service>.localhost` by host, if there is one.
@@ -50,6 +52,7 @@ impl Config {
         Self {
             data_dir,
             listen,
+            bind: None,
             hosts: Vec::new(),
             ingress: None,
             lease: Duration::from_secs(3),

@@ -1,7 +1,10 @@
 //! What each site is told to run.
 
 use super::{cache::Cache, sites::Sites, state::State, views};
-use api::link::{Assignment, CellAssignment, Desired, Peer};
+use api::{
+    link::{Assignment, CellAssignment, Desired, Peer},
+    site::SiteStatus,
+};
 use decide::HeldView;
 use std::net::SocketAddr;
 use types::Epoch;
@@ -26,7 +29,7 @@ pub(super) fn of(cache: &Cache, sites: &Sites, site: &str) -> Desired {
         revision: cache.revision,
         services: services(cache, site),
         cells: cells(cache, site),
-        peers: peers(cache, site),
+        peers: peers(cache, sites, site),
         drop: drops(cache, sites, site),
     }
 }
@@ -71,18 +74,48 @@ fn cells(cache: &Cache, site: &str) -> Vec<CellAssignment> {
     .collect()
 }
 
-fn peers(cache: &Cache, site: &str) -> Vec<Peer> {
-    let others = cache.sites.iter().filter(|(name, _)| *name != site);
+fn peers(cache: &Cache, sites: &Sites, site: &str) -> Vec<Peer> {
+    let others = cache.sites.iter().filter(|(name, other)| {
+        // A machine that joined under another name is where its former self is still noted.
+        let replaced = || holder(cache, sites, name, place(&other.status)).is_some();
+        *name != site && (is_connected(sites, name) || !replaced())
+    });
     others
         .filter_map(|(name, other)| {
             let address = other.status.address?;
             Some(Peer {
                 site: name.clone(),
-                address: SocketAddr::new(address, other.status.peer_port),
+                address: SocketAddr::new(
+                    other.status.peer_address.unwrap_or(address),
+                    other.status.peer_port,
+                ),
                 ingress: SocketAddr::new(address, other.status.ingress_port),
             })
         })
         .collect()
+}
+
+/// Where a site's listener for peers on other machines is.
+fn place(status: &SiteStatus) -> Option<SocketAddr> {
+    status.peer_address.map(|address| SocketAddr::new(address, status.peer_port))
+}
+
+fn is_connected(sites: &Sites, site: &str) -> bool {
+    sites.get(site).is_some_and(|live| live.conn.is_some())
+}
+
+/// Another site that is connected and reached at this very place.
+pub(super) fn holder<'a>(
+    cache: &'a Cache,
+    sites: &Sites,
+    site: &str,
+    at: Option<SocketAddr>,
+) -> Option<&'a str> {
+    let at = at?;
+    let mut others = cache.sites.iter().filter(|(name, _)| *name != site);
+    others
+        .find(|(name, other)| place(&other.status) == Some(at) && is_connected(sites, name))
+        .map(|(name, _)| name.as_str())
 }
 
 fn drops(cache: &Cache, sites: &Sites, site: &str) -> Vec<(String, Epoch)> {

@@ -22,6 +22,9 @@ pub enum Error {
     /// A token cannot be used.
     #[error("cannot use a token")]
     Token(#[from] TokenError),
+    /// A certificate, or a token to join, cannot be made or used.
+    #[error(transparent)]
+    Trust(#[from] crate::trust::Error),
     /// The store failed or refused.
     #[error("the store refused or failed")]
     Store(#[from] meta::Error),
@@ -50,6 +53,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Folder { .. } | Self::Token(_) => ErrorKind::Internal,
+            Self::Trust(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Stored { .. } => ErrorKind::Corrupt,
             Self::Raced => ErrorKind::Conflict,

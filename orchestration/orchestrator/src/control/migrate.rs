@@ -145,6 +145,14 @@ fn check(state: &State, service: &Service, to: &str) -> Result<String> {
     if !sites.ready(to, now) {
         return conflict(format!("site `{to}` is not connected: start its agent, or wait for it"));
     }
+    let secured = |site: &str| {
+        state.cache(|cache| cache.sites.get(site).is_some_and(|s| s.status.peer_address.is_some()))
+    };
+    if secured(from) != secured(to) {
+        return conflict(format!(
+            "of `{from}` and `{to}` only one lets other machines in: start the other with certificates too (`cloudskin up --bind`, `cloudskin join`)"
+        ));
+    }
     let needs = &service.spec.resources;
     let cpu = target.cpu.0.saturating_sub(target.cpu_used.0);
     let memory = target.memory.0.saturating_sub(target.memory_used.0);

@@ -40,11 +40,11 @@ pub use config::Config;
 pub use error::{Error, Result};
 pub use names::Names;
 pub use overview::{DnsOverview, Overview, SiteOverview};
+pub use server::Listeners;
 
 use meta::MetaStore;
 use state::State;
 use std::{future::Future, sync::Arc};
-use tokio::net::TcpListener;
 use types::{Clock, Token};
 
 /// A control plane over one store.
@@ -79,19 +79,19 @@ impl Control {
         &self.state.site_token
     }
 
-    /// Serves REST and the sites on `listener`, and keeps converging, until `shutdown` is done.
+    /// Serves REST and the sites on `listeners`, and keeps converging, until `shutdown` is done.
     ///
     /// # Errors
     /// [`Error`] if migrations that were cut off cannot be ended, or the listener has no address.
     pub async fn run(
         self,
-        listener: TcpListener,
+        listeners: impl Into<Listeners>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<()> {
         migrate::recover(&self.state).await?;
         let converging = tokio::spawn(converge::run(self.state.clone()));
         self.state.tasks.spawn(sweeper::run(self.state.clone()));
-        let served = server::serve(self.state.clone(), listener, shutdown).await;
+        let served = server::serve(self.state.clone(), listeners.into(), shutdown).await;
         self.state.stop.cancel();
         self.state.tasks.close();
         self.state.tasks.wait().await;

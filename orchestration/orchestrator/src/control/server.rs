@@ -1,44 +1,94 @@
 //! Connections: accepts, limits and ends them.
 
 use super::{Error, Result, rest, state::State};
+use crate::trust::{self, Caller, Stream};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 use tracing::{debug, info, warn};
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Where a control plane listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// On loopback, without TLS.
+    pub plain: TcpListener,
+    /// For other machines: TLS 1.3, sites show their certificates.
+    pub secured: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(plain: TcpListener) -> Self {
+        Self { plain, secured: None }
+    }
+}
+
+/// What is known of a connection, for each of its requests.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    /// It came through TLS, from wherever.
+    pub(super) secured: bool,
+    /// Who showed a certificate.
+    pub(super) caller: Option<Caller>,
+}
+
 /// Serves until `shutdown`, or until the store has failed.
 pub(super) async fn serve(
     state: Arc<State>,
-    listener: TcpListener,
+    listeners: Listeners,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let address = listener
-        .local_addr()
-        .map_err(|source| Error::Folder { path: "the listener".into(), source })?;
+    let address = address(&listeners.plain)?;
     info!(%address, "the control plane listens");
     let router = rest::router(state.clone(), address);
-    let places = Arc::new(Semaphore::new(state.config.connections_max));
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        tokio::select! {
-            accepted = accept(&listener, &places) => {
-                let (stream, place) = accepted;
-                state.tasks.spawn(connection(state.clone(), router.clone(), stream, place));
+    let plain = accept_all(&state, &router, &listeners.plain, None);
+    let secured = async {
+        match &listeners.secured {
+            Some(listener) => {
+                let address = self::address(listener)?;
+                let acceptor = trust::control_server(state.authority.clone(), address.ip())?;
+                info!(%address, authority = %state.authority.fingerprint(), "other machines are let in");
+                accept_all(&state, &router, listener, Some(acceptor)).await
             }
-            () = &mut shutdown => break,
-            () = state.stop.cancelled() => break,
+            None => std::future::pending().await,
         }
-    }
+    };
+    let ended = tokio::select! {
+        ended = plain => ended,
+        ended = secured => ended,
+        () = shutdown => Ok(()),
+        () = state.stop.cancelled() => Ok(()),
+    };
     let failed = state.fatal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    failed.map_or(Ok(()), Err)
+    failed.map_or(ended, Err)
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|source| Error::Folder { path: "the listener".into(), source })
+}
+
+/// Accepts for ever. Each listener has places of its own: who comes from another machine cannot
+/// take those of this one.
+async fn accept_all(
+    state: &Arc<State>,
+    router: &axum::Router,
+    listener: &TcpListener,
+    acceptor: Option<TlsAcceptor>,
+) -> Result<()> {
+    let places = Arc::new(Semaphore::new(state.config.connections_max));
+    loop {
+        let (stream, place) = accept(listener, &places).await;
+        let serving = connection(state.clone(), router.clone(), stream, acceptor.clone(), place);
+        state.tasks.spawn(serving);
+    }
 }
 
 /// The next connection, once there is a place for it.
@@ -63,13 +113,18 @@ async fn connection(
     state: Arc<State>,
     router: axum::Router,
     stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
     place: Option<OwnedSemaphorePermit>,
 ) {
     // A call must not wait for the acknowledgement of the message before it.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "a connection without TCP_NODELAY");
     }
-    let service = service_fn(move |request: hyper::Request<Incoming>| router.clone().call(request));
+    let Some((stream, origin)) = greet(stream, acceptor).await else { return };
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(origin.clone());
+        router.clone().call(request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -82,4 +137,18 @@ async fn connection(
         () = state.stop.cancelled() => {}
     }
     drop(place);
+}
+
+/// Finishes the handshake, if there is to be one.
+async fn greet(stream: TcpStream, acceptor: Option<TlsAcceptor>) -> Option<(Stream, Origin)> {
+    let Some(acceptor) = acceptor else {
+        return Some((Stream::Plain(stream), Origin { secured: false, caller: None }));
+    };
+    let peer = stream.peer_addr().map_or_else(|_| "?".to_owned(), |peer| peer.to_string());
+    let greeted = trust::accept(&acceptor, stream).await.map_err(|error| types::chain(&error));
+    let greeted = greeted.and_then(|stream| {
+        let caller = trust::caller(&stream).map_err(|error| types::chain(&error))?;
+        Ok((stream, Origin { secured: true, caller }))
+    });
+    greeted.inspect_err(|error| info!(peer, error, "a connection was refused")).ok()
 }

@@ -18,7 +18,12 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use types::{Bytes, Cpu, ErrorKind, check_name};
@@ -34,6 +39,7 @@ struct Hello {
     site: String,
     labels: BTreeMap<String, String>,
     address: IpAddr,
+    peer_address: Option<IpAddr>,
     ingress_port: u16,
     peer_port: u16,
     cpu: Cpu,
@@ -42,15 +48,24 @@ struct Hello {
     held: Vec<Held>,
 }
 
+/// Who may be at the other end, by what the connection showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Speaker {
+    /// The site that the certificate names.
+    Certified(String),
+    /// Any site that has no certificate: the token of this machine's sites was shown.
+    Local,
+}
+
 /// Serves one connection until it ends.
-pub(super) async fn run(state: Arc<State>, mut socket: WebSocket) {
+pub(super) async fn run(state: Arc<State>, mut socket: WebSocket, speaker: Speaker) {
     let hello = tokio::select! {
         hello = tokio::time::timeout(PATIENCE, hello(&mut socket)) => hello,
         () = state.stop.cancelled() => return,
     };
     let Ok(Some(hello)) = hello else { return };
     let site = hello.site.clone();
-    let (conn, outgoing) = match admit(&state, hello).await {
+    let (conn, outgoing) = match admit(&state, hello, &speaker).await {
         Ok(admitted) => admitted,
         Err(error) => {
             let problem = Problem::from(error);
@@ -82,6 +97,7 @@ async fn hello(socket: &mut WebSocket) -> Option<Hello> {
             site,
             labels,
             address,
+            peer_address,
             ingress_port,
             peer_port,
             cpu,
@@ -93,6 +109,7 @@ async fn hello(socket: &mut WebSocket) -> Option<Hello> {
             site,
             labels,
             address,
+            peer_address,
             ingress_port,
             peer_port,
             cpu,
@@ -108,6 +125,7 @@ async fn hello(socket: &mut WebSocket) -> Option<Hello> {
 async fn admit(
     state: &Arc<State>,
     hello: Hello,
+    speaker: &Speaker,
 ) -> Result<(Arc<Conn>, mpsc::Receiver<FromControl>)> {
     if hello.version != LINK_VERSION {
         return Err(Error::refuse(
@@ -123,6 +141,8 @@ async fn admit(
     })?;
     let heard = state.clock.monotonic();
     let _turn = state.admission.lock().await;
+    may_speak(state, speaker, &hello.site)?;
+    has_place(state, &hello)?;
     let moved = state.address_of(&hello.site) != Some(hello.address);
     store_site(state, &hello).await?;
     if moved {
@@ -141,6 +161,31 @@ async fn admit(
     });
     state.wake();
     Ok((conn, outgoing))
+}
+
+/// A site speaks for itself alone.
+fn may_speak(state: &State, speaker: &Speaker, site: &str) -> Result<()> {
+    let problem = match speaker {
+        Speaker::Certified(own) if own == site => return Ok(()),
+        Speaker::Local if !state.registry.is_joined(site) => return Ok(()),
+        Speaker::Certified(own) => {
+            format!("the certificate is of site `{own}`: it cannot speak for `{site}`")
+        }
+        Speaker::Local => format!("site `{site}` joined: only its own certificate speaks for it"),
+    };
+    Err(Error::refuse(ErrorKind::Forbidden, problem))
+}
+
+/// Two sites at one place would be taken for each other, and reach neither.
+fn has_place(state: &State, hello: &Hello) -> Result<()> {
+    let at = hello.peer_address.map(|address| SocketAddr::new(address, hello.peer_port));
+    let holder = state
+        .both(|cache, sites| desired::holder(cache, sites, &hello.site, at).map(str::to_owned));
+    let Some(holder) = holder else { return Ok(()) };
+    let message = format!(
+        "other sites reach `{holder}` at the address that this one names: give another one with --bind"
+    );
+    Err(Error::refuse(ErrorKind::Conflict, message))
 }
 
 async fn store_site(state: &Arc<State>, hello: &Hello) -> Result<()> {
@@ -174,6 +219,7 @@ fn describe(state: &State, mut resource: Resource, hello: &Hello) -> Resource {
     status.observed_generation = resource.metadata.generation.unwrap_or_default();
     status.ready = true;
     status.address = Some(hello.address);
+    status.peer_address = hello.peer_address;
     status.ingress_port = hello.ingress_port;
     status.peer_port = hello.peer_port;
     status.cpu = hello.cpu;

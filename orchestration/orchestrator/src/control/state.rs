@@ -9,6 +9,7 @@ use super::{
     migrate::Running,
     sites::Sites,
 };
+use crate::trust::{Authority, JoinTokens, Registry};
 use api::{link::Held, service::Lost};
 use decide::Lease;
 use meta::MetaStore;
@@ -30,6 +31,9 @@ pub(super) struct State {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) user_token: Token,
     pub(super) site_token: Token,
+    pub(super) authority: Arc<Authority>,
+    pub(super) registry: Registry,
+    pub(super) join_tokens: JoinTokens,
     pub(super) blobs: Blobs,
     pub(super) metrics: Metrics,
     pub(super) watches: Arc<Semaphore>,
@@ -61,6 +65,9 @@ impl State {
         let state = Self {
             user_token: Token::load_or_create(&config.data_dir.join("token"))?,
             site_token: Token::load_or_create(&config.data_dir.join("site-token"))?,
+            authority: Arc::new(Authority::open(&config.data_dir)?),
+            registry: Registry::open(&config.data_dir)?,
+            join_tokens: JoinTokens::open(&config.data_dir)?,
             blobs: Blobs::open(&config)?,
             metrics: Metrics::new(),
             watches: Arc::new(Semaphore::new(config.watches_max)),
@@ -126,10 +133,15 @@ impl State {
         self.cache(|cache| cache.sites.get(site).and_then(|site| site.status.address))
     }
 
-    pub(super) fn ingress_of(&self, site: &str) -> Option<SocketAddr> {
+    /// Where another site forwards requests for this one: to its ingress on this machine, to its
+    /// peers' listener on another.
+    pub(super) fn door_of(&self, site: &str) -> Option<SocketAddr> {
         self.cache(|cache| {
             let status = &cache.sites.get(site)?.status;
-            Some(SocketAddr::new(status.address?, status.ingress_port))
+            Some(match status.peer_address {
+                Some(address) => SocketAddr::new(address, status.peer_port),
+                None => SocketAddr::new(status.address?, status.ingress_port),
+            })
         })
     }
 

@@ -68,7 +68,7 @@ pub(super) fn observe(
 pub(super) fn locate(state: &State, service: &Service, status: &mut ServiceStatus) {
     let (tenant, name) = (&service.resource.metadata.tenant, &service.resource.metadata.name);
     let Some(site) = &status.site else { return };
-    status.address = state.ingress_of(site);
+    status.address = state.door_of(site);
     status.dns_name = Some(state.names.name_of(tenant, name));
     status.url = state.config.ingress.map(|ingress| url(tenant, name, ingress));
 }

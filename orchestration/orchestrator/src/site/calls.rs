@@ -7,6 +7,7 @@ use super::{
     runs,
     services::{activate, change, client_of, forget, record_of, resume, service_start, unexpected},
     state::{Moved, Progress, Record, Role},
+    states,
     workers::{self, WorkerId},
 };
 use api::{
@@ -157,7 +158,11 @@ async fn try_prepare(
     let prepare = Command::Prepare {
         migration: migration.to_owned(),
         start: Box::new(service_start(core, record, module)),
-        listen: core.config.address,
+        listen: match core.reach.identity() {
+            // The agent leads states to it.
+            Some(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            None => core.config.address,
+        },
     };
     match client.command(&prepare).await.map_err(problem)? {
         protocol::Reply::Prepared { address, secret } => {
@@ -169,6 +174,8 @@ async fn try_prepare(
                 migration: Some(migration.to_owned()),
             };
             core.is_up(uid, tenant, up);
+            core.reach.expect(migration, address);
+            let address = core.reach.identity().map_or(address, |_| core.peers);
             Ok(Reply::Prepared { address, secret })
         }
         other => Err(problem(unexpected(&other))),
@@ -187,6 +194,7 @@ async fn transfer(core: &Arc<Core>, transfer: Transfer) -> Result<Reply, Problem
     let Transfer { migration, uid, epoch, address, secret } = transfer;
     let _claim = core.claim(&uid).await;
     let client = sender(core, &uid, epoch)?;
+    let address = states::way(core, &migration, address).await?;
     // Remembered first: whatever crashes from here on, only the verdict lets it be served again.
     let role = Role::HandedOver { migration: migration.clone() };
     change(core, &uid, |record| record.role = role);
@@ -284,6 +292,7 @@ async fn release(
 }
 
 async fn abort(core: &Arc<Core>, migration: String) -> Result<Reply, Problem> {
+    core.reach.arrival(&migration);
     let Some(uid) = uid_of(core, &migration) else { return Ok(Reply::Done) };
     if core.try_claim(&uid).is_none()
         && let Some(record) = record_of(core, &uid)

@@ -112,6 +112,8 @@ enum Place {
 pub(crate) struct Checkpoints {
     folder: PathBuf,
     http: Http,
+    /// `http`, or `https` to other machines.
+    scheme: &'static str,
     age_max: Duration,
     stored: Mutex<BTreeMap<String, Stamp>>,
     /// What is to be pushed after what is being pushed.
@@ -119,7 +121,7 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(crate) fn open(config: &Config, http: Http) -> Result<Self> {
+    pub(crate) fn open(config: &Config, http: Http, scheme: &'static str) -> Result<Self> {
         let folder = config.data_dir.join("checkpoints");
         let disk = |source| Error::Disk { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(disk)?;
@@ -136,7 +138,7 @@ impl Checkpoints {
         }
         let age_max = config.limits.checkpoint_age_max;
         let (stored, pending) = (Mutex::new(stored), Mutex::default());
-        Ok(Self { folder, http, age_max, stored, pending })
+        Ok(Self { folder, http, scheme, age_max, stored, pending })
     }
 
     fn stored(&self) -> MutexGuard<'_, BTreeMap<String, Stamp>> {
@@ -223,7 +225,7 @@ impl Checkpoints {
     /// Lets other sites forget it too.
     pub(crate) async fn remove_at(&self, peers: &[Peer], uid: &str, epoch: Epoch) {
         let asked = chosen(peers, uid).map(|peer| {
-            let url = format!("{}?epoch={epoch}", url(peer.address, uid));
+            let url = format!("{}?epoch={epoch}", self.url(peer.address, uid));
             async move { self.http.ask(Method::DELETE, &url).await }
         });
         for outcome in futures_util::future::join_all(asked).await {
@@ -259,7 +261,7 @@ impl Checkpoints {
     }
 
     async fn look_at(&self, peer: &Peer, uid: &str) -> std::result::Result<Option<Found>, Problem> {
-        let url = url(peer.address, uid);
+        let url = self.url(peer.address, uid);
         let asked = self.http.ask(Method::HEAD, &url);
         let answered = timeout(LOOK_TIMEOUT, asked).await.unwrap_or_else(|_| {
             let message = format!("`{}` did not say what it keeps in time", peer.site);
@@ -297,7 +299,7 @@ impl Checkpoints {
                     .map_err(|error| disk(&beside, &error))?;
             }
             Place::At(address) => {
-                let response = self.http.ask(Method::GET, &url(*address, uid)).await?;
+                let response = self.http.ask(Method::GET, &self.url(*address, uid)).await?;
                 let mut body = response.into_body();
                 let mut file = File::create(&beside).await.map_err(|e| disk(&beside, &e))?;
                 while let Some(piece) = next_piece(&mut body).await? {
@@ -311,6 +313,10 @@ impl Checkpoints {
             .map_err(|error| disk(target, &error))
     }
 
+    fn url(&self, address: SocketAddr, uid: &str) -> String {
+        format!("{}://{address}/peer/v1/checkpoints/{uid}", self.scheme)
+    }
+
     /// Leaves a checkpoint with a peer.
     async fn send(&self, peer: &Peer, written: &Checkpointed) -> std::result::Result<(), Problem> {
         let stamp = Stamp {
@@ -318,7 +324,9 @@ impl Checkpoints {
             incarnation: written.incarnation,
             sequence: written.sequence,
         };
-        self.http.put_file(&url(peer.address, &written.uid), &stamp.headers(), &written.path).await
+        self.http
+            .put_file(&self.url(peer.address, &written.uid), &stamp.headers(), &written.path)
+            .await
     }
 }
 
@@ -381,10 +389,6 @@ fn chosen<'a>(peers: &'a [Peer], uid: &str) -> impl Iterator<Item = &'a Peer> + 
         .collect();
     ranked.sort_by_key(|(rank, _)| *rank);
     ranked.into_iter().take(COPIES).map(|(_, peer)| peer)
-}
-
-fn url(address: SocketAddr, uid: &str) -> String {
-    format!("http://{address}/peer/v1/checkpoints/{uid}")
 }
 
 pub(crate) fn disk(path: &Path, error: &io::Error) -> Problem {

@@ -1,7 +1,8 @@
 //! What one site's agent is told at its start.
 
+use super::reach::Trust;
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
-use types::{Bytes, Cpu, Token};
+use types::{Bytes, Cpu};
 
 /// Settings of one site's agent.
 #[derive(Debug, Clone)]
@@ -10,15 +11,16 @@ pub struct Config {
     pub name: String,
     /// For selection; `tier: edge`.
     pub labels: BTreeMap<String, String>,
-    /// The control plane: `http://HOST:PORT`.
+    /// The control plane: `http://HOST:PORT` with a token, `https://HOST:PORT` with certificates.
     pub control_url: String,
-    /// Shown to the control plane and to other sites, and asked of them.
-    pub token: Token,
-    /// Where the ingress, the peers' listener and migrations listen; other sites reach it.
+    /// How it and the control plane and other sites know each other.
+    pub trust: Trust,
+    /// Where the ingress listens; without certificates also the peers' listener and migrations.
+    /// It has no token: who reaches it uses the site's services.
     pub address: IpAddr,
     /// The ingress' port; 0 lets the system choose.
     pub ingress_port: u16,
-    /// The port for other sites; 0 lets the system choose.
+    /// The port for other sites without certificates; 0 lets the system choose.
     pub peer_port: u16,
     /// All that the site remembers; safe to delete while the agent and its workers are down.
     pub data_dir: PathBuf,

@@ -10,6 +10,7 @@ use super::{
     metrics::Metrics,
     modules::Modules,
     plan::{self, Live, Phase, Up, Verdict, View},
+    reach::Reach,
     state::{Progress, Record, State, StateFile},
     workers::Workers,
 };
@@ -55,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) lease: Lease,
     pub(crate) routes: Routes,
     pub(crate) workers: Workers,
+    pub(crate) reach: Reach,
+    pub(crate) http: Http,
     pub(crate) modules: Modules,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) metrics: Metrics,
@@ -99,7 +102,9 @@ impl Core {
         ingress: SocketAddr,
         peers: SocketAddr,
     ) -> Result<Self> {
-        let http = Http::new(&config);
+        let reach = Reach::new(&config)?;
+        reach.meet(&state.desired.peers);
+        let http = Http::new(&config, &reach);
         let core = Self {
             ingress,
             peers,
@@ -108,7 +113,9 @@ impl Core {
             routes: Routes::default(),
             workers: Workers::open(&config)?,
             modules: Modules::open(&config, http.clone())?,
-            checkpoints: Checkpoints::open(&config, http)?,
+            checkpoints: Checkpoints::open(&config, http.clone(), reach.scheme())?,
+            http,
+            reach,
             metrics: Metrics::default(),
             connected: AtomicBool::new(false),
             starts: Semaphore::new(STARTS_MAX),

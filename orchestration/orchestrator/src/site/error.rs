@@ -23,6 +23,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The site's certificate cannot be used.
+    #[error(transparent)]
+    Trust(#[from] crate::trust::Error),
     /// What the site remembered was written by another version or is damaged.
     #[error("cannot read what the site remembered in `{}`: move the file away to start with nothing", path.display())]
     Memory {
@@ -67,6 +70,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Setting { .. } => ErrorKind::Invalid,
+            Self::Trust(error) => error.kind(),
             Self::Disk { .. } => ErrorKind::Internal,
             Self::Memory { .. } => ErrorKind::Corrupt,
             Self::MemoryVersion { .. } => ErrorKind::Unsupported,

@@ -1,19 +1,20 @@
 //! The agent's HTTP client: modules, snapshots and checkpoints.
 
-use super::Config;
+use super::{
+    Config,
+    reach::{Reach, Trust},
+};
+use crate::trust::Connector;
 use api::Problem;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
     body::{Frame, Incoming},
     header,
 };
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use std::{io, path::Path, time::Duration};
 use tokio::{fs::File, io::AsyncReadExt};
 use types::{ErrorKind, Token, chain};
@@ -30,26 +31,31 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes of a file that are read at once.
 const PIECE_BYTES: usize = 256 << 10;
 
+/// Largest document that is read.
+const ANSWER_MAX_BYTES: usize = 64 << 10;
+
 /// A body that is sent.
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// The agent's HTTP client.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
-    client: Client<HttpConnector, Body>,
-    token: Token,
+    client: Client<Connector, Body>,
+    /// Without certificates.
+    token: Option<Token>,
 }
 
 impl Http {
-    pub(crate) fn new(config: &Config) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    pub(crate) fn new(config: &Config, reach: &Reach) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(4)
-            .build(connector);
-        Self { client, token: config.token.clone() }
+            .build(reach.connector(CONNECT_TIMEOUT));
+        let token = match &config.trust {
+            Trust::Token(token) => Some(token.clone()),
+            Trust::Certificates { .. } => None,
+        };
+        Self { client, token }
     }
 
     /// Asks without a body; an answer that is no success is a problem.
@@ -60,6 +66,24 @@ impl Http {
     ) -> Result<Response<Incoming>, Problem> {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         self.send(method, url, &[], body, STALL_TIMEOUT).await
+    }
+
+    /// Sends a document and reads the answer.
+    pub(crate) async fn post(
+        &self,
+        url: &str,
+        document: &impl serde::Serialize,
+    ) -> Result<Bytes, Problem> {
+        let internal = |why: String| Problem::new(ErrorKind::Internal, why);
+        let document = serde_json::to_vec(document).map_err(|error| internal(error.to_string()))?;
+        let body = Full::new(Bytes::from(document)).map_err(|never| match never {}).boxed_unsync();
+        let json = (header::CONTENT_TYPE, "application/json".to_owned());
+        let response = self.send(Method::POST, url, &[json], body, STALL_TIMEOUT).await?;
+        let body = http_body_util::Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect();
+        match tokio::time::timeout(STALL_TIMEOUT, body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            _ => Err(Problem::new(ErrorKind::Unavailable, format!("`{url}` broke off"))),
+        }
     }
 
     /// Sends a file as it is now.
@@ -93,9 +117,11 @@ impl Http {
         let uri: Uri = url
             .parse()
             .map_err(|_| Problem::new(ErrorKind::Invalid, format!("`{url}` is not an address")))?;
-        let bearer = format!("Bearer {}", self.token.reveal());
-        let mut request =
-            Request::builder().method(method).uri(uri).header(header::AUTHORIZATION, bearer);
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(token) = &self.token {
+            let bearer = format!("Bearer {}", token.reveal());
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -117,7 +143,7 @@ impl Http {
 /// The other side's problem, or what its status says.
 async fn refused(url: &str, response: Response<Incoming>) -> Problem {
     let status = response.status();
-    let body = http_body_util::Limited::new(response.into_body(), 64 << 10).collect();
+    let body = http_body_util::Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect();
     let body = tokio::time::timeout(STALL_TIMEOUT, body).await.ok().and_then(Result::ok);
     let problem = body.and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
     problem.unwrap_or_else(|| {

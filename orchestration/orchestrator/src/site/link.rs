@@ -1,7 +1,10 @@
 //! The connection to the control plane: dialled, kept, dialled again for ever.
 
-use super::{calls, core::Core, plan};
-use api::link::{Desired, FromControl, FromSite, LINK_VERSION};
+use super::{calls, core::Core, plan, reach::Trust};
+use api::{
+    Problem,
+    link::{Desired, FromControl, FromSite, LINK_VERSION},
+};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use std::{
     collections::BTreeMap,
@@ -13,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_tungstenite::{
-    connect_async_with_config,
+    client_async_with_config, connect_async_with_config,
     tungstenite::{Error as WsError, Message, client::IntoClientRequest, http::header},
 };
 use types::{Clock, chain};
@@ -47,6 +50,8 @@ const REPLIES_MAX: usize = 256;
 enum Lost {
     #[error("the control plane cannot be reached")]
     Connect(#[source] Box<WsError>),
+    #[error("the control plane does not let this site in: {0}")]
+    Denied(String),
     #[error("the connection broke")]
     Broken(#[source] Box<WsError>),
     #[error("the control plane closed the connection")]
@@ -59,6 +64,20 @@ enum Lost {
     OutOfTurn,
     #[error("the control plane refuses this site: {0}")]
     Refused(String),
+}
+
+impl Lost {
+    /// Why there is no WebSocket: what the control plane says, if it says something.
+    fn greeting(error: WsError) -> Self {
+        let said = match &error {
+            WsError::Http(response) => response.body().as_deref().unwrap_or_default(),
+            _ => &[],
+        };
+        match serde_json::from_slice::<Problem>(said) {
+            Ok(problem) => Self::Denied(problem.message),
+            Err(_) => Self::Connect(Box::new(error)),
+        }
+    }
 }
 
 /// Keeps the site connected until the agent stops.
@@ -94,22 +113,42 @@ async fn session(core: &Arc<Core>, welcomed: &mut bool) -> Lost {
     let url = core.config.control_url.replacen("http", "ws", 1);
     let url = format!("{}{}", url.trim_end_matches('/'), api::paths::LINK);
     let request = url.into_client_request().and_then(|mut request| {
-        let bearer = format!("Bearer {}", core.config.token.reveal()).parse()?;
-        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        if let Trust::Token(token) = &core.config.trust {
+            let bearer = format!("Bearer {}", token.reveal()).parse()?;
+            request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        }
         Ok(request)
     });
     let request = match request {
         Ok(request) => request,
         Err(error) => return Lost::Connect(Box::new(error)),
     };
-    let connecting = connect_async_with_config(request, None, true);
-    let socket = match timeout(GREETING_TIMEOUT, connecting).await {
-        Ok(Ok((socket, _))) => socket,
-        Ok(Err(error)) => return Lost::Connect(Box::new(error)),
-        Err(_) => return Lost::Silent,
+    let talked = match core.reach.control().await {
+        Some(Ok(stream)) => {
+            let connecting = client_async_with_config(request, stream, None);
+            match timeout(GREETING_TIMEOUT, connecting).await {
+                Ok(Ok((socket, _))) => {
+                    let (sink, stream) = socket.split();
+                    talk(core, sink, stream, welcomed).await
+                }
+                Ok(Err(error)) => return Lost::greeting(error),
+                Err(_) => return Lost::Silent,
+            }
+        }
+        Some(Err(error)) => return Lost::Connect(Box::new(error.into())),
+        None => {
+            let connecting = connect_async_with_config(request, None, true);
+            match timeout(GREETING_TIMEOUT, connecting).await {
+                Ok(Ok((socket, _))) => {
+                    let (sink, stream) = socket.split();
+                    talk(core, sink, stream, welcomed).await
+                }
+                Ok(Err(error)) => return Lost::greeting(error),
+                Err(_) => return Lost::Silent,
+            }
+        }
     };
-    let (sink, stream) = socket.split();
-    match talk(core, sink, stream, welcomed).await {
+    match talked {
         Ok(never) => match never {},
         Err(lost) => lost,
     }
@@ -239,6 +278,7 @@ fn hello(core: &Core) -> FromSite {
         labels: config.labels.clone(),
         address: config.address,
         ingress_port: core.ingress.port(),
+        peer_address: core.reach.identity().map(|_| core.peers.ip()),
         peer_port: core.peers.port(),
         cpu: config.cpu,
         memory: config.memory,
@@ -249,6 +289,7 @@ fn hello(core: &Core) -> FromSite {
 
 /// Takes in what the site shall run. A lease that is renewed after this finds it known.
 fn take(core: &Arc<Core>, desired: Desired) {
+    core.reach.meet(&desired.peers);
     let complaints = core.update_all(|inner| plan::absorb(&mut inner.state, desired));
     for complaint in complaints {
         tracing::error!(complaint, "the control plane wants what cannot be");

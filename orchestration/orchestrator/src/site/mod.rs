@@ -10,6 +10,7 @@ mod calls;
 mod checkpoints;
 mod config;
 mod core;
+mod door;
 mod error;
 mod folder;
 mod http;
@@ -21,10 +22,13 @@ mod modules;
 mod peers;
 mod plan;
 mod process;
+mod reach;
 mod reconciler;
+mod renewal;
 mod runs;
 mod services;
 mod state;
+mod states;
 mod sweeper;
 mod workers;
 
@@ -33,12 +37,14 @@ mod tests;
 
 pub use config::{Config, SiteLimits};
 pub use error::{Error, Result};
+pub use reach::Trust;
 
 use self::core::Core;
 use ingress::Ingress;
 use state::StateFile;
 use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use workers::WorkerId;
 
@@ -55,11 +61,17 @@ pub enum Exit {
 }
 
 /// One site's agent, its listeners open.
-#[derive(Debug)]
 pub struct Site {
     core: Arc<Core>,
     ingress: TcpListener,
     peers: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+}
+
+impl std::fmt::Debug for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Site").field("ingress", &self.ingress).field("peers", &self.peers).finish()
+    }
 }
 
 impl Site {
@@ -77,14 +89,18 @@ impl Site {
             .map_err(|source| Error::Disk { path: folder.clone(), source })?;
         let remembered = StateFile::open(folder)?;
         let ingress = listen(SocketAddr::new(config.address, config.ingress_port)).await?;
-        let peers = listen(SocketAddr::new(config.address, config.peer_port)).await?;
+        let peers = match &config.trust {
+            Trust::Token(_) => listen(SocketAddr::new(config.address, config.peer_port)).await?,
+            Trust::Certificates { bind, .. } => listen(*bind).await?,
+        };
         let address = |listener: &TcpListener| {
             let asked = SocketAddr::new(config.address, 0);
             listener.local_addr().map_err(|source| Error::Listen { address: asked, source })
         };
         let (ingress_at, peers_at) = (address(&ingress)?, address(&peers)?);
         let core = Arc::new(Core::open(config, remembered, ingress_at, peers_at)?);
-        Ok(Self { core, ingress, peers })
+        let acceptor = core.reach.acceptor()?;
+        Ok(Self { core, ingress, peers, acceptor })
     }
 
     /// Where the ingress listens.
@@ -99,7 +115,7 @@ impl Site {
 
     /// Serves until `shutdown` says what shall become of the workers.
     pub async fn run(self, shutdown: impl Future<Output = Exit>) {
-        let Self { core, ingress, peers } = self;
+        let Self { core, ingress, peers, acceptor } = self;
         workers::adopt_all(&core);
         runs::settle(&core);
         let ended = CancellationToken::new();
@@ -109,7 +125,11 @@ impl Site {
         if let Err(error) = ingress::start(&entrance, ingress, &ended) {
             return tracing::error!(%error, "the site has no ingress");
         }
-        core.tasks.spawn(peers::run(core.clone(), peers));
+        match acceptor {
+            Some(acceptor) => core.tasks.spawn(door::run(core.clone(), entrance, peers, acceptor)),
+            None => core.tasks.spawn(peers::run(core.clone(), peers)),
+        };
+        core.spawn(renewal::run(core.clone()));
         core.spawn(reconciler::run(core.clone()));
         core.spawn(link::run(core.clone()));
         core.spawn(sweeper::run(core.clone()));
@@ -141,10 +161,20 @@ fn check(config: &Config) -> Result<()> {
     if let Err(error) = types::check_name(&config.name) {
         return wrong("name", error.to_string());
     }
-    if !config.control_url.starts_with("http://") {
-        return wrong("control_url", "write `http://HOST:PORT`".into());
+    let (scheme, bind) = match &config.trust {
+        Trust::Token(_) => ("http://", config.address),
+        Trust::Certificates { identity, bind } => {
+            if identity.site() != config.name {
+                let reason = format!("the certificate is of site `{}`", identity.site());
+                return wrong("name", reason);
+            }
+            ("https://", bind.ip())
+        }
+    };
+    if !config.control_url.starts_with(scheme) {
+        return wrong("control_url", format!("write `{scheme}HOST:PORT`"));
     }
-    if config.address.is_unspecified() {
+    if config.address.is_unspecified() || bind.is_unspecified() {
         let reason = "other sites reach this one there: name one address, not all of them";
         return wrong("address", reason.into());
     }

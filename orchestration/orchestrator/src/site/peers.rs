@@ -3,7 +3,9 @@
 use super::{
     checkpoints::{Stamp, disk},
     core::{Core, is_connected},
+    reach::Trust,
 };
+use crate::trust::Stream;
 use api::Problem;
 use axum::{
     Json, Router,
@@ -16,6 +18,8 @@ use axum::{
 };
 use bytes::BytesMut;
 use futures_util::{StreamExt, stream};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
@@ -24,10 +28,14 @@ use tokio::{
     net::TcpListener,
     time::timeout,
 };
+use tower_service::Service;
 use types::{Epoch, ErrorKind};
 
 /// How long a peer may send nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a connection may stay without a whole request's head.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Serves until the agent stops.
 pub(crate) async fn run(core: Arc<Core>, listener: TcpListener) {
@@ -36,6 +44,24 @@ pub(crate) async fn run(core: Arc<Core>, listener: TcpListener) {
         .with_graceful_shutdown(async move { stop.cancelled().await });
     if let Err(error) = served.await {
         tracing::error!(%error, "the peers' listener ended");
+    }
+}
+
+/// Serves one connection of another site, which has shown its certificate.
+pub(crate) async fn serve(core: Arc<Core>, stream: Stream) {
+    let stop = core.stop.clone();
+    let router = router(core);
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        router.clone().call(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        // Peers close connections as they like.
+        _ = serving => {}
     }
 }
 
@@ -59,9 +85,13 @@ async fn authenticate(State(core): State<Arc<Core>>, request: Request, next: Nex
     if headers.contains_key(header::ORIGIN) {
         return refuse(Problem::new(ErrorKind::Forbidden, "this listener is not for web pages"));
     }
+    let Trust::Token(token) = &core.config.trust else {
+        // Only `serve` leads here, behind a handshake with a site's certificate.
+        return next.run(request).await;
+    };
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let shown = shown.and_then(|value| value.strip_prefix("Bearer "));
-    if !shown.is_some_and(|shown| core.config.token.admits(shown)) {
+    if !shown.is_some_and(|shown| token.admits(shown)) {
         let message = "show the site's token: `Authorization: Bearer …`";
         return refuse(Problem::new(ErrorKind::Unauthenticated, message));
     }

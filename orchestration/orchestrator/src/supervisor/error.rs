@@ -45,6 +45,14 @@ pub enum Error {
         /// By whom.
         holder: String,
     },
+    /// A certificate cannot be made or used.
+    #[error(transparent)]
+    Trust(#[from] crate::trust::Error),
+    /// Other machines cannot be let in there.
+    #[error(
+        "`{0}` cannot be used for --bind: name one address of this machine, with a free port for each site behind the control plane's"
+    )]
+    Bind(std::net::SocketAddr),
     /// A token file cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -160,6 +168,8 @@ impl Error {
             Self::Ports(_) => ErrorKind::Conflict,
             Self::Format { .. } => ErrorKind::Unsupported,
             Self::Token(_) => ErrorKind::Unauthenticated,
+            Self::Trust(error) => error.kind(),
+            Self::Bind(_) => ErrorKind::Invalid,
             Self::NotReady { .. } => ErrorKind::Timeout,
             Self::Client(error) => error.kind(),
             Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

@@ -244,6 +244,11 @@ impl DataFolder {
         self.control().join("site-token")
     }
 
+    /// The key and certificate of a site.
+    pub fn identity(&self, site: &str) -> PathBuf {
+        self.site(site).join("identity.json")
+    }
+
     /// Where logs are.
     pub fn logs(&self) -> PathBuf {
         self.root.join("logs")

@@ -57,6 +57,8 @@ struct Shared {
     resolver: Resolver,
     pool: Pool,
     site_port: u16,
+    /// Where it listens itself.
+    own: std::sync::OnceLock<SocketAddr>,
     control: Client,
 }
 
@@ -64,8 +66,13 @@ impl Ingress {
     /// Asks the DNS server at `dns`, forwards to port `site_port` of what it answers; `control`
     /// says what exists when a name does not.
     pub fn new(dns: SocketAddr, site_port: u16, control: Client) -> Self {
-        let shared =
-            Shared { resolver: Resolver::new(dns), pool: Pool::default(), site_port, control };
+        let shared = Shared {
+            resolver: Resolver::new(dns),
+            pool: Pool::default(),
+            site_port,
+            own: std::sync::OnceLock::new(),
+            control,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -74,6 +81,10 @@ impl Ingress {
     /// # Panics
     /// Never: its semaphore is not closed.
     pub async fn serve(self, listener: TcpListener) -> Infallible {
+        if let Ok(own) = listener.local_addr() {
+            // It serves once.
+            let _ = self.shared.own.set(own);
+        }
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = tokio::task::JoinSet::new();
         loop {
@@ -135,7 +146,7 @@ impl Shared {
         // as its TTL. Nothing was sent yet when a connection is refused.
         for is_last in [false, true] {
             let address = match self.resolver.resolve(&name).await {
-                Ok(Answer::Address(address)) => self.site(address),
+                Ok(Answer::Address(address)) => self.site(address)?,
                 Ok(Answer::Absent) => {
                     return Err(self.not_found(&format!("there is no service `{name}`")).await);
                 }
@@ -156,8 +167,15 @@ impl Shared {
         Err(Refusal::new(Problem::new(ErrorKind::Unavailable, "the service cannot be reached")))
     }
 
-    fn site(&self, address: IpAddr) -> SocketAddr {
-        (address, self.site_port).into()
+    /// The ingress of the site at an address.
+    fn site(&self, address: IpAddr) -> Result<SocketAddr, Refusal> {
+        let site: SocketAddr = (address, self.site_port).into();
+        // A site on another machine whose ingress is on that machine's loopback.
+        if self.own.get() == Some(&site) {
+            let text = "the service is at a site on another machine, whose ingress is reached there alone: start that site with `--ingress ADDRESS`";
+            return Err(Refusal::new(Problem::new(ErrorKind::Unavailable, text)));
+        }
+        Ok(site)
     }
 
     /// What is wrong and which services there are.

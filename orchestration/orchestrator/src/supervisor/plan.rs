@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -65,6 +65,9 @@ pub struct Plan {
     pub network: Network,
     /// Its sites.
     pub sites: Vec<Site>,
+    /// Where other machines reach the control plane over TLS, if they do. The sites' listeners
+    /// for their peers are at the ports behind this one.
+    pub bind: Option<SocketAddr>,
 }
 
 impl Network {
@@ -143,7 +146,30 @@ impl Plan {
                 address: network.address(last),
             });
         }
-        Ok(Self { network, sites })
+        Ok(Self { network, sites, bind: None })
+    }
+
+    /// The same, with other machines let in at this address; port 8470 if it names none.
+    ///
+    /// # Errors
+    /// If it is no single address, or there are not enough ports behind its own.
+    pub fn reachable_at(mut self, address: IpAddr, port: Option<u16>) -> Result<Self> {
+        let bind = SocketAddr::new(address, port.unwrap_or(CONTROL_PORT));
+        let sites = u16::try_from(self.sites.len()).unwrap_or(u16::MAX);
+        if address.is_unspecified() || bind.port() == 0 || bind.port().checked_add(sites).is_none()
+        {
+            return Err(Error::Bind(bind));
+        }
+        self.bind = Some(bind);
+        Ok(self)
+    }
+
+    /// Where a site listens for its peers on other machines.
+    fn site_bind(&self, site: &Site) -> Option<SocketAddr> {
+        let index = self.sites.iter().position(|own| own.name == site.name)?;
+        let bind = self.bind?;
+        let offset = u16::try_from(index).ok()?.checked_add(1)?;
+        Some(SocketAddr::new(bind.ip(), bind.port().checked_add(offset)?))
     }
 
     /// Where the control plane's REST is.
@@ -175,7 +201,7 @@ impl Plan {
             env: BTreeMap::new(),
         };
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
-        let control = [
+        let mut control = vec![
             "control".into(),
             "--data-dir".into(),
             path(folder.control()),
@@ -186,30 +212,43 @@ impl Plan {
             "--local-ingress".into(),
             self.ingress().to_string(),
         ];
+        if let Some(bind) = self.bind {
+            control.extend(["--bind".into(), bind.to_string()]);
+        }
         let site = |site: &Site| {
             let mut args: Vec<String> = vec![
                 "site".into(),
                 "--name".into(),
                 site.name.clone(),
                 "--control".into(),
-                self.url(),
-                "--token-file".into(),
-                path(folder.site_token_file()),
+                self.bind.map_or_else(|| self.url(), |bind| format!("https://{bind}")),
                 "--data-dir".into(),
                 path(folder.site(&site.name)),
                 "--address".into(),
                 site.address.to_string(),
                 "--ingress-port".into(),
                 INGRESS_PORT.to_string(),
-                "--peer-port".into(),
-                PEER_PORT.to_string(),
             ];
+            args.extend(match self.site_bind(site) {
+                Some(bind) => [
+                    "--identity".into(),
+                    path(folder.identity(&site.name)),
+                    "--bind".into(),
+                    bind.to_string(),
+                ],
+                None => [
+                    "--token-file".into(),
+                    path(folder.site_token_file()),
+                    "--peer-port".into(),
+                    PEER_PORT.to_string(),
+                ],
+            });
             for (key, value) in &site.labels {
                 args.extend(["--label".into(), format!("{key}={value}")]);
             }
             child(site_child(&site.name), args)
         };
-        let control = child("control".into(), control.to_vec());
+        let control = child("control".into(), control);
         std::iter::once(control).chain(self.sites.iter().map(site)).collect()
     }
 
@@ -229,10 +268,14 @@ impl Plan {
             listener("control", "DNS", self.dns(), Transport::Tcp),
             listener("supervisor", "the local ingress", self.ingress(), Transport::Tcp),
         ];
+        if let Some(bind) = self.bind {
+            let purpose = "the control plane for other machines";
+            listeners.push(listener("control", purpose, bind, Transport::Tcp));
+        }
         for site in &self.sites {
             let child = site_child(&site.name);
             let ingress = (site.address, INGRESS_PORT).into();
-            let peers = (site.address, PEER_PORT).into();
+            let peers = self.site_bind(site).unwrap_or_else(|| (site.address, PEER_PORT).into());
             let name = &site.name;
             listeners.extend([
                 listener(&child, &format!("the ingress of site {name}"), ingress, Transport::Tcp),
@@ -284,6 +327,28 @@ mod tests {
         assert!(edge.starts_with("site --name edge --control http://127.0.0.1:8470 "), "{edge}");
         assert!(edge.contains("--data-dir /data/sites/edge --address 127.0.0.12"), "{edge}");
         assert!(edge.ends_with("--label tier=edge"), "{edge}");
+    }
+
+    #[test]
+    fn what_is_bound_wider_has_ports_of_its_own_and_certificates() {
+        let plan = Plan::new(Network::default(), &names(&["cloud", "edge"])).unwrap();
+        let wide = plan.clone().reachable_at([10, 0, 0, 1].into(), None).unwrap();
+        let folder = DataFolder::at(Path::new("/data")).unwrap();
+
+        let children = wide.children(Path::new("/bin/cloudskin"), &folder);
+
+        assert!(children[0].args.join(" ").ends_with("--bind 10.0.0.1:8470"));
+        let edge = children[2].args.join(" ");
+        assert!(edge.contains("--control https://10.0.0.1:8470 "), "{edge}");
+        assert!(
+            edge.contains("--identity /data/sites/edge/identity.json --bind 10.0.0.1:8472"),
+            "{edge}"
+        );
+        assert!(!edge.contains("token"), "{edge}");
+        assert_eq!(wide.url(), plan.url(), "this machine's own users come by loopback");
+        for (address, port) in [([0, 0, 0, 0], None), ([10, 0, 0, 1], Some(65_534))] {
+            assert!(plan.clone().reachable_at(address.into(), port).is_err());
+        }
     }
 
     #[test]

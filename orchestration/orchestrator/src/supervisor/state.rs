@@ -32,6 +32,9 @@ pub struct State {
     pub started: u64,
     /// The control plane's REST.
     pub url: String,
+    /// Where other machines reach it, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bind: Option<SocketAddr>,
     /// The loopback network.
     pub network: Network,
     /// Our DNS.

@@ -6,7 +6,10 @@ use super::{
     down, ingress, logs, ports,
     process::{Identity, Process},
 };
-use crate::client::Client;
+use crate::{
+    client::Client,
+    trust::{self, Authority},
+};
 use api::Problem;
 use std::{
     convert::Infallible,
@@ -78,6 +81,13 @@ impl Supervisor {
     pub fn new(folder: DataFolder, plan: Plan, children: Vec<ChildSpec>) -> Result<Self> {
         folder.prepare()?;
         let lock = folder.lock()?;
+        if plan.bind.is_some() {
+            let authority = Authority::open(&folder.control())?;
+            for site in &plan.sites {
+                let path = folder.identity(&site.name);
+                trust::Identity::local(&authority, &folder.control(), &site.name, &path)?;
+            }
+        }
         let client = Client::new(&plan.url(), Some(folder.token()?), api::DEFAULT_TENANT)?;
         let child_state = |child: &ChildSpec| ChildState {
             name: child.name.clone(),
@@ -91,6 +101,7 @@ impl Supervisor {
             problem: None,
             started: now_ms(),
             url: plan.url(),
+            bind: plan.bind,
             network: plan.network,
             dns: plan.dns(),
             ingress: plan.ingress(),

@@ -270,7 +270,7 @@ impl Drive {
         let grace = self.state.config.forward_grace.as_millis();
         Some(Call::Release {
             migration: self.plan.id.clone(),
-            to: self.state.ingress_of(&self.plan.to)?,
+            to: self.state.door_of(&self.plan.to)?,
             forward_ms: u64::try_from(grace).unwrap_or(u64::MAX),
         })
     }

@@ -1,9 +1,10 @@
 //! Who is let in: by the host that the request was meant for, where it comes from, and its token.
 
 use super::{
-    super::{Config, state::State},
+    super::{Config, server::Origin, session::Speaker, state::State},
     Refusal,
 };
+use crate::trust::Party;
 use axum::{
     extract::{Request, State as Shared},
     http::{HeaderMap, Uri, header},
@@ -27,7 +28,8 @@ impl Hosts {
     pub(super) fn new(config: &Config, address: SocketAddr) -> Self {
         let mut allowed: Vec<String> =
             config.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        for ip in [address.ip(), config.listen.ip()] {
+        let bind = config.bind.map(|bind| bind.ip());
+        for ip in [address.ip(), config.listen.ip()].into_iter().chain(bind) {
             if !ip.is_unspecified() {
                 allowed.push(ip.to_string());
             }
@@ -51,15 +53,23 @@ fn host_of(authority: &str) -> &str {
     authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }
 
-/// Lets a request through or refuses it.
+/// Lets a request through or refuses it; says who speaks on the site link.
 pub(super) async fn check(
     Shared((state, hosts)): Shared<(Arc<State>, Hosts)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
-    check_host(&hosts, request.headers(), request.uri())?;
+    let origin = request.extensions().get::<Origin>().cloned();
+    let origin = origin.unwrap_or(Origin { secured: false, caller: None });
+    // Through TLS nobody comes under a foreign name: browsers check it against the certificate.
+    if !origin.secured {
+        check_host(&hosts, request.headers(), request.uri())?;
+    }
     check_origin(&hosts, request.headers())?;
-    check_token(&state, request.headers(), request.uri().path())?;
+    let speaker = check_caller(&state, &origin, request.headers(), request.uri().path())?;
+    if let Some(speaker) = speaker {
+        request.extensions_mut().insert(speaker);
+    }
     Ok(next.run(request).await)
 }
 
@@ -102,10 +112,26 @@ fn check_origin(hosts: &Hosts, headers: &HeaderMap) -> Result<(), Refusal> {
     Err(forbidden(format!("pages of `{shown}` may not use this control plane")))
 }
 
-fn check_token(state: &State, headers: &HeaderMap, path: &str) -> Result<(), Refusal> {
-    // The page holds nothing: it asks for everything with the token of its reader.
-    if path == "/healthz" || path == "/" {
-        return Ok(());
+/// Who asks, and whether that is theirs to ask. A site is known by its certificate; on this
+/// machine, where there is none, by the token that its sites share.
+fn check_caller(
+    state: &State,
+    origin: &Origin,
+    headers: &HeaderMap,
+    path: &str,
+) -> Result<Option<Speaker>, Refusal> {
+    // The page holds nothing: it asks for everything with the token of its reader. Who joins
+    // shows a token of another kind.
+    if matches!(path, "/healthz" | "/") || (path == api::paths::JOIN && origin.secured) {
+        return Ok(None);
+    }
+    if let Some(speaker) = certified(state, origin)? {
+        return match is_for_sites(path) || path == api::paths::RENEW {
+            true => Ok(Some(speaker)),
+            false => {
+                Err(forbidden("a site's certificate opens only the site link and blobs".into()))
+            }
+        };
     }
     let shown = text(headers, &header::AUTHORIZATION)?
         .and_then(|value| value.split_once(' '))
@@ -115,19 +141,44 @@ fn check_token(state: &State, headers: &HeaderMap, path: &str) -> Result<(), Ref
         let message = "no token was shown: send `Authorization: Bearer TOKEN`; the token is in `token` of the data folder";
         return Err(Refusal::new(ErrorKind::Unauthenticated, message));
     };
-    let (user, site) = (state.user_token.admits(shown), state.site_token.admits(shown));
-    // Sites fetch modules and bring snapshots, and nothing else of REST is theirs.
+    let user = state.user_token.admits(shown);
+    // It speaks for every site of this machine, and never leaves it.
+    let site = !origin.secured && state.site_token.admits(shown);
     let admitted = match path {
         api::paths::LINK => site,
-        _ if path.starts_with("/apis/v1/blobs/") => user || site,
+        _ if is_for_sites(path) => user || site,
         _ => user,
     };
     match admitted {
-        true => Ok(()),
+        true => Ok(site.then_some(Speaker::Local)),
+        false if user && origin.secured => {
+            Err(forbidden("sites show their certificates: join with `cloudskin join`".into()))
+        }
         false if user => Err(forbidden("agents of sites show the token in `site-token`".into())),
         false if site => Err(forbidden("a site's token opens only the site link and blobs".into())),
         false => {
             let message = "the token is not this control plane's: read `token` in its data folder";
+            Err(Refusal::new(ErrorKind::Unauthenticated, message))
+        }
+    }
+}
+
+/// Sites fetch modules and bring snapshots, and nothing else of REST is theirs.
+fn is_for_sites(path: &str) -> bool {
+    path == api::paths::LINK || path.starts_with("/apis/v1/blobs/")
+}
+
+/// The site whose certificate was shown, if it is still the site's.
+fn certified(state: &State, origin: &Origin) -> Result<Option<Speaker>, Refusal> {
+    let Some(caller) = &origin.caller else { return Ok(None) };
+    match &caller.party {
+        Party::Site(site) if state.registry.admits(site, &caller.certificate) => {
+            Ok(Some(Speaker::Certified(site.clone())))
+        }
+        party => {
+            let message = format!(
+                "the certificate of {party} is void: it joined again or was deleted; make a token with `cloudskin token create` and join"
+            );
             Err(Refusal::new(ErrorKind::Unauthenticated, message))
         }
     }

@@ -3,6 +3,7 @@
 mod content;
 mod dashboard;
 mod guard;
+mod joining;
 mod refusal;
 mod resources;
 mod verbs;
@@ -34,6 +35,9 @@ pub(super) fn router(state: Arc<State>, address: SocketAddr) -> Router {
         .route("/metrics", get(metrics))
         .route(paths::STATUS, get(status))
         .route(paths::LINK, get(link))
+        .route(paths::JOIN, post(joining::join))
+        .route(paths::JOIN_TOKENS, post(joining::create_token))
+        .route(paths::RENEW, post(joining::renew))
         .route("/apis/v1/blobs/{digest}", get(content::read).put(content::write))
         .route("/apis/v1/tenants/{tenant}/{kind}", get(resources::list))
         .route(one, resource)
@@ -76,6 +80,9 @@ async fn metrics(Shared(state): Shared<Arc<State>>) -> Answer {
 
 async fn link(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     use axum::extract::FromRequest;
+    let speaker = request.extensions().get::<session::Speaker>().cloned().ok_or_else(|| {
+        Refusal::new(ErrorKind::Forbidden, "this is where agents of sites connect")
+    })?;
     let upgrade = WebSocketUpgrade::from_request(request, &()).await.map_err(|rejection| {
         let text = format!("this is where agents of sites connect with a WebSocket: {rejection}");
         Refusal::new(ErrorKind::Invalid, text).with(rejection.into_response().status())
@@ -83,7 +90,9 @@ async fn link(Shared(state): Shared<Arc<State>>, request: Request) -> Answer {
     Ok(upgrade
         .max_message_size(session::MESSAGE_MAX_BYTES)
         .max_frame_size(session::MESSAGE_MAX_BYTES)
-        .on_upgrade(move |socket| state.tasks.track_future(session::run(state.clone(), socket))))
+        .on_upgrade(move |socket| {
+            state.tasks.track_future(session::run(state.clone(), socket, speaker))
+        }))
 }
 
 async fn no_such_path(request: Request) -> Refusal {

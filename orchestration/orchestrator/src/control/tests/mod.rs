@@ -2,6 +2,7 @@
 
 mod guests;
 mod leases;
+mod machines;
 mod migrations;
 mod resources;
 mod site;

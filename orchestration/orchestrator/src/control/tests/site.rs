@@ -144,6 +144,7 @@ impl Site {
             site: self.name.clone(),
             labels: BTreeMap::from([("tier".into(), self.name.clone())]),
             address: self.address,
+            peer_address: None,
             ingress_port: 8080,
             peer_port: 9090,
             cpu: Cpu(4000),

@@ -46,7 +46,7 @@ fn request(ask: &Ask<'_>, to: SocketAddr) -> Result<Request<Full<bytes::Bytes>>,
     let invalid = |error: hyper::http::Error| Refusal::new(ErrorKind::Invalid, error.to_string());
     let path = ask.parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let uri = Uri::builder()
-        .scheme("http")
+        .scheme(ask.ingress.core.reach.scheme())
         .authority(to.to_string())
         .path_and_query(path)
         .build()

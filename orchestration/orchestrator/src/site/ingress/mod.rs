@@ -12,6 +12,7 @@ pub(crate) use routes::Routes;
 pub(crate) use threads::start;
 
 use super::core::Core;
+use crate::trust::Connector;
 use answer::{Body, Refusal};
 use bytes::{Bytes, BytesMut};
 use host::Named;
@@ -25,7 +26,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use queue::Ask;
@@ -40,7 +41,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::Semaphore,
     time::{Instant, timeout},
 };
@@ -64,7 +66,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Ingress {
     core: Arc<Core>,
     site: HeaderValue,
-    forwarder: Client<HttpConnector, Full<Bytes>>,
+    forwarder: Client<Connector, Full<Bytes>>,
     connections: Arc<Semaphore>,
     /// Connections that are being served.
     open: TaskTracker,
@@ -74,13 +76,10 @@ pub(crate) struct Ingress {
 
 impl Ingress {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(forward::CONNECT_TIMEOUT));
         let forwarder = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .set_host(false)
-            .build(connector);
+            .build(core.reach.forwarder(forward::CONNECT_TIMEOUT));
         let site = HeaderValue::from_str(&core.config.name)
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let connections = Arc::new(Semaphore::new(core.config.limits.connections_max));
@@ -105,6 +104,8 @@ impl Ingress {
             };
             match accepted {
                 Ok((stream, _)) => {
+                    // Without it small answers wait for the client's acknowledgement.
+                    let _ = stream.set_nodelay(true);
                     let ingress = self.clone();
                     self.open.spawn(async move {
                         ingress.connection(stream).await;
@@ -120,9 +121,11 @@ impl Ingress {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
-        // Without it small answers wait for the client's acknowledgement.
-        let _ = stream.set_nodelay(true);
+    /// Answers on one connection, of a client or of another site that forwards.
+    pub(crate) async fn connection(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) {
         let stop = self.core.stop.clone();
         let service = service_fn(|request| {
             let ingress = self.clone();

@@ -154,7 +154,10 @@ impl Queue {
                 },
                 Gate::Wait(_) => None,
                 Gate::Refuse(reason) => return Err(Refusal::later(format!("{self}: {reason}"))),
-                Gate::Moved(to) => return Err(Refusal::moved(*to)),
+                Gate::Moved(to) => {
+                    let public = ask.ingress.core.reach.ingress_behind(*to);
+                    return Err(Refusal::moved(public));
+                }
                 Gate::Gone => {
                     let message = format!("{self} is no longer here");
                     return Err(Refusal::new(ErrorKind::NotFound, message));

@@ -7,7 +7,7 @@ mod migrations;
 mod services;
 mod worker;
 
-use super::{Config, Exit, Site, SiteLimits};
+use super::{Config, Exit, Site, SiteLimits, Trust};
 use api::link::{Assignment, HeldState, Peer};
 use control::Control;
 use http::{Answer, Connection};
@@ -58,7 +58,7 @@ impl Agent {
             name: name.into(),
             labels: BTreeMap::new(),
             control_url: control.url.clone(),
-            token: token(),
+            trust: Trust::Token(token()),
             address: IpAddr::from([127, 0, 0, last]),
             ingress_port: 0,
             peer_port: 0,

@@ -232,3 +232,17 @@ async fn a_silent_dns_server_is_a_clear_error() {
 
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("DNS"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_site_whose_ingress_is_on_another_machines_loopback_is_named() {
+    let zone = Arc::new(Zone::default());
+    zone.set("counter", Ipv4Addr::LOCALHOST, 5);
+    let dns = Arc::clone(&zone).serve().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(Ingress::new(dns, address.port(), control().await).serve(listener));
+
+    let answer = get(address, "counter.localhost").await;
+
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("--ingress"), "{answer}");
+}
