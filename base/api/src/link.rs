@@ -125,6 +125,20 @@ pub struct Assignment {
     pub spec: ServiceSpec,
     /// Start from the newest checkpoint of this service that this site or a peer holds.
     pub restore: bool,
+    /// A user put the service back to a snapshot: checkpoints of older epochs than this are no
+    /// longer its state, and where there is no newer one it starts from the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<StartState>,
+}
+
+/// A snapshot that a service goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartState {
+    /// The epoch that began with it.
+    pub epoch: Epoch,
+    /// The snapshot, a blob of the control plane.
+    pub digest: Digest,
 }
 
 /// One cell that a site shall run once.

@@ -174,6 +174,23 @@ pub struct ServiceStatus {
     pub migration: Option<Migration>,
     /// Names of the decisions about it, latest first, bounded.
     pub decisions: Vec<String>,
+    /// The snapshot that a user last put it back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
+}
+
+/// A snapshot that a user put a service back to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    /// The epoch that began with it; older ones are over, their checkpoints included.
+    pub epoch: Epoch,
+    /// The snapshot, a blob of the control plane.
+    pub digest: Digest,
+    /// The module that it is of.
+    pub module: Digest,
+    /// Milliseconds since the Unix epoch.
+    pub at: u64,
 }
 
 /// What one crash lost under `durability: checkpoint`.

@@ -14,5 +14,6 @@ mod kills;
 mod life;
 mod load;
 mod moves;
+mod restores;
 mod strangers;
 mod world;

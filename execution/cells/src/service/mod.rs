@@ -17,6 +17,7 @@ mod tape;
 
 pub(crate) use handover::Arrival;
 pub(crate) use io::LogRing;
+pub(crate) use state::{check_image, empty_image};
 
 use crate::{
     cell::{Cell, Pause},

@@ -25,6 +25,7 @@ mod names;
 mod overview;
 mod owed;
 mod rest;
+mod restore;
 mod runs;
 mod server;
 mod session;

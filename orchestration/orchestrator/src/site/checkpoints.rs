@@ -234,11 +234,12 @@ impl Checkpoints {
         }
     }
 
-    /// The newest that this site or a peer keeps.
+    /// The newest that this site or a peer keeps, of this epoch or a later one.
     pub(crate) async fn newest(
         &self,
         uid: &str,
         peers: &[Peer],
+        since: Epoch,
     ) -> std::result::Result<Option<Found>, Problem> {
         for round in 1.. {
             let asked = peers.iter().map(|peer| self.look_at(peer, uid));
@@ -248,6 +249,7 @@ impl Checkpoints {
             let newest = here
                 .into_iter()
                 .chain(answers.into_iter().flatten().flatten())
+                .filter(|found| found.stamp.epoch >= since)
                 .max_by_key(|found| found.stamp);
             // The site that was lost is among those that do not answer.
             if newest.is_some() || unreachable == 0 || round >= SEARCH_ROUNDS {

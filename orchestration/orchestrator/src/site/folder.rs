@@ -1,9 +1,16 @@
 //! A service's state folder: what a worker reads at a start, and nothing else of ours.
 
-use super::{core::Core, state::Record};
-use api::Problem;
+use super::{
+    core::Core,
+    state::{Record, sync_parent},
+};
+use api::{
+    Problem,
+    link::{Assignment, StartState},
+};
+use cells::snapshot::{self, Expected};
 use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path};
-use types::ErrorKind;
+use types::{Epoch, ErrorKind};
 
 /// The file that a worker starts from.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -26,12 +33,19 @@ pub(crate) fn has_checkpoint(folder: &Path) -> bool {
 pub(crate) async fn prepare(core: &Core, record: &Record) -> Result<(), Problem> {
     let uid = &record.assignment.uid;
     let folder = core.state_folder(uid);
-    let own = record.previous.filter(|_| has_checkpoint(&folder));
     if !record.assignment.restore {
         return empty(&folder);
     }
+    let snapshot = record.assignment.snapshot;
+    let since = snapshot.map_or(Epoch(0), |snapshot| snapshot.epoch);
+    let own = record.previous.filter(|own| *own >= since && has_checkpoint(&folder));
     let peers = core.read(|inner| inner.state.desired.peers.clone());
-    let found = core.checkpoints.newest(uid, &peers).await?;
+    // Nobody has written a checkpoint of an epoch that begins now.
+    let begins = record.epoch() <= since;
+    let found = match begins {
+        true => None,
+        false => core.checkpoints.newest(uid, &peers, since).await?,
+    };
     match found {
         // A checkpoint of our own epoch came from this folder, which is at least as new.
         Some(found) if own.is_none_or(|own| found.stamp.epoch > own) => {
@@ -40,11 +54,39 @@ pub(crate) async fn prepare(core: &Core, record: &Record) -> Result<(), Problem>
             core.checkpoints.place(uid, &found, &folder.join(CHECKPOINT)).await
         }
         _ if own.is_some() => Ok(()),
-        _ => {
-            tracing::warn!(uid, "no checkpoint was found: starting from the beginning");
-            empty(&folder)
-        }
+        _ => match snapshot {
+            Some(snapshot) => adopt(core, record, &snapshot, &folder).await,
+            None => {
+                tracing::warn!(uid, "no checkpoint was found: starting from the beginning");
+                empty(&folder)
+            }
+        },
     }
+}
+
+/// Makes a user's snapshot the service's only checkpoint, whole or not at all. Nothing was
+/// answered under this epoch before, so that it may be done again after a crash.
+async fn adopt(
+    core: &Core,
+    record: &Record,
+    snapshot: &StartState,
+    folder: &Path,
+) -> Result<(), Problem> {
+    let Assignment { uid, module, spec, .. } = &record.assignment;
+    let blob = core.modules.get(&snapshot.digest).await?;
+    tracing::info!(uid, digest = %snapshot.digest, "restoring from a user's snapshot");
+    empty(folder)?;
+    let expected = Expected { module: Some(*module), memory_bytes: spec.resources.memory.0 };
+    let (epoch, target) = (record.epoch(), folder.join(CHECKPOINT));
+    let adopting = tokio::task::spawn_blocking(move || {
+        let beside = target.with_extension("new");
+        let adopted = snapshot::adopt(&blob, &beside, expected, epoch);
+        adopted.map_err(|error| Problem::new(error.kind(), types::chain(&error)))?;
+        fs::rename(&beside, &target)
+            .and_then(|()| sync_parent(&target))
+            .map_err(|error| super::checkpoints::disk(&target, &error))
+    });
+    adopting.await.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?
 }
 
 /// Makes it empty.

@@ -218,6 +218,14 @@ async fn supersede(core: &Arc<Core>, assignment: Assignment) {
     let uid = assignment.uid.clone();
     let Some(record) = record_of(core, &uid) else { return };
     let live = core.read(|inner| inner.live.get(&uid).cloned()).unwrap_or_default();
+    let put_back = assignment.snapshot.filter(|snapshot| snapshot.epoch > record.epoch());
+    if let Some(snapshot) = put_back
+        && let Err(problem) = core.modules.get(&snapshot.digest).await
+    {
+        // What is held goes on until the snapshot is here.
+        tracing::warn!(uid, %problem, "the snapshot that a service shall go on from is not here");
+        return breathe().await;
+    }
     // No request may reach the old cell any more.
     core.update(&uid, |inner| inner.live(&uid).phase = Phase::Down);
     if live.phase.in_worker()
@@ -231,7 +239,9 @@ async fn supersede(core: &Arc<Core>, assignment: Assignment) {
         }
         let newer_module = record.assignment.module != assignment.module;
         let prepared = matches!(record.role, Role::Prepared { .. });
-        let checkpoint = live.up().is_some() && !newer_module && !prepared;
+        // What nobody will start from need not be saved.
+        let wanted = !newer_module && !prepared && put_back.is_none();
+        let checkpoint = live.up().is_some() && wanted;
         let stopped = match stop(&client, &uid, checkpoint).await {
             // What cannot be saved must not keep the old cell alive.
             Err(failure) if checkpoint => {
@@ -253,13 +263,18 @@ fn replace(record: &mut Record, assignment: Assignment) {
     let newer = assignment.epoch > record.epoch();
     let other_module = assignment.module != record.assignment.module;
     if newer {
-        let state_of = (!other_module && !record.fresh).then(|| record.epoch());
+        // While it is fresh the folder still holds what it held before.
+        let state_of = if record.fresh { record.previous } else { Some(record.epoch()) };
+        let state_of = state_of.filter(|_| !other_module);
         let lost = std::mem::take(&mut record.lost);
         *record = Record { previous: state_of, lost, ..Record::new(assignment, Role::Serve) };
         return;
     }
     // Another module cannot read the state of this one.
-    record.fresh |= other_module;
+    if other_module {
+        record.fresh = true;
+        record.previous = None;
+    }
     record.assignment = Assignment { restore: false, ..assignment };
     record.role = Role::Serve;
 }

@@ -4,6 +4,7 @@ mod guests;
 mod leases;
 mod migrations;
 mod resources;
+mod restores;
 mod site;
 mod store;
 mod world;
