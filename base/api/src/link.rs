@@ -52,6 +52,9 @@ pub enum FromSite {
         held: Vec<Held>,
         /// Cells of `run`, those that ended since the last acknowledged beat included.
         cells: Vec<HeldCell>,
+        /// What was answered under epochs that it was told to drop, until it is noted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tails: Vec<Tail>,
     },
     /// The answer to a call.
     Reply {
@@ -77,6 +80,9 @@ pub enum FromControl {
     Ack {
         /// The beat's number.
         sequence: u64,
+        /// Tails that need not be sent again: uid and epoch.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        noted: Vec<(String, Epoch)>,
     },
     /// What the site shall run changed.
     Desired(Box<Desired>),
@@ -191,10 +197,55 @@ pub struct Held {
     pub requests_answered: u64,
     /// Milliseconds since the Unix epoch of the last checkpoint.
     pub last_checkpoint: Option<u64>,
-    /// What crashes lost, latest first.
+    /// What crashes lost, latest first: as much of it as fits into the message and was not
+    /// acknowledged within this session.
     pub lost: Vec<crate::service::Lost>,
     /// Bytes of linear memory.
     pub memory: Bytes,
+    /// The checkpoint from which this epoch went on, if that was not the state at this site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<Stamp>,
+}
+
+/// Orders the checkpoints of one service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stamp {
+    /// Under which it was written.
+    pub epoch: Epoch,
+    /// Within which it was written.
+    pub incarnation: u32,
+    /// Counts up within the service's life.
+    pub sequence: u64,
+}
+
+/// What a site had answered under an epoch that is over, and that another site may have gone on
+/// without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tail {
+    /// Of which service.
+    pub uid: String,
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// Within which incarnation.
+    pub incarnation: u32,
+    /// Milliseconds since the Unix epoch of the discovery.
+    pub at: u64,
+    /// Oldest first.
+    pub segments: Vec<Segment>,
+}
+
+/// What was answered between two checkpoints.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Segment {
+    /// The sequence of the checkpoint before.
+    pub sequence: u64,
+    /// How many requests.
+    pub count: u64,
+    /// Their ids, as many as are named.
+    pub request_ids: Vec<String>,
 }
 
 /// What a site does with a service.

@@ -97,7 +97,8 @@ pub enum Durability {
     /// The state of the last checkpoint; lost request ids are named.
     #[default]
     Checkpoint,
-    /// Everything that was answered.
+    /// Everything that was answered. The journal does not leave its site: a site that is lost for
+    /// good takes what was answered since the last checkpoint with it, as with `checkpoint`.
     Journal,
 }
 
@@ -174,9 +175,22 @@ pub struct ServiceStatus {
     pub migration: Option<Migration>,
     /// Names of the decisions about it, latest first, bounded.
     pub decisions: Vec<String>,
+    /// Where it went on from after its site was lost, latest last, bounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub takeovers: Vec<Takeover>,
     /// The snapshot that a user last put it back to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
+}
+
+/// An epoch that went on from a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Takeover {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The checkpoint.
+    pub from: crate::link::Stamp,
 }
 
 /// A snapshot that a user put a service back to.
@@ -193,7 +207,7 @@ pub struct Restored {
     pub at: u64,
 }
 
-/// What one crash lost under `durability: checkpoint`.
+/// What one crash, or the loss of a site, lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lost {

@@ -148,7 +148,8 @@ async fn put_back(args: Restore, session: &Session) -> anyhow::Result<ExitCode> 
     let refused = || format!("cannot restore `{}`", args.snapshot.display());
     let identity = identify(&args.snapshot).with_context(refused)?;
     let client = session.client()?;
-    let service = chosen(&client, args.to.as_ref(), &identity).await?;
+    let services = client.list(Kind::Service, &[]).await?.items;
+    let service = chosen(services, args.to.as_ref(), &identity, &args.snapshot)?;
     let spec: ServiceSpec = service.spec()?;
     let expected = Expected { module: spec.module_digest(), memory_bytes: spec.resources.memory.0 };
     // All of it is checked here, before anything is moved or replaced.
@@ -156,7 +157,7 @@ async fn put_back(args: Restore, session: &Session) -> anyhow::Result<ExitCode> 
     let name = service.metadata.name.as_str();
     let progress = Progress::new(&format!("service/{name}: sending the snapshot"));
     let digest = upload(&client, &args.snapshot).await?;
-    let moved = move_first(&client, &service, args.site.as_deref(), &progress).await?;
+    let moved = move_first(&client, &service, &args, &progress).await?;
     let decision = restore(&client, name, &digest, moved).await?;
     let tell = |state: &str| progress.set(&format!("service/{name}: {state}"));
     let ready = wait(&client, Kind::Service, name, Condition::Ready, args.timeout, tell).await?;
@@ -173,69 +174,81 @@ async fn put_back(args: Restore, session: &Session) -> anyhow::Result<ExitCode> 
 }
 
 /// The service that is meant: the one that is named, or the only one that runs the module.
-async fn chosen(
-    client: &Client,
+fn chosen(
+    mut services: Vec<Resource>,
     to: Option<&Target>,
     identity: &Identity,
+    file: &Path,
 ) -> anyhow::Result<Resource> {
     let refuse = |kind, message: String| Err(Failure::error(kind, message));
-    if let Some(Target { kind, name }) = to {
-        if *kind != Kind::Service {
-            let message = format!("a {} is not put back: name a service", kind.path());
-            return refuse(ErrorKind::Invalid, message);
-        }
-        let found = client.find(Kind::Service, name).await?;
-        return found.map_or_else(
-            || {
-                let message = format!(
-                    "there is no `service/{name}`: a restore makes none; `cloudskin apply` it \
-                     first, then restore it"
-                );
-                refuse(ErrorKind::NotFound, message)
-            },
-            Ok,
-        );
-    }
-    let runs = |service: &Resource| {
-        let spec: Option<ServiceSpec> = service.spec().ok();
-        spec.and_then(|spec| spec.module_digest()) == Some(identity.module)
-    };
-    let all = client.list(Kind::Service, &[]).await?.items;
-    let mut own: Vec<Resource> = all.into_iter().filter(runs).collect();
-    let named = |service: &Resource| format!("service/{}", service.metadata.name);
-    let module = format!("`{}` ({})", identity.name, identity.module);
-    match own.len() {
-        1 => Ok(own.remove(0)),
-        0 => refuse(
-            ErrorKind::NotFound,
-            format!(
-                "no service runs the snapshot's module {module}: a restore makes none; \
-                 `cloudskin apply` one first. A program's snapshot needs its MODULE behind it"
+    let own: Vec<usize> = (0..services.len())
+        .filter(|at| module_of(&services[*at]).1 == Some(identity.module))
+        .collect();
+    // Sites know modules by their digest alone: a service that runs it has its name.
+    let name = own.first().map_or(identity.name.clone(), |at| module_of(&services[*at]).0);
+    let module = format!("`{name}` ({})", identity.module);
+    let Some(Target { kind, name }) = to else {
+        return match own[..] {
+            [at] => Ok(services.swap_remove(at)),
+            [] => refuse(
+                ErrorKind::NotFound,
+                format!(
+                    "no service runs the snapshot's module {module}: a restore makes none; \
+                     `cloudskin apply` one first. A program's snapshot needs its MODULE behind it"
+                ),
             ),
-        ),
-        _ => {
-            let names: Vec<String> = own.iter().take(10).map(named).collect();
-            let message = format!(
-                "more than one service runs the snapshot's module {module}: say which with --to: {}",
-                names.join(", ")
-            );
-            refuse(ErrorKind::Conflict, message)
-        }
+            _ => {
+                let names = own.iter().take(10).map(|at| services[*at].metadata.name.as_str());
+                let names: Vec<_> = names.map(|name| format!("service/{name}")).collect();
+                let names = names.join(", ");
+                let message = format!(
+                    "more than one service runs the snapshot's module {module}: say which with \
+                     --to: {names}"
+                );
+                refuse(ErrorKind::Conflict, message)
+            }
+        };
+    };
+    if *kind != Kind::Service {
+        let message = format!("a {} is not put back: name a service", kind.path());
+        return refuse(ErrorKind::Invalid, message);
     }
+    let Some(at) = services.iter().position(|service| service.metadata.name == *name) else {
+        let message = format!(
+            "there is no `service/{name}`: a restore makes none; `cloudskin apply` it first, then \
+             restore it"
+        );
+        return refuse(ErrorKind::NotFound, message);
+    };
+    if !own.contains(&at) {
+        let runs = module_of(&services[at]).0;
+        let file = file.display();
+        let message =
+            format!("`{file}` is of the module {module}, and `service/{name}` runs `{runs}`");
+        return refuse(ErrorKind::Invalid, message);
+    }
+    Ok(services.swap_remove(at))
+}
+
+/// The name and digest of the module that a service runs.
+fn module_of(service: &Resource) -> (String, Option<Digest>) {
+    let spec: Option<ServiceSpec> = service.spec().ok();
+    spec.map(|spec| (spec.module_name().to_owned(), spec.module_digest())).unwrap_or_default()
 }
 
 /// Moves the service to the site where it shall go on, unless it is there; says whether it did.
 async fn move_first(
     client: &Client,
     service: &Resource,
-    site: Option<&str>,
+    args: &Restore,
     progress: &Progress,
 ) -> anyhow::Result<bool> {
     let status: ServiceStatus = service.status();
-    let Some(site) = site.filter(|site| status.site.as_deref() != Some(site)) else {
-        return Ok(false);
-    };
+    let elsewhere = |site: &&str| status.site.as_deref() != Some(*site);
+    let Some(site) = args.site.as_deref().filter(elsewhere) else { return Ok(false) };
     let name = &service.metadata.name;
+    let tell = |state: &str| progress.set(&format!("service/{name}: {state}"));
+    wait(client, Kind::Service, name, Condition::Ready, args.timeout, tell).await?;
     progress.set(&format!("service/{name} moves to site/{site}"));
     let decision = client.migrate(name, site).await?;
     finish(client, &decision, Period(MOVE_ENDS * 30), |_| ()).await?;

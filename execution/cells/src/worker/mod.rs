@@ -12,6 +12,7 @@ mod server;
 mod socket;
 pub(crate) mod ticker;
 
+pub use crate::service::{answered, journals_kept, keep_journals};
 pub use client::Client;
 pub use program::grant;
 pub use server::{Config, serve};

@@ -19,7 +19,7 @@ use api::{
     decision::DecisionSpec,
     service::{Phase, Restored},
 };
-use cells::snapshot::{self, Expected, Identity};
+use cells::snapshot::{self, Expected, Identity, SnapshotError};
 use serde_json::json;
 use std::sync::Arc;
 use tracing::info;
@@ -114,8 +114,24 @@ async fn inspect(
             kind => kind,
         };
         let name = &service.resource.metadata.name;
-        let message = format!("`service/{name}` goes on as it is: {}", types::chain(&error));
-        Error::refuse(kind, message)
+        let why = match &error {
+            cells::Error::Snapshot(SnapshotError::Module { name, found, .. }) => format!(
+                "the snapshot is of the module `{}` ({found}), and it runs `{}`",
+                module_name(state, *found).unwrap_or(name.clone()),
+                service.spec.module_name()
+            ),
+            other => types::chain(other),
+        };
+        Error::refuse(kind, format!("`service/{name}` goes on as it is: {why}"))
+    })
+}
+
+/// What users call a module: sites know it by its digest alone.
+fn module_name(state: &State, digest: Digest) -> Option<String> {
+    state.cache(|cache| {
+        let mut services = cache.services.values();
+        let runs = services.find(|service| service.spec.module_digest() == Some(digest))?;
+        Some(runs.spec.module_name().to_owned())
     })
 }
 

@@ -1,14 +1,18 @@
 //! A service's state folder: what a worker reads at a start, and nothing else of ours.
 
 use super::{
-    core::Core,
+    core::{Core, problem},
+    losses,
     state::{Record, sync_parent},
 };
 use api::{
     Problem,
-    link::{Assignment, StartState},
+    link::{Assignment, Stamp, StartState},
 };
-use cells::snapshot::{self, Expected};
+use cells::{
+    run::identify,
+    snapshot::{self, Expected, Identity},
+};
 use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path};
 use types::{Epoch, ErrorKind};
 
@@ -29,12 +33,32 @@ pub(crate) fn has_checkpoint(folder: &Path) -> bool {
     folder.join(CHECKPOINT).exists()
 }
 
+/// Lets journals stay from the checkpoint of this sequence on, until other sites have a later
+/// one; without a sequence no journal outlives its checkpoint.
+pub(crate) fn keep_journals(folder: &Path, from: Option<u64>) {
+    if let Err(error) = cells::worker::keep_journals(folder, from) {
+        // At worst ids stay unnamed that no other site has.
+        tracing::debug!(folder = %folder.display(), %error, "cannot say which journals stay");
+    }
+}
+
+/// Lets all journals stay, if the service may go on elsewhere and nobody has said which: no other
+/// site has a checkpoint yet.
+pub(crate) fn let_journals_stay(folder: &Path, restart: bool) {
+    let said = cells::worker::journals_kept(folder);
+    if said != restart {
+        keep_journals(folder, restart.then_some(0));
+    }
+}
+
 /// Makes the folder as a new epoch wants it: with the newest state that can be found, or empty.
-pub(crate) async fn prepare(core: &Core, record: &Record) -> Result<(), Problem> {
+/// Returns the checkpoint that it goes on from, if that is not what the folder held: the first of
+/// all where there is none.
+pub(crate) async fn prepare(core: &Core, record: &Record) -> Result<Option<Stamp>, Problem> {
     let uid = &record.assignment.uid;
     let folder = core.state_folder(uid);
     if !record.assignment.restore {
-        return empty(&folder);
+        return empty(&folder).map(|()| None);
     }
     let snapshot = record.assignment.snapshot;
     let since = snapshot.map_or(Epoch(0), |snapshot| snapshot.epoch);
@@ -50,17 +74,29 @@ pub(crate) async fn prepare(core: &Core, record: &Record) -> Result<(), Problem>
         // A checkpoint of our own epoch came from this folder, which is at least as new.
         Some(found) if own.is_none_or(|own| found.stamp.epoch > own) => {
             tracing::info!(uid, stamp = ?found.stamp, "restoring from a checkpoint");
-            empty(&folder)?;
-            core.checkpoints.place(uid, &found, &folder.join(CHECKPOINT)).await
-        }
-        _ if own.is_some() => Ok(()),
-        _ => match snapshot {
-            Some(snapshot) => adopt(core, record, &snapshot, &folder).await,
-            None => {
-                tracing::warn!(uid, "no checkpoint was found: starting from the beginning");
-                empty(&folder)
+            if own.is_some() {
+                losses::keep_tail(core, record).await;
+                core.persist().await.map_err(problem)?;
             }
-        },
+            empty(&folder)?;
+            let placed = folder.join(CHECKPOINT);
+            core.checkpoints.place(uid, &found, &placed).await?;
+            // The file may be newer than the stamp that it was sent with.
+            let Ok(identity) = identify(&placed) else { return Ok(Some(found.stamp.into())) };
+            let Identity { epoch, incarnation, sequence, .. } = identity;
+            Ok(Some(Stamp { epoch, incarnation, sequence }))
+        }
+        _ if own.is_some() => Ok(None),
+        _ => {
+            match snapshot {
+                Some(snapshot) => adopt(core, record, &snapshot, &folder).await?,
+                None => {
+                    tracing::warn!(uid, "no checkpoint was found: starting from the beginning");
+                    empty(&folder)?;
+                }
+            }
+            Ok(Some(Stamp::default()))
+        }
     }
 }
 
@@ -73,7 +109,7 @@ async fn adopt(
     folder: &Path,
 ) -> Result<(), Problem> {
     let Assignment { uid, module, spec, .. } = &record.assignment;
-    let blob = core.modules.get(&snapshot.digest).await?;
+    let blob = core.modules.snapshot(&snapshot.digest).await?;
     tracing::info!(uid, digest = %snapshot.digest, "restoring from a user's snapshot");
     empty(folder)?;
     let expected = Expected { module: Some(*module), memory_bytes: spec.resources.memory.0 };

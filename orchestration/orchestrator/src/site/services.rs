@@ -2,7 +2,7 @@
 
 use super::{
     core::Core,
-    folder,
+    folder, losses,
     plan::{Action, Phase, Up, may_serve},
     state::{Record, Role},
     workers::{self, WorkerId, breathe},
@@ -129,15 +129,23 @@ async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
         Some(phase) if phase.in_worker() => stop(&client, uid, false).await?,
         _ => {}
     }
-    if record.fresh {
-        folder::prepare(core, &record).await.map_err(failure)?;
-    }
+    let from = match record.fresh {
+        true => folder::prepare(core, &record).await.map_err(failure)?,
+        false => record.started_from,
+    };
+    let restart = assignment.spec.on_site_lost == OnSiteLost::Restart;
+    folder::let_journals_stay(&core.state_folder(uid), restart);
     change(core, uid, |record| {
+        record.started_from = from;
         record.fresh = false;
         record.previous = None;
         record.incarnation += 1;
     });
     core.persist().await?;
+    if let Some(snapshot) = assignment.snapshot.filter(|_| record.fresh) {
+        // The folder has its state now; the control plane keeps it.
+        core.modules.forget(&snapshot.digest);
+    }
     let Some(record) = record_of(core, uid) else { return Ok(()) };
     let start = service_start(core, &record, module);
     let started = match client.command(&Command::Start(Box::new(start))).await {
@@ -220,7 +228,7 @@ async fn supersede(core: &Arc<Core>, assignment: Assignment) {
     let live = core.read(|inner| inner.live.get(&uid).cloned()).unwrap_or_default();
     let put_back = assignment.snapshot.filter(|snapshot| snapshot.epoch > record.epoch());
     if let Some(snapshot) = put_back
-        && let Err(problem) = core.modules.get(&snapshot.digest).await
+        && let Err(problem) = core.modules.snapshot(&snapshot.digest).await
     {
         // What is held goes on until the snapshot is here.
         tracing::warn!(uid, %problem, "the snapshot that a service shall go on from is not here");
@@ -275,7 +283,9 @@ fn replace(record: &mut Record, assignment: Assignment) {
         record.fresh = true;
         record.previous = None;
     }
-    record.assignment = Assignment { restore: false, ..assignment };
+    // One that has not begun under this epoch still begins with what was restored to it.
+    let restore = assignment.restore && !other_module;
+    record.assignment = Assignment { restore, ..assignment };
     record.role = Role::Serve;
 }
 
@@ -387,6 +397,9 @@ async fn drop_service(core: &Arc<Core>, uid: &str) {
     }
     // Elsewhere it may have been started from these checkpoints, unless our lease held all along.
     let deleted = !live.lapsed && core.lease_holds() && !is_listed(core, &record);
+    if !deleted && !matches!(record.role, Role::Prepared { .. }) {
+        losses::keep_tail(core, &record).await;
+    }
     if record.role == Role::Serve {
         // Where it moved once, and came back from, is of no interest any more.
         core.update(uid, |inner| inner.state.moved.remove(uid));
@@ -545,6 +558,7 @@ pub(crate) fn on_event(core: &Arc<Core>, event: Event) {
                     .then(|| inner.state.desired.peers.clone())
             });
             if let Some(peers) = wanted {
+                folder::let_journals_stay(&core.state_folder(&written.uid), true);
                 super::checkpoints::push(core, written, peers);
             }
         }

@@ -2,6 +2,7 @@
 
 mod guests;
 mod leases;
+mod losses;
 mod migrations;
 mod resources;
 mod restores;

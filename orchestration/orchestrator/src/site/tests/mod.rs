@@ -3,6 +3,7 @@
 mod control;
 mod failures;
 mod http;
+mod losses;
 mod migrations;
 mod restores;
 mod services;

@@ -29,11 +29,16 @@ fn put_back(control: &Control, epoch: u64, digest: types::Digest) {
 }
 
 fn serves_under(control: &Control, site: &str, epoch: u64) {
-    wait_until("it serves under the next epoch", LIMIT, || {
-        control
-            .held(site, UID)
-            .is_some_and(|held| held.epoch == Epoch(epoch) && held.state == HeldState::Serving)
-    });
+    let begun = std::time::Instant::now();
+    loop {
+        let held = control.held(site, UID);
+        let state = held.as_ref().map(|held| (held.epoch, held.state));
+        if state == Some((Epoch(epoch), HeldState::Serving)) {
+            return;
+        }
+        assert!(begun.elapsed() < LIMIT, "it does not serve under epoch {epoch}: {held:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 #[test]
