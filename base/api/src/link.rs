@@ -387,3 +387,32 @@ pub struct Transferred {
     /// From the cell's last instruction to the target's acknowledgement.
     pub stop_us: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_was_added_may_be_absent_and_is_not_said_in_vain() {
+        let beat = json!({"type": "beat", "sequence": 1, "held": [], "cells": []});
+        let ack = json!({"type": "ack", "sequence": 1});
+        let assignment = json!({
+            "tenant": "default", "name": "a", "uid": "u", "epoch": 2,
+            "module": Digest::from_sha256([1; 32]), "restore": true,
+            "spec": serde_json::to_value(
+                serde_json::from_value::<ServiceSpec>(json!({"module": "a.wasm"})).unwrap(),
+            )
+            .unwrap(),
+        });
+
+        let heard: FromSite = serde_json::from_value(beat.clone()).unwrap();
+        let told: FromControl = serde_json::from_value(ack.clone()).unwrap();
+        let wanted: Assignment = serde_json::from_value(assignment.clone()).unwrap();
+
+        assert_eq!(serde_json::to_value(heard).unwrap(), beat);
+        assert_eq!(serde_json::to_value(told).unwrap(), ack);
+        assert_eq!(wanted.snapshot, None);
+        assert_eq!(serde_json::to_value(wanted).unwrap(), assignment);
+    }
+}

@@ -185,8 +185,10 @@ fn chosen(
         .filter(|at| module_of(&services[*at]).1 == Some(identity.module))
         .collect();
     // Sites know modules by their digest alone: a service that runs it has its name.
-    let name = own.first().map_or(identity.name.clone(), |at| module_of(&services[*at]).0);
-    let module = format!("`{name}` ({})", identity.module);
+    let module = match own.first() {
+        Some(at) => format!("`{}` ({})", module_of(&services[*at]).0, identity.module),
+        None => identity.module.to_string(),
+    };
     let Some(Target { kind, name }) = to else {
         return match own[..] {
             [at] => Ok(services.swap_remove(at)),

@@ -16,6 +16,9 @@ use types::Epoch;
 /// Most ids that one report names.
 const IDS_MAX: usize = 1000;
 
+/// Longest id; an ingress takes none that is longer.
+const ID_MAX_BYTES: usize = 128;
+
 /// Most takeovers that a service's status remembers.
 const TAKEOVERS_MAX: usize = 16;
 
@@ -83,7 +86,8 @@ fn lost(status: &ServiceStatus, tail: &Tail) -> Option<Lost> {
         false => 0,
     };
     let behind = || tail.segments.iter().filter(|segment| segment.sequence >= since);
-    let ids = behind().flat_map(|segment| segment.request_ids.iter().cloned());
+    let ids = behind().flat_map(|segment| &segment.request_ids);
+    let ids = ids.filter(|id| id.len() <= ID_MAX_BYTES).cloned();
     Some(Lost {
         epoch: tail.epoch,
         incarnation: tail.incarnation,

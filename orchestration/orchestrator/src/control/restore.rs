@@ -176,7 +176,7 @@ fn explain(
         action: "restore".into(),
         subject: format!("service/{}", metadata.name),
         by: "user".into(),
-        reason: format!("a user put it back to a snapshot of `{}`", identity.name),
+        reason: "a user put it back to a snapshot of its module".into(),
         inputs: json!({
             "site": site,
             "snapshot": digest,

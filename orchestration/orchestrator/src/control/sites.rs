@@ -8,7 +8,7 @@ use api::{
     service::Lost,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -37,7 +37,10 @@ const LOST_MAX: usize = 64;
 impl Live {
     /// Adds what a message says of lost requests; whether it says anything.
     fn take_lost(&mut self, held: &[Held]) -> bool {
-        self.lost.retain(|uid, _| held.iter().any(|one| one.uid == *uid));
+        if !self.lost.is_empty() {
+            let here: HashSet<&str> = held.iter().map(|one| one.uid.as_str()).collect();
+            self.lost.retain(|uid, _| here.contains(uid.as_str()));
+        }
         let mut news = false;
         for one in held.iter().filter(|one| !one.lost.is_empty()) {
             news = true;

@@ -95,7 +95,8 @@ pub(crate) async fn prepare(core: &Core, record: &Record) -> Result<Option<Stamp
                     empty(&folder)?;
                 }
             }
-            Ok(Some(Stamp::default()))
+            // Whoever asked for the snapshot has lost nothing by it.
+            Ok((!begins).then(Stamp::default))
         }
     }
 }
@@ -115,7 +116,8 @@ async fn adopt(
     let expected = Expected { module: Some(*module), memory_bytes: spec.resources.memory.0 };
     let (epoch, target) = (record.epoch(), folder.join(CHECKPOINT));
     let adopting = tokio::task::spawn_blocking(move || {
-        let beside = target.with_extension("new");
+        // Of this attempt alone: another one may not have ended yet.
+        let beside = target.with_extension(types::random_id());
         let adopted = snapshot::adopt(&blob, &beside, expected, epoch);
         adopted.map_err(|error| Problem::new(error.kind(), types::chain(&error)))?;
         fs::rename(&beside, &target)

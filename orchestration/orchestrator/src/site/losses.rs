@@ -52,7 +52,7 @@ impl Told {
     pub(crate) fn window(&mut self, sequence: u64, held: &mut [Held]) {
         let mut room = IDS_MAX_BYTES;
         let (mut here, mut going) = (HashSet::new(), Vec::new());
-        for one in held {
+        for one in held.iter_mut().filter(|one| !one.lost.is_empty()) {
             let uid = one.uid.clone();
             one.lost.retain(|lost| {
                 let key = key(&uid, lost);

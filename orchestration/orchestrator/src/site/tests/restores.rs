@@ -67,23 +67,6 @@ fn the_restored_state_goes_on_and_no_crash_brings_the_old_one_back() {
 }
 
 #[test]
-fn an_agent_killed_at_any_moment_of_a_restore_ends_it() {
-    for pause in [0, 5, 20, 60, 150] {
-        let control = Control::new(&token(), LEASE);
-        let mut agent = serving(&control, "edge", 2, |_| {});
-        assert_eq!(agent.get("echo", "/").body, "1 GET / 0");
-
-        put_back(&control, 2, snapshot(&control, 20));
-        std::thread::sleep(Duration::from_millis(pause));
-        agent.kill();
-        agent.restart();
-
-        serves_under(&control, "edge", 2);
-        assert_eq!(agent.get("echo", "/").body, "21 GET / 0", "killed after {pause} ms");
-    }
-}
-
-#[test]
 fn a_takeover_never_starts_from_before_the_restore() {
     let control = Control::new(&token(), LEASE);
     let edge = serving(&control, "edge", 2, |wanted| {
