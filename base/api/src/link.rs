@@ -56,6 +56,9 @@ pub enum FromSite {
         held: Vec<Held>,
         /// Cells of `run`, those that ended since the last acknowledged beat included.
         cells: Vec<HeldCell>,
+        /// What was answered under epochs that it was told to drop, until it is noted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tails: Vec<Tail>,
     },
     /// The answer to a call.
     Reply {
@@ -81,6 +84,9 @@ pub enum FromControl {
     Ack {
         /// The beat's number.
         sequence: u64,
+        /// Tails that need not be sent again: uid and epoch.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        noted: Vec<(String, Epoch)>,
     },
     /// What the site shall run changed.
     Desired(Box<Desired>),
@@ -129,6 +135,20 @@ pub struct Assignment {
     pub spec: ServiceSpec,
     /// Start from the newest checkpoint of this service that this site or a peer holds.
     pub restore: bool,
+    /// A user put the service back to a snapshot: checkpoints of older epochs than this are no
+    /// longer its state, and where there is no newer one it starts from the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<StartState>,
+}
+
+/// A snapshot that a service goes on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartState {
+    /// The epoch that began with it.
+    pub epoch: Epoch,
+    /// The snapshot, a blob of the control plane.
+    pub digest: Digest,
 }
 
 /// One cell that a site shall run once.
@@ -184,10 +204,55 @@ pub struct Held {
     pub cpu_us: u64,
     /// Milliseconds since the Unix epoch of the last checkpoint.
     pub last_checkpoint: Option<u64>,
-    /// What crashes lost, latest first.
+    /// What crashes lost, latest first: as much of it as fits into the message and was not
+    /// acknowledged within this session.
     pub lost: Vec<crate::service::Lost>,
     /// Bytes of linear memory.
     pub memory: Bytes,
+    /// The checkpoint from which this epoch went on, if that was not the state at this site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<Stamp>,
+}
+
+/// Orders the checkpoints of one service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stamp {
+    /// Under which it was written.
+    pub epoch: Epoch,
+    /// Within which it was written.
+    pub incarnation: u32,
+    /// Counts up within the service's life.
+    pub sequence: u64,
+}
+
+/// What a site had answered under an epoch that is over, and that another site may have gone on
+/// without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tail {
+    /// Of which service.
+    pub uid: String,
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// Within which incarnation.
+    pub incarnation: u32,
+    /// Milliseconds since the Unix epoch of the discovery.
+    pub at: u64,
+    /// Oldest first.
+    pub segments: Vec<Segment>,
+}
+
+/// What was answered between two checkpoints.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Segment {
+    /// The sequence of the checkpoint before.
+    pub sequence: u64,
+    /// How many requests.
+    pub count: u64,
+    /// Their ids, as many as are named.
+    pub request_ids: Vec<String>,
 }
 
 /// What a site does with a service.
@@ -329,4 +394,33 @@ pub struct Transferred {
     pub total_us: u64,
     /// From the cell's last instruction to the target's acknowledgement.
     pub stop_us: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_was_added_may_be_absent_and_is_not_said_in_vain() {
+        let beat = json!({"type": "beat", "sequence": 1, "held": [], "cells": []});
+        let ack = json!({"type": "ack", "sequence": 1});
+        let assignment = json!({
+            "tenant": "default", "name": "a", "uid": "u", "epoch": 2,
+            "module": Digest::from_sha256([1; 32]), "restore": true,
+            "spec": serde_json::to_value(
+                serde_json::from_value::<ServiceSpec>(json!({"module": "a.wasm"})).unwrap(),
+            )
+            .unwrap(),
+        });
+
+        let heard: FromSite = serde_json::from_value(beat.clone()).unwrap();
+        let told: FromControl = serde_json::from_value(ack.clone()).unwrap();
+        let wanted: Assignment = serde_json::from_value(assignment.clone()).unwrap();
+
+        assert_eq!(serde_json::to_value(heard).unwrap(), beat);
+        assert_eq!(serde_json::to_value(told).unwrap(), ack);
+        assert_eq!(wanted.snapshot, None);
+        assert_eq!(serde_json::to_value(wanted).unwrap(), assignment);
+    }
 }

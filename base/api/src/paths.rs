@@ -13,7 +13,7 @@ pub fn item(tenant: &str, kind: Kind, name: &str) -> String {
     format!("{}/{name}", list(tenant, kind))
 }
 
-/// A verb on one resource: `migrate`, `logs`, `snapshot`.
+/// A verb on one resource: `migrate`, `logs`, `snapshot`, `restore`.
 pub fn verb(tenant: &str, kind: Kind, name: &str, verb: &str) -> String {
     format!("{}/{verb}", item(tenant, kind, name))
 }

@@ -97,7 +97,8 @@ pub enum Durability {
     /// The state of the last checkpoint; lost request ids are named.
     #[default]
     Checkpoint,
-    /// Everything that was answered.
+    /// Everything that was answered. The journal does not leave its site: a site that is lost for
+    /// good takes what was answered since the last checkpoint with it, as with `checkpoint`.
     Journal,
 }
 
@@ -178,9 +179,39 @@ pub struct ServiceStatus {
     pub migration: Option<Migration>,
     /// Names of the decisions about it, latest first, bounded.
     pub decisions: Vec<String>,
+    /// Where it went on from after its site was lost, latest last, bounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub takeovers: Vec<Takeover>,
+    /// The snapshot that a user last put it back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
 }
 
-/// What one crash lost under `durability: checkpoint`.
+/// An epoch that went on from a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Takeover {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The checkpoint.
+    pub from: crate::link::Stamp,
+}
+
+/// A snapshot that a user put a service back to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    /// The epoch that began with it; older ones are over, their checkpoints included.
+    pub epoch: Epoch,
+    /// The snapshot, a blob of the control plane.
+    pub digest: Digest,
+    /// The module that it is of.
+    pub module: Digest,
+    /// Milliseconds since the Unix epoch.
+    pub at: u64,
+}
+
+/// What one crash, or the loss of a site, lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lost {

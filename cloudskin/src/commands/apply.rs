@@ -5,6 +5,10 @@ use crate::{
     progress::Progress,
     session::Session,
 };
+use api::{
+    Kind, Resource,
+    service::{Durability, OnSiteLost, ServiceSpec},
+};
 use clap::Args;
 use orchestrator::client::{
     Applied, Client,
@@ -77,7 +81,7 @@ struct Done {
     change: orchestrator::client::Change,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     uploaded: Vec<String>,
-    resource: api::Resource,
+    resource: Resource,
 }
 
 pub(crate) async fn run(args: Apply, session: &Session) -> anyhow::Result<ExitCode> {
@@ -102,6 +106,9 @@ pub(crate) async fn run(args: Apply, session: &Session) -> anyhow::Result<ExitCo
             let word = format!("{change:?}").to_lowercase();
             let word = Style::for_stdout().by_state(&word);
             output::print(&format!("{target} {word}{suffix}\n"))?;
+            if let Some(caution) = caution(&resource) {
+                output::complain(&format!("note: {target}: {caution}"));
+            }
         }
         done.push(Done { target, change, uploaded, resource });
     }
@@ -110,6 +117,20 @@ pub(crate) async fn run(args: Apply, session: &Session) -> anyhow::Result<ExitCo
         args.format.print(&done, "")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a user may take for granted and should not.
+fn caution(resource: &Resource) -> Option<String> {
+    let spec: ServiceSpec = (resource.kind == Kind::Service).then(|| resource.spec().ok())??;
+    let both = spec.durability == Durability::Journal && spec.on_site_lost == OnSiteLost::Restart;
+    both.then(|| {
+        format!(
+            "`durability: journal` survives every crash, but the journal stays at its site: when \
+             the site itself is lost, another one goes on from a checkpoint of about the last {}, \
+             and what was answered since is named once the site is back",
+            spec.checkpoint_every
+        )
+    })
 }
 
 /// Uploads what is absent; returns the names of what it uploaded.

@@ -83,6 +83,18 @@ impl CellArgs {
         Limits { memory_bytes: self.memory.0, ..Limits::default() }
     }
 
+    /// An option that a service has no use for, if one was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--dir", !self.dirs.is_empty()),
+            ("--env", !self.env.is_empty()),
+            ("--output-limit", self.output_limit.is_some()),
+            ("--deadline", self.deadline.is_some()),
+            ("--snapshot-to", self.snapshot_to.is_some()),
+        ];
+        given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+
     /// The variables as names and values.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let split = |variable: &String| match variable.split_once('=') {

@@ -40,7 +40,8 @@ pub(crate) struct Migrate {
     format: FormatArgs,
 }
 
-fn parse_site(text: &str) -> Result<String, String> {
+/// `site/NAME` or `NAME`.
+pub(super) fn parse_site(text: &str) -> Result<String, String> {
     let name = match text.split_once('/') {
         Some(("site" | "sites", name)) => name,
         Some(_) => return Err("write `site/NAME`".into()),

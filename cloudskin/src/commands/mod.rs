@@ -84,7 +84,7 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Version(args) => version::run(args),
         Command::Build(args) => build::run(args),
         Command::Run(args) => run::run_there(args, session).await,
-        Command::Restore(args) => restore::restore_there(args, session).await,
+        Command::Restore(args) => restore::run(args, session).await,
         Command::Play(args) => play::run(args, session).await,
         Command::Token(args) => token::run(args, session).await,
         Command::Join(args) => join::run(args).await,

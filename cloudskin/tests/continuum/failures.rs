@@ -121,6 +121,42 @@ fn a_lost_sites_service_is_restarted_and_its_old_site_never_answers_again() {
 }
 
 #[test]
+fn what_a_lost_site_had_answered_is_named_once_it_is_back() {
+    let Some(continuum) = Continuum::up() else { return };
+    let services = ["checkpoint", "journal"];
+    let ids = |service: &str| -> BTreeSet<String> {
+        (0..5).map(|number| format!("{service}-{number}")).collect()
+    };
+    for service in services {
+        let durability = format!("durability: {service}");
+        continuum.serve(service, &[&durability, "checkpointEvery: 1h", "onSiteLost: restart"]);
+        let mut http = continuum.http_at("edge", service);
+        for id in ids(service) {
+            http.get_as(&id, "/add").unwrap().ok();
+        }
+    }
+
+    let cut_off = [Process::Agent("edge"), Process::Worker("edge")];
+    cut_off.iter().for_each(|process| assert!(continuum.signal(*process, Signal::STOP)));
+    for service in services {
+        continuum.until(service, "another site serves it", |status| {
+            status["site"] == "cloud" && status["phase"] == "Ready"
+        });
+        assert_eq!(lost(&continuum.service(service)), BTreeSet::new());
+    }
+    cut_off.iter().for_each(|process| assert!(continuum.signal(*process, Signal::CONT)));
+
+    for service in services {
+        let named = continuum.until(service, "what was lost is named", |status| {
+            status["lost"].as_array().is_some_and(|lost| !lost.is_empty())
+        });
+        assert_eq!(lost(&named), ids(service));
+        assert_eq!(named["status"]["lost"][0]["epoch"], 1);
+        assert_eq!(continuum.http_at("cloud", service).get("/add").unwrap().ok(), "1");
+    }
+}
+
+#[test]
 fn a_kept_service_is_answered_without_its_control_plane_and_a_restartable_one_is_not() {
     let Some(continuum) = Continuum::up() else { return };
     continuum.serve("kept", &["onSiteLost: keep"]);

@@ -15,5 +15,6 @@ mod life;
 mod load;
 mod machines;
 mod moves;
+mod restores;
 mod strangers;
 mod world;

@@ -135,7 +135,9 @@ impl Run {
                 Section::Service(_) => {
                     return Err(SnapshotError::Malformed {
                         section: "service",
-                        reason: "this is a service's snapshot: it is restored by its site".into(),
+                        reason: "this is a service's snapshot: it is restored by its site, with \
+                                 `cloudskin restore SNAPSHOT --to service/NAME`"
+                            .into(),
                     }
                     .into());
                 }

@@ -12,6 +12,7 @@
 
 use super::tape::Taken;
 use crate::error::{Error, Result};
+use api::link::Segment;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
@@ -123,14 +124,72 @@ pub(crate) fn last_sequence(folder: &Path) -> Result<u64> {
     Ok(files(folder)?.last().map_or(0, |(sequence, _)| *sequence))
 }
 
-/// Removes the journals that the checkpoint of this sequence has made needless.
+/// The file that says from which sequence on journals stay, written by the site's agent.
+const KEPT_FILE: &str = "kept";
+
+/// Most journals that stay behind their checkpoint, and the most bytes of them: other sites
+/// usually have a checkpoint after one or two more.
+const STAYING_MAX: usize = 64;
+const STAYING_MAX_BYTES: u64 = 16 << 20;
+
+/// Removes the journals that the checkpoint of this sequence has made needless. What no other
+/// site has a checkpoint of stays, within limits, so that it can be named if the service goes on
+/// there.
 pub(crate) fn remove_before(folder: &Path, sequence: u64) {
-    for (_, path) in
-        files(folder).unwrap_or_default().into_iter().filter(|(found, _)| *found < sequence)
-    {
-        // One that stays is removed next time.
-        let _ = fs::remove_file(path);
+    let kept = kept_from(folder).unwrap_or(sequence);
+    let (mut count, mut bytes) = (0, 0);
+    let older = files(folder).unwrap_or_default().into_iter().rev();
+    for (found, path) in older.filter(|(found, _)| *found < sequence) {
+        count += 1;
+        bytes += fs::metadata(&path).map_or(0, |file| file.len());
+        if found < kept || count > STAYING_MAX || bytes > STAYING_MAX_BYTES {
+            // One that stays is removed next time.
+            let _ = fs::remove_file(path);
+        }
     }
+}
+
+/// From which sequence on journals stay, if one is given.
+pub(crate) fn kept_from(folder: &Path) -> Option<u64> {
+    fs::read_to_string(folder.join(KEPT_FILE)).ok()?.trim().parse().ok()
+}
+
+/// Lets journals stay from this sequence on: other sites have a checkpoint of it. Without a
+/// sequence none stays longer than its checkpoint.
+pub(crate) fn keep_from(folder: &Path, sequence: Option<u64>) -> io::Result<()> {
+    let path = folder.join(KEPT_FILE);
+    match sequence {
+        Some(sequence) => {
+            let beside = folder.join("kept.new");
+            fs::write(&beside, sequence.to_string())?;
+            fs::rename(beside, path)
+        }
+        None => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// What each journal that is here names, oldest first; at most so many ids in all, the newest.
+pub(crate) fn segments(folder: &Path, ids_max: usize) -> Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    let mut left = ids_max;
+    for (sequence, path) in files(folder)?.into_iter().rev() {
+        let mut entries = Vec::new();
+        File::open(&path)
+            .and_then(|mut file| read_entries(&mut file, &mut entries))
+            .map_err(|source| Error::Read { path, source })?;
+        if entries.is_empty() {
+            continue;
+        }
+        let count = entries.len() as u64;
+        let request_ids: Vec<_> = entries.into_iter().take(left).map(|entry| entry.id).collect();
+        left -= request_ids.len();
+        segments.push(Segment { sequence, count, request_ids });
+    }
+    segments.reverse();
+    Ok(segments)
 }
 
 fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
@@ -220,8 +279,39 @@ mod tests {
         assert_eq!(ids(3), ["a3", "b3", "a4", "b4"]);
         assert_eq!(ids(4), ["a4", "b4"]);
         assert_eq!(last_sequence(folder.path()).unwrap(), 4);
+        let segments = segments(folder.path(), 3).unwrap();
+        let named: Vec<_> = segments
+            .iter()
+            .map(|one| (one.sequence, one.count, one.request_ids.join(" ")))
+            .collect();
+        assert_eq!(named, [(3, 2, "a3".into()), (4, 2, "a4 b4".into())]);
         remove_before(folder.path(), 4);
         assert_eq!(ids(0), ["a4", "b4"]);
+    }
+
+    #[test]
+    fn journals_stay_until_another_site_has_their_checkpoint_but_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = || files(folder.path()).unwrap().into_iter().map(|(sequence, _)| sequence);
+        keep_from(folder.path(), Some(0)).unwrap();
+        for sequence in 1..=5 {
+            Journal::create(folder.path(), sequence, false).unwrap();
+            remove_before(folder.path(), sequence);
+        }
+        assert!(here().eq(1..=5));
+
+        keep_from(folder.path(), Some(3)).unwrap();
+        remove_before(folder.path(), 5);
+        assert!(here().eq(3..=5));
+        for sequence in 6..=200 {
+            Journal::create(folder.path(), sequence, false).unwrap();
+        }
+        remove_before(folder.path(), 200);
+        assert!(here().eq(200 - STAYING_MAX as u64..=200));
+        keep_from(folder.path(), None).unwrap();
+        keep_from(folder.path(), None).unwrap();
+        remove_before(folder.path(), 200);
+        assert!(here().eq(200..=200));
     }
 
     proptest! {

@@ -10,6 +10,7 @@ mod copy;
 mod handover;
 mod io;
 pub(crate) mod journal;
+mod kept;
 mod losses;
 pub(crate) mod room;
 mod state;
@@ -17,6 +18,8 @@ mod tape;
 
 pub(crate) use handover::Arrival;
 pub(crate) use io::LogRing;
+pub use kept::{answered, journals_kept, keep_journals};
+pub(crate) use state::{check_image, empty_image};
 
 use crate::{
     cell::{Cell, Pause},

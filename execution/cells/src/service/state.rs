@@ -163,9 +163,7 @@ impl Service {
         else {
             return Err(SnapshotError::Incomplete.into());
         };
-        let image: ServiceImage = postcard::from_bytes(&service).map_err(|error| {
-            SnapshotError::Malformed { section: "service", reason: error.to_string() }
-        })?;
+        let image = read_image(&service)?;
         if let Some(tape) = &slot.tape {
             // The guest's clock is measured from this moment, here as there.
             tape.continue_from(image.times);
@@ -259,6 +257,23 @@ impl Service {
         self.resident.store(true, Ordering::Relaxed);
         Ok(())
     }
+}
+
+fn read_image(bytes: &[u8]) -> Result<ServiceImage, SnapshotError> {
+    postcard::from_bytes(bytes)
+        .map_err(|error| SnapshotError::Malformed { section: "service", reason: error.to_string() })
+}
+
+/// That the bytes are a snapshot's service section.
+pub(crate) fn check_image(bytes: &[u8]) -> Result<(), SnapshotError> {
+    read_image(bytes).map(drop)
+}
+
+/// The service section of one that was never asked.
+pub(crate) fn empty_image() -> postcard::Result<Vec<u8>> {
+    let streams = (Vec::new(), Vec::new());
+    let answers = AnswersImage::default();
+    postcard::to_stdvec(&ServiceImage { answers, streams, times: (0, 0), answered: 0 })
 }
 
 /// A state that is being taken over.

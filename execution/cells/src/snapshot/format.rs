@@ -300,6 +300,12 @@ impl<R: Read> Reader<R> {
 
     /// The next section; `None` where the bytes end between two.
     pub(crate) fn next(&mut self) -> Result<Option<Section>, SnapshotError> {
+        let Some((kind, payload)) = self.next_raw()? else { return Ok(None) };
+        decode(kind, payload).map(Some)
+    }
+
+    /// The next section's type and payload, whose checksum is right.
+    pub(crate) fn next_raw(&mut self) -> Result<Option<(u16, Vec<u8>)>, SnapshotError> {
         let mut header = [0; SECTION_HEADER_BYTES];
         if !read_or_end(&mut self.source, &mut header)? {
             return Ok(None);
@@ -322,7 +328,7 @@ impl<R: Read> Reader<R> {
         }
         self.index += 1;
         self.read += (SECTION_HEADER_BYTES + 4) as u64 + u64::from(length);
-        decode(kind, payload).map(Some)
+        Ok(Some((kind, payload)))
     }
 
     /// Grows with what really arrives, not with what the header promises.
@@ -364,7 +370,8 @@ fn malformed(kind: u16, reason: impl Into<String>) -> SnapshotError {
     SnapshotError::Malformed { section: NAMES[usize::from(kind)], reason: reason.into() }
 }
 
-fn decode(kind: u16, payload: Vec<u8>) -> Result<Section, SnapshotError> {
+/// What a payload of this type says.
+pub(crate) fn decode(kind: u16, payload: Vec<u8>) -> Result<Section, SnapshotError> {
     let number = || {
         <[u8; 4]>::try_from(&payload[..])
             .map(u32::from_le_bytes)

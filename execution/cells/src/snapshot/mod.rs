@@ -6,6 +6,10 @@
 //! `docs/protocol/snapshot.md` describes it for other implementations.
 
 mod format;
+mod service;
 
 pub use format::{GlobalValue, Identity, Section, SnapshotError};
-pub(crate) use format::{PAGES_MAX, Reader, Writer, committed_bytes};
+pub(crate) use format::{PAGES_MAX, Reader, Writer, committed_bytes, decode};
+#[doc(hidden)]
+pub use service::sample;
+pub use service::{Expected, adopt, check};

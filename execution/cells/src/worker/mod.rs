@@ -13,6 +13,7 @@ mod socket;
 mod spin;
 pub(crate) mod ticker;
 
+pub use crate::service::{answered, journals_kept, keep_journals};
 pub use client::Client;
 pub use program::grant;
 pub use server::{Config, serve};

@@ -9,7 +9,7 @@ use std::{io::Read, path::Path, time::Duration};
 use types::{Digest, ErrorKind};
 
 /// Uploads may be slow where the edge's line is; this long means that it hangs.
-const UPLOAD_LIMIT: Duration = Duration::from_secs(600);
+pub(super) const UPLOAD_LIMIT: Duration = Duration::from_secs(600);
 
 /// The largest blob: a snapshot of a full 4 GiB memory would not be handled in one piece.
 pub(super) const BLOB_MAX_BYTES: u64 = 1 << 30;

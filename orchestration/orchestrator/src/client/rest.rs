@@ -289,6 +289,25 @@ impl Client {
         self.json(Method::POST, paths::JOIN, body.into()).await
     }
 
+    /// Puts a service back to a snapshot that was uploaded; the answer is the decision that
+    /// records it.
+    ///
+    /// # Errors
+    /// If it cannot be put back to this, or the control plane refuses or cannot be reached.
+    pub async fn restore(&self, name: &str, snapshot: &Digest) -> Result<Resource> {
+        let path = paths::verb(&self.tenant, Kind::Service, name, "restore");
+        let body = serde_json::json!({ "snapshot": snapshot }).to_string();
+        // All of the snapshot is read before it is answered.
+        let work = async {
+            let response = self.send(Method::POST, &path, body.into(), &[]).await?;
+            self.read(response).await
+        };
+        let body = tokio::time::timeout(super::blob::UPLOAD_LIMIT, work)
+            .await
+            .map_err(|_| self.silent(super::blob::UPLOAD_LIMIT))??;
+        serde_json::from_slice(&body).map_err(|error| self.foreign(error.to_string()))
+    }
+
     fn path_of(&self, resource: &Resource) -> String {
         let tenant = match resource.metadata.tenant.as_str() {
             "" => &self.tenant,

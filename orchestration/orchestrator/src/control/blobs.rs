@@ -47,7 +47,8 @@ impl Blobs {
         })
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    /// Where a blob is, if it was uploaded.
+    pub(super) fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(digest.to_hex())
     }
 

@@ -2,7 +2,7 @@
 
 use super::{cache::Cache, sites::Sites, state::State, views};
 use api::{
-    link::{Assignment, CellAssignment, Desired, Peer},
+    link::{Assignment, CellAssignment, Desired, Peer, StartState},
     site::SiteStatus,
 };
 use decide::HeldView;
@@ -45,14 +45,18 @@ fn services(cache: &Cache, site: &str) -> Vec<Assignment> {
 /// A service under this epoch. Only the first epoch begins without a checkpoint.
 pub(super) fn assignment(service: &super::cache::Service, epoch: Epoch) -> Option<Assignment> {
     let metadata = &service.resource.metadata;
+    let module = service.spec.module_digest()?;
+    // Another module cannot read the snapshot.
+    let restored = service.status.restored.as_ref().filter(|restored| restored.module == module);
     Some(Assignment {
         tenant: metadata.tenant.clone(),
         name: metadata.name.clone(),
         uid: metadata.uid.clone(),
         epoch,
-        module: service.spec.module_digest()?,
+        module,
         spec: service.spec.clone(),
         restore: epoch > Epoch(1),
+        snapshot: restored.map(|r| StartState { epoch: r.epoch, digest: r.digest }),
     })
 }
 

@@ -4,13 +4,13 @@ use super::{
     Error, Result,
     batch::Batch,
     conn::{Conn, OUTGOING_MAX},
-    desired, owed, runs,
+    desired, losses, owed, runs,
     state::State,
     status::set_condition,
 };
 use api::{
     DEFAULT_TENANT, Kind, Problem, Resource,
-    link::{FromControl, FromSite, Held, HeldCell, LINK_VERSION},
+    link::{FromControl, FromSite, Held, HeldCell, LINK_VERSION, Tail},
     site::{SiteSpec, SiteStatus},
 };
 use axum::extract::ws::{Message, WebSocket};
@@ -247,8 +247,8 @@ async fn read(state: &Arc<State>, conn: &Arc<Conn>, mut stream: SplitStream<WebS
     while let Some(Ok(message)) = stream.next().await {
         match decode(message) {
             None => {}
-            Some(Ok(FromSite::Beat { sequence, held, cells })) => {
-                let goes_on = beat(state, conn, sequence, held, cells).await;
+            Some(Ok(FromSite::Beat { sequence, held, cells, tails })) => {
+                let goes_on = beat(state, conn, sequence, (held, cells, tails)).await;
                 if !goes_on {
                     return;
                 }
@@ -269,8 +269,7 @@ async fn beat(
     state: &Arc<State>,
     conn: &Arc<Conn>,
     sequence: u64,
-    held: Vec<Held>,
-    cells: Vec<HeldCell>,
+    (held, cells, tails): (Vec<Held>, Vec<HeldCell>, Vec<Tail>),
 ) -> bool {
     let (now, wall) = (state.clock.monotonic(), state.wall_ms());
     let Some(changed) = state.sites(|sites| sites.beat(conn, now, wall, held, &cells)) else {
@@ -284,7 +283,12 @@ async fn beat(
         }
         state.wake();
     }
-    conn.send(FromControl::Ack { sequence });
+    // What is noted is not sent again: it has to be in the store before.
+    let noted = losses::note(state, &tails).await.unwrap_or_else(|error| {
+        warn!(site = conn.site(), error = types::chain(&error), "what was lost is not noted yet");
+        Vec::new()
+    });
+    conn.send(FromControl::Ack { sequence, noted });
     true
 }
 

@@ -5,9 +5,10 @@ use super::conn::Conn;
 use api::{
     Problem,
     link::{Call, Held, HeldCell, HeldState},
+    service::Lost,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -24,8 +25,36 @@ pub(super) struct Live {
     pub(super) last_seen: u64,
     /// What it holds, by uid.
     pub(super) held: HashMap<String, Vec<Held>>,
+    /// What it said within this session that crashes have lost, by uid: it says each once.
+    lost: HashMap<String, Vec<Lost>>,
     /// Its cells of `run`, by uid.
     pub(super) cells: HashMap<String, HeldCell>,
+}
+
+/// Most reports of lost requests that are kept of one service and site.
+const LOST_MAX: usize = 64;
+
+impl Live {
+    /// Adds what a message says of lost requests; whether it says anything.
+    fn take_lost(&mut self, held: &[Held]) -> bool {
+        if !self.lost.is_empty() {
+            let here: HashSet<&str> = held.iter().map(|one| one.uid.as_str()).collect();
+            self.lost.retain(|uid, _| here.contains(uid.as_str()));
+        }
+        let mut news = false;
+        for one in held.iter().filter(|one| !one.lost.is_empty()) {
+            news = true;
+            let known = self.lost.entry(one.uid.clone()).or_default();
+            for lost in &one.lost {
+                let key = (lost.epoch, lost.incarnation);
+                known.retain(|old| (old.epoch, old.incarnation) != key);
+                known.push(lost.clone());
+            }
+            let surplus = known.len().saturating_sub(LOST_MAX);
+            known.drain(..surplus);
+        }
+        news
+    }
 }
 
 /// All sites that are stored or have a session.
@@ -50,9 +79,10 @@ impl Sites {
         self.live.entry(site.to_owned()).or_insert_with(fresh);
     }
 
-    /// What each site says of a service.
-    pub(super) fn held<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a Held> {
-        self.live.values().filter_map(|live| live.held.get(uid)).flatten()
+    /// What any site says that crashes have lost of a service.
+    pub(super) fn lost(&self, uid: &str) -> Vec<Lost> {
+        let said = self.live.values().filter_map(|live| live.lost.get(uid));
+        said.flatten().cloned().collect()
     }
 
     pub(super) fn forget(&mut self, site: &str) {
@@ -67,6 +97,8 @@ impl Sites {
         }
         live.last_beat = now;
         live.last_seen = wall;
+        live.lost.clear();
+        live.take_lost(&held);
         live.held = by_uid(held);
         live.cells.clear();
     }
@@ -95,10 +127,11 @@ impl Sites {
         if !current || now >= live.last_beat + self.lease {
             return None;
         }
+        let news = live.take_lost(&held);
         let held = by_uid(held);
         let cells: HashMap<String, HeldCell> =
             cells.iter().map(|cell| (cell.uid.clone(), cell.clone())).collect();
-        let changed = !same(&live.held, &held) || live.cells != cells;
+        let changed = news || !same(&live.held, &held) || live.cells != cells;
         live.last_beat = now;
         live.last_seen = wall;
         live.held = held;
@@ -169,7 +202,7 @@ fn same(a: &HashMap<String, Vec<Held>>, b: &HashMap<String, Vec<Held>>) -> bool 
             && a.incarnation == b.incarnation
             && a.state == b.state
             && a.message == b.message
-            && a.lost == b.lost
+            && a.started_from == b.started_from
     };
     a.len() == b.len()
         && a.iter().all(|(uid, a)| {

@@ -156,7 +156,7 @@ impl State {
 
     /// What any site says that crashes have lost of a service.
     pub(super) fn lost(&self, uid: &str) -> Vec<Lost> {
-        self.sites(|sites| sites.held(uid).flat_map(|held| held.lost.iter().cloned()).collect())
+        self.sites(|sites| sites.lost(uid))
     }
 
     /// Lets the loop look at everything again.

@@ -1,6 +1,6 @@
 //! Conditions and what is told about a service.
 
-use super::{cache::Service, state::State};
+use super::{cache::Service, losses, state::State};
 use api::{
     Condition, DEFAULT_TENANT,
     service::{Lost, ServiceStatus},
@@ -87,6 +87,7 @@ fn report(state: &State, service: &Service, status: &mut ServiceStatus) {
     merge_lost(&mut status.lost, state.lost(service.uid()));
     let Some(held) = state.held(service) else { return };
     status.incarnation = held.incarnation;
+    losses::remember(status, held.epoch, held.started_from);
 }
 
 /// The counters of a service as of its site's last beat.
@@ -98,8 +99,11 @@ pub(super) fn count(state: &State, service: &Service, status: &mut ServiceStatus
     status.last_checkpoint = held.last_checkpoint.or(status.last_checkpoint);
 }
 
+/// Most ids that a service's status names in all: older reports then only say how many.
+const LOST_IDS_MAX: usize = 10_000;
+
 /// Keeps one report per epoch and incarnation, latest first.
-fn merge_lost(known: &mut Vec<Lost>, reported: Vec<Lost>) {
+pub(super) fn merge_lost(known: &mut Vec<Lost>, reported: Vec<Lost>) {
     for mut lost in reported {
         lost.request_ids.truncate(1000);
         let same = |old: &Lost| (old.epoch, old.incarnation) == (lost.epoch, lost.incarnation);
@@ -110,6 +114,11 @@ fn merge_lost(known: &mut Vec<Lost>, reported: Vec<Lost>) {
     }
     known.sort_by_key(|lost| std::cmp::Reverse((lost.epoch, lost.incarnation)));
     known.truncate(LOST_MAX);
+    let mut left = LOST_IDS_MAX;
+    for lost in known {
+        lost.request_ids.truncate(left);
+        left -= lost.request_ids.len();
+    }
 }
 
 #[cfg(test)]
@@ -146,5 +155,28 @@ mod tests {
 
         let counts: Vec<u64> = known.iter().map(|lost| lost.count).collect();
         assert_eq!(counts, [1, 7]);
+    }
+
+    #[test]
+    fn a_status_names_the_latest_losses_and_counts_the_rest() {
+        let ids: Vec<String> = (0..1000).map(|id| format!("{id}")).collect();
+        let lost = |incarnation| Lost {
+            epoch: Epoch(1),
+            incarnation,
+            at: 0,
+            count: 1000,
+            request_ids: ids.clone(),
+        };
+        let mut known = Vec::new();
+
+        merge_lost(&mut known, (1..=12).map(lost).collect());
+        let once = known.clone();
+        merge_lost(&mut known, (1..=12).map(lost).collect());
+
+        let named: Vec<usize> = known.iter().map(|lost| lost.request_ids.len()).collect();
+        assert_eq!(named[..10], [1000; 10]);
+        assert_eq!(named[10..], [0, 0]);
+        assert!(known.iter().all(|lost| lost.count == 1000));
+        assert_eq!(known, once, "the same news change nothing");
     }
 }

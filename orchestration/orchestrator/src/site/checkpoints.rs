@@ -4,6 +4,7 @@ use super::{
     Config, Error,
     core::Core,
     error::Result,
+    folder,
     http::{Http, next_piece},
     state::sync_parent,
 };
@@ -55,6 +56,13 @@ pub(crate) struct Stamp {
     pub(crate) epoch: Epoch,
     pub(crate) incarnation: u32,
     pub(crate) sequence: u64,
+}
+
+impl From<Stamp> for api::link::Stamp {
+    fn from(stamp: Stamp) -> Self {
+        let Stamp { epoch, incarnation, sequence } = stamp;
+        Self { epoch, incarnation, sequence }
+    }
 }
 
 impl Stamp {
@@ -236,11 +244,12 @@ impl Checkpoints {
         }
     }
 
-    /// The newest that this site or a peer keeps.
+    /// The newest that this site or a peer keeps, of this epoch or a later one.
     pub(crate) async fn newest(
         &self,
         uid: &str,
         peers: &[Peer],
+        since: Epoch,
     ) -> std::result::Result<Option<Found>, Problem> {
         for round in 1.. {
             let asked = peers.iter().map(|peer| self.look_at(peer, uid));
@@ -250,6 +259,7 @@ impl Checkpoints {
             let newest = here
                 .into_iter()
                 .chain(answers.into_iter().flatten().flatten())
+                .filter(|found| found.stamp.epoch >= since)
                 .max_by_key(|found| found.stamp);
             // The site that was lost is among those that do not answer.
             if newest.is_some() || unreachable == 0 || round >= SEARCH_ROUNDS {
@@ -347,8 +357,11 @@ pub(crate) fn push(core: &Arc<Core>, written: Checkpointed, peers: Vec<Peer>) {
         let mut latest = Some(written);
         while let Some(written) = latest {
             let chosen = chosen(&peers, &uid);
-            futures_util::future::join_all(chosen.map(|peer| offer(&pushing, peer, &written)))
-                .await;
+            let offers = chosen.map(|peer| offer(&pushing, peer, &written));
+            let taken = futures_util::future::join_all(offers).await;
+            if taken.iter().all(|taken| *taken) {
+                folder::keep_journals(&pushing.state_folder(&uid), Some(written.sequence));
+            }
             let mut pending = checkpoints.pending();
             latest = pending.get_mut(&uid).and_then(Option::take);
             if latest.is_none() {
@@ -358,27 +371,29 @@ pub(crate) fn push(core: &Arc<Core>, written: Checkpointed, peers: Vec<Peer>) {
     });
 }
 
-async fn offer(core: &Core, peer: &Peer, written: &Checkpointed) {
+/// Whether the peer has it.
+async fn offer(core: &Core, peer: &Peer, written: &Checkpointed) -> bool {
     for attempt in 1..=PUSH_ATTEMPTS {
         match core.checkpoints.send(peer, written).await {
             Ok(()) => {
                 core.metrics.checkpoints_pushed.inc();
-                return;
+                return true;
             }
             // A newer one is there: another site serves, or a later push was faster.
-            Err(problem) if problem.kind == ErrorKind::Conflict => return,
+            Err(problem) if problem.kind == ErrorKind::Conflict => return false,
             Err(error) => {
                 tracing::debug!(uid = written.uid, peer = peer.site, attempt, %error, "push failed");
             }
         }
         let newer = core.checkpoints.pending().get(&written.uid).is_some_and(Option::is_some);
         if newer {
-            return;
+            return false;
         }
         sleep(PAUSE).await;
     }
     core.metrics.checkpoints_unpushed.inc();
     tracing::warn!(uid = written.uid, peer = peer.site, "a peer does not take a checkpoint");
+    false
 }
 
 /// The sites that keep a service's checkpoints: spread over all, the same ones each time.

@@ -7,6 +7,7 @@ use super::{
     http::Http,
     ingress::{Gate, Route, Routes, Target},
     lease::{BootClock, Lease},
+    losses,
     metrics::Metrics,
     modules::Modules,
     plan::{self, Live, Phase, Up, Verdict, View},
@@ -16,7 +17,7 @@ use super::{
 };
 use api::{
     Problem,
-    link::{Assignment, Held, HeldCell, HeldState},
+    link::{Assignment, Held, HeldCell, HeldState, Tail},
 };
 use cells::worker::{Client, protocol::Failure};
 use hyper::header::HeaderValue;
@@ -353,6 +354,11 @@ impl Core {
         })
     }
 
+    /// What the control plane is told of epochs that were given up.
+    pub(crate) fn tails(&self) -> Vec<Tail> {
+        self.read(|inner| losses::window(&inner.state.tails))
+    }
+
     /// What the control plane is told of the cells of `run`.
     pub(crate) fn held_cells(&self) -> Vec<HeldCell> {
         self.read(|inner| {
@@ -371,7 +377,8 @@ impl Core {
 
 fn held(record: &Record, live: &Live, lease_holds: bool) -> Held {
     let state = plan::held_state(record, live, lease_holds);
-    held_as(&record.assignment, record.incarnation, state, live, record.lost.clone())
+    let held = held_as(&record.assignment, record.incarnation, state, live, record.lost.clone());
+    Held { started_from: record.started_from, ..held }
 }
 
 fn held_as(
@@ -394,6 +401,7 @@ fn held_as(
         last_checkpoint: live.last_checkpoint,
         lost,
         memory: Bytes(live.memory_bytes),
+        started_from: None,
     }
 }
 

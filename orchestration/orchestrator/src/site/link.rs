@@ -1,6 +1,12 @@
 //! The connection to the control plane: dialled, kept, dialled again for ever.
 
-use super::{calls, core::Core, plan, reach::Trust};
+use super::{
+    calls,
+    core::Core,
+    losses::{self, Told},
+    plan,
+    reach::Trust,
+};
 use api::{
     Problem,
     link::{Desired, FromControl, FromSite, LINK_VERSION},
@@ -38,6 +44,9 @@ const CHANGE_DELAY: Duration = Duration::from_millis(5);
 
 /// Shortest time between two beats.
 const BEAT_MIN: Duration = Duration::from_millis(20);
+
+/// The sequence of what is told before the first beat.
+const HELLO: u64 = 0;
 
 /// A site with so much to tell that a beat takes long to make tells it less often.
 const BEAT_SHARE: u32 = 10;
@@ -160,7 +169,8 @@ async fn talk(
     mut stream: impl Stream<Item = Result<Message, WsError>> + Unpin,
     welcomed: &mut bool,
 ) -> Result<std::convert::Infallible, Lost> {
-    send(&mut sink, &hello(core)).await?;
+    let mut told = Told::default();
+    send(&mut sink, &hello(core, &mut told)).await?;
     let greeting =
         timeout(GREETING_TIMEOUT, next(&mut stream)).await.map_err(|_| Lost::Silent)??;
     let (lease, desired) = match greeting {
@@ -169,6 +179,7 @@ async fn talk(
         _ => return Err(Lost::OutOfTurn),
     };
     *welcomed = true;
+    told.acknowledged(HELLO);
     core.connected.store(true, Ordering::Release);
     core.metrics.link_connections.inc();
     tracing::info!(lease_ms = lease.as_millis(), "connected to the control plane");
@@ -176,13 +187,16 @@ async fn talk(
     take(core, *desired);
 
     let (replies, mut ready) = mpsc::channel(REPLIES_MAX);
-    let mut beats = Beats::new(lease);
+    let mut beats = Beats::new(lease, told);
     loop {
         tokio::select! {
             message = next(&mut stream) => {
                 beats.heard = Instant::now();
                 match message? {
-                    FromControl::Ack { sequence } => beats.acknowledged(core, sequence),
+                    FromControl::Ack { sequence, noted } => {
+                        beats.acknowledged(core, sequence);
+                        losses::noted(core, noted);
+                    }
                     FromControl::Desired(desired) => {
                         // Two writers of one connection may overtake each other.
                         if desired.revision >= revision {
@@ -227,10 +241,11 @@ struct Beats {
     next: Instant,
     /// When the control plane last said something.
     heard: Instant,
+    told: Told,
 }
 
 impl Beats {
-    fn new(lease: Duration) -> Self {
+    fn new(lease: Duration, told: Told) -> Self {
         let now = Instant::now();
         Self {
             lease,
@@ -240,6 +255,7 @@ impl Beats {
             pause: BEAT_MIN,
             next: now,
             heard: now,
+            told,
         }
     }
 
@@ -254,14 +270,16 @@ impl Beats {
         self.sent.insert(self.sequence, core.clock.monotonic());
         self.last = Instant::now();
         self.next = self.last + self.lease / 3;
-        let (held, cells) = (core.held(), core.held_cells());
+        let (mut held, cells, tails) = (core.held(), core.held_cells(), core.tails());
+        self.told.window(self.sequence, &mut held);
         self.pause = BEAT_MIN.max(self.last.elapsed() * BEAT_SHARE).min(self.lease / 3);
-        FromSite::Beat { sequence: self.sequence, held, cells }
+        FromSite::Beat { sequence: self.sequence, held, cells, tails }
     }
 
     fn acknowledged(&mut self, core: &Core, sequence: u64) {
         let Some(sent) = self.sent.remove(&sequence) else { return };
         self.sent = self.sent.split_off(&sequence);
+        self.told.acknowledged(sequence);
         let held = core.lease_holds();
         core.lease.renew(sent, self.lease);
         if !held && core.lease_holds() {
@@ -270,8 +288,10 @@ impl Beats {
     }
 }
 
-fn hello(core: &Core) -> FromSite {
+fn hello(core: &Core, told: &mut Told) -> FromSite {
     let config = &core.config;
+    let mut held = core.held();
+    told.window(HELLO, &mut held);
     FromSite::Hello {
         version: LINK_VERSION,
         site: config.name.clone(),
@@ -283,7 +303,7 @@ fn hello(core: &Core) -> FromSite {
         cpu: config.cpu,
         memory: config.memory,
         agent_version: config.version.clone(),
-        held: core.held(),
+        held,
     }
 }
 

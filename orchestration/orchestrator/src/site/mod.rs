@@ -17,6 +17,7 @@ mod http;
 mod ingress;
 mod lease;
 mod link;
+mod losses;
 mod metrics;
 mod modules;
 mod peers;

@@ -25,7 +25,8 @@ pub(crate) struct Modules {
     folder: PathBuf,
     control_url: String,
     http: Http,
-    limit_bytes: u64,
+    module_bytes_max: u64,
+    snapshot_bytes_max: u64,
     /// One at a time fetches a digest.
     fetching: Mutex<HashMap<Digest, Arc<AsyncMutex<()>>>>,
 }
@@ -39,13 +40,27 @@ impl Modules {
             folder,
             control_url: config.control_url.trim_end_matches('/').to_owned(),
             http,
-            limit_bytes: config.limits.module_bytes_max,
+            module_bytes_max: config.limits.module_bytes_max,
+            snapshot_bytes_max: config.limits.checkpoint_bytes_max,
             fetching: Mutex::default(),
         })
     }
 
     /// The file of a module.
     pub(crate) async fn get(&self, digest: &Digest) -> std::result::Result<PathBuf, Problem> {
+        self.obtain(digest, self.module_bytes_max).await
+    }
+
+    /// The file of a snapshot.
+    pub(crate) async fn snapshot(&self, digest: &Digest) -> std::result::Result<PathBuf, Problem> {
+        self.obtain(digest, self.snapshot_bytes_max).await
+    }
+
+    async fn obtain(
+        &self,
+        digest: &Digest,
+        limit_bytes: u64,
+    ) -> std::result::Result<PathBuf, Problem> {
         let path = self.path(digest);
         let lock = self.fetching().entry(*digest).or_default().clone();
         let _alone = lock.lock().await;
@@ -54,7 +69,7 @@ impl Modules {
                 retention::mark_used(&path);
                 Ok(())
             }
-            _ => self.fetch(digest, &path).await,
+            _ => self.fetch(digest, &path, limit_bytes).await,
         };
         drop(_alone);
         let mut fetching = self.fetching();
@@ -64,7 +79,8 @@ impl Modules {
         outcome.map(|()| path)
     }
 
-    /// The file turned out not to be what its name says: it is fetched anew next time.
+    /// The file is not needed any more, or turned out not to be what its name says: it is fetched
+    /// anew next time.
     pub(crate) fn forget(&self, digest: &Digest) {
         // If it cannot be removed, the next use fails in the same way.
         let _ = fs::remove_file(self.path(digest));
@@ -93,7 +109,12 @@ impl Modules {
         self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn fetch(&self, digest: &Digest, path: &Path) -> std::result::Result<(), Problem> {
+    async fn fetch(
+        &self,
+        digest: &Digest,
+        path: &Path,
+        limit_bytes: u64,
+    ) -> std::result::Result<(), Problem> {
         let mut body = self.http.ask(Method::GET, &self.url(digest)).await?.into_body();
         let beside = path.with_extension("new");
         let disk = |error: io::Error| internal(&beside, &error);
@@ -102,10 +123,9 @@ impl Modules {
         let mut size = 0;
         while let Some(piece) = next_piece(&mut body).await? {
             size += piece.len() as u64;
-            if size > self.limit_bytes {
+            if size > limit_bytes {
                 let message = format!(
-                    "the module {digest} is larger than this site takes: {} bytes",
-                    self.limit_bytes
+                    "the blob {digest} is larger than this site takes: {limit_bytes} bytes"
                 );
                 return Err(Problem::new(ErrorKind::Exhausted, message));
             }
@@ -114,7 +134,7 @@ impl Modules {
         }
         let found = Digest::from_sha256(hash.finalize().into());
         if found != *digest {
-            let message = format!("the control plane sent {found} for the module {digest}");
+            let message = format!("the control plane sent {found} for the blob {digest}");
             return Err(Problem::new(ErrorKind::Corrupt, message));
         }
         file.sync_all().await.map_err(disk)?;

@@ -182,7 +182,9 @@ pub(crate) fn absorb(state: &mut State, mut desired: Desired) -> Vec<String> {
         if record.epoch() == wanted.epoch && record.role == Role::Serve {
             record.confirmed = true;
             if same_cell(&record.assignment, wanted) {
-                record.assignment = wanted.clone();
+                // One that begins anew, for its module changed under this epoch, still does.
+                let restore = wanted.restore && (!record.fresh || record.assignment.restore);
+                record.assignment = Assignment { restore, ..wanted.clone() };
             }
         }
     }

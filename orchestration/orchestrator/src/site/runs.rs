@@ -46,7 +46,7 @@ async fn cell_start(core: &Core, uid: &str, cell: &CellRecord) -> Result<CellSta
     let spec = &cell.assignment.spec;
     let module = core.modules.get(&cell.assignment.module).await?;
     let restore = match &spec.restore {
-        Some(digest) => Some(core.modules.get(digest).await?),
+        Some(digest) => Some(core.modules.snapshot(digest).await?),
         None => None,
     };
     let log = log_path(core, uid);

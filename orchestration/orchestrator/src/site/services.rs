@@ -2,7 +2,7 @@
 
 use super::{
     core::Core,
-    folder,
+    folder, losses,
     plan::{Action, Phase, Up, may_serve},
     state::{Record, Role},
     workers::{self, WorkerId, breathe},
@@ -129,15 +129,23 @@ async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
         Some(phase) if phase.in_worker() => stop(&client, uid, false).await?,
         _ => {}
     }
-    if record.fresh {
-        folder::prepare(core, &record).await.map_err(failure)?;
-    }
+    let from = match record.fresh {
+        true => folder::prepare(core, &record).await.map_err(failure)?,
+        false => record.started_from,
+    };
+    let restart = assignment.spec.on_site_lost == OnSiteLost::Restart;
+    folder::let_journals_stay(&core.state_folder(uid), restart);
     change(core, uid, |record| {
+        record.started_from = from;
         record.fresh = false;
         record.previous = None;
         record.incarnation += 1;
     });
     core.persist().await?;
+    if let Some(snapshot) = assignment.snapshot.filter(|_| record.fresh) {
+        // The folder has its state now; the control plane keeps it.
+        core.modules.forget(&snapshot.digest);
+    }
     let Some(record) = record_of(core, uid) else { return Ok(()) };
     let start = service_start(core, &record, module);
     let started = match client.command(&Command::Start(Box::new(start))).await {
@@ -218,6 +226,14 @@ async fn supersede(core: &Arc<Core>, assignment: Assignment) {
     let uid = assignment.uid.clone();
     let Some(record) = record_of(core, &uid) else { return };
     let live = core.read(|inner| inner.live.get(&uid).cloned()).unwrap_or_default();
+    let put_back = assignment.snapshot.filter(|snapshot| snapshot.epoch > record.epoch());
+    if let Some(snapshot) = put_back
+        && let Err(problem) = core.modules.snapshot(&snapshot.digest).await
+    {
+        // What is held goes on until the snapshot is here.
+        tracing::warn!(uid, %problem, "the snapshot that a service shall go on from is not here");
+        return breathe().await;
+    }
     // No request may reach the old cell any more.
     core.update(&uid, |inner| inner.live(&uid).phase = Phase::Down);
     if live.phase.in_worker()
@@ -231,7 +247,9 @@ async fn supersede(core: &Arc<Core>, assignment: Assignment) {
         }
         let newer_module = record.assignment.module != assignment.module;
         let prepared = matches!(record.role, Role::Prepared { .. });
-        let checkpoint = live.up().is_some() && !newer_module && !prepared;
+        // What nobody will start from need not be saved.
+        let wanted = !newer_module && !prepared && put_back.is_none();
+        let checkpoint = live.up().is_some() && wanted;
         let stopped = match stop(&client, &uid, checkpoint).await {
             // What cannot be saved must not keep the old cell alive.
             Err(failure) if checkpoint => {
@@ -253,14 +271,21 @@ fn replace(record: &mut Record, assignment: Assignment) {
     let newer = assignment.epoch > record.epoch();
     let other_module = assignment.module != record.assignment.module;
     if newer {
-        let state_of = (!other_module && !record.fresh).then(|| record.epoch());
+        // While it is fresh the folder still holds what it held before.
+        let state_of = if record.fresh { record.previous } else { Some(record.epoch()) };
+        let state_of = state_of.filter(|_| !other_module);
         let lost = std::mem::take(&mut record.lost);
         *record = Record { previous: state_of, lost, ..Record::new(assignment, Role::Serve) };
         return;
     }
     // Another module cannot read the state of this one.
-    record.fresh |= other_module;
-    record.assignment = Assignment { restore: false, ..assignment };
+    if other_module {
+        record.fresh = true;
+        record.previous = None;
+    }
+    // One that has not begun under this epoch still begins with what was restored to it.
+    let restore = assignment.restore && !other_module;
+    record.assignment = Assignment { restore, ..assignment };
     record.role = Role::Serve;
 }
 
@@ -372,6 +397,9 @@ async fn drop_service(core: &Arc<Core>, uid: &str) {
     }
     // Elsewhere it may have been started from these checkpoints, unless our lease held all along.
     let deleted = !live.lapsed && core.lease_holds() && !is_listed(core, &record);
+    if !deleted && !matches!(record.role, Role::Prepared { .. }) {
+        losses::keep_tail(core, &record).await;
+    }
     if record.role == Role::Serve {
         // Where it moved once, and came back from, is of no interest any more.
         core.update(uid, |inner| inner.state.moved.remove(uid));
@@ -531,6 +559,7 @@ pub(crate) fn on_event(core: &Arc<Core>, event: Event) {
                     .then(|| inner.state.desired.peers.clone())
             });
             if let Some(peers) = wanted {
+                folder::let_journals_stay(&core.state_folder(&written.uid), true);
                 super::checkpoints::push(core, written, peers);
             }
         }

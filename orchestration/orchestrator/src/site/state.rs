@@ -2,7 +2,7 @@
 
 use super::{Error, error::Result};
 use api::{
-    link::{Assignment, CellAssignment, Desired},
+    link::{Assignment, CellAssignment, Desired, Stamp, Tail},
     service::Lost,
 };
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub(crate) struct State {
     pub(crate) moved: BTreeMap<String, Moved>,
     /// Cells of `run`, by uid.
     pub(crate) cells: BTreeMap<String, CellRecord>,
+    /// What was answered under epochs that were given up, until the control plane has noted it.
+    #[serde(default)]
+    pub(crate) tails: Vec<Tail>,
 }
 
 /// A service that the site holds.
@@ -60,6 +63,9 @@ pub(crate) struct Record {
     pub(crate) previous: Option<Epoch>,
     /// What crashes lost, latest first.
     pub(crate) lost: Vec<Lost>,
+    /// The checkpoint from which this epoch went on, if that was not what the folder held.
+    #[serde(default)]
+    pub(crate) started_from: Option<Stamp>,
 }
 
 /// What a site may do with a service that it holds.
@@ -102,6 +108,7 @@ impl Record {
             fresh: true,
             previous: None,
             lost: Vec::new(),
+            started_from: None,
         }
     }
 
@@ -170,6 +177,7 @@ impl State {
             records: BTreeMap::new(),
             moved: BTreeMap::new(),
             cells: BTreeMap::new(),
+            tails: Vec::new(),
         }
     }
 

@@ -44,6 +44,7 @@ pub(super) fn router(state: Arc<State>, address: SocketAddr) -> Router {
         .route(&format!("{one}/migrate"), post(verbs::migrate))
         .route(&format!("{one}/logs"), get(verbs::logs))
         .route(&format!("{one}/snapshot"), post(verbs::snapshot))
+        .route(&format!("{one}/restore"), post(verbs::restore))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(

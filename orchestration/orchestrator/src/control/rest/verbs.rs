@@ -1,12 +1,12 @@
-//! Verbs on one resource: migrate, logs, snapshot.
+//! Verbs on one resource: migrate, logs, snapshot, restore.
 
 use super::{
-    super::{Error, apply, cache::Id, migrate, runs, state::State},
+    super::{Error, apply, cache::Id, migrate, restore, runs, state::State},
     Answer, Refusal,
     resources::{document, flag, locate, query},
 };
 use api::{
-    Kind, Problem,
+    Kind, Problem, Resource,
     link::{Call, Reply},
 };
 use axum::{
@@ -19,7 +19,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use types::ErrorKind;
+use types::{Digest, ErrorKind};
 
 /// Most bytes of a log in one answer.
 const LOG_MAX_BYTES: u64 = 1 << 20;
@@ -28,6 +28,12 @@ const LOG_MAX_BYTES: u64 = 1 << 20;
 #[serde(deny_unknown_fields)]
 struct Destination {
     to: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    snapshot: Digest,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,13 +71,33 @@ pub(super) async fn migrate(
     let decision = running.decision().ok_or_else(|| {
         Refusal::new(ErrorKind::Internal, "the migration has begun, but its decision is not known")
     })?;
+    Ok(recorded(&id, decision, if wait { StatusCode::OK } else { StatusCode::ACCEPTED }))
+}
+
+/// Names the decision that records what was asked for.
+fn recorded(id: &Id, decision: Resource, status: StatusCode) -> Response {
     let place = api::paths::item(&id.tenant, Kind::Decision, &decision.metadata.name);
-    let status = if wait { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, Json(decision)).into_response();
     if let Ok(place) = HeaderValue::from_str(&place) {
         response.headers_mut().insert(header::LOCATION, place);
     }
-    Ok(response)
+    response
+}
+
+pub(super) async fn restore(
+    Shared(state): Shared<Arc<State>>,
+    Path((tenant, kind, name)): Named,
+    body: Body,
+) -> Answer {
+    let (kind, id) = locate(&tenant, &kind, &name)?;
+    if kind != Kind::Service {
+        let message = "only services are put back to a snapshot: a program goes on as a new cell \
+                       whose `spec.restore` names it";
+        return Err(Refusal::new(ErrorKind::Invalid, message));
+    }
+    let source: Source = document(&state, body).await?;
+    let decision = restore::restore(&state, &id, source.snapshot).await?;
+    Ok(recorded(&id, decision, StatusCode::ACCEPTED))
 }
 
 /// The site that holds a service or cell, and its uid.

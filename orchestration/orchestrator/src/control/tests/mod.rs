@@ -2,9 +2,11 @@
 
 mod guests;
 mod leases;
+mod losses;
 mod machines;
 mod migrations;
 mod resources;
+mod restores;
 mod site;
 mod store;
 mod world;

@@ -5,8 +5,9 @@ use api::{
     Problem,
     link::{
         Call, Desired, FromControl, FromSite, Held, HeldCell, HeldState, LINK_VERSION, Reply,
-        Transferred,
+        Stamp, Tail, Transferred,
     },
+    service::Lost,
 };
 use futures_util::{SinkExt, StreamExt};
 use std::{
@@ -36,6 +37,8 @@ pub(super) struct Instance {
     pub(super) epoch: Epoch,
     pub(super) state: HeldState,
     migration: Option<String>,
+    pub(super) lost: Vec<Lost>,
+    pub(super) started_from: Option<Stamp>,
 }
 
 /// What the agent remembers.
@@ -51,6 +54,8 @@ pub(super) struct Memory {
     pub(super) cut: bool,
     pub(super) connected: bool,
     pub(super) welcomes: u32,
+    pub(super) tails: Vec<Tail>,
+    pub(super) noted: Vec<(String, Epoch)>,
 }
 
 /// One agent; its task ends with the test.
@@ -155,8 +160,9 @@ impl Site {
     }
 
     fn beat(&self, sequence: u64) -> FromSite {
-        let cells = self.memory.lock().unwrap().cells.values().cloned().collect();
-        FromSite::Beat { sequence, held: self.report(), cells }
+        let (cells, tails) =
+            self.with(|memory| (memory.cells.values().cloned().collect(), memory.tails.clone()));
+        FromSite::Beat { sequence, held: self.report(), cells, tails }
     }
 
     fn report(&self) -> Vec<Held> {
@@ -173,8 +179,9 @@ impl Site {
             requests_answered: 7,
             cpu_us: 21_000,
             last_checkpoint: None,
-            lost: Vec::new(),
+            lost: one.lost.clone(),
             memory: Bytes(1),
+            started_from: one.started_from,
         })
         .collect()
     }
@@ -199,7 +206,7 @@ impl Site {
                 memory.follow(*desired);
             }
             FromControl::Desired(desired) => memory.follow(*desired),
-            FromControl::Ack { .. } => {}
+            FromControl::Ack { noted, .. } => memory.noted.extend(noted),
             FromControl::Refused(problem) => {
                 memory.refused = Some(problem);
                 return None;
@@ -247,6 +254,8 @@ impl Memory {
                 epoch: wanted.epoch,
                 state: HeldState::Serving,
                 migration: None,
+                lost: Vec::new(),
+                started_from: None,
             });
         }
         self.cells.retain(|uid, cell| {
@@ -268,6 +277,8 @@ impl Memory {
                     epoch: assignment.epoch,
                     state: HeldState::Prepared,
                     migration: Some(migration),
+                    lost: Vec::new(),
+                    started_from: None,
                 });
                 let address = SocketAddr::from(([127, 0, 0, 1], 1));
                 Ok(Reply::Prepared { address, secret: "once".into() })

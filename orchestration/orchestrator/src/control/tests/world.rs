@@ -341,6 +341,18 @@ impl World {
         self.ask(Method::POST, &format!("{path}{query}"), json!({"to": to})).await
     }
 
+    /// Uploads a snapshot of the module that every document here names.
+    pub(super) async fn snapshot(&self, epoch: u64) -> Digest {
+        let module = Digest::from_sha256(Sha256::digest(b"module").into());
+        let bytes = cells::snapshot::sample(module, types::Epoch(epoch), b"").unwrap();
+        self.upload(&bytes).await
+    }
+
+    pub(super) async fn restore(&self, name: &str, snapshot: &Digest) -> (u16, Value) {
+        let path = paths::verb("default", Kind::Service, name, "restore");
+        self.ask(Method::POST, &path, json!({"snapshot": snapshot})).await
+    }
+
     pub(super) fn name_points_at(&self, site: &str) -> bool {
         let names = self.names.lock().unwrap();
         names.iter().all(|(_, address)| *address == self.site(site).address) && !names.is_empty()

@@ -21,6 +21,7 @@ fn assignment(epoch: u64, on_site_lost: OnSiteLost) -> Assignment {
         module: Digest::from_sha256([1; 32]),
         spec: spec(on_site_lost),
         restore: false,
+        snapshot: None,
     }
 }
 

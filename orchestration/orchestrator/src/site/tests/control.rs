@@ -2,7 +2,7 @@
 
 use api::{
     Problem,
-    link::{Call, Desired, FromControl, FromSite, Held, HeldCell, LINK_VERSION, Reply},
+    link::{Call, Desired, FromControl, FromSite, Held, HeldCell, LINK_VERSION, Reply, Tail},
 };
 use axum::{
     Router,
@@ -51,6 +51,8 @@ struct SiteLink {
     desired: Desired,
     held: Vec<Held>,
     cells: Vec<HeldCell>,
+    tails: Vec<Tail>,
+    noted: Vec<(String, types::Epoch)>,
     connections: u64,
     outgoing: Option<mpsc::UnboundedSender<FromControl>>,
 }
@@ -106,6 +108,18 @@ impl Control {
     /// What a site holds, by its last word.
     pub(super) fn held(&self, site: &str, uid: &str) -> Option<Held> {
         self.sites().get(site)?.held.iter().find(|held| held.uid == uid).cloned()
+    }
+
+    /// What a site says of epochs that it gave up, by its last word.
+    pub(super) fn tails(&self, site: &str) -> Vec<Tail> {
+        self.sites().get(site).map(|link| link.tails.clone()).unwrap_or_default()
+    }
+
+    /// Notes a tail.
+    pub(super) fn note(&self, site: &str, uid: &str, epoch: u64) {
+        let mut sites = self.sites();
+        let link = sites.get_mut(site).unwrap();
+        link.noted.push((uid.to_owned(), types::Epoch(epoch)));
     }
 
     pub(super) fn cell(&self, site: &str, uid: &str) -> Option<HeldCell> {
@@ -251,12 +265,13 @@ async fn talk(shared: Arc<Shared>, mut socket: WebSocket) {
 fn hear(shared: &Shared, site: &str, message: FromSite) {
     match message {
         FromSite::Hello { .. } => panic!("a second hello"),
-        FromSite::Beat { sequence, held, cells } => {
+        FromSite::Beat { sequence, held, cells, tails } => {
             let mut sites = shared.sites.lock().unwrap();
             let link = sites.get_mut(site).unwrap();
-            (link.held, link.cells) = (held, cells);
+            (link.held, link.cells, link.tails) = (held, cells, tails);
             if let Some(outgoing) = &link.outgoing {
-                let _ = outgoing.send(FromControl::Ack { sequence });
+                let noted = link.noted.clone();
+                let _ = outgoing.send(FromControl::Ack { sequence, noted });
             }
         }
         FromSite::Reply { id, result } => {

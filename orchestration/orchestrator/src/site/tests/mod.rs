@@ -3,7 +3,9 @@
 mod control;
 mod failures;
 mod http;
+mod losses;
 mod migrations;
+mod restores;
 mod services;
 mod worker;
 
@@ -170,6 +172,7 @@ fn assignment(control: &Control, name: &str, epoch: u64) -> Assignment {
         module,
         spec: serde_json::from_value(spec).unwrap(),
         restore: false,
+        snapshot: None,
     }
 }
 
