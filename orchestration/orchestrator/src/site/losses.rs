@@ -168,6 +168,7 @@ mod tests {
             state: HeldState::Serving,
             message: String::new(),
             requests_answered: 1,
+            cpu_us: 0,
             last_checkpoint: None,
             lost: (1..=16).rev().map(lost).collect(),
             memory: Bytes(1),
