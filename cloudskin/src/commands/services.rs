@@ -4,7 +4,7 @@
 //! compiler. People who run them by hand find the same settings here.
 
 use anyhow::Context;
-use cells::{Cache, Compiler, Runtime, Use, worker};
+use cells::{Cache, Compiler, CompilerLimits, Runtime, Use, worker};
 use clap::{Args, ValueEnum};
 use meta::{Embedded, MetaStore};
 use orchestrator::{control, dns, site};
@@ -14,10 +14,11 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use types::{Bytes, Clock, Cpu, SystemClock, Token};
+use types::{Bytes, Clock, Cpu, Period, SystemClock, Token};
 
 /// Run a control plane: REST, sites, DNS
 #[derive(Debug, Args)]
@@ -138,6 +139,25 @@ pub(crate) struct Site {
     /// Memory that the site offers; all there is if not given
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
+    /// How long the site's workers wait for an agent that is gone, before they checkpoint what they
+    /// hold and exit
+    #[arg(long, value_name = "PERIOD", default_value_t = default_absence(), value_parser = absence)]
+    workers_exit_without_agent_after: Period,
+}
+
+/// Shorter, and workers would go before an agent that restarts can adopt them.
+const ABSENCE_MIN: Duration = Duration::from_secs(1);
+
+fn default_absence() -> Period {
+    Period(worker::EXIT_WITHOUT_AGENT_AFTER)
+}
+
+fn absence(text: &str) -> Result<Period, String> {
+    let period: Period = text.parse().map_err(|error: types::PeriodError| error.to_string())?;
+    if period.0 < ABSENCE_MIN {
+        return Err(format!("an agent needs time to come back: at least {}", Period(ABSENCE_MIN)));
+    }
+    Ok(period)
 }
 
 pub(crate) async fn site(args: Site) -> anyhow::Result<ExitCode> {
@@ -159,7 +179,11 @@ pub(crate) async fn site(args: Site) -> anyhow::Result<ExitCode> {
         peer_port: args.peer_port,
         data_dir: args.data_dir,
         worker_program: std::env::current_exe()?,
-        worker_args: vec!["worker".into()],
+        worker_args: vec![
+            "worker".into(),
+            "--exit-without-agent-after".into(),
+            args.workers_exit_without_agent_after.to_string(),
+        ],
         cpu: args.cpu.unwrap_or(Cpu(cores * 1000)),
         memory: args.memory.unwrap_or_else(memory_of_this_machine),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -193,6 +217,9 @@ pub(crate) struct Worker {
     /// Where compiled code is kept
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// How long it waits for an agent, before it checkpoints what it holds and exits
+    #[arg(long, value_name = "PERIOD", default_value_t = default_absence(), value_parser = absence)]
+    exit_without_agent_after: Period,
 }
 
 pub(crate) fn worker(args: Worker) -> anyhow::Result<ExitCode> {
@@ -201,6 +228,7 @@ pub(crate) fn worker(args: Worker) -> anyhow::Result<ExitCode> {
         socket: args.socket,
         token: Token::load(&args.token_file)?,
         runtime: Runtime::new(cache, Compiler::Process(std::env::current_exe()?)),
+        exit_without_agent_after: args.exit_without_agent_after.0,
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -222,6 +250,15 @@ pub(crate) struct Compile {
     purpose: Purpose,
     #[arg(long, value_enum)]
     backend: super::cells::Engine,
+    /// Most memory that it may use
+    #[arg(long, value_name = "SIZE", default_value_t = Bytes(CompilerLimits::default().memory_bytes))]
+    memory_max: Bytes,
+    /// Most processor time that it may use
+    #[arg(long, value_name = "SECONDS", default_value_t = CompilerLimits::default().cpu_seconds)]
+    cpu_seconds_max: u64,
+    /// The process that waits for the code, and without which it is not compiled
+    #[arg(long, value_name = "PID")]
+    parent: Option<u32>,
 }
 
 /// What compiled code is for.
@@ -232,7 +269,12 @@ enum Purpose {
 }
 
 pub(crate) fn compile(args: Compile) -> anyhow::Result<ExitCode> {
-    cells::limit_compiler_process();
+    args.parent.map(cells::end_with_parent).transpose()?;
+    cells::limit_compiler_process(&CompilerLimits {
+        memory_bytes: args.memory_max.0,
+        cpu_seconds: args.cpu_seconds_max,
+        ..CompilerLimits::default()
+    });
     let cache = Cache::open(&args.cache)?;
     let purpose = match args.purpose {
         Purpose::Service => Use::Service,
@@ -243,7 +285,7 @@ pub(crate) fn compile(args: Compile) -> anyhow::Result<ExitCode> {
         Err(cells::Error::Malformed { reason, .. }) => {
             // The caller names the module.
             crate::output::complain(&reason);
-            Ok(ExitCode::FAILURE)
+            Ok(ExitCode::from(cells::MALFORMED_EXIT_CODE))
         }
         Err(error) => Err(error.into()),
     }

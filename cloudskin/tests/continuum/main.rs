@@ -14,5 +14,6 @@ mod kills;
 mod life;
 mod load;
 mod moves;
+mod orphans;
 mod strangers;
 mod world;
