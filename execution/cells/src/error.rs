@@ -151,6 +151,17 @@ pub enum Error {
         /// The epoch that asked for it.
         asked: types::Epoch,
     },
+    /// A journal is not as it was written.
+    #[error(
+        "the journal `{}` is damaged at byte {offset}: requests that were answered after that would be lost; put back a copy of it, or remove it to go on from the last checkpoint without them",
+        path.display()
+    )]
+    Journal {
+        /// Which file.
+        path: PathBuf,
+        /// Where the first wrong record begins.
+        offset: u64,
+    },
     /// A journalled request was answered differently when it was replayed.
     #[error(
         "replaying request `{request}` from the journal gave another answer: the program depends on something that is not recorded"
@@ -201,7 +212,7 @@ impl Error {
             | Self::StackTooDeep { .. } => ErrorKind::Guest,
             Self::Deadline { .. } | Self::NoBarrier { .. } => ErrorKind::Timeout,
             Self::NotMigratable { .. } => ErrorKind::Unsupported,
-            Self::Snapshot(_) | Self::Diverged { .. } => ErrorKind::Corrupt,
+            Self::Snapshot(_) | Self::Journal { .. } | Self::Diverged { .. } => ErrorKind::Corrupt,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Handover(_) => ErrorKind::Unavailable,
         }

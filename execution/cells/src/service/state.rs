@@ -126,7 +126,8 @@ impl Service {
         }
         let folder = &service.start.state_folder;
         slot.sequence = identity.sequence.max(journal::last_sequence(folder)?);
-        let entries = journal::read_from(folder, identity.sequence)?;
+        let durable = service.start.durability == Durability::Journal;
+        let entries = journal::read_from(folder, identity.sequence, durable)?;
         let (replayable, lost): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.replay.is_some());
         service.replay(&mut slot, replayable)?;
