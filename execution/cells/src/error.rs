@@ -105,6 +105,14 @@ pub enum Error {
         /// Guest functions, innermost first.
         frames: Vec<String>,
     },
+    /// The service does not read.
+    #[error(
+        "the service asked for no request within {limit_ms} ms of its start: a service reads requests from standard input"
+    )]
+    Deaf {
+        /// What was allowed.
+        limit_ms: u64,
+    },
     /// The module was not built to be suspended.
     #[error(
         "`{module}` cannot be suspended: {reason}; build it with `cloudskin build --migratable`, or instrument the module with `cloudskin build {module} --migratable -o NEW.wasm`"
@@ -210,7 +218,9 @@ impl Error {
             | Self::Record(_)
             | Self::Ended { .. }
             | Self::StackTooDeep { .. } => ErrorKind::Guest,
-            Self::Deadline { .. } | Self::NoBarrier { .. } => ErrorKind::Timeout,
+            Self::Deadline { .. } | Self::Deaf { .. } | Self::NoBarrier { .. } => {
+                ErrorKind::Timeout
+            }
             Self::NotMigratable { .. } => ErrorKind::Unsupported,
             Self::Snapshot(_) | Self::Journal { .. } | Self::Diverged { .. } => ErrorKind::Corrupt,
             Self::Fenced { .. } => ErrorKind::Fenced,

@@ -82,8 +82,10 @@ impl Service {
         let mut slot = service.slot();
         let Body::Resident(cell) = &mut slot.body else { return Err(Error::Ended { code: 0 }) };
         let timeout = service.start.request_timeout;
+        // One that only sleeps meets no deadline of its own.
+        let deadline = Instant::now() + timeout;
         loop {
-            cell.set_deadline(ticker::ticks_until(Instant::now() + timeout));
+            cell.set_deadline(ticker::ticks_until(deadline));
             let running = ticker::running();
             let pause = cell.resume();
             drop(running);
@@ -91,7 +93,10 @@ impl Service {
                 Ok(Pause::Waiting(wait)) if wait.is_for_input() => break,
                 Ok(Pause::Waiting(wait)) => {
                     let pause = cell.wasi().until(wait).unwrap_or_default();
-                    std::thread::sleep(pause.min(timeout));
+                    if Instant::now() + pause > deadline {
+                        return Err(Error::Deaf { limit_ms: timeout.as_millis() as u64 });
+                    }
+                    std::thread::sleep(pause);
                 }
                 Ok(Pause::Asked) => {}
                 Ok(Pause::Exited(code)) => return Err(Error::Ended { code: code as i32 }),
