@@ -11,9 +11,11 @@ export CARGO_TARGET_DIR ?= $(CACHE_HOME)/cloudskin/target
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 ROUNDS ?= 200
+FUZZ_SECONDS ?= 180
+FUZZ_TARGETS := snapshot record journal module
 PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help demo test check setup format lint soak bench bench-cells
+.PHONY: help demo test check setup format lint soak fuzz bench bench-cells
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -39,6 +41,16 @@ lint:
 soak: setup  ## long rounds of kills and damage; ROUNDS=200, hours; prints its seeds
 	CLOUDSKIN_SOAK_ROUNDS=$(ROUNDS) cargo nextest run --workspace --locked --profile soak \
 	    -E 'test(/kill|power|damage|behaves_as|soak/)'
+
+fuzz:  ## fuzz what reads strangers' bytes; FUZZ_SECONDS=180 for each target
+	@cargo fuzz --version >/dev/null 2>&1 || { \
+	    echo "cargo-fuzz is missing; install with: cargo install cargo-fuzz --locked" >&2; exit 1; }
+	@command -v c++ >/dev/null || { \
+	    echo "a C++ compiler is missing; install with: apt-get install g++" >&2; exit 1; }
+	for target in $(FUZZ_TARGETS); do \
+	    RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fuzz \
+	        cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 bench: bench-cells  ## every benchmark
 

@@ -2,7 +2,7 @@
 
 use super::{
     place::Place,
-    services::{Agent, PEER_PORT, labels_of, run_site},
+    services::{Agent, PEER_PORT, default_absence, labels_of, run_site},
 };
 use crate::{exit::Failure, output};
 use anyhow::Context;
@@ -92,6 +92,7 @@ pub(crate) async fn run(args: Join) -> anyhow::Result<ExitCode> {
         labels: labels_of(&args.labels),
         cpu: args.cpu,
         memory: args.memory,
+        workers_exit_without_agent_after: default_absence(),
     })
     .await
 }

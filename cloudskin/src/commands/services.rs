@@ -5,7 +5,7 @@
 
 use super::place::Place;
 use anyhow::Context;
-use cells::{Cache, Compiler, Runtime, Use, worker};
+use cells::{Cache, Compiler, CompilerLimits, Runtime, Use, worker};
 use clap::{Args, ValueEnum};
 use meta::{Embedded, MetaStore};
 use orchestrator::{control, dns, site, trust::Identity};
@@ -15,10 +15,11 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use types::{Bytes, Clock, Cpu, SystemClock, Token};
+use types::{Bytes, Clock, Cpu, Period, SystemClock, Token};
 
 /// Where a control plane is reached, unless an address has another port.
 const CONTROL_PORT: u16 = 8470;
@@ -173,6 +174,25 @@ pub(crate) struct Site {
     /// Memory that the site offers; all there is if not given
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
+    /// How long the site's workers wait for an agent that is gone, before they checkpoint what they
+    /// hold and exit
+    #[arg(long, value_name = "PERIOD", default_value_t = default_absence(), value_parser = absence)]
+    workers_exit_without_agent_after: Period,
+}
+
+/// Shorter, and workers would go before an agent that restarts can adopt them.
+const ABSENCE_MIN: Duration = Duration::from_secs(1);
+
+pub(crate) fn default_absence() -> Period {
+    Period(worker::EXIT_WITHOUT_AGENT_AFTER)
+}
+
+fn absence(text: &str) -> Result<Period, String> {
+    let period: Period = text.parse().map_err(|error: types::PeriodError| error.to_string())?;
+    if period.0 < ABSENCE_MIN {
+        return Err(format!("an agent needs time to come back: at least {}", Period(ABSENCE_MIN)));
+    }
+    Ok(period)
 }
 
 pub(crate) async fn site(args: Site) -> anyhow::Result<ExitCode> {
@@ -203,6 +223,7 @@ pub(crate) async fn site(args: Site) -> anyhow::Result<ExitCode> {
         labels: labels_of(&args.labels),
         cpu: args.cpu,
         memory: args.memory,
+        workers_exit_without_agent_after: args.workers_exit_without_agent_after,
     })
     .await
 }
@@ -220,6 +241,7 @@ pub(crate) struct Agent {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) cpu: Option<Cpu>,
     pub(crate) memory: Option<Bytes>,
+    pub(crate) workers_exit_without_agent_after: Period,
 }
 
 /// The labels that options name as `KEY=VALUE`.
@@ -241,7 +263,11 @@ pub(crate) async fn run_site(agent: Agent) -> anyhow::Result<ExitCode> {
         peer_port: agent.peer_port,
         data_dir: agent.data_dir,
         worker_program: std::env::current_exe()?,
-        worker_args: vec!["worker".into()],
+        worker_args: vec![
+            "worker".into(),
+            "--exit-without-agent-after".into(),
+            agent.workers_exit_without_agent_after.to_string(),
+        ],
         cpu: agent.cpu.unwrap_or(Cpu(cores * 1000)),
         memory: agent.memory.unwrap_or_else(memory_of_this_machine),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -275,6 +301,9 @@ pub(crate) struct Worker {
     /// Where compiled code is kept
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// How long it waits for an agent, before it checkpoints what it holds and exits
+    #[arg(long, value_name = "PERIOD", default_value_t = default_absence(), value_parser = absence)]
+    exit_without_agent_after: Period,
 }
 
 pub(crate) fn worker(args: Worker) -> anyhow::Result<ExitCode> {
@@ -283,6 +312,7 @@ pub(crate) fn worker(args: Worker) -> anyhow::Result<ExitCode> {
         socket: args.socket,
         token: Token::load(&args.token_file)?,
         runtime: Runtime::new(cache, Compiler::Process(std::env::current_exe()?)),
+        exit_without_agent_after: args.exit_without_agent_after.0,
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -304,6 +334,15 @@ pub(crate) struct Compile {
     purpose: Purpose,
     #[arg(long, value_enum)]
     backend: super::cells::Engine,
+    /// Most memory that it may use
+    #[arg(long, value_name = "SIZE", default_value_t = Bytes(CompilerLimits::default().memory_bytes))]
+    memory_max: Bytes,
+    /// Most processor time that it may use
+    #[arg(long, value_name = "SECONDS", default_value_t = CompilerLimits::default().cpu_seconds)]
+    cpu_seconds_max: u64,
+    /// The process that waits for the code, and without which it is not compiled
+    #[arg(long, value_name = "PID")]
+    parent: Option<u32>,
 }
 
 /// What compiled code is for.
@@ -314,7 +353,12 @@ enum Purpose {
 }
 
 pub(crate) fn compile(args: Compile) -> anyhow::Result<ExitCode> {
-    cells::limit_compiler_process();
+    args.parent.map(cells::end_with_parent).transpose()?;
+    cells::limit_compiler_process(&CompilerLimits {
+        memory_bytes: args.memory_max.0,
+        cpu_seconds: args.cpu_seconds_max,
+        ..CompilerLimits::default()
+    });
     let cache = Cache::open(&args.cache)?;
     let purpose = match args.purpose {
         Purpose::Service => Use::Service,
@@ -325,7 +369,7 @@ pub(crate) fn compile(args: Compile) -> anyhow::Result<ExitCode> {
         Err(cells::Error::Malformed { reason, .. }) => {
             // The caller names the module.
             crate::output::complain(&reason);
-            Ok(ExitCode::FAILURE)
+            Ok(ExitCode::from(cells::MALFORMED_EXIT_CODE))
         }
         Err(error) => Err(error.into()),
     }

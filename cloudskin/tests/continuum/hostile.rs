@@ -173,6 +173,17 @@ fn a_module_that_takes_for_ever_to_compile_is_given_up() {
     }
     let _ = run.kill();
     run.wait().unwrap();
+    // With less time than the default: the compiler ends itself by a signal and leaves no code.
+    fs::create_dir(continuum.path("cache")).unwrap();
+    let words = ["compile", "--module", "long.wasm", "--cache", "cache", "--cpu-seconds-max", "1"];
+    let run = continuum.run_with(&words, &["--purpose", "program", "--backend", "cranelift"]);
+    assert_eq!((run.code, run.err.as_str()), (None, ""));
+    let left = fs::read_dir(continuum.path("cache")).unwrap().flatten();
+    assert_eq!(left.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["key"]);
+    // For one that is gone nothing is compiled: not even the module is read.
+    let orphan = ["compile", "--module", "absent.wasm", "--cache", "cache", "--parent", "1"];
+    let run = continuum.run_with(&orphan, &["--purpose", "program", "--backend", "cranelift"]);
+    run.fails(1, "nobody waits for the code");
 }
 
 #[test]

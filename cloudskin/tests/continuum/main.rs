@@ -15,6 +15,7 @@ mod life;
 mod load;
 mod machines;
 mod moves;
+mod orphans;
 mod restores;
 mod strangers;
 mod world;

@@ -239,7 +239,6 @@ impl Continuum {
         self.run(&format!("get service/{name} -o json")).json()
     }
 
-    /// Moves a service.
     /// Moves a service. The command returns once the move is decided; the one before may still
     /// be on its last steps, and is waited for.
     pub(crate) fn migrate(&self, name: &str, site: &str) -> Run {
@@ -297,7 +296,10 @@ impl Continuum {
 
     fn is_ours(&self, pid: i32) -> bool {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // While its other threads end, a dead process still holds its sockets.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
         let zombie = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'));
+        let zombie = zombie && threads <= 1;
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let folder = self.folder.path().to_string_lossy();
         !zombie && String::from_utf8_lossy(&command).contains(&*folder)

@@ -9,13 +9,16 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use types::{Digest, Token, random_id};
 
 /// Version of an entry's layout: magic, keyed hash over the rest, facts' length, facts, code.
 const MAGIC: &[u8; 8] = b"CSKCODE1";
 const MAC_BYTES: usize = 32;
+
+/// No compiler writes for so long: it was killed, and its draft is nobody's.
+const DRAFT_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// A folder of compiled modules.
 #[derive(Debug, Clone)]
@@ -85,6 +88,7 @@ impl Cache {
 
     /// Stores an entry; it appears whole or not at all.
     pub(crate) fn store(&self, module: &Digest, fingerprint: u64, entry: &Entry) -> Result<()> {
+        self.remove_drafts_older_than(DRAFT_AGE_MAX);
         let mut rest = Vec::with_capacity(4 + entry.facts.len() + entry.code.len());
         rest.extend_from_slice(&(entry.facts.len() as u32).to_le_bytes());
         rest.extend_from_slice(&entry.facts);
@@ -93,6 +97,20 @@ impl Cache {
         let path = self.path(module, fingerprint);
         replace_file(&path, &[MAGIC, mac.as_bytes(), &rest])
             .map_err(|source| Error::Write { path, source })
+    }
+
+    /// Removes what compilers that were killed while they wrote have left.
+    fn remove_drafts_older_than(&self, age_max: Duration) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries {
+            let age = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = age.ok().and_then(|modified| modified.elapsed().ok());
+            let is_draft = entry.file_name().to_string_lossy().contains(".draft-");
+            if is_draft && age.is_some_and(|age| age > age_max) {
+                // It only takes room; another compiler may have been faster.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// The name is part of what is authenticated: an entry cannot be moved to another module.
@@ -146,5 +164,18 @@ mod tests {
         let moved = Digest::from_sha256([8; 32]);
         fs::write(cache.path(&moved, 1), &whole).unwrap();
         assert!(cache.load(&moved, 1).is_none());
+    }
+    #[test]
+    fn what_a_killed_compiler_left_is_removed_and_what_is_being_written_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let draft = cache.path(&Digest::from_sha256([7; 32]), 1).with_extension("draft-1");
+        fs::write(&draft, b"half").unwrap();
+
+        cache.remove_drafts_older_than(DRAFT_AGE_MAX);
+        assert!(draft.exists());
+        cache.remove_drafts_older_than(Duration::ZERO);
+
+        assert!(!draft.exists() && folder.path().join("key").exists());
     }
 }

@@ -105,6 +105,14 @@ pub enum Error {
         /// Guest functions, innermost first.
         frames: Vec<String>,
     },
+    /// The service does not read.
+    #[error(
+        "the service asked for no request within {limit_ms} ms of its start: a service reads requests from standard input"
+    )]
+    Deaf {
+        /// What was allowed.
+        limit_ms: u64,
+    },
     /// The module was not built to be suspended.
     #[error(
         "`{module}` cannot be suspended: {reason}; build it with `cloudskin build --migratable`, or instrument the module with `cloudskin build {module} --migratable -o NEW.wasm`"
@@ -150,6 +158,17 @@ pub enum Error {
         held: types::Epoch,
         /// The epoch that asked for it.
         asked: types::Epoch,
+    },
+    /// A journal is not as it was written.
+    #[error(
+        "the journal `{}` is damaged at byte {offset}: requests that were answered after that would be lost; put back a copy of it, or remove it to go on from the last checkpoint without them",
+        path.display()
+    )]
+    Journal {
+        /// Which file.
+        path: PathBuf,
+        /// Where the first wrong record begins.
+        offset: u64,
     },
     /// A journalled request was answered differently when it was replayed.
     #[error(
@@ -199,9 +218,11 @@ impl Error {
             | Self::Record(_)
             | Self::Ended { .. }
             | Self::StackTooDeep { .. } => ErrorKind::Guest,
-            Self::Deadline { .. } | Self::NoBarrier { .. } => ErrorKind::Timeout,
+            Self::Deadline { .. } | Self::Deaf { .. } | Self::NoBarrier { .. } => {
+                ErrorKind::Timeout
+            }
             Self::NotMigratable { .. } => ErrorKind::Unsupported,
-            Self::Snapshot(_) | Self::Diverged { .. } => ErrorKind::Corrupt,
+            Self::Snapshot(_) | Self::Journal { .. } | Self::Diverged { .. } => ErrorKind::Corrupt,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Handover(_) => ErrorKind::Unavailable,
         }

@@ -83,10 +83,7 @@ pub fn journal(bytes: &[u8]) {
 pub fn journal_records(payloads: &[Vec<u8>]) {
     let mut bytes = journal::MAGIC.to_vec();
     for payload in payloads {
-        let Ok(length) = u32::try_from(payload.len()) else { return };
-        let record = [&length.to_le_bytes(), &payload[..]].concat();
-        bytes.extend_from_slice(&record);
-        bytes.extend_from_slice(&crc32c::crc32c(&record).to_le_bytes());
+        bytes.extend(journal::record(payload));
     }
     journal(&bytes);
 }

@@ -6,6 +6,7 @@
 
 mod cache;
 mod cell;
+mod compiler;
 mod dirty;
 mod engine;
 mod error;
@@ -25,9 +26,10 @@ pub mod worker;
 
 pub use cache::Cache;
 pub use cell::{Cell, Pause, Suspender};
+pub use compiler::{
+    Compiler, CompilerLimits, MALFORMED_EXIT_CODE, backend_name, compile_here, end_with_parent,
+    limit_compiler_process, purpose_name,
+};
 pub use engine::Use;
 pub use error::{Error, Result};
-pub use program::{
-    Compiler, Program, Runtime, backend_name, compile_here, digest_file, limit_compiler_process,
-    purpose_name,
-};
+pub use program::{Program, Runtime, digest_file};

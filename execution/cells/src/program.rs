@@ -6,49 +6,25 @@
 
 use crate::{
     cache::{Cache, Entry},
+    compiler::{self, Compiler, CompilerLimits, compile_here},
     engine::{self, Use},
     error::{Error, Result},
     host,
-    toolchain::{self, Inspection, UnwindArea},
+    toolchain::{Inspection, UnwindArea},
 };
 use api::service::Engine as Backend;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::{
-    io::Read,
-    os::unix::process::ExitStatusExt,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io::Read, path::Path, sync::Arc, time::Instant};
 use types::Digest;
 use wasmtime::{InstancePre, Module};
-
-/// Most memory of a compiler process: Cranelift needs about 100 times a module's size.
-const COMPILER_MEMORY_BYTES: u64 = 8 << 30;
-
-/// Most processor time of a compiler process; CPython, 25 MiB, takes a quarter of it.
-const COMPILER_CPU_SECONDS: u64 = 120;
-
-/// How long a compiler process may take; more than its processor time, for the machine is shared.
-const COMPILER_DEADLINE: Duration = Duration::from_secs(240);
 
 /// Where and how modules become programs.
 #[derive(Debug, Clone)]
 pub struct Runtime {
     cache: Cache,
     compiler: Compiler,
-}
-
-/// Who compiles.
-#[derive(Debug, Clone)]
-pub enum Compiler {
-    /// This executable, called as `compile --module M --cache C --purpose P --backend B`, which
-    /// ends in [`compile_here`].
-    Process(PathBuf),
-    /// This process: for tools that compile modules of their own.
-    Here,
+    limits: CompilerLimits,
 }
 
 /// A module that is ready to be instantiated.
@@ -73,7 +49,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    fn of(inspection: &Inspection) -> Self {
+    pub(crate) fn of(inspection: &Inspection) -> Self {
         Self {
             memory_min_bytes: inspection
                 .memories
@@ -142,7 +118,13 @@ impl Program {
 impl Runtime {
     /// A runtime with this cache and compiler.
     pub fn new(cache: Cache, compiler: Compiler) -> Self {
-        Self { cache, compiler }
+        Self { cache, compiler, limits: CompilerLimits::default() }
+    }
+
+    /// The same with other limits of each compilation.
+    #[must_use]
+    pub fn with_compiler_limits(self, limits: CompilerLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Makes the module in `path` ready; compiles it unless the cache has it.
@@ -190,7 +172,8 @@ impl Runtime {
             Compiler::Here => compile_here(&self.cache, path, purpose, backend)?,
             Compiler::Process(program) => {
                 let started = Instant::now();
-                run_compiler(program, &self.cache, path, name, purpose, backend)?;
+                let job = compiler::Job { path, name, purpose, backend };
+                compiler::run(program, &self.cache, &job, &self.limits)?;
                 let took_ms = started.elapsed().as_millis() as u64;
                 tracing::debug!(module = name, took_ms, "compiled");
             }
@@ -218,107 +201,4 @@ pub fn digest_file(path: &Path) -> Result<Digest> {
             size => hasher.update(&buffer[..size]),
         }
     }
-}
-
-fn run_compiler(
-    program: &Path,
-    cache: &Cache,
-    path: &Path,
-    name: &str,
-    purpose: Use,
-    backend: Backend,
-) -> Result<()> {
-    let failed = |reason: String| Error::Compile { module: name.to_owned(), reason };
-    let mut child = Command::new(program)
-        .arg("compile")
-        .arg("--module")
-        .arg(path)
-        .arg("--cache")
-        .arg(cache.folder())
-        .args(["--purpose", purpose_name(purpose), "--backend", backend_name(backend)])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(format!("cannot start the compiler: {error}")))?;
-    let said = child.stderr.take().map(|mut stderr| {
-        std::thread::spawn(move || {
-            let mut said = String::new();
-            // What it could not say is missing in the message, no more.
-            let _ = stderr.by_ref().take(64 << 10).read_to_string(&mut said);
-            said
-        })
-    });
-    let deadline = Instant::now() + COMPILER_DEADLINE;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
-            Ok(None) | Err(_) => {
-                // Whether or not it is still there, it is not waited for any longer.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(failed(format!("it took more than {COMPILER_DEADLINE:?}")));
-            }
-        }
-    };
-    if status.success() {
-        return Ok(());
-    }
-    let said = said.and_then(|thread| thread.join().ok()).unwrap_or_default();
-    Err(match (status.signal(), said.trim()) {
-        (Some(signal), _) => failed(format!(
-            "the compiler was stopped by signal {signal}: the module needs more than \
-             {COMPILER_CPU_SECONDS} s of processor time or {} MiB of memory",
-            COMPILER_MEMORY_BYTES >> 20
-        )),
-        (None, "") => failed(format!("the compiler ended with {status}")),
-        (None, said) => Error::Malformed { module: name.to_owned(), reason: said.to_owned() },
-    })
-}
-
-/// The purpose as the compiler's command line says it.
-pub fn purpose_name(purpose: Use) -> &'static str {
-    match purpose {
-        Use::Service => "service",
-        Use::Program => "program",
-    }
-}
-
-/// The back end as command lines say it.
-pub fn backend_name(backend: Backend) -> &'static str {
-    match backend {
-        Backend::Cranelift => "cranelift",
-        Backend::Pulley => "pulley",
-    }
-}
-
-/// Bounds this process as a compiler process is bounded.
-pub fn limit_compiler_process() {
-    use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
-    let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
-    // A system that refuses a limit keeps its own.
-    let _ = setrlimit(Resource::As, limit(COMPILER_MEMORY_BYTES));
-    let _ = setrlimit(Resource::Cpu, limit(COMPILER_CPU_SECONDS));
-    let _ = setrlimit(Resource::Core, limit(0));
-    // Who asked for the code waits for it: nobody needs it any more once that process is gone.
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
-}
-
-/// Compiles the module in `path` into the cache, in this process.
-///
-/// # Errors
-/// [`Error::Malformed`] says what is wrong with the module.
-pub fn compile_here(cache: &Cache, path: &Path, purpose: Use, backend: Backend) -> Result<()> {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let malformed = |reason: String| Error::Malformed { module: name.clone(), reason };
-    let wasm =
-        std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let digest = Digest::from_sha256(Sha256::digest(&wasm).into());
-    let inspection = toolchain::inspect(&wasm).map_err(|error| malformed(types::chain(&error)))?;
-    let facts = postcard::to_stdvec(&Facts::of(&inspection))
-        .map_err(|error| Error::runtime("cannot write a module's facts", error))?;
-    let engine = engine::compiler(purpose, backend)?;
-    let code = engine.precompile_module(&wasm).map_err(|error| malformed(format!("{error:#}")))?;
-    cache.store(&digest, engine::fingerprint(&engine), &Entry { facts, code })
 }

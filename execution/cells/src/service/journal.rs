@@ -6,9 +6,13 @@
 //! what a crash loses can be named, and is written without waiting for the disk.
 //!
 //! ```text
-//! file    magic "CSKJRNL1"
-//! record  u32 length | payload (postcard) | u32 CRC-32C of both
+//! file    magic "CSKJRNL2"
+//! record  u32 length | u32 CRC-32C of it | payload (postcard) | u32 CRC-32C of length and payload
 //! ```
+//!
+//! A record that a crash cut off is the last one, and no answer has left for it. Damage before
+//! that would lose what was answered, and is an error where that was promised: the length has a
+//! checksum of its own, so that a wrong one is not taken for a record that was cut off.
 
 use super::tape::Taken;
 use crate::error::{Error, Result};
@@ -20,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) const MAGIC: &[u8; 8] = b"CSKJRNL1";
+pub(crate) const MAGIC: &[u8; 8] = b"CSKJRNL2";
 
 /// Largest record: a request of the largest body.
 const RECORD_MAX_BYTES: u32 = (1 << 30) + (1 << 20);
@@ -85,14 +89,10 @@ impl Journal {
 
     /// Adds an entry; a durable journal has it on disk afterwards.
     pub(crate) fn append(&mut self, entry: &Entry) -> Result<()> {
-        let mut record = vec![0; 4];
-        record = postcard::to_extend(entry, record)
+        let payload = postcard::to_stdvec(entry)
             .map_err(|error| Error::runtime("cannot encode a journal entry", error))?;
-        let length = (record.len() - 4) as u32;
-        record[..4].copy_from_slice(&length.to_le_bytes());
-        let checksum = crc32c::crc32c(&record);
-        record.extend_from_slice(&checksum.to_le_bytes());
-        self.write(&record).map_err(|source| Error::Write { path: self.path.clone(), source })
+        self.write(&record(&payload))
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 
     fn write(&mut self, record: &[u8]) -> io::Result<()> {
@@ -105,15 +105,39 @@ impl Journal {
     }
 }
 
+/// The bytes that hold this payload.
+pub(crate) fn record(payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_le_bytes();
+    let mut record = Vec::with_capacity(payload.len() + 12);
+    record.extend_from_slice(&length);
+    record.extend_from_slice(&crc32c::crc32c(&length).to_le_bytes());
+    record.extend_from_slice(payload);
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&length), payload);
+    record.extend_from_slice(&checksum.to_le_bytes());
+    record
+}
+
 /// The entries of every journal that follows the checkpoint of this sequence, in order. A torn
-/// tail, which no answer has left for, ends a journal.
-pub(crate) fn read_from(folder: &Path, sequence: u64) -> Result<Vec<Entry>> {
+/// tail, which no answer has left for, ends a journal; so does damage, unless the journal is
+/// `durable`.
+///
+/// # Errors
+/// [`Error::Journal`] if a durable journal is damaged before its tail.
+pub(crate) fn read_from(folder: &Path, sequence: u64, durable: bool) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for (_, path) in files(folder)?.into_iter().filter(|(found, _)| *found >= sequence) {
         let mut file =
             File::open(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        read_entries(&mut file, &mut entries)
+        let end = read_entries(&mut file, &mut entries)
             .map_err(|source| Error::Read { path: path.clone(), source })?;
+        match end {
+            Ended::Damaged { offset } if durable => return Err(Error::Journal { path, offset }),
+            Ended::Damaged { offset } => {
+                let path = path.display();
+                tracing::warn!(%path, offset, "a journal is damaged: more was lost than is named");
+            }
+            Ended::Whole | Ended::Torn => {}
+        }
     }
     Ok(entries)
 }
@@ -207,42 +231,64 @@ fn files(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(files)
 }
 
-pub(crate) fn read_entries(source: &mut impl Read, entries: &mut Vec<Entry>) -> io::Result<()> {
-    let mut magic = [0; 8];
-    if !fill(source, &mut magic)? || magic != *MAGIC {
-        return Ok(());
+/// How a journal ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// After a record.
+    Whole,
+    /// In the middle of what was being written last.
+    Torn,
+    /// Before the record at this offset, which is not as it was written.
+    Damaged {
+        /// In bytes.
+        offset: u64,
+    },
+}
+
+pub(crate) fn read_entries(source: &mut impl Read, entries: &mut Vec<Entry>) -> io::Result<Ended> {
+    let mut offset = 0;
+    let mut magic = Vec::new();
+    source.by_ref().take(8).read_to_end(&mut magic)?;
+    if magic.len() < MAGIC.len() {
+        return Ok(Ended::Torn);
     }
+    if magic != MAGIC {
+        return Ok(wrong(&magic, offset));
+    }
+    offset += magic.len() as u64;
     loop {
-        let mut length = [0; 4];
-        if !fill(source, &mut length)? {
-            return Ok(());
+        let mut header = Vec::new();
+        source.by_ref().take(8).read_to_end(&mut header)?;
+        let Some((length, checksum)) = header.split_first_chunk::<4>() else {
+            return Ok(if header.is_empty() { Ended::Whole } else { Ended::Torn });
+        };
+        let Ok(checksum) = <[u8; 4]>::try_from(checksum) else { return Ok(Ended::Torn) };
+        let size = u32::from_le_bytes(*length);
+        let of_length = crc32c::crc32c(length);
+        if of_length.to_le_bytes() != checksum || size > RECORD_MAX_BYTES {
+            return Ok(wrong(&header, offset));
         }
-        let size = u32::from_le_bytes(length);
-        let mut record = length.to_vec();
         let wanted = u64::from(size) + 4;
-        if size > RECORD_MAX_BYTES
-            || source.by_ref().take(wanted).read_to_end(&mut record)? as u64 != wanted
-        {
-            return Ok(());
+        let mut rest = Vec::new();
+        if source.by_ref().take(wanted).read_to_end(&mut rest)? as u64 != wanted {
+            return Ok(Ended::Torn);
         }
-        let (body, checksum) = record.split_at(record.len() - 4);
-        if crc32c::crc32c(body).to_le_bytes() != *checksum {
-            return Ok(());
+        let (payload, checksum) = rest.split_at(size as usize);
+        let is_right = crc32c::crc32c_append(of_length, payload).to_le_bytes()[..] == *checksum;
+        match postcard::from_bytes(payload) {
+            Ok(entry) if is_right => entries.push(entry),
+            // After a failure of power the last record may have its length and not all of itself.
+            _ if !is_right && source.read(&mut [0])? == 0 => return Ok(Ended::Torn),
+            _ => return Ok(Ended::Damaged { offset }),
         }
-        match postcard::from_bytes(&body[4..]) {
-            Ok(entry) => entries.push(entry),
-            Err(_) => return Ok(()),
-        }
+        offset += header.len() as u64 + wanted;
     }
 }
 
-/// Fills `buffer`, or says that the bytes ended before that.
-fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match source.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
+/// What ends where eight bytes are not what they should be. After a failure of power a file may be
+/// longer than what reached the disk: what did not is zero.
+fn wrong(bytes: &[u8], offset: u64) -> Ended {
+    if bytes.iter().all(|byte| *byte == 0) { Ended::Torn } else { Ended::Damaged { offset } }
 }
 
 /// Makes the names in a folder durable.
@@ -273,7 +319,7 @@ mod tests {
         }
 
         let ids = |sequence| {
-            let entries = read_from(folder.path(), sequence).unwrap();
+            let entries = read_from(folder.path(), sequence, true).unwrap();
             entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>()
         };
         assert_eq!(ids(3), ["a3", "b3", "a4", "b4"]);
@@ -314,6 +360,74 @@ mod tests {
         assert!(here().eq(200..=200));
     }
 
+    /// A durable journal of three entries: its folder, its file, and where each record begins.
+    fn three() -> (tempfile::TempDir, PathBuf, Vec<usize>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(folder.path(), 0, true).unwrap();
+        let path = folder.path().join(file_name(0));
+        let mut begins = Vec::new();
+        for id in ["a", "b", "c"] {
+            begins.push(fs::metadata(&path).unwrap().len() as usize);
+            journal.append(&entry(id)).unwrap();
+        }
+        (folder, path, begins)
+    }
+
+    #[test]
+    fn what_was_answered_is_never_lost_without_an_error() {
+        let (folder, path, begins) = three();
+        let whole = fs::read(&path).unwrap();
+
+        // The last record may be one that was being written when the power failed.
+        for at in 0..begins[2] {
+            for bit in 0..8 {
+                let mut bent = whole.clone();
+                bent[at] ^= 1 << bit;
+                fs::write(&path, bent).unwrap();
+                let error = read_from(folder.path(), 0, true).unwrap_err();
+                let place = begins.iter().rfind(|begin| **begin <= at).copied().unwrap_or(0);
+                assert!(error.to_string().contains(&format!("at byte {place}")), "{at}: {error}");
+                assert_eq!(error.kind(), types::ErrorKind::Corrupt);
+            }
+        }
+        for at in begins[2]..begins[2] + 8 {
+            let mut bent = whole.clone();
+            bent[at] ^= 1;
+            fs::write(&path, bent).unwrap();
+            read_from(folder.path(), 0, true).unwrap_err();
+        }
+        let older = [b"CSKJRNL1", &whole[8..]].concat();
+        fs::write(&path, older).unwrap();
+        read_from(folder.path(), 0, true).unwrap_err();
+    }
+
+    #[test]
+    fn what_a_crash_cut_off_ends_a_journal() {
+        let (folder, path, begins) = three();
+        let whole = fs::read(&path).unwrap();
+        let count = || read_from(folder.path(), 0, true).unwrap().len();
+
+        for size in 0..whole.len() {
+            fs::write(&path, &whole[..size]).unwrap();
+            let complete = begins.iter().skip(1).filter(|end| **end <= size).count();
+            assert_eq!(count(), complete, "cut to {size}");
+        }
+        // What the disk had made room for, and never got.
+        for kept in begins.iter().chain([&0, &whole.len()]) {
+            let mut zeros = whole[..*kept].to_vec();
+            zeros.resize(whole.len() + 5000, 0);
+            fs::write(&path, zeros).unwrap();
+            assert_eq!(
+                count(),
+                begins.iter().skip(1).chain([&whole.len()]).filter(|end| *end <= kept).count()
+            );
+        }
+        let mut last = whole.clone();
+        last[begins[2] + 20..].fill(0);
+        fs::write(&path, last).unwrap();
+        assert_eq!(count(), 2);
+    }
+
     proptest! {
         #[test]
         fn damage_ends_a_journal_and_never_alters_it(at: usize, value: u8, cut: usize) {
@@ -328,7 +442,7 @@ mod tests {
             bytes.truncate(size - cut % size);
             fs::write(&path, bytes).unwrap();
 
-            let found = read_from(folder.path(), 0).unwrap();
+            let found = read_from(folder.path(), 0, false).unwrap();
 
             prop_assert!(written.starts_with(&found));
         }

@@ -82,8 +82,10 @@ impl Service {
         let mut slot = service.slot();
         let Body::Resident(cell) = &mut slot.body else { return Err(Error::Ended { code: 0 }) };
         let timeout = service.start.request_timeout;
+        // One that only sleeps meets no deadline of its own.
+        let deadline = Instant::now() + timeout;
         loop {
-            cell.set_deadline(ticker::ticks_until(Instant::now() + timeout));
+            cell.set_deadline(ticker::ticks_until(deadline));
             let running = ticker::running();
             let pause = cell.resume();
             drop(running);
@@ -91,7 +93,10 @@ impl Service {
                 Ok(Pause::Waiting(wait)) if wait.is_for_input() => break,
                 Ok(Pause::Waiting(wait)) => {
                     let pause = cell.wasi().until(wait).unwrap_or_default();
-                    std::thread::sleep(pause.min(timeout));
+                    if Instant::now() + pause > deadline {
+                        return Err(Error::Deaf { limit_ms: timeout.as_millis() as u64 });
+                    }
+                    std::thread::sleep(pause);
                 }
                 Ok(Pause::Asked) => {}
                 Ok(Pause::Exited(code)) => return Err(Error::Ended { code: code as i32 }),
@@ -126,7 +131,8 @@ impl Service {
         }
         let folder = &service.start.state_folder;
         slot.sequence = identity.sequence.max(journal::last_sequence(folder)?);
-        let entries = journal::read_from(folder, identity.sequence)?;
+        let durable = service.start.durability == Durability::Journal;
+        let entries = journal::read_from(folder, identity.sequence, durable)?;
         let (replayable, lost): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.replay.is_some());
         service.replay(&mut slot, replayable)?;

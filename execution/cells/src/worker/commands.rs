@@ -413,7 +413,7 @@ impl Worker {
     }
 
     /// Checkpoints what is due, reports failures, and ends a worker without an agent.
-    pub(super) fn keep_house(self: Arc<Self>, orphan_max: Duration) {
+    pub(super) fn keep_house(self: Arc<Self>, exit_without_agent_after: Duration) {
         let worker = self.clone();
         let keep = move || {
             let mut due: HashMap<u32, Instant> = HashMap::new();
@@ -421,8 +421,8 @@ impl Worker {
             loop {
                 std::thread::park_timeout(self.round(&mut due, &mut failed));
                 let orphaned = *lock(&self.orphaned_at);
-                if orphaned.is_some_and(|since| since.elapsed() > orphan_max) {
-                    tracing::info!("no agent has come back; exiting");
+                if orphaned.is_some_and(|since| since.elapsed() > exit_without_agent_after) {
+                    tracing::warn!("no agent has come back: checkpointing and exiting");
                     self.shut_down(true);
                     self.exit_if_asked();
                 }

@@ -16,7 +16,7 @@ pub(crate) mod ticker;
 pub use crate::service::{answered, journals_kept, keep_journals};
 pub use client::Client;
 pub use program::grant;
-pub use server::{Config, serve};
+pub use server::{Config, EXIT_WITHOUT_AGENT_AFTER, serve};
 
 /// A worker whose program met its deadline exits with this code, as timeout(1) does.
 pub const DEADLINE_EXIT_CODE: i32 = 124;

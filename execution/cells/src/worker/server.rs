@@ -3,7 +3,7 @@
 //! It listens on a Unix socket for one agent at a time. The threads that serve an agent take turns
 //! at its socket: whoever has read a frame lets the next one read and works the frame off itself,
 //! so that a request goes to its cell without changing threads. Without an agent for
-//! [`ORPHAN_MAX`] the worker checkpoints what it holds and exits.
+//! [`Config::exit_without_agent_after`] the worker checkpoints what it holds and exits.
 
 use super::{
     commands::Worker,
@@ -31,8 +31,8 @@ use std::{
 };
 use types::{ErrorKind, Token};
 
-/// How long a worker lives without an agent.
-const ORPHAN_MAX: Duration = Duration::from_secs(60);
+/// How long a worker lives without an agent, unless it is told otherwise.
+pub const EXIT_WITHOUT_AGENT_AFTER: Duration = Duration::from_secs(60);
 
 /// Most threads that serve an agent: so many requests run or wait for their cells at once.
 const THREADS_MAX: usize = 256;
@@ -62,6 +62,9 @@ pub struct Config {
     pub token: Token,
     /// How it compiles modules.
     pub runtime: Runtime,
+    /// How long it waits for an agent, at its start and after one is gone, before it checkpoints
+    /// what it holds and exits; longer than an agent takes to be started again.
+    pub exit_without_agent_after: Duration,
 }
 
 /// Runs a worker until it is shut down or left alone for too long.
@@ -82,7 +85,7 @@ pub fn serve(config: Config) -> Result<()> {
     drop(short);
     restrict(&config.socket).map_err(failed)?;
     let worker = Arc::new(Worker::new(config.runtime));
-    worker.clone().keep_house(ORPHAN_MAX);
+    worker.clone().keep_house(config.exit_without_agent_after);
     loop {
         match listener.accept() {
             Ok((stream, _)) => adopt(&worker, stream, &config.token),

@@ -43,6 +43,25 @@ async fn a_failing_guest_is_told_apart_and_restarts_from_its_checkpoint() {
 }
 
 #[tokio::test]
+async fn a_guest_that_never_reads_is_given_up() {
+    let Some(ledger) = guests::migratable("ledger.c") else { return };
+    let Some(deaf) = guests::migratable("deaf.c") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let worker = Worker::start(folder.path()).await;
+    let neighbour = worker.serve(&service(&ledger, folder.path())).await;
+    let mut start = service(&deaf, folder.path());
+    start.request_timeout = Duration::from_millis(200);
+
+    let begun = worker.command(Command::Start(Box::new(start)));
+    let (failure, answer) = tokio::join!(begun, worker.text(neighbour, "a", "/add"));
+
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::Timeout, "{failure}");
+    assert!(failure.message.contains("no request within 200 ms"), "{failure}");
+    assert_eq!(answer, "1");
+}
+
+#[tokio::test]
 async fn a_trap_names_the_guests_functions() {
     let Some(module) = guests::migratable("ledger.c") else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,13 @@
 //! What `cells` promises to the crates above it, tested on real guests in real workers.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "these are tests"
+)]
 
+mod compile;
 mod guests;
 mod hostile;
 mod programs;

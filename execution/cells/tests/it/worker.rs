@@ -29,6 +29,7 @@ fn worker_process() {
         socket: folder.join("socket"),
         token: Token::load(&folder.join("token")).unwrap(),
         runtime: Runtime::new(cache, Compiler::Here),
+        exit_without_agent_after: worker::EXIT_WITHOUT_AGENT_AFTER,
     })
     .unwrap();
 }

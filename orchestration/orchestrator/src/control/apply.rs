@@ -68,6 +68,9 @@ pub(super) async fn apply(
         let existing = load(state, document.kind, &id).await?;
         check_version(&document, existing.as_ref())?;
         let created = existing.is_none();
+        if created && document.kind == Kind::Cell {
+            check_room(state, &id, &document.spec::<CellSpec>()?.site)?;
+        }
         let (resource, changed) = merge(state, &document, existing, &options)?;
         if !changed || options.dry_run {
             return Ok(Applied { resource, created });
@@ -142,6 +145,25 @@ fn check_cell(state: &State, spec: &CellSpec) -> Result<()> {
         Some(digest) => check_blob(state, digest, "`spec.restore`"),
         None => Ok(()),
     }
+}
+
+/// Each cell is a process of its own: one tenant's must leave room for the others'.
+fn check_room(state: &State, id: &Id, site: &str) -> Result<()> {
+    let most = state.config.running_cells_max;
+    let running = state.cache(|cache| {
+        let here = cache.cells.values().filter(|cell| {
+            cell.spec.site == site && cell.id().tenant == id.tenant && cell.status.ended.is_none()
+        });
+        here.count()
+    });
+    if running < most {
+        return Ok(());
+    }
+    let message = format!(
+        "site `{site}` runs {running} cells of tenant `{}`, as many as it may: wait until one has ended, or delete one",
+        id.tenant
+    );
+    Err(Error::refuse(ErrorKind::Exhausted, message))
 }
 
 fn check_module(state: &State, module: &str) -> Result<()> {

@@ -40,6 +40,9 @@ pub struct Config {
     pub connections_max: usize,
     /// Most decisions that are kept per tenant; the oldest go first.
     pub decisions_max: usize,
+    /// Most cells of one tenant that have not ended at one site; each is a process of some 30 MiB
+    /// besides its own memory.
+    pub running_cells_max: usize,
     /// Most ended cells that are kept per tenant; the oldest go first.
     pub ended_cells_max: usize,
     /// How long a blob stays that no resource mentions and nobody asks for.
@@ -67,6 +70,7 @@ impl Config {
             watches_max: 256,
             connections_max: 1024,
             decisions_max: 2000,
+            running_cells_max: 64,
             ended_cells_max: 1000,
             blob_retention: Duration::from_secs(24 * 3600),
         }

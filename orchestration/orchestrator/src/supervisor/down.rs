@@ -87,7 +87,24 @@ async fn end_children(folder: &DataFolder) -> Result<Vec<String>> {
         }
         folder.remove_child(&name)?;
     }
+    // A supervisor that was killed may have started one and not yet noted it.
+    for identity in Identity::all().filter(|found| is_child(found.args(), folder.root())) {
+        if let Some(mut process) = Process::adopt(&identity)? {
+            let name = identity.args()[1].clone();
+            process.end(&name, GRACE).await?;
+            ended.push(name);
+        }
+    }
     Ok(ended)
+}
+
+/// Whether a command line is that of a child of this folder: `cloudskin control --data-dir …`.
+fn is_child(args: &[String], root: &Path) -> bool {
+    let is_below =
+        |pair: &[String]| pair[0] == "--data-dir" && Path::new(&pair[1]).starts_with(root);
+    is_ours(args)
+        && args.get(1).is_some_and(|arg| arg == "control" || arg == "site")
+        && args.windows(2).any(is_below)
 }
 
 /// Ends the workers whose pid files are left. Agents end their own; this is for those whose agent
@@ -124,10 +141,14 @@ fn left_worker(path: &Path) -> Result<Option<Process>> {
 
 /// Whether a command line is a worker's: `cloudskin worker …`.
 fn is_worker(args: &[String]) -> bool {
-    let is_ours = args.first().map(PathBuf::from).is_some_and(|program| {
+    is_ours(args) && args.get(1).is_some_and(|arg| arg == "worker")
+}
+
+/// Whether the program is ours, by its name.
+fn is_ours(args: &[String]) -> bool {
+    args.first().map(PathBuf::from).is_some_and(|program| {
         program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cloudskin"))
-    });
-    is_ours && args.get(1).is_some_and(|arg| arg == "worker")
+    })
 }
 
 /// Asks again and again until there is an answer or `limit` is over.
@@ -172,6 +193,26 @@ mod tests {
         let noted = format!(r#"{{"pid": {pid}, "started": {}, "boot": 1}}"#, started - shift);
         fs::write(workers.join("default.pid"), noted).unwrap();
         (parent, folder, child)
+    }
+
+    #[test]
+    fn a_child_is_known_by_its_command_line() {
+        let is_child = |line: &str| {
+            let args: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            super::is_child(&args, Path::new("/d"))
+        };
+        assert!(is_child("/usr/bin/cloudskin control --data-dir /d/control --listen a"));
+        assert!(is_child("cloudskin site --name edge --data-dir /d/sites/edge"));
+        for other in [
+            "cloudskin control --data-dir /data/control",
+            "cloudskin up --data-dir /d",
+            "cat control --data-dir /d/control",
+            "cloudskin site --name /d --data-dir",
+            "cloudskin",
+            "",
+        ] {
+            assert!(!is_child(other), "{other}");
+        }
     }
 
     #[tokio::test]

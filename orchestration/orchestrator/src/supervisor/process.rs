@@ -39,6 +39,12 @@ impl Identity {
         (state != "Z" && state != "X").then_some(Self { pid, start_ticks, args })
     }
 
+    /// Every process of this machine.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries.filter_map(|entry| Self::of(entry.file_name().to_str()?.parse().ok()?))
+    }
+
     /// Whether it still runs.
     pub(super) fn is_alive(&self) -> bool {
         Self::of(self.pid).is_some_and(|now| now.start_ticks == self.start_ticks)

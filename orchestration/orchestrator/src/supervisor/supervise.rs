@@ -13,7 +13,7 @@ use crate::{
 use api::Problem;
 use std::{
     convert::Infallible,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
@@ -201,7 +201,23 @@ impl Supervisor {
                 }
             }
         }
+        self.adopt_unnoted(&mut adopted)?;
         Ok(adopted)
+    }
+
+    /// A supervisor that was killed may have started a child and not yet noted it.
+    fn adopt_unnoted(&self, adopted: &mut [Option<Process>]) -> Result<()> {
+        // Only a command line that names the folder is no other continuum's.
+        let is_ours = |arg: &String| Path::new(arg).starts_with(self.folder.root());
+        let unknown = self.children.iter().zip(adopted).filter(|(_, it)| it.is_none());
+        for (child, place) in unknown.filter(|(child, _)| child.args.iter().any(is_ours)) {
+            let found = Identity::all().find(|found| found.runs(&child.program, &child.args));
+            if let Some(process) = found.as_ref().map(Process::adopt).transpose()?.flatten() {
+                self.folder.save_child(&child.name, &process.identity)?;
+                *place = Some(process);
+            }
+        }
+        Ok(())
     }
 
     /// Ports that adopted children hold are theirs.

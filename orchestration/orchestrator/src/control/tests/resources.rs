@@ -224,6 +224,39 @@ async fn a_cell_runs_once_and_its_end_is_kept() {
 }
 
 #[tokio::test]
+async fn a_flood_of_cells_is_refused_until_some_have_ended() {
+    let world = World::new().await;
+    let module = format!("hello.wasm@{}", world.upload(b"hello").await);
+    let cell = |number: usize| {
+        json!({"apiVersion": api::API_VERSION, "kind": "Cell",
+            "metadata": {"name": format!("run-{number}")},
+            "spec": {"module": module, "site": "edge"}})
+    };
+    let most = 64;
+    let mut first = String::new();
+    for number in 0..most {
+        let (status, body) = world.apply(&cell(number)).await;
+        assert_eq!(status, 201, "{body}");
+        if number == 0 {
+            body["metadata"]["uid"].as_str().unwrap().clone_into(&mut first);
+        }
+    }
+
+    let (status, body) = world.apply(&cell(most)).await;
+
+    assert_eq!(status, 429, "{body}");
+    assert!(body["message"].as_str().unwrap().contains("runs 64 cells"), "{body}");
+    // What is there may be applied again.
+    assert_eq!(world.apply(&cell(0)).await.0, 200);
+    until("the edge runs it", || world.site("edge").with(|edge| edge.cells.contains_key(&first)))
+        .await;
+    world.site("edge").with(|edge| edge.cells.get_mut(&first).unwrap().exit_code = Some(0));
+    while world.apply(&cell(most)).await.0 != 201 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_block_keeps_a_service_for_each_component() {
     let world = World::new().await;
     let module = format!("a.wasm@{}", world.upload(b"module").await);
