@@ -45,8 +45,9 @@ fn medians(context: &Context, requests: [&Request; 3]) -> anyhow::Result<Vec<Row
         ask(&mut connection, request, context.count(2000, 20))?;
         lanes.push((connection, request));
     }
-    let per_turn = context.count(1000, 20);
-    let pairs = Pairs::measure(context.count(42, 2), |side| {
+    // Short turns: idle processors learn within milliseconds how soon they are wanted again.
+    let per_turn = context.count(100, 20);
+    let pairs = Pairs::measure(context.count(420, 2), |side| {
         let (connection, request) = &mut lanes[match side {
             Side::Ours => 0,
             Side::Peer => 1,

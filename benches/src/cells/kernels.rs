@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Vec<Row>> {
         for module in [&plain, &migratable] {
             milliseconds(program, module)?;
         }
-        let pairs = Pairs::measure(context.count(PAIRS_MIN, 1), |side| match side {
+        let pairs = Pairs::measure(context.count(2 * PAIRS_MIN, 1), |side| match side {
             Side::Ours => milliseconds(program, &migratable),
             Side::Peer => milliseconds(program, &plain),
             Side::Control => milliseconds(program, &copy),

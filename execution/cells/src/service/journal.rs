@@ -26,6 +26,9 @@ use std::{
 
 pub(crate) const MAGIC: &[u8; 8] = b"CSKJRNL2";
 
+/// Of the format that was written before, which is still read.
+const FIRST_MAGIC: &[u8; 8] = b"CSKJRNL1";
+
 /// Largest record: a request of the largest body.
 const RECORD_MAX_BYTES: u32 = (1 << 30) + (1 << 20);
 
@@ -252,8 +255,10 @@ pub(crate) fn read_entries(source: &mut impl Read, entries: &mut Vec<Entry>) -> 
     if magic.len() < MAGIC.len() {
         return Ok(Ended::Torn);
     }
-    if magic != MAGIC {
-        return Ok(wrong(&magic, offset));
+    match &magic[..] {
+        magic if magic == MAGIC => {}
+        magic if magic == FIRST_MAGIC => return read_first_format(source, entries),
+        _ => return Ok(wrong(&magic, offset)),
     }
     offset += magic.len() as u64;
     loop {
@@ -282,6 +287,33 @@ pub(crate) fn read_entries(source: &mut impl Read, entries: &mut Vec<Entry>) -> 
             _ => return Ok(Ended::Damaged { offset }),
         }
         offset += header.len() as u64 + wanted;
+    }
+}
+
+/// The records of format 1: their lengths have no checksum, so that damage is not told from a torn
+/// tail.
+fn read_first_format(source: &mut impl Read, entries: &mut Vec<Entry>) -> io::Result<Ended> {
+    loop {
+        let mut length = Vec::new();
+        source.by_ref().take(4).read_to_end(&mut length)?;
+        let Ok(of_length) = <[u8; 4]>::try_from(&length[..]) else {
+            return Ok(if length.is_empty() { Ended::Whole } else { Ended::Torn });
+        };
+        let size = u32::from_le_bytes(of_length);
+        if size > RECORD_MAX_BYTES {
+            return Ok(Ended::Torn);
+        }
+        let wanted = u64::from(size) + 4;
+        let mut rest = Vec::new();
+        if source.by_ref().take(wanted).read_to_end(&mut rest)? as u64 != wanted {
+            return Ok(Ended::Torn);
+        }
+        let (payload, checksum) = rest.split_at(size as usize);
+        let found = crc32c::crc32c_append(crc32c::crc32c(&length), payload);
+        match postcard::from_bytes(payload) {
+            Ok(entry) if found.to_le_bytes()[..] == *checksum => entries.push(entry),
+            _ => return Ok(Ended::Torn),
+        }
     }
 }
 
@@ -396,9 +428,28 @@ mod tests {
             fs::write(&path, bent).unwrap();
             read_from(folder.path(), 0, true).unwrap_err();
         }
-        let older = [b"CSKJRNL1", &whole[8..]].concat();
-        fs::write(&path, older).unwrap();
+        let unknown = [b"CSKJRNL3", &whole[8..]].concat();
+        fs::write(&path, unknown).unwrap();
         read_from(folder.path(), 0, true).unwrap_err();
+    }
+
+    #[test]
+    fn a_journal_of_the_first_format_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bytes = FIRST_MAGIC.to_vec();
+        for id in ["a", "b"] {
+            let payload = postcard::to_stdvec(&entry(id)).unwrap();
+            let record = [&(payload.len() as u32).to_le_bytes(), &payload[..]].concat();
+            bytes.extend([&record[..], &crc32c::crc32c(&record).to_le_bytes()].concat());
+        }
+        let ids = |bytes: &[u8]| {
+            fs::write(folder.path().join(file_name(0)), bytes).unwrap();
+            let entries = read_from(folder.path(), 0, true).unwrap();
+            entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>()
+        };
+
+        assert_eq!(ids(&bytes), ["a", "b"]);
+        assert_eq!(ids(&bytes[..bytes.len() - 1]), ["a"]);
     }
 
     #[test]

@@ -15,11 +15,11 @@ use crate::{
     service::{Arrival, Service, room},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::Thread,
@@ -43,6 +43,9 @@ pub(crate) struct Worker {
     runtime: Runtime,
     services: RwLock<HashMap<u32, Arc<Service>>>,
     handles: Mutex<HashMap<String, u32>>,
+    /// Services that are being made.
+    making: Mutex<HashSet<String>>,
+    made: Condvar,
     next_handle: AtomicU32,
     /// Services on their way here, by migration.
     arrivals: Mutex<HashMap<String, Arc<Incoming>>>,
@@ -53,6 +56,19 @@ pub(crate) struct Worker {
     /// The thread that checkpoints what is due.
     house: OnceLock<Thread>,
     exiting: AtomicBool,
+}
+
+/// Somebody makes a service; others wait.
+struct Making<'a> {
+    worker: &'a Worker,
+    uid: String,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        lock(&self.worker.making).remove(&self.uid);
+        self.worker.made.notify_all();
+    }
 }
 
 /// A service on its way here.
@@ -68,6 +84,8 @@ impl Worker {
             runtime,
             services: RwLock::default(),
             handles: Mutex::default(),
+            making: Mutex::default(),
+            made: Condvar::new(),
             next_handle: AtomicU32::new(1),
             arrivals: Mutex::default(),
             programs: Mutex::default(),
@@ -173,9 +191,21 @@ impl Worker {
         self.next_handle.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Waits until nobody else makes a service of this name: an agent that died may have begun what
+    /// its successor asks for again, and two would write into one folder.
+    fn make(&self, uid: &str) -> Making<'_> {
+        let mut making = lock(&self.making);
+        while !making.insert(uid.to_owned()) {
+            making = self.made.wait(making).unwrap_or_else(PoisonError::into_inner);
+        }
+        Making { worker: self, uid: uid.to_owned() }
+    }
+
     fn start(&self, start: ServiceStart) -> Result<Reply, Failure> {
+        let _making = self.make(&start.uid);
         if let Ok(held) = self.by_uid(&start.uid) {
-            if !held.has_failed() {
+            let life = |start: &ServiceStart| (start.epoch, start.incarnation);
+            if !held.has_failed() && life(&held.start) >= life(&start) {
                 let text = format!("`{}` is held already", start.name);
                 return Err(Failure::new(ErrorKind::AlreadyExists, text));
             }
@@ -216,6 +246,7 @@ impl Worker {
         start: ServiceStart,
         listen: IpAddr,
     ) -> Result<Reply, Failure> {
+        let _making = self.make(&start.uid);
         if self.by_uid(&start.uid).is_ok() {
             let text = format!("`{}` is held already", start.name);
             return Err(Failure::new(ErrorKind::AlreadyExists, text));

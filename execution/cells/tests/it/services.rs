@@ -289,6 +289,35 @@ async fn an_agent_that_comes_back_finds_its_services() {
 }
 
 #[tokio::test]
+async fn of_starts_at_one_time_the_last_incarnation_stays() {
+    let Some(module) = guests::migratable("ledger.c") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let worker = Worker::start(folder.path()).await;
+    let mut start = service(&module, folder.path());
+    start.durability = Durability::Journal;
+    let handle = worker.serve(&start).await;
+    worker.text(handle, "a", "/add").await;
+
+    // An agent died while its worker was busy with a start, and so did the next.
+    let starts = (1..=4).map(|incarnation| {
+        let start = ServiceStart { incarnation, ..start.clone() };
+        let command = Command::Start(Box::new(start));
+        let client = worker.client.clone();
+        tokio::spawn(async move { client.command(&command).await })
+    });
+
+    for reply in starts.collect::<Vec<_>>() {
+        if let Err(failure) = reply.await.unwrap() {
+            assert_eq!(failure.kind, ErrorKind::AlreadyExists, "{failure}");
+        }
+    }
+    let Reply::Status(status) = worker.command(Command::Status).await.unwrap() else { panic!() };
+    let [held] = &status.services[..] else { panic!("{status:?}") };
+    assert_eq!(held.incarnation, 4);
+    assert_eq!(worker.text(held.handle, "b", "/add").await, "2");
+}
+
+#[tokio::test]
 async fn an_old_epoch_gets_no_state_of_a_newer_one() {
     let Some(module) = guests::migratable("ledger.c") else { return };
     let folder = tempfile::tempdir().unwrap();

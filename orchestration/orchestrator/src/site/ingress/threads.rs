@@ -9,9 +9,9 @@ use std::{io, num::NonZero, sync::Arc, thread};
 use tokio::{net::TcpListener, runtime::Builder};
 use tokio_util::sync::CancellationToken;
 
-/// Half of the processors: the rest is for cells.
+/// As many as there are processors.
 fn count() -> usize {
-    (thread::available_parallelism().map_or(1, NonZero::get) / 2).max(1)
+    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Serves connections to `listener` until the agent stops; what is still open when it has `ended`

@@ -130,3 +130,20 @@ fn until_the_snapshot_is_there_the_old_state_goes_on() {
     assert_eq!(agent.get("echo", "/").body, "2 GET / 0");
     assert_eq!(control.held("edge", UID).unwrap().epoch, Epoch(1));
 }
+
+#[test]
+fn an_agent_killed_at_any_moment_of_a_restore_ends_it() {
+    for pause in [0, 5, 20, 60, 150] {
+        let control = Control::new(&token(), LEASE);
+        let mut agent = serving(&control, "edge", 2, |_| {});
+        assert_eq!(agent.get("echo", "/").body, "1 GET / 0");
+
+        put_back(&control, 2, snapshot(&control, 20));
+        std::thread::sleep(Duration::from_millis(pause));
+        agent.kill();
+        agent.restart();
+
+        serves_under(&control, "edge", 2);
+        assert_eq!(agent.get("echo", "/").body, "21 GET / 0", "killed after {pause} ms");
+    }
+}

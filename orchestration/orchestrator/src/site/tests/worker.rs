@@ -269,7 +269,10 @@ impl Worker {
     }
 
     fn start(&self, start: ServiceStart) -> Result<Reply, Failure> {
-        assert!(!self.services().contains_key(&start.uid), "started twice: two writers");
+        // An agent that died may have begun it; who asks again means the next incarnation.
+        let life = |start: &ServiceStart| (start.epoch, start.incarnation);
+        let held = self.services().remove(&start.uid);
+        assert!(held.is_none_or(|held| life(&held.start) < life(&start)), "two writers");
         if start.env.contains_key("BROKEN") {
             return Err(Failure::new(ErrorKind::Invalid, "the module is broken"));
         }
