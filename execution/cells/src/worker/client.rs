@@ -17,12 +17,16 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 use tokio::{
     net::UnixStream,
     sync::{Notify, mpsc, oneshot},
 };
 use types::{ErrorKind, Token};
+
+/// How long the shared socket may take to tell that the worker is gone.
+const CLOSING_MAX: Duration = Duration::from_millis(50);
 
 /// Most events that wait for the agent.
 const EVENTS_MAX: usize = 1024;
@@ -128,7 +132,11 @@ impl Client {
         let short =
             if self.is_closed() { None } else { self.shared.lanes.exchange(&frame.1).await };
         let (kind, payload) = match short {
-            Some(answer) => lane_answer(answer?)?,
+            Some(Ok(answer)) => lane_answer(answer)?,
+            Some(Err(failure)) => {
+                self.await_closing().await;
+                return Err(failure);
+            }
             None => {
                 self.open_a_lane();
                 self.exchange(frame).await?
@@ -137,6 +145,15 @@ impl Client {
         match kind {
             FrameKind::Answer => Ok(payload),
             _ => Err(Failure::new(ErrorKind::Internal, "the worker answered out of turn")),
+        }
+    }
+
+    /// A lane broke: most likely the worker died, which the shared socket tells within moments.
+    /// Whoever asks whether it did shall know.
+    async fn await_closing(&self) {
+        let deadline = Instant::now() + CLOSING_MAX;
+        while !self.is_closed() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 

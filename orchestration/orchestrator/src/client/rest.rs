@@ -124,6 +124,12 @@ impl Client {
         secured: Option<Arc<rustls::ClientConfig>>,
     ) -> Result<Self> {
         let authority = authority_of(url, scheme)?;
+        if scheme == "http" && token.is_some() && !is_this_machine(&authority) {
+            return Err(Error::Url {
+                url: url.chars().take(200).collect(),
+                reason: "a token is sent to other machines over https:// only",
+            });
+        }
         types::check_name(tenant).map_err(|source| Error::Document {
             origin: "the tenant".into(),
             source: api::ApiError::Name { field: "tenant", source },
@@ -412,6 +418,15 @@ impl Client {
 }
 
 /// Host and port of a control plane's address.
+/// Whether this host and port are reached without leaving the machine.
+fn is_this_machine(authority: &str) -> bool {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 fn authority_of(url: &str, scheme: &'static str) -> Result<String> {
     let wrong = |reason| Error::Url { url: url.chars().take(200).collect(), reason };
     let uri: hyper::Uri = url.parse().map_err(|_| wrong("write it as `http://127.0.0.1:8470`"))?;

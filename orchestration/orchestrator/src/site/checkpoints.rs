@@ -18,6 +18,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -249,7 +250,7 @@ impl Checkpoints {
         &self,
         uid: &str,
         peers: &[Peer],
-        since: Epoch,
+        epochs: RangeInclusive<Epoch>,
     ) -> std::result::Result<Option<Found>, Problem> {
         for round in 1.. {
             let asked = peers.iter().map(|peer| self.look_at(peer, uid));
@@ -259,11 +260,20 @@ impl Checkpoints {
             let newest = here
                 .into_iter()
                 .chain(answers.into_iter().flatten().flatten())
-                .filter(|found| found.stamp.epoch >= since)
+                .filter(|found| epochs.contains(&found.stamp.epoch))
                 .max_by_key(|found| found.stamp);
             // The site that was lost is among those that do not answer.
-            if newest.is_some() || unreachable == 0 || round >= SEARCH_ROUNDS {
+            if unreachable == 0 || newest.is_some() && unreachable == 1 {
                 return Ok(newest);
+            }
+            if round >= SEARCH_ROUNDS {
+                return match newest {
+                    None if unreachable > 1 => Err(Problem::new(
+                        ErrorKind::Unavailable,
+                        format!("{unreachable} sites that may keep its state do not answer"),
+                    )),
+                    newest => Ok(newest),
+                };
             }
             sleep(PAUSE).await;
         }
@@ -315,6 +325,7 @@ impl Checkpoints {
                 while let Some(piece) = next_piece(&mut body).await? {
                     file.write_all(&piece).await.map_err(|e| disk(&beside, &e))?;
                 }
+                file.flush().await.map_err(|e| disk(&beside, &e))?;
                 file.sync_all().await.map_err(|e| disk(&beside, &e))?;
             }
         }

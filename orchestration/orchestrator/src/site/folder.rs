@@ -68,7 +68,7 @@ pub(crate) async fn prepare(core: &Core, record: &Record) -> Result<Option<Stamp
     let begins = record.epoch() <= since;
     let found = match begins {
         true => None,
-        false => core.checkpoints.newest(uid, &peers, since).await?,
+        false => core.checkpoints.newest(uid, &peers, since..=record.epoch()).await?,
     };
     match found {
         // A checkpoint of our own epoch came from this folder, which is at least as new.

@@ -137,6 +137,7 @@ impl Modules {
             let message = format!("the control plane sent {found} for the blob {digest}");
             return Err(Problem::new(ErrorKind::Corrupt, message));
         }
+        file.flush().await.map_err(disk)?;
         file.sync_all().await.map_err(disk)?;
         fs::rename(&beside, path).and_then(|()| sync_parent(path)).map_err(disk)
     }

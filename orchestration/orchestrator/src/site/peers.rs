@@ -205,6 +205,8 @@ async fn write(path: &std::path::Path, size: u64, body: Body) -> Result<(), Prob
     if written != size {
         return Err(broken(format!("{written} of {size} bytes came")));
     }
+    // A write that failed in the background is told here, not by the synchronisation.
+    file.flush().await.map_err(|error| disk(path, &error))?;
     file.sync_all().await.map_err(|error| disk(path, &error))
 }
 

@@ -37,13 +37,29 @@ pub(super) fn read(path: &Path) -> Result<Option<String>> {
 /// Puts this in the place of what was there.
 pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
     let draft = draft(path, text, 0o600)?;
-    fs::rename(&draft, path).map_err(failed(path))
+    fs::rename(&draft, path).map_err(failed(path))?;
+    sync_folder_of(path)
 }
 
 /// The same for what everybody may read.
 pub(super) fn publish(path: &Path, text: &str) -> Result<()> {
     let draft = draft(path, text, 0o644)?;
-    fs::rename(&draft, path).map_err(failed(path))
+    fs::rename(&draft, path).map_err(failed(path))?;
+    sync_folder_of(path)
+}
+
+/// Removes the file, also after a failure of power: what it allowed must not come back.
+///
+/// # Errors
+/// [`io::ErrorKind::NotFound`] if somebody else was faster.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+}
+
+fn sync_folder_of(path: &Path) -> Result<()> {
+    let synced = path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all());
+    synced.map_err(failed(path))
 }
 
 /// Makes the file unless it exists: false if another process was faster.
@@ -53,7 +69,7 @@ pub(super) fn create(path: &Path, text: &str) -> Result<bool> {
     // The draft has served; if it cannot be removed, it is only a stray file.
     let _ = fs::remove_file(&draft);
     match linked {
-        Ok(()) => Ok(true),
+        Ok(()) => sync_folder_of(path).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(failed(path)(error)),
     }

@@ -128,7 +128,7 @@ impl JoinTokens {
             return Err(Error::TokenOfAnother { token: waiting.site, asked: site.clone() });
         }
         // Of two that come at once only one removes the file.
-        match fs::remove_file(&path) {
+        match files::remove(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(unknown()),
             removed => removed.map_err(failed(&path))?,
         }

@@ -10,7 +10,7 @@ use super::{
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -94,7 +94,7 @@ impl Registry {
     /// If the file cannot be removed.
     pub(crate) fn forget(&self, site: &str) -> Result<()> {
         let path = self.file(site);
-        match fs::remove_file(&path) {
+        match files::remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&path)(error)),
             _ => Ok(()),
         }

@@ -20,7 +20,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 use serde::{Deserialize, de::DeserializeOwned};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use types::{ErrorKind, check_name};
 
 /// What is read and forgotten of a document that is too large, so that a client which sends before
@@ -204,8 +204,18 @@ pub(super) async fn delete(
     Ok((StatusCode::ACCEPTED, Json(resource)).into_response())
 }
 
-/// The body as JSON, within its limit.
+/// How long a document may take to come: a connection that is let in without a token must not stay.
+const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The body as JSON, within its limits.
 pub(super) async fn document<T: DeserializeOwned>(state: &State, body: Body) -> Answer<T> {
+    tokio::time::timeout(DOCUMENT_TIMEOUT, whole(state, body)).await.unwrap_or_else(|_| {
+        let message = format!("the document did not come within {} s", DOCUMENT_TIMEOUT.as_secs());
+        Err(Refusal::new(ErrorKind::Timeout, message).with(StatusCode::REQUEST_TIMEOUT))
+    })
+}
+
+async fn whole<T: DeserializeOwned>(state: &State, body: Body) -> Answer<T> {
     let limit = state.config.document_max_bytes;
     let (mut pieces, mut bytes, mut size) = (body.into_data_stream(), Vec::new(), 0_usize);
     while let Some(piece) = pieces.next().await {
