@@ -94,6 +94,9 @@ impl Service {
         *self.migration() = Some(migration.to_owned());
         self.set_mode(Mode::HandedOver);
         drop(turn);
+        // To give a large copy back takes the system as long as the hand-over, and the target waits
+        // for the answer. Without a thread it is given back here.
+        let _ = std::thread::Builder::new().name("give back".into()).spawn(move || drop(changes));
         Ok(Transferred {
             precopy_bytes: copied.running_bytes,
             rounds: copied.rounds,

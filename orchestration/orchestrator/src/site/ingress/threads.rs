@@ -9,9 +9,9 @@ use std::{io, num::NonZero, sync::Arc, thread};
 use tokio::{net::TcpListener, runtime::Builder};
 use tokio_util::sync::CancellationToken;
 
-/// As many as there are processors.
+/// Half of the processors: more make cells and clients wait for a processor.
 fn count() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
+    (thread::available_parallelism().map_or(1, NonZero::get) / 2).max(1)
 }
 
 /// Serves connections to `listener` until the agent stops; what is still open when it has `ended`
