@@ -177,6 +177,10 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Where its ingress is.
     pub ingress: SocketAddr,
+    /// SHA-256 of the public key that its name belongs to, in hexadecimal; between machines
+    /// whoever shows another one is not this site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// A service as a site holds it.

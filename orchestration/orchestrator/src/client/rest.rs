@@ -1,7 +1,7 @@
 //! Requests to the control plane, one function each.
 
 use super::{Error, Result, Watch};
-use crate::trust::{self, Connector, Fingerprint, JoinTicket, Party};
+use crate::trust::{self, Connector, Fingerprint, JoinTicket};
 use api::{Kind, List, Problem, Resource, paths};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -135,7 +135,7 @@ impl Client {
             source: api::ApiError::Name { field: "tenant", source },
         })?;
         let secured = secured.map(|config| {
-            let expects: trust::Expects = Arc::new(|_| Some(Party::Control));
+            let expects: trust::Expects = Arc::new(|_| Some(trust::Expected::CONTROL));
             (config, expects)
         });
         let connector = Connector::new(Duration::from_secs(5), secured);

@@ -1,6 +1,7 @@
 //! What each site is told to run.
 
 use super::{cache::Cache, sites::Sites, state::State, views};
+use crate::trust::Keys;
 use api::{
     link::{Assignment, CellAssignment, Desired, Peer, StartState},
     site::SiteStatus,
@@ -12,10 +13,11 @@ use types::Epoch;
 /// Tells every connected site what changed for it. A site that is owed a verdict hears that
 /// first: it must not drop what it is about to be told to forward.
 pub(super) fn push(state: &State) {
+    let keys = state.registry.keys();
     for conn in state.sites(|sites| sites.connected()) {
         let desired = state.both(|cache, sites| {
             let owed = cache.owed.values().any(|owed| owed.site == conn.site());
-            (!owed).then(|| of(cache, sites, conn.site()))
+            (!owed).then(|| of(cache, sites, &keys, conn.site()))
         });
         if let Some(desired) = desired {
             conn.tell(desired);
@@ -23,13 +25,13 @@ pub(super) fn push(state: &State) {
     }
 }
 
-/// All that `site` shall run.
-pub(super) fn of(cache: &Cache, sites: &Sites, site: &str) -> Desired {
+/// All that `site` shall run, and to whom the `keys` say that its peers' names belong.
+pub(super) fn of(cache: &Cache, sites: &Sites, keys: &Keys, site: &str) -> Desired {
     Desired {
         revision: cache.revision,
         services: services(cache, site),
         cells: cells(cache, site),
-        peers: peers(cache, sites, site),
+        peers: peers(cache, sites, keys, site),
         drop: drops(cache, sites, site),
     }
 }
@@ -78,7 +80,7 @@ fn cells(cache: &Cache, site: &str) -> Vec<CellAssignment> {
     .collect()
 }
 
-fn peers(cache: &Cache, sites: &Sites, site: &str) -> Vec<Peer> {
+fn peers(cache: &Cache, sites: &Sites, keys: &Keys, site: &str) -> Vec<Peer> {
     let others = cache.sites.iter().filter(|(name, other)| {
         // A machine that joined under another name is where its former self is still noted.
         let replaced = || holder(cache, sites, name, place(&other.status)).is_some();
@@ -94,6 +96,7 @@ fn peers(cache: &Cache, sites: &Sites, site: &str) -> Vec<Peer> {
                     other.status.peer_port,
                 ),
                 ingress: SocketAddr::new(address, other.status.ingress_port),
+                key: keys.get(name).cloned(),
             })
         })
         .collect()

@@ -1,7 +1,7 @@
 //! Connections: accepts, limits and ends them.
 
 use super::{Error, Result, rest, state::State};
-use crate::trust::{self, Caller, Stream};
+use crate::trust::{self, Caller, Stranger, Strangers, Stream};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
@@ -32,12 +32,23 @@ impl From<TcpListener> for Listeners {
 }
 
 /// What is known of a connection, for each of its requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Origin {
     /// It came through TLS, from wherever.
     pub(super) secured: bool,
     /// Who showed a certificate.
     pub(super) caller: Option<Caller>,
+    /// Counts it among the strangers until a request shows who it is.
+    stranger: Option<Arc<Stranger>>,
+}
+
+impl Origin {
+    /// A request has shown who it is.
+    pub(super) fn is_known(&self) {
+        if let Some(stranger) = &self.stranger {
+            stranger.is_known();
+        }
+    }
 }
 
 /// Serves until `shutdown`, or until the store has failed.
@@ -84,9 +95,20 @@ async fn accept_all(
     acceptor: Option<TlsAcceptor>,
 ) -> Result<()> {
     let places = Arc::new(Semaphore::new(state.config.connections_max));
+    let strangers = Strangers::new(state.config.connections_max);
     loop {
-        let (stream, place) = accept(listener, &places).await;
-        let serving = connection(state.clone(), router.clone(), stream, acceptor.clone(), place);
+        let (stream, from, place) = accept(listener, &places).await;
+        let greeting = match &acceptor {
+            None => None,
+            Some(acceptor) => match strangers.admit(from.ip()) {
+                Some(stranger) => Some((acceptor.clone(), stranger)),
+                None => {
+                    debug!(%from, "too many connections that did not show who they are");
+                    continue;
+                }
+            },
+        };
+        let serving = connection(state.clone(), router.clone(), stream, greeting, place);
         state.tasks.spawn(serving);
     }
 }
@@ -95,11 +117,11 @@ async fn accept_all(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
     let place = places.clone().acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, from)) => return (stream, from, place),
             Err(error) => {
                 // Out of file descriptors, most likely: closing connections will free some.
                 warn!(%error, "cannot accept a connection");
@@ -113,14 +135,14 @@ async fn connection(
     state: Arc<State>,
     router: axum::Router,
     stream: TcpStream,
-    acceptor: Option<TlsAcceptor>,
+    greeting: Option<(TlsAcceptor, Stranger)>,
     place: Option<OwnedSemaphorePermit>,
 ) {
     // A call must not wait for the acknowledgement of the message before it.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "a connection without TCP_NODELAY");
     }
-    let Some((stream, origin)) = greet(stream, acceptor).await else { return };
+    let Some((stream, origin)) = greet(stream, greeting).await else { return };
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(origin.clone());
         router.clone().call(request)
@@ -140,15 +162,18 @@ async fn connection(
 }
 
 /// Finishes the handshake, if there is to be one.
-async fn greet(stream: TcpStream, acceptor: Option<TlsAcceptor>) -> Option<(Stream, Origin)> {
-    let Some(acceptor) = acceptor else {
-        return Some((Stream::Plain(stream), Origin { secured: false, caller: None }));
+async fn greet(
+    stream: TcpStream,
+    greeting: Option<(TlsAcceptor, Stranger)>,
+) -> Option<(Stream, Origin)> {
+    let Some((acceptor, stranger)) = greeting else {
+        return Some((Stream::Plain(stream), Origin::default()));
     };
     let peer = stream.peer_addr().map_or_else(|_| "?".to_owned(), |peer| peer.to_string());
     let greeted = trust::accept(&acceptor, stream).await.map_err(|error| types::chain(&error));
     let greeted = greeted.and_then(|stream| {
         let caller = trust::caller(&stream).map_err(|error| types::chain(&error))?;
-        Ok((stream, Origin { secured: true, caller }))
+        Ok((stream, Origin { secured: true, caller, stranger: Some(Arc::new(stranger)) }))
     });
     greeted.inspect_err(|error| info!(peer, error, "a connection was refused")).ok()
 }

@@ -152,10 +152,11 @@ async fn admit(
     let conn = Arc::new(Conn::new(&hello.site, sender));
     let wall = state.wall_ms();
     let lease_ms = u64::try_from(state.config.lease.as_millis()).unwrap_or(u64::MAX);
+    let keys = state.registry.keys();
     // In one step: whoever finds the session may send at once, and the welcome comes first.
     state.both(|cache, sites| {
         sites.join(conn.clone(), heard, wall, hello.held);
-        let desired = desired::of(cache, sites, &hello.site);
+        let desired = desired::of(cache, sites, &keys, &hello.site);
         conn.told(&desired);
         conn.send(FromControl::Welcome { lease_ms, desired: Box::new(desired) });
     });

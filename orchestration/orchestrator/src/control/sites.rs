@@ -103,6 +103,16 @@ impl Sites {
         live.cells.clear();
     }
 
+    /// Ends the session with whoever has this name, if it was heard of; returns when its lease
+    /// runs out.
+    pub(super) fn dismiss(&mut self, site: &str) -> Option<Duration> {
+        let live = self.live.get_mut(site)?;
+        if let Some(conn) = live.conn.take() {
+            conn.close();
+        }
+        Some(live.last_beat + self.lease)
+    }
+
     /// The session ended; the lease runs on.
     pub(super) fn leave(&mut self, conn: &Arc<Conn>) {
         if let Some(live) = self.live.get_mut(conn.site())

@@ -145,6 +145,17 @@ impl State {
         })
     }
 
+    /// A site's name belongs to another machine now: the session of the former one ends, and what
+    /// it may serve until its lease runs out is waited for.
+    pub(super) async fn replace_machine(&self, site: &str) {
+        let now = self.clock.monotonic();
+        let served_until = self.sites(|sites| sites.dismiss(site));
+        self.wake();
+        if let Some(until) = served_until {
+            tokio::time::sleep((until + self.config.margin).saturating_sub(now)).await;
+        }
+    }
+
     /// What its site says about a service's current epoch.
     pub(super) fn held(&self, service: &Service) -> Option<Held> {
         let site = service.status.site.as_deref()?;

@@ -73,6 +73,8 @@ pub(crate) struct Core {
     pub(crate) kick: Notify,
     /// The control plane should hear of it.
     pub(crate) changed: Notify,
+    /// Other sites may lack copies of this one's checkpoints.
+    pub(crate) copies_due: Notify,
     /// Somebody is done with a service.
     released: Notify,
     pub(crate) tasks: TaskTracker,
@@ -130,6 +132,7 @@ impl Core {
             written: Arc::default(),
             kick: Notify::new(),
             changed: Notify::new(),
+            copies_due: Notify::new(),
             released: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -398,7 +401,7 @@ fn held_as(
         message,
         requests_answered: live.requests_answered,
         cpu_us: live.cpu_us,
-        last_checkpoint: live.last_checkpoint,
+        last_checkpoint: live.last_checkpoint.as_ref().map(|written| written.at),
         lost,
         memory: Bytes(live.memory_bytes),
         started_from: None,

@@ -2,7 +2,7 @@
 //! the control plane knows, and says what for.
 
 use super::{core::Core, ingress::Ingress, peers, states};
-use crate::trust::{self, INGRESS, PEER, Party, STATE};
+use crate::trust::{self, INGRESS, PEER, STATE, Stranger, Strangers};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -21,6 +21,7 @@ pub(crate) async fn run(
     acceptor: TlsAcceptor,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let strangers = Strangers::new(CONNECTIONS_MAX);
     let stop = core.stop.clone();
     loop {
         let place = places.clone().acquire_owned().await;
@@ -29,8 +30,13 @@ pub(crate) async fn run(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let visit = visit(core.clone(), ingress.clone(), acceptor.clone(), stream);
+            Ok((stream, from)) => {
+                let Some(stranger) = strangers.admit(from.ip()) else {
+                    tracing::debug!(%from, "too many strangers at the peers' listener");
+                    continue;
+                };
+                let (visited, ingress) = (core.clone(), ingress.clone());
+                let visit = visit(visited, ingress, acceptor.clone(), stream, stranger);
                 core.tasks.spawn(async move {
                     visit.await;
                     drop(place);
@@ -44,7 +50,13 @@ pub(crate) async fn run(
     }
 }
 
-async fn visit(core: Arc<Core>, ingress: Arc<Ingress>, acceptor: TlsAcceptor, stream: TcpStream) {
+async fn visit(
+    core: Arc<Core>,
+    ingress: Arc<Ingress>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    stranger: Stranger,
+) {
     // Small answers must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
     let from = stream.peer_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
@@ -52,18 +64,15 @@ async fn visit(core: Arc<Core>, ingress: Arc<Ingress>, acceptor: TlsAcceptor, st
         Ok(stream) => stream,
         Err(error) => return tracing::info!(from, %error, "a stranger at the peers' listener"),
     };
-    match trust::caller(&stream) {
-        Ok(Some(caller)) if is_known(&core, &caller.party) => {}
-        other => return tracing::info!(from, ?other, "no site that is known"),
-    }
+    let caller = trust::caller(&stream).ok().flatten();
+    let Some(site) = caller.and_then(|caller| core.reach.recognise(&caller)) else {
+        return tracing::info!(from, "no site that is known");
+    };
+    stranger.is_known();
     match stream.protocol() {
-        Some(PEER) => peers::serve(core, stream).await,
+        Some(PEER) => peers::serve(core, site, stream).await,
         Some(INGRESS) => ingress.connection(stream).await,
         Some(STATE) => states::receive(&core, stream).await,
         _ => tracing::info!(from, "a site did not say what for it comes"),
     }
-}
-
-fn is_known(core: &Core, party: &Party) -> bool {
-    matches!(party, Party::Site(site) if core.reach.knows(site))
 }

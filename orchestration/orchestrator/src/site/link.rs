@@ -310,6 +310,9 @@ fn hello(core: &Core, told: &mut Told) -> FromSite {
 /// Takes in what the site shall run. A lease that is renewed after this finds it known.
 fn take(core: &Arc<Core>, desired: Desired) {
     core.reach.meet(&desired.peers);
+    if core.read(|inner| inner.state.desired.peers != desired.peers) {
+        core.copies_due.notify_one();
+    }
     let complaints = core.update_all(|inner| plan::absorb(&mut inner.state, desired));
     for complaint in complaints {
         tracing::error!(complaint, "the control plane wants what cannot be");

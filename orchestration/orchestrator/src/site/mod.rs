@@ -9,6 +9,7 @@
 mod calls;
 mod checkpoints;
 mod config;
+mod copies;
 mod core;
 mod door;
 mod error;
@@ -28,6 +29,7 @@ mod reconciler;
 mod renewal;
 mod runs;
 mod services;
+mod shelf;
 mod state;
 mod states;
 mod sweeper;
@@ -131,6 +133,7 @@ impl Site {
             None => core.tasks.spawn(peers::run(core.clone(), peers)),
         };
         core.spawn(renewal::run(core.clone()));
+        core.spawn(copies::tend(core.clone()));
         core.spawn(reconciler::run(core.clone()));
         core.spawn(link::run(core.clone()));
         core.spawn(sweeper::run(core.clone()));

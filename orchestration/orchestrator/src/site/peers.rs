@@ -4,11 +4,12 @@ use super::{
     checkpoints::{Stamp, disk},
     core::{Core, is_connected},
     reach::Trust,
+    shelf::{ANYBODY, Left},
 };
 use crate::trust::Stream;
 use api::Problem;
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{Path, Query, Request, State},
     http::{HeaderMap, StatusCode, header},
@@ -37,10 +38,14 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection may stay without a whole request's head.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// The site that asks, where it showed a certificate.
+#[derive(Debug, Clone)]
+struct Visitor(String);
+
 /// Serves until the agent stops.
 pub(crate) async fn run(core: Arc<Core>, listener: TcpListener) {
     let stop = core.stop.clone();
-    let served = axum::serve(listener, router(core))
+    let served = axum::serve(listener, router(core, ANYBODY))
         .with_graceful_shutdown(async move { stop.cancelled().await });
     if let Err(error) = served.await {
         tracing::error!(%error, "the peers' listener ended");
@@ -48,9 +53,9 @@ pub(crate) async fn run(core: Arc<Core>, listener: TcpListener) {
 }
 
 /// Serves one connection of another site, which has shown its certificate.
-pub(crate) async fn serve(core: Arc<Core>, stream: Stream) {
+pub(crate) async fn serve(core: Arc<Core>, site: String, stream: Stream) {
     let stop = core.stop.clone();
-    let router = router(core);
+    let router = router(core, &site);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         router.clone().call(request)
     });
@@ -65,14 +70,15 @@ pub(crate) async fn serve(core: Arc<Core>, stream: Stream) {
     }
 }
 
-fn router(core: Arc<Core>) -> Router {
+fn router(core: Arc<Core>, visitor: &str) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route(
             "/peer/v1/checkpoints/{uid}",
             get(get_checkpoint).put(put_checkpoint).delete(delete_checkpoint),
         )
-        .layer(middleware::from_fn_with_state(core.clone(), authenticate));
+        .layer(middleware::from_fn_with_state(core.clone(), authenticate))
+        .layer(Extension(Visitor(visitor.to_owned())));
     Router::new()
         .route("/healthz", get(health))
         .merge(guarded)
@@ -119,9 +125,14 @@ async fn metrics(State(core): State<Arc<Core>>) -> Response {
     ([(header::CONTENT_TYPE, super::metrics::CONTENT_TYPE)], text).into_response()
 }
 
-async fn get_checkpoint(State(core): State<Arc<Core>>, Path(uid): Path<String>) -> Response {
+async fn get_checkpoint(
+    State(core): State<Arc<Core>>,
+    Extension(Visitor(site)): Extension<Visitor>,
+    Path(uid): Path<String>,
+) -> Response {
+    core.checkpoints.shelf.touch(&uid, &site);
     let missing = || Problem::new(ErrorKind::NotFound, format!("no checkpoint of `{uid}` is kept"));
-    let Some((stamp, path)) = core.checkpoints.get(&uid) else { return refuse(missing()) };
+    let Some((stamp, path)) = core.checkpoints.shelf.get(&uid) else { return refuse(missing()) };
     // Opened before its size is asked: a newer one replaces the name, never the file.
     let Ok(file) = File::open(&path).await else { return refuse(missing()) };
     let size = match file.metadata().await {
@@ -146,17 +157,24 @@ async fn get_checkpoint(State(core): State<Arc<Core>>, Path(uid): Path<String>) 
 
 async fn put_checkpoint(
     State(core): State<Arc<Core>>,
+    Extension(Visitor(site)): Extension<Visitor>,
     Path(uid): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match receive(&core, &uid, &headers, body).await {
+    match receive(&core, &site, &uid, &headers, body).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(problem) => refuse(problem),
     }
 }
 
-async fn receive(core: &Core, uid: &str, headers: &HeaderMap, body: Body) -> Result<(), Problem> {
+async fn receive(
+    core: &Core,
+    site: &str,
+    uid: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(), Problem> {
     let invalid = |why: &str| Problem::new(ErrorKind::Invalid, why);
     types::check_name(uid).map_err(|error| invalid(&error.to_string()))?;
     let stamp = Stamp::from_headers(headers).ok_or_else(|| {
@@ -171,11 +189,12 @@ async fn receive(core: &Core, uid: &str, headers: &HeaderMap, body: Body) -> Res
         let message = format!("the checkpoint has {size} bytes: this site keeps at most {limit}");
         return Err(Problem::new(ErrorKind::Exhausted, message));
     }
-    core.checkpoints.check(uid, stamp)?;
-    let incoming = Incoming(core.checkpoints.incoming());
+    let left = Left { stamp, by: site };
+    core.checkpoints.shelf.check(uid, &left)?;
+    let incoming = Incoming(core.checkpoints.shelf.incoming());
     write(&incoming.0, size, body).await?;
-    core.checkpoints.keep(uid, stamp, &incoming.0)?;
-    core.checkpoints.expire();
+    core.checkpoints.shelf.keep(uid, &left, &incoming.0)?;
+    core.checkpoints.shelf.expire();
     Ok(())
 }
 
@@ -217,9 +236,10 @@ struct UpTo {
 
 async fn delete_checkpoint(
     State(core): State<Arc<Core>>,
+    Extension(Visitor(site)): Extension<Visitor>,
     Path(uid): Path<String>,
     Query(up_to): Query<UpTo>,
 ) -> Response {
-    core.checkpoints.remove(&uid, Epoch(up_to.epoch));
+    core.checkpoints.shelf.remove(&uid, Epoch(up_to.epoch), Some(&site));
     StatusCode::NO_CONTENT.into_response()
 }

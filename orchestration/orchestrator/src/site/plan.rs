@@ -8,7 +8,7 @@ use api::{
     link::{Assignment, Desired, HeldState},
     service::OnSiteLost,
 };
-use cells::worker::protocol::ServiceState;
+use cells::worker::protocol::{Checkpointed, ServiceState};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -38,8 +38,8 @@ pub(crate) struct Live {
     pub(crate) cpu_us: u64,
     /// Bytes of linear memory.
     pub(crate) memory_bytes: u64,
-    /// Milliseconds since the Unix epoch.
-    pub(crate) last_checkpoint: Option<u64>,
+    /// The newest that the worker has written.
+    pub(crate) last_checkpoint: Option<Checkpointed>,
 }
 
 /// What a worker does with a service.

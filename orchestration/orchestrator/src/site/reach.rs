@@ -2,7 +2,9 @@
 //! machines over mutual TLS. Which it is, is decided once; no connection falls back.
 
 use super::{Config, Error, error::Result};
-use crate::trust::{self, Connector, Expects, HTTP, INGRESS, Identity, PEER, Party, STATE, Stream};
+use crate::trust::{
+    self, Caller, Connector, Expected, Expects, HTTP, INGRESS, Identity, PEER, Party, STATE, Stream,
+};
 use api::{Problem, link::Peer};
 use hyper::Uri;
 use rustls::ClientConfig;
@@ -50,6 +52,12 @@ struct Secured {
     arrivals: Mutex<HashMap<String, SocketAddr>>,
 }
 
+/// A peer of which the control plane named no key is nobody.
+fn expected(peer: &Peer) -> Expected {
+    let key = Some(peer.key.clone().unwrap_or_default());
+    Expected { party: Party::Site(peer.site.clone()), key }
+}
+
 impl Reach {
     pub(crate) fn new(config: &Config) -> Result<Self> {
         let Trust::Certificates { identity, .. } = &config.trust else {
@@ -88,12 +96,12 @@ impl Reach {
         }
     }
 
-    /// Whether the control plane counts this site among the others.
-    pub(crate) fn knows(&self, site: &str) -> bool {
-        self.secured.as_ref().is_some_and(|secured| {
-            let peers = secured.peers.read().unwrap_or_else(PoisonError::into_inner);
-            peers.values().any(|peer| peer.site == site)
-        })
+    /// The site that calls, if the control plane says that the name belongs to the key it shows.
+    pub(crate) fn recognise(&self, caller: &Caller) -> Option<String> {
+        let Party::Site(site) = &caller.party else { return None };
+        let peers = self.secured.as_ref()?.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let key = peers.values().find(|peer| peer.site == *site)?.key.as_ref()?;
+        caller.holds(key).then(|| site.clone())
     }
 
     /// The public ingress of whoever is behind an address that requests are forwarded to.
@@ -120,7 +128,7 @@ impl Reach {
     /// The control plane, for the site link; nothing without TLS.
     pub(crate) async fn control(&self) -> Option<io::Result<Stream>> {
         let secured = self.secured.as_ref()?;
-        Some(trust::connect(&secured.http, &secured.control, &Party::Control).await)
+        Some(trust::connect(&secured.http, &secured.control, &Expected::CONTROL).await)
     }
 
     /// The site at this address, for the state of a service.
@@ -135,8 +143,7 @@ impl Reach {
         };
         let secured = self.secured.as_ref().ok_or_else(unknown)?;
         let peer = secured.peer(address).ok_or_else(unknown)?;
-        let party = Party::Site(peer.site.clone());
-        trust::connect(&secured.state, address, &party).await.map_err(|error| {
+        trust::connect(&secured.state, address, &expected(&peer)).await.map_err(|error| {
             let message = format!("cannot reach site `{}` at {address}: {error}", peer.site);
             Problem::new(ErrorKind::Unavailable, message)
         })
@@ -169,9 +176,9 @@ impl Secured {
         Arc::new(move |uri: &Uri| {
             let authority = uri.authority()?.as_str();
             if authority == own.control {
-                return Some(Party::Control);
+                return Some(Expected::CONTROL);
             }
-            own.peer(authority.parse().ok()?).map(|peer| Party::Site(peer.site))
+            own.peer(authority.parse().ok()?).as_ref().map(expected)
         })
     }
 }

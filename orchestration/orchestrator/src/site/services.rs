@@ -405,7 +405,7 @@ async fn drop_service(core: &Arc<Core>, uid: &str) {
         core.update(uid, |inner| inner.state.moved.remove(uid));
     }
     forget(core, uid).await;
-    core.checkpoints.remove(uid, record.epoch());
+    core.checkpoints.shelf.remove(uid, record.epoch(), None);
     if deleted && record.assignment.spec.on_site_lost == OnSiteLost::Restart {
         let peers = core.read(|inner| inner.state.desired.peers.clone());
         core.checkpoints.remove_at(&peers, uid, record.epoch()).await;
@@ -466,12 +466,15 @@ pub(crate) fn adopt_status(
             live.requests_answered = service.requests_answered;
             live.cpu_us = service.cpu_us;
             live.memory_bytes = service.memory_bytes;
-            live.last_checkpoint = service.last_checkpoint.as_ref().map(|written| written.at);
+            live.last_checkpoint = service.last_checkpoint.clone();
         });
         if is_older(core, &service.uid, before) {
             continue;
         }
         adopt_service(core, tenant, service);
+    }
+    if before.is_none() {
+        core.copies_due.notify_one();
     }
     let held: BTreeSet<&str> = status.services.iter().map(|held| held.uid.as_str()).collect();
     let missing: Vec<String> = core.read(|inner| {
@@ -551,7 +554,7 @@ pub(crate) fn worker_gone(core: &Arc<Core>, tenant: &str) {
 pub(crate) fn on_event(core: &Arc<Core>, event: Event) {
     match event {
         Event::Checkpointed(written) => {
-            core.note(|inner| inner.live(&written.uid).last_checkpoint = Some(written.at));
+            core.note(|inner| inner.live(&written.uid).last_checkpoint = Some(written.clone()));
             let wanted = core.read(|inner| {
                 let record = inner.state.records.get(&written.uid)?;
                 let restart = record.assignment.spec.on_site_lost == OnSiteLost::Restart;
@@ -560,7 +563,7 @@ pub(crate) fn on_event(core: &Arc<Core>, event: Event) {
             });
             if let Some(peers) = wanted {
                 folder::let_journals_stay(&core.state_folder(&written.uid), true);
-                super::checkpoints::push(core, written, peers);
+                super::copies::push(core, written, peers);
             }
         }
         Event::Failed { uid, message } => {

@@ -17,6 +17,7 @@ mod join;
 mod party;
 mod registry;
 mod request;
+mod strangers;
 mod tls;
 
 #[cfg(test)]
@@ -29,9 +30,11 @@ pub use identity::Identity;
 pub(crate) use join::Joining;
 pub use join::{JoinTicket, JoinToken, JoinTokens};
 pub use party::Party;
+pub(crate) use registry::Keys;
 pub use registry::Registry;
 pub use request::SigningRequest;
+pub(crate) use strangers::{Stranger, Strangers};
 pub(crate) use tls::{
-    Caller, Connector, Expects, HTTP, INGRESS, PEER, STATE, Stream, accept, caller, connect,
-    control_server, joining, roots_of, user,
+    Caller, Connector, Expected, Expects, HTTP, INGRESS, PEER, STATE, Stream, accept, caller,
+    connect, control_server, joining, roots_of, user,
 };

@@ -10,10 +10,17 @@ use super::{
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use std::{
-    io,
+    collections::BTreeMap,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+/// What follows a site's name in its file's.
+const SUFFIX: &str = ".json";
+
+/// The digest of the key that each site's name belongs to.
+pub(crate) type Keys = BTreeMap<String, String>;
 
 /// Which key each site's name belongs to: one file for each site.
 #[derive(Debug)]
@@ -88,6 +95,17 @@ impl Registry {
         self.file(site).exists() && self.entry(site).is_none_or(|entry| !entry.local)
     }
 
+    /// All of them. A file that cannot be read lets nobody in.
+    pub(crate) fn keys(&self) -> Keys {
+        let names = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let sites = names.filter_map(|entry| {
+            let site = entry.file_name().to_str()?.strip_suffix(SUFFIX)?.to_owned();
+            let key = self.entry(&site)?.key;
+            Some((site, key))
+        });
+        sites.collect()
+    }
+
     /// Takes the site's name from its key.
     ///
     /// # Errors
@@ -107,6 +125,6 @@ impl Registry {
     }
 
     fn file(&self, site: &str) -> PathBuf {
-        self.folder.join(format!("{site}.json"))
+        self.folder.join(format!("{site}{SUFFIX}"))
     }
 }

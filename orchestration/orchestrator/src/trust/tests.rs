@@ -41,6 +41,14 @@ fn forged(folder: &Path, other: &Path, site: &str) -> Arc<Identity> {
 
 /// Lets one connection in; who came, or that they were refused.
 async fn greet(acceptor: TlsAcceptor, config: Arc<ClientConfig>, party: Party) -> Greeted {
+    meet(acceptor, config, tls::Expected { party, key: None }).await
+}
+
+async fn meet(
+    acceptor: TlsAcceptor,
+    config: Arc<ClientConfig>,
+    expected: tls::Expected,
+) -> Greeted {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = async {
@@ -49,7 +57,8 @@ async fn greet(acceptor: TlsAcceptor, config: Arc<ClientConfig>, party: Party) -
         tls::caller(&stream).ok().map(|caller| caller.map(|caller| caller.party))
     };
     let client = async {
-        let mut stream = tls::connect(&config, address, &party).await.map_err(|e| e.to_string())?;
+        let mut stream =
+            tls::connect(&config, address, &expected).await.map_err(|e| e.to_string())?;
         // In TLS 1.3 a client learns with the first byte that it was refused.
         let mut nothing = [0];
         stream.read(&mut nothing).await.map(drop).map_err(|error| error.to_string())
@@ -120,6 +129,18 @@ async fn sites_know_each_other_by_certificates_of_one_authority() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let greeted = greet(own.clone(), late.client(&[tls::PEER]).unwrap(), site("a")).await;
     assert!(greeted.server.is_none() && greeted.client.is_err());
+    // One of a key that is not the site's any more: it joined again.
+    let expected = || {
+        let key = Registry::open(folder.path()).unwrap().keys().remove("b");
+        tls::Expected { party: site("b"), key }
+    };
+    let former = identity(folder.path(), "b", HOUR);
+    let config = a.client(&[tls::PEER]).unwrap();
+    assert!(meet(former.server().unwrap(), config.clone(), expected()).await.client.is_ok());
+    let current = identity(folder.path(), "b", HOUR);
+    let void = meet(former.server().unwrap(), config.clone(), expected()).await.client.unwrap_err();
+    assert!(void.contains("void"), "{void}");
+    assert!(meet(current.server().unwrap(), config, expected()).await.client.is_ok());
     // Another protocol.
     let greeted = greet(own, b.client(&[tls::HTTP]).unwrap(), site("a")).await;
     assert!(greeted.server.is_none() && greeted.client.is_err());

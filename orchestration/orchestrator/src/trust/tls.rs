@@ -4,6 +4,7 @@ use super::{
     Authority, Error, Fingerprint, Identity, Party, Result,
     authority::{Issued, certificate_of},
     identity::{certified, new_key},
+    party::key_digest,
     request::PublicKey,
 };
 use hyper::Uri;
@@ -155,6 +156,26 @@ pub(crate) struct Caller {
     pub(crate) certificate: CertificateDer<'static>,
 }
 
+impl Caller {
+    /// Whether it has shown the key of this digest.
+    pub(crate) fn holds(&self, key: &str) -> bool {
+        key_digest(&self.certificate).is_ok_and(|shown| shown == key)
+    }
+}
+
+/// Who must be at the other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Expected {
+    pub(crate) party: Party,
+    /// The digest of their key, where it is known.
+    pub(crate) key: Option<String>,
+}
+
+impl Expected {
+    /// The control plane: its key is its authority's to change.
+    pub(crate) const CONTROL: Self = Self { party: Party::Control, key: None };
+}
+
 /// Finishes a handshake as its server.
 pub(crate) async fn accept(acceptor: &TlsAcceptor, stream: TcpStream) -> io::Result<Stream> {
     let accepted = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
@@ -274,20 +295,25 @@ pub(crate) enum Stream {
     Secured(Box<tokio_rustls::TlsStream<TcpStream>>),
 }
 
-/// Connects to `address`, where `party` must be.
+/// Connects to `address`, where whoever is expected must be.
 pub(crate) async fn connect(
     config: &Arc<ClientConfig>,
     address: impl tokio::net::ToSocketAddrs,
-    party: &Party,
+    expected: &Expected,
 ) -> io::Result<Stream> {
-    let name = party.server_name().map_err(io::Error::other)?;
+    let name = expected.party.server_name().map_err(io::Error::other)?;
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         TlsConnector::from(config.clone()).connect(name, stream).await
     };
     let stream = timeout(HANDSHAKE_TIMEOUT, connecting).await??;
-    Ok(Stream::Secured(Box::new(stream.into())))
+    let stream = Stream::Secured(Box::new(stream.into()));
+    let Some(key) = &expected.key else { return Ok(stream) };
+    match caller(&stream).map_err(io::Error::other)? {
+        Some(found) if found.holds(key) => Ok(stream),
+        _ => Err(io::Error::other(format!("the certificate of {} is void", expected.party))),
+    }
 }
 
 impl Stream {
@@ -367,8 +393,8 @@ impl Connection for Stream {
     }
 }
 
-/// Which party must be at an address; none if nobody is known there.
-pub(crate) type Expects = Arc<dyn Fn(&Uri) -> Option<Party> + Send + Sync>;
+/// Who must be at an address; none if nobody is known there.
+pub(crate) type Expects = Arc<dyn Fn(&Uri) -> Option<Expected> + Send + Sync>;
 
 /// Connects an HTTP client: to `http://` without TLS, to `https://` with it.
 #[derive(Clone)]
@@ -420,10 +446,10 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let nobody = || io::Error::other(format!("nobody is known at `{uri}`"));
             let (config, expects) = secured.ok_or_else(nobody)?;
-            let party = expects(&uri).ok_or_else(nobody)?;
+            let expected = expects(&uri).ok_or_else(nobody)?;
             let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
             let port = uri.port_u16().unwrap_or(443);
-            connect(&config, (host, port), &party).await.map(TokioIo::new)
+            connect(&config, (host, port), &expected).await.map(TokioIo::new)
         })
     }
 }

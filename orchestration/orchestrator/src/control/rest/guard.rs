@@ -60,7 +60,7 @@ pub(super) async fn check(
     next: Next,
 ) -> Result<Response, Refusal> {
     let origin = request.extensions().get::<Origin>().cloned();
-    let origin = origin.unwrap_or(Origin { secured: false, caller: None });
+    let origin = origin.unwrap_or_default();
     // Through TLS nobody comes under a foreign name: browsers check it against the certificate.
     if !origin.secured {
         check_host(&hosts, request.headers(), request.uri())?;
@@ -126,6 +126,7 @@ fn check_caller(
         return Ok(None);
     }
     if let Some(speaker) = certified(state, origin)? {
+        origin.is_known();
         return match is_for_sites(path) || path == api::paths::RENEW {
             true => Ok(Some(speaker)),
             false => {
@@ -149,6 +150,9 @@ fn check_caller(
         _ if is_for_sites(path) => user || site,
         _ => user,
     };
+    if admitted {
+        origin.is_known();
+    }
     match admitted {
         true => Ok(site.then_some(Speaker::Local)),
         false if user && origin.secured => {

@@ -63,6 +63,7 @@ pub(super) async fn join(
         tracing::warn!(site, error = types::chain(&error), "a machine may not join");
         Error::from(error)
     })?;
+    state.replace_machine(&site).await;
     tracing::info!(site, "a machine joined as a site");
     Ok((StatusCode::CREATED, Json(grant)))
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    trust::{self, Authority, Identity, JoinToken, Party},
+    trust::{self, Authority, Identity, JoinToken},
 };
 use api::link::{FromControl, FromSite, LINK_VERSION};
 use futures_util::{SinkExt, StreamExt};
@@ -95,7 +95,7 @@ impl Machine {
         place: Option<u16>,
     ) -> Result<(FromControl, WebSocketStream<trust::Stream>), String> {
         let config = identity.client(&[trust::HTTP]).unwrap();
-        let stream = trust::connect(&config, self.secured, &Party::Control)
+        let stream = trust::connect(&config, self.secured, &trust::Expected::CONTROL)
             .await
             .map_err(|error| error.to_string())?;
         let request = format!("wss://{}{}", self.secured, api::paths::LINK);
@@ -107,7 +107,8 @@ impl Machine {
     /// What is answered to a request for a further certificate.
     async fn renew(&self, shown: &Arc<Identity>, asked: &Identity) -> (u16, String) {
         let config = shown.client(&[trust::HTTP]).unwrap();
-        let mut stream = trust::connect(&config, self.secured, &Party::Control).await.unwrap();
+        let mut stream =
+            trust::connect(&config, self.secured, &trust::Expected::CONTROL).await.unwrap();
         let body = serde_json::to_string(&asked.request().unwrap()).unwrap();
         let head = format!(
             "POST {} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
@@ -306,4 +307,33 @@ async fn two_sites_are_not_reached_at_one_place_unless_the_first_is_gone() {
     };
     let names: Vec<_> = peers.iter().map(|peer| peer.site.as_str()).collect();
     assert_eq!(names, ["b"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_joins_again_ends_the_session_of_the_former_and_peers_hear_of_its_key() {
+    let machine = Machine::new().await;
+    let (a, b) = (machine.join("a").await, machine.join("b").await);
+    let (_, mut former) = machine.session(&a, "a", Some(9)).await.unwrap();
+    let key_of_a = |heard: &FromControl| {
+        let FromControl::Welcome { desired, .. } = heard else { panic!("{heard:?}") };
+        desired.peers.iter().find(|peer| peer.site == "a").and_then(|peer| peer.key.clone())
+    };
+    let before = key_of_a(&machine.hello(&b, "b").await.unwrap()).unwrap();
+
+    let started = std::time::Instant::now();
+    let again = machine.join("a").await;
+
+    // What the former one served under its lease is over.
+    let lease = machine.control.state.config.lease;
+    assert!(started.elapsed() >= lease / 2, "{:?}", started.elapsed());
+    let last = loop {
+        match former.next().await {
+            Some(Ok(Message::Text(_) | Message::Ping(_))) => {}
+            other => break other,
+        }
+    };
+    assert!(!matches!(last, Some(Ok(Message::Binary(_)))), "{last:?}");
+    assert!(welcome(&machine.hello(&again, "a").await));
+    let after = key_of_a(&machine.hello(&b, "b").await.unwrap()).unwrap();
+    assert_ne!(before, after);
 }

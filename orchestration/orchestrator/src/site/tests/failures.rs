@@ -248,6 +248,35 @@ fn a_lost_sites_service_goes_on_elsewhere_from_its_last_checkpoint() {
 }
 
 #[test]
+fn a_copy_that_a_peer_lost_is_left_with_it_again_though_nobody_asks_the_service() {
+    let control = Control::new(&token(), LEASE);
+    let edge = serving(&control, "edge", 2, |wanted| {
+        restart_elsewhere(wanted);
+        checkpoint_each(wanted);
+    });
+    let [cloud, third] =
+        [("cloud", 3), ("third", 4)].map(|(name, host)| Agent::start(&control, name, host));
+    control.desire("edge", |desired| desired.peers = vec![cloud.as_peer()]);
+    let ask = |agent: &Agent, method: &str, query: &str| {
+        let bearer = format!("Bearer {}", token().reveal());
+        let path = format!("/peer/v1/checkpoints/{UID}{query}");
+        let mut connection = Connection::open(agent.peers);
+        connection.ask(method, "x", &path, &[("Authorization", &bearer)], b"").status
+    };
+    edge.get("echo", "/");
+    wait_until("the peer has a copy", LIMIT, || ask(&cloud, "GET", "") == 200);
+
+    assert_eq!(ask(&cloud, "DELETE", "?epoch=9"), 204);
+    assert_eq!(ask(&cloud, "GET", ""), 404);
+    // Another peer comes: both get what the service wrote long ago.
+    control.desire("edge", |desired| desired.peers.push(third.as_peer()));
+
+    for peer in [&cloud, &third] {
+        wait_until("the peer has a copy again", LIMIT, || ask(peer, "GET", "") == 200);
+    }
+}
+
+#[test]
 fn the_same_site_goes_on_under_the_next_epoch_with_what_it_has() {
     let control = Control::new(&token(), LEASE);
     let agent = serving(&control, "edge", 2, restart_elsewhere);

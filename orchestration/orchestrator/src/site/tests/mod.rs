@@ -126,7 +126,12 @@ impl Agent {
 
     /// As the control plane describes it to other sites.
     fn as_peer(&self) -> Peer {
-        Peer { site: self.config.name.clone(), address: self.peers, ingress: self.ingress }
+        Peer {
+            site: self.config.name.clone(),
+            address: self.peers,
+            ingress: self.ingress,
+            key: None,
+        }
     }
 
     fn connect(&self) -> Connection {
