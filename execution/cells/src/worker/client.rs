@@ -7,7 +7,10 @@
 use super::protocol::{
     Command, Event, Failure, FrameKind, HEADER_BYTES, Header, Reply, WorkerStatus,
 };
-use super::{lane::Lanes, socket::ShortPath};
+use super::{
+    lane::{Lanes, REQUEST_MAX_BYTES},
+    socket::ShortPath,
+};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::io;
 use std::{
@@ -129,8 +132,11 @@ impl Client {
             frame.put(id.as_bytes());
             frame.put(&record[..]);
         })?;
-        let short =
-            if self.is_closed() { None } else { self.shared.lanes.exchange(&frame.1).await };
+        let lanes = &self.shared.lanes;
+        let short = match self.is_closed() {
+            false => lanes.exchange(handle, frame.0, &frame.1).await,
+            true => None,
+        };
         let (kind, payload) = match short {
             Some(Ok(answer)) => lane_answer(answer)?,
             Some(Err(failure)) => {
@@ -139,7 +145,12 @@ impl Client {
             }
             None => {
                 self.open_a_lane();
-                self.exchange(frame).await?
+                let (started, small) = (Instant::now(), frame.1.len() <= REQUEST_MAX_BYTES);
+                let answer = self.exchange(frame).await?;
+                if small {
+                    lanes.took(handle, started.elapsed());
+                }
+                answer
             }
         };
         match kind {

@@ -20,7 +20,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use rustix::net::{RecvFlags, recv};
 use serde::Serialize;
 use std::{
-    io::{self, IoSlice, Read, Write},
+    io::{self, IoSlice, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::{
@@ -184,16 +184,23 @@ impl FrameReader {
         SPINNING.store(false, Ordering::Release);
     }
 
+    /// Reads once into the room behind what the buffer holds.
+    #[expect(unsafe_code, reason = "to clear the room first costs more than a small request")]
+    fn read(&mut self) -> io::Result<usize> {
+        let read = recv(&self.stream, self.buffer.spare_capacity_mut(), RecvFlags::empty());
+        let size = read.map(|((filled, _), _)| filled.len())?;
+        // SAFETY: the system has just filled so many bytes behind the first ones.
+        unsafe { self.buffer.set_len(self.buffer.len() + size) };
+        Ok(size)
+    }
+
     /// Reads until the buffer holds so many bytes.
     fn fill(&mut self, size: usize) -> io::Result<()> {
         while self.buffer.len() < size {
-            let have = self.buffer.len();
             // What comes is read in large pieces, but memory grows only with what has come.
-            let room = (size - have).clamp(16 << 10, 1 << 20);
-            self.buffer.resize(have + room, 0);
-            let read = self.stream.read(&mut self.buffer[have..]);
-            self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
-            match read {
+            let room = (size - self.buffer.len()).clamp(16 << 10, 1 << 20);
+            self.buffer.reserve(room);
+            match self.read() {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}

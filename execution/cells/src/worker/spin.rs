@@ -23,21 +23,45 @@ static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Microseconds since the start until when nobody looks.
 static PAUSED_UNTIL: AtomicU64 = AtomicU64::new(0);
 
+fn microseconds(at: Instant) -> u64 {
+    at.duration_since(*STARTED).as_micros() as u64
+}
+
+/// Whether to look once more.
+#[derive(Debug)]
+pub(super) struct Looking {
+    started: Instant,
+    before: Instant,
+    longest: Duration,
+    undisturbed: Duration,
+}
+
+impl Looking {
+    /// Looks for this long at most; between two looks others may work.
+    pub(super) fn begin(longest: Duration) -> Self {
+        let now = Instant::now();
+        Self { started: now, before: now, longest, undisturbed: UNDISTURBED * 10 }
+    }
+
+    /// Not if the time is over, or if somebody else wants the processor.
+    pub(super) fn goes_on(&mut self) -> bool {
+        let now = Instant::now();
+        if microseconds(now) < PAUSED_UNTIL.load(Ordering::Relaxed) {
+            return false;
+        }
+        if now.duration_since(self.before) > self.undisturbed {
+            PAUSED_UNTIL.store(microseconds(now + PAUSE), Ordering::Relaxed);
+            return false;
+        }
+        self.before = now;
+        now.duration_since(self.started) < self.longest
+    }
+}
+
 /// Calls `found` until it says so, the time is over, or somebody else wants the processor.
 pub(super) fn look(longest: Duration, mut found: impl FnMut() -> bool) {
-    let started = Instant::now();
-    let now = |at: Instant| at.duration_since(*STARTED).as_micros() as u64;
-    if now(started) < PAUSED_UNTIL.load(Ordering::Relaxed) {
-        return;
-    }
-    let mut before = started;
-    while !found() && before.duration_since(started) < longest {
+    let mut looking = Looking { undisturbed: UNDISTURBED, ..Looking::begin(longest) };
+    while looking.goes_on() && !found() {
         std::hint::spin_loop();
-        let after = Instant::now();
-        if after.duration_since(before) > UNDISTURBED {
-            PAUSED_UNTIL.store(now(after + PAUSE), Ordering::Relaxed);
-            return;
-        }
-        before = after;
     }
 }
