@@ -15,7 +15,7 @@
 //! off while the cell stands still.
 
 use super::{
-    Mode, Service, Slot,
+    Body, Mode, Service, Slot,
     checkpoint::{self, CHECKPOINT_FILE},
     journal::{self, Journal},
     state::Loading,
@@ -220,15 +220,23 @@ impl Arrival {
     pub(crate) fn receive(&self, aborted: &dyn Fn() -> bool) -> Result<Arrived> {
         let failed = |error: io::Error| Error::Handover(format!("the source: {error}"));
         let stream = self.accept(aborted).map_err(failed)?;
+        // Whoever aborts waits from here on: the folder may be a successor's afterwards.
+        let mut slot = self.service.slot();
+        let over = || Error::Handover("the migration was aborted".into());
+        if aborted() || matches!(slot.body, Body::Gone) {
+            return Err(over());
+        }
         let file = File::create(&self.draft)
             .map_err(|source| Error::Write { path: self.draft.clone(), source })?;
         let kept = BufWriter::with_capacity(256 << 10, file);
         let source = BufReader::with_capacity(256 << 10, &stream);
         let mut reader = Reader::new(Tee { source, copy: kept })?;
-        let mut slot = self.service.slot();
         let mut loading = Loading::default();
         let mut begun = false;
         while !loading.complete {
+            if aborted() {
+                return Err(over());
+            }
             let section = reader.next()?.ok_or(SnapshotError::Incomplete)?;
             let opens_a_pass = matches!(section, Section::Identity(_));
             loading.take(&mut slot, section)?;

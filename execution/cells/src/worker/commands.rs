@@ -209,6 +209,11 @@ impl Worker {
                 let text = format!("`{}` is held already", start.name);
                 return Err(Failure::new(ErrorKind::AlreadyExists, text));
             }
+            lock(&self.arrivals).retain(|_, incoming| {
+                let replaced = Arc::ptr_eq(incoming.arrival.service(), &held);
+                incoming.aborted.fetch_or(replaced, Ordering::AcqRel);
+                !replaced
+            });
             held.stop();
             self.remove(&held);
         }

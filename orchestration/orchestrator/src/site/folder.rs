@@ -124,7 +124,14 @@ async fn adopt(
             .and_then(|()| sync_parent(&target))
             .map_err(|error| super::checkpoints::disk(&target, &error))
     });
-    adopting.await.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?
+    let adopted =
+        adopting.await.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;
+    adopted.inspect_err(|problem| {
+        if problem.kind == ErrorKind::Corrupt {
+            // The copy here may be damaged: another is fetched next time.
+            core.modules.forget(&snapshot.digest);
+        }
+    })
 }
 
 /// Makes it empty.

@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_tungstenite::{
-    client_async_with_config, connect_async_with_config,
+    client_async_with_config,
     tungstenite::{Error as WsError, Message, client::IntoClientRequest, http::header},
 };
 use types::{Clock, chain};
@@ -132,30 +132,19 @@ async fn session(core: &Arc<Core>, welcomed: &mut bool) -> Lost {
         Ok(request) => request,
         Err(error) => return Lost::Connect(Box::new(error)),
     };
-    let talked = match core.reach.control().await {
-        Some(Ok(stream)) => {
-            let connecting = client_async_with_config(request, stream, None);
-            match timeout(GREETING_TIMEOUT, connecting).await {
-                Ok(Ok((socket, _))) => {
-                    let (sink, stream) = socket.split();
-                    talk(core, sink, stream, welcomed).await
-                }
-                Ok(Err(error)) => return Lost::greeting(error),
-                Err(_) => return Lost::Silent,
-            }
+    let stream = match timeout(GREETING_TIMEOUT, core.reach.control()).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Lost::Connect(Box::new(error.into())),
+        Err(_) => return Lost::Silent,
+    };
+    let connecting = client_async_with_config(request, stream, None);
+    let talked = match timeout(GREETING_TIMEOUT, connecting).await {
+        Ok(Ok((socket, _))) => {
+            let (sink, stream) = socket.split();
+            talk(core, sink, stream, welcomed).await
         }
-        Some(Err(error)) => return Lost::Connect(Box::new(error.into())),
-        None => {
-            let connecting = connect_async_with_config(request, None, true);
-            match timeout(GREETING_TIMEOUT, connecting).await {
-                Ok(Ok((socket, _))) => {
-                    let (sink, stream) = socket.split();
-                    talk(core, sink, stream, welcomed).await
-                }
-                Ok(Err(error)) => return Lost::greeting(error),
-                Err(_) => return Lost::Silent,
-            }
-        }
+        Ok(Err(error)) => return Lost::greeting(error),
+        Err(_) => return Lost::Silent,
     };
     match talked {
         Ok(never) => match never {},

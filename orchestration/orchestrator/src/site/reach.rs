@@ -15,6 +15,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use types::{ErrorKind, Token};
 
@@ -35,12 +36,13 @@ pub enum Trust {
 /// How this site reaches the others.
 #[derive(Clone)]
 pub(crate) struct Reach {
+    /// Host and port of the control plane.
+    control: String,
     secured: Option<Arc<Secured>>,
 }
 
 struct Secured {
     identity: Arc<Identity>,
-    /// Host and port of the control plane.
     control: String,
     /// Who is at which peers' listener, as the control plane last said.
     peers: RwLock<HashMap<SocketAddr, Peer>>,
@@ -60,21 +62,23 @@ fn expected(peer: &Peer) -> Expected {
 
 impl Reach {
     pub(crate) fn new(config: &Config) -> Result<Self> {
+        let url = config.control_url.trim_end_matches('/');
+        let control = url.split_once("://").map_or(url, |(_, rest)| rest).to_owned();
         let Trust::Certificates { identity, .. } = &config.trust else {
-            return Ok(Self { secured: None });
+            return Ok(Self { control, secured: None });
         };
-        let control = config.control_url.trim_start_matches("https://").trim_end_matches('/');
         let client = |protocols: &[&[u8]]| identity.client(protocols).map_err(Error::Trust);
         Ok(Self {
             secured: Some(Arc::new(Secured {
                 identity: identity.clone(),
-                control: control.to_owned(),
+                control: control.clone(),
                 peers: RwLock::default(),
                 http: client(&[HTTP, PEER])?,
                 forward: client(&[INGRESS])?,
                 state: client(&[STATE])?,
                 arrivals: Mutex::default(),
             })),
+            control,
         })
     }
 
@@ -125,10 +129,14 @@ impl Reach {
         Connector::new(limit, self.secured.as_ref().map(|own| (own.forward.clone(), own.expects())))
     }
 
-    /// The control plane, for the site link; nothing without TLS.
-    pub(crate) async fn control(&self) -> Option<io::Result<Stream>> {
-        let secured = self.secured.as_ref()?;
-        Some(trust::connect(&secured.http, &secured.control, &Expected::CONTROL).await)
+    /// The control plane, for the site link.
+    pub(crate) async fn control(&self) -> io::Result<Stream> {
+        if let Some(secured) = &self.secured {
+            return trust::connect(&secured.http, &self.control, &Expected::CONTROL).await;
+        }
+        let stream = TcpStream::connect(&self.control).await?;
+        stream.set_nodelay(true)?;
+        Ok(Stream::Plain(stream))
     }
 
     /// The site at this address, for the state of a service.
