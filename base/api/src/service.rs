@@ -167,6 +167,9 @@ pub struct ServiceStatus {
     pub dns_name: Option<String>,
     /// Requests answered within this incarnation.
     pub requests_answered: u64,
+    /// When its site counted these, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_at: Option<u64>,
     /// Microseconds of processor time that they took.
     pub cpu_us: u64,
     /// Bytes of the cell's linear memory.

@@ -144,7 +144,7 @@ fn moment(at: Option<u64>, now: u64) -> String {
 
 /// Fields that hold moments, as moments.
 fn moments(mut status: Value, now: u64) -> Value {
-    for name in ["lastCheckpoint", "started", "ended", "lastSeen"] {
+    for name in ["lastCheckpoint", "countedAt", "started", "ended", "lastSeen"] {
         if let Some(value) = status.get_mut(name) {
             *value = match value.as_u64() {
                 Some(at) if at > 0 => moment(Some(at), now).into(),

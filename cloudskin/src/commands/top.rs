@@ -14,7 +14,7 @@ use api::{
 use clap::Args;
 use orchestrator::client::Client;
 use serde::Serialize;
-use std::{collections::BTreeMap, process::ExitCode, time::Instant};
+use std::{collections::BTreeMap, process::ExitCode};
 use types::Period;
 
 /// Show which services are busy, and how full sites are
@@ -29,7 +29,7 @@ Examples:
   cloudskin top -o json")]
 pub(crate) struct Top {
     /// How long is measured
-    #[arg(long, default_value = "1s", value_name = "PERIOD")]
+    #[arg(long, default_value = "2s", value_name = "PERIOD")]
     interval: Period,
     #[command(flatten)]
     format: FormatArgs,
@@ -62,13 +62,11 @@ struct SiteLoad {
 
 pub(crate) async fn run(args: Top, session: &Session) -> anyhow::Result<ExitCode> {
     let client = session.client()?;
-    let (before, started) = (counts(&client).await?, Instant::now());
+    let before = counts(&client).await?;
     tokio::time::sleep(args.interval.0).await;
     let services = client.list(Kind::Service, &[]).await?.items;
-    let seconds = started.elapsed().as_secs_f64().max(0.001);
     let sites = client.list(Kind::Site, &[]).await?.items;
-    let mut loads: Vec<_> =
-        services.iter().map(|service| service_load(service, &before, seconds)).collect();
+    let mut loads: Vec<_> = services.iter().map(|service| service_load(service, &before)).collect();
     loads.sort_by(|a, b| b.requests_per_second.total_cmp(&a.requests_per_second));
     let sites: Vec<_> = sites.iter().map(|site| site_load(site, &services)).collect();
     let value = serde_json::json!({ "sites": sites, "services": loads });
@@ -76,34 +74,54 @@ pub(crate) async fn run(args: Top, session: &Session) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Requests answered and microseconds of processor time, by uid, epoch and incarnation: each
-/// counts from nothing.
-type Counts = BTreeMap<(String, u64, u32), (u64, u64)>;
+/// What a service's site has counted, and when.
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    requests: u64,
+    cpu_us: u64,
+    at_ms: u64,
+}
 
-fn counts_of(service: &Resource) -> ((String, u64, u32), (u64, u64)) {
+/// By uid, epoch and incarnation: each counts from nothing.
+type Counts = BTreeMap<(String, u64, u32), Count>;
+
+fn counts_of(service: &Resource) -> ((String, u64, u32), Count) {
     let status: ServiceStatus = service.status();
     let life = (service.metadata.uid.clone(), status.epoch.0, status.incarnation);
-    (life, (status.requests_answered, status.cpu_us))
+    let (requests, cpu_us) = (status.requests_answered, status.cpu_us);
+    (life, Count { requests, cpu_us, at_ms: status.counted_at.unwrap_or_default() })
+}
+
+impl Count {
+    /// Requests a second and millicores since then; nothing if the site has not counted again.
+    fn since(self, before: Self) -> (f64, f64) {
+        let seconds = self.at_ms.saturating_sub(before.at_ms) as f64 / 1000.0;
+        if seconds == 0.0 {
+            return (0.0, 0.0);
+        }
+        let requests = self.requests.saturating_sub(before.requests) as f64;
+        let cpu_ms = self.cpu_us.saturating_sub(before.cpu_us) as f64 / 1000.0;
+        (requests / seconds, cpu_ms / seconds)
+    }
 }
 
 async fn counts(client: &Client) -> anyhow::Result<Counts> {
     Ok(client.list(Kind::Service, &[]).await?.items.iter().map(counts_of).collect())
 }
 
-fn service_load(service: &Resource, before: &Counts, seconds: f64) -> ServiceLoad {
+fn service_load(service: &Resource, before: &Counts) -> ServiceLoad {
     let status: ServiceStatus = service.status();
-    let (life, (requests, cpu_us)) = counts_of(service);
-    let (requests_before, cpu_us_before) = before.get(&life).copied().unwrap_or_default();
-    let answered = requests.saturating_sub(requests_before);
-    let millicores = cpu_us.saturating_sub(cpu_us_before) as f64 / 1000.0 / seconds;
+    let (life, count) = counts_of(service);
+    // One that began meanwhile is not measured yet.
+    let (rate, millicores) = count.since(before.get(&life).copied().unwrap_or(count));
     let resources = service.spec::<ServiceSpec>().map(|spec| spec.resources).ok();
     let shown = |text: Option<String>| text.unwrap_or_default();
     ServiceLoad {
         name: service.metadata.name.clone(),
         site: shown(status.site),
         phase: format!("{:?}", status.phase),
-        requests_per_second: (answered as f64 / seconds * 10.0).round() / 10.0,
-        requests,
+        requests_per_second: (rate * 10.0).round() / 10.0,
+        requests: count.requests,
         cpu_used: types::Cpu(millicores.round() as u64).to_string(),
         cpu_reserved: shown(resources.as_ref().map(|resources| resources.cpu.to_string())),
         memory_used: rows::size(status.memory),

@@ -165,6 +165,11 @@ impl State {
         })
     }
 
+    /// When a site last said something, in milliseconds since the Unix epoch.
+    pub(super) fn last_seen(&self, site: &str) -> Option<u64> {
+        self.sites(|sites| sites.get(site).map(|live| live.last_seen).filter(|at| *at > 0))
+    }
+
     /// What any site says that crashes have lost of a service.
     pub(super) fn lost(&self, uid: &str) -> Vec<Lost> {
         self.sites(|sites| sites.lost(uid))

@@ -94,6 +94,7 @@ fn report(state: &State, service: &Service, status: &mut ServiceStatus) {
 pub(super) fn count(state: &State, service: &Service, status: &mut ServiceStatus) {
     let Some(held) = state.held(service) else { return };
     status.requests_answered = held.requests_answered;
+    status.counted_at = status.site.as_deref().and_then(|site| state.last_seen(site));
     status.cpu_us = held.cpu_us;
     status.memory = held.memory;
     status.last_checkpoint = held.last_checkpoint.or(status.last_checkpoint);
