@@ -15,7 +15,7 @@ FUZZ_SECONDS ?= 180
 FUZZ_TARGETS := snapshot record journal module
 PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help demo test check setup format lint soak fuzz bench bench-cells
+.PHONY: help demo test check setup format lint soak fuzz bench bench-cells bench-hpc
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -52,11 +52,16 @@ fuzz:  ## fuzz what reads strangers' bytes; FUZZ_SECONDS=180 for each target
 	        cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-bench: bench-cells  ## every benchmark
+bench: bench-cells bench-hpc  ## every benchmark
 
 bench-cells: setup  ## cells: starts, requests, density, migration; writes target/bench/cells.json
 	cargo build --release --locked -p cloudskin -p benches
-	cargo run --release --locked -p benches --bin bench-cells
+	cargo run --release --locked -p benches --bin bench cells
+
+bench-hpc: setup  ## parallel programs beside native ones; writes target/bench/hpc.json
+	cargo build --release --locked -p cloudskin -p benches
+	cargo run --release --locked -p benches --bin bench hpc
+
 
 setup:  ## install what builds and tests need: Debian packages and cargo-nextest
 	@scripts/setup.sh

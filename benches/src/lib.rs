@@ -1,8 +1,8 @@
 //! How benchmarks measure, judge and report.
 //!
-//! `make bench-<area>` runs one binary of this crate: it prints a table and writes
+//! `make bench-<area>` runs the binary of this crate: it prints a table and writes
 //! `target/bench/<area>.json`. Start at [`Suite`]; what a row means is at [`Row`], how two things
-//! are compared at [`Pairs`]. The areas are modules: [`cells`](mod@cells).
+//! are compared at [`Pairs`]. The areas are modules: [`cells`](mod@cells) and [`hpc`].
 
 #![expect(clippy::print_stdout, reason = "these programs print tables")]
 
@@ -20,6 +20,7 @@ mod worker;
 
 pub mod cells;
 pub mod echo;
+pub mod hpc;
 
 pub use context::Context;
 pub use machine::Machine;

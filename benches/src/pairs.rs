@@ -99,6 +99,28 @@ impl Pairs {
         self.ours.len() >= PAIRS_MIN && CONTROL.keeps(self.control())
     }
 
+    /// The row of several things' geometric mean, pair by pair.
+    pub fn mean_row(all: &[Self], name: &str, peer: &str, goal: Goal) -> Row {
+        let ratios: Vec<Vec<f64>> = all.iter().map(|pairs| pairs.ratios(goal)).collect();
+        let count = ratios.iter().map(Vec::len).min().unwrap_or_default();
+        let means: Vec<f64> = (0..count)
+            .map(|at| {
+                let logs: f64 = ratios.iter().map(|ratios| ratios[at].ln()).sum();
+                (logs / ratios.len() as f64).exp()
+            })
+            .collect();
+        let bound = goal.worse(stats::median_bounds(&means));
+        let mut row = Row::value(name, "ratio", stats::median(&means), goal);
+        row.ratio = row.value;
+        row.peer = Some(peer.into());
+        row.met = match (all.iter().all(Self::is_conclusive), goal.keeps(bound)) {
+            (false, _) => Met::Inconclusive,
+            (true, true) => Met::Yes,
+            (true, false) => Met::No,
+        };
+        row.with_note(format!("95 % bound {bound:.3}, geometric mean of {} kernels", all.len()))
+    }
+
     /// The row, judged on the worse 95 % bound of the ratio's median, and its control.
     pub fn rows(&self, name: &str, unit: &str, peer: &str, goal: Goal) -> [Row; 2] {
         let (ours, theirs) = self.medians();

@@ -2,7 +2,7 @@
 
 use crate::commands::{
     apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, get, join,
-    logs, migrate, play, restore, run, services, snapshot, status, token, top, up, version, wait,
+    logs, migrate, mpirun, play, restore, run, services, snapshot, status, token, top, up, version, wait,
     why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
@@ -83,6 +83,7 @@ pub(crate) enum Command {
     Doctor(doctor::Doctor),
     Build(build::Build),
     Run(run::Run),
+    Mpirun(mpirun::Mpirun),
     Apply(apply::Apply),
     Diff(diff::Diff),
     Get(get::Get),

@@ -3,8 +3,7 @@
 use crate::{
     Context, guests,
     pairs::{PAIRS_MIN, Pairs, Side},
-    report::{Goal, Met, Row},
-    stats,
+    report::{Goal, Row},
 };
 use anyhow::Context as _;
 use std::{
@@ -46,30 +45,8 @@ pub(super) fn run(context: &Context) -> anyhow::Result<Vec<Row>> {
         rows.extend(pairs.rows(name, "ms", "the same, not migratable", goal));
         measured.push(pairs);
     }
-    rows.insert(0, overall(&measured, goal));
+    rows.insert(0, Pairs::mean_row(&measured, ALL, "the same, not migratable", goal));
     Ok(rows)
-}
-
-/// The geometric mean of the kernels' ratios, pair by pair.
-fn overall(measured: &[Pairs], goal: Goal) -> Row {
-    let all: Vec<Vec<f64>> = measured.iter().map(|pairs| pairs.ratios(goal)).collect();
-    let pairs = all.iter().map(Vec::len).min().unwrap_or_default();
-    let means: Vec<f64> = (0..pairs)
-        .map(|at| {
-            let logs: f64 = all.iter().map(|ratios| ratios[at].ln()).sum();
-            (logs / all.len() as f64).exp()
-        })
-        .collect();
-    let bound = goal.worse(stats::median_bounds(&means));
-    let mut row = Row::value(ALL, "ratio", stats::median(&means), goal);
-    row.ratio = row.value;
-    row.peer = Some("the same, not migratable".into());
-    row.met = match (measured.iter().all(Pairs::is_conclusive), goal.keeps(bound)) {
-        (false, _) => Met::Inconclusive,
-        (true, true) => Met::Yes,
-        (true, false) => Met::No,
-    };
-    row.with_note(format!("95 % bound {bound:.3}, geometric mean of {} kernels", measured.len()))
 }
 
 fn copy_of(module: &Path) -> anyhow::Result<PathBuf> {

@@ -5,8 +5,8 @@ use std::process::Command;
 #[test]
 fn a_quick_run_writes_rows_that_judge_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let run = Command::new(env!("CARGO_BIN_EXE_bench-cells"))
-        .args(["--quick", "warm-start", "--out"])
+    let run = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["cells", "--quick", "warm-start", "--out"])
         .arg(folder.path())
         .output()
         .unwrap();
@@ -28,8 +28,8 @@ fn a_quick_run_writes_rows_that_judge_nothing() {
 #[test]
 fn a_name_that_no_row_has_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let run = Command::new(env!("CARGO_BIN_EXE_bench-cells"))
-        .args(["--quick", "no-such-row", "--out"])
+    let run = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["cells", "--quick", "no-such-row", "--out"])
         .arg(folder.path())
         .output()
         .unwrap();

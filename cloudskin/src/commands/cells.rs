@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use types::{Bytes, Period};
 
 /// A shell's code for a program that aborted.
-const TRAP_EXIT_CODE: u8 = 134;
+pub(crate) const TRAP_EXIT_CODE: u8 = 134;
 
 /// How long a signal's snapshot waits for a barrier point.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(3600);
@@ -95,6 +95,16 @@ impl CellArgs {
         given.into_iter().find_map(|(name, given)| given.then_some(name))
     }
 
+    /// Whether a signal shall have it write a snapshot.
+    pub(crate) fn writes_snapshots(&self) -> bool {
+        self.snapshot_to.is_some()
+    }
+
+    /// Has this process end at the deadline, if there is one.
+    pub(crate) fn end_in_time(&self) -> anyhow::Result<()> {
+        self.deadline.map_or(Ok(()), end_after)
+    }
+
     /// The variables as names and values.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let split = |variable: &String| match variable.split_once('=') {
@@ -146,9 +156,7 @@ impl CellArgs {
         if let Some(path) = self.snapshot_to.clone() {
             snapshot_on_signals(run.remote(), path)?;
         }
-        if let Some(deadline) = self.deadline {
-            end_after(deadline)?;
-        }
+        self.end_in_time()?;
         let outcome = std::thread::Builder::new()
             .name("cell".into())
             .stack_size(THREAD_STACK_BYTES)

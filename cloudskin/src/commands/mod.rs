@@ -16,6 +16,7 @@ pub(crate) mod get;
 pub(crate) mod join;
 pub(crate) mod logs;
 pub(crate) mod migrate;
+pub(crate) mod mpirun;
 pub(crate) mod place;
 pub(crate) mod play;
 pub(crate) mod restore;
@@ -45,6 +46,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Build(args) => return build::run(args),
         Command::Run(args) if args.is_local() => return run::run_here(&args),
+        Command::Mpirun(args) => return mpirun::run(args),
         Command::Restore(args) if args.is_local() => return restore::restore_here(&args),
         Command::Worker(args) => return services::worker(args),
         Command::Compile(args) => return services::compile(args),

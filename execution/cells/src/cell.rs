@@ -12,6 +12,7 @@ use crate::{
     limits::Limits,
     memory,
     program::Program,
+    ranks::Seat,
     snapshot::{GlobalValue, Identity, PAGES_MAX, Reader, Section, SnapshotError, Writer},
     wasi::{self, Wait, Wasi, WasiImage},
 };
@@ -100,6 +101,7 @@ impl Cell {
                 unwinding: None,
                 rewinding: false,
                 suspend: Arc::default(),
+                seat: None,
             },
         );
         store.limiter(|state| &mut state.limiter);
@@ -136,6 +138,21 @@ impl Cell {
     /// What asks it to pause.
     pub fn suspender(&self) -> Suspender {
         Suspender(self.store.data().suspend.clone())
+    }
+
+    /// Makes it this rank of a world; it must not have run.
+    pub(crate) fn take_seat(&mut self, world: &Arc<mpi::World>, rank: u32) -> Result<()> {
+        let Some(memory) = self.memory() else { return Ok(()) };
+        let seat = Seat::take(&mut self.store, memory, world, rank).map_err(Error::Mpi)?;
+        self.store.data_mut().seat = Some(seat);
+        Ok(())
+    }
+
+    /// Leaves its world, because of this failure if there is one.
+    pub(crate) fn leave_seat(&mut self, failure: Option<&str>) {
+        if let Some(seat) = self.store.data_mut().seat.take() {
+            seat.leave(failure);
+        }
     }
 
     /// Interrupts the guest so many ticks of its engine's epoch from now; for service cells.
@@ -202,6 +219,9 @@ impl Cell {
     fn failure(&self, error: &wasmtime::Error, unwinding: bool) -> Error {
         let state = self.store.data();
         let frames = frames(error);
+        if let Some(abort) = error.downcast_ref::<mpi::Abort>() {
+            return Error::Mpi(abort.clone());
+        }
         match error.downcast_ref::<Trap>() {
             Some(Trap::UnreachableCodeReached) if unwinding => Error::StackTooDeep {
                 area_bytes: state.asyncify.as_ref().map_or(0, |asyncify| asyncify.area_bytes),
@@ -291,6 +311,13 @@ impl Cell {
         self.program.unwind_area()?;
         if self.phase == Phase::Ended {
             return Err(Error::Ended { code: 0 });
+        }
+        if self.store.data().seat.is_some() {
+            return Err(Error::NotMigratable {
+                module: self.program.name().to_owned(),
+                reason: "it is a rank of an MPI program, whose messages no snapshot carries yet"
+                    .into(),
+            });
         }
         Ok(())
     }

@@ -181,6 +181,9 @@ pub enum Error {
     /// The other side of a migration did not do its part.
     #[error("the state could not be handed over: {0}")]
     Handover(String),
+    /// The MPI program that the cell is a rank of has ended.
+    #[error(transparent)]
+    Mpi(mpi::Abort),
     /// The runtime failed.
     #[error("{what}")]
     Runtime {
@@ -217,6 +220,7 @@ impl Error {
             Self::Trap { .. }
             | Self::Record(_)
             | Self::Ended { .. }
+            | Self::Mpi(_)
             | Self::StackTooDeep { .. } => ErrorKind::Guest,
             Self::Deadline { .. } | Self::Deaf { .. } | Self::NoBarrier { .. } => {
                 ErrorKind::Timeout

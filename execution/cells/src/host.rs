@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result},
+    ranks::{self, Seat},
     run::wait_for,
     wasi::{self, Wait, Waited, Wasi},
 };
@@ -29,6 +30,8 @@ pub(crate) struct State {
     pub(crate) rewinding: bool,
     /// Asks the cell to stop at its next barrier point.
     pub(crate) suspend: Arc<AtomicBool>,
+    /// Its place among the ranks of an MPI program.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// Why a cell stands still.
@@ -52,7 +55,7 @@ pub(crate) struct Asyncify {
 }
 
 /// The modules that guests import from.
-const HOST_MODULES: [&str; 2] = ["wasi_snapshot_preview1", "cloudskin"];
+const HOST_MODULES: [&str; 3] = ["wasi_snapshot_preview1", "cloudskin", ranks::MODULE];
 
 /// Length of the two words at the front of the unwind area.
 const AREA_HEADER_BYTES: u32 = 8;
@@ -149,6 +152,7 @@ pub(crate) fn link(name: &str, module: &Module) -> Result<InstancePre<State>> {
     let failed = |error| Error::runtime("cannot offer the host's functions", error);
     let mut linker = Linker::<State>::new(module.engine());
     wasi::add_to_linker(&mut linker).map_err(failed)?;
+    ranks::add_to_linker(&mut linker).map_err(failed)?;
     linker
         .func_wrap("cloudskin", "checkpoint", |mut caller: Caller<'_, State>| {
             <State as wasi::Host>::enter(&mut caller)?;

@@ -1,7 +1,7 @@
 //! C-Cells: WebAssembly that runs programs and services, and moves while it runs.
 //!
 //! Start at [`Runtime::load`], which makes a module ready, and [`run::Run`], which runs it to its
-//! end. Services live in worker processes: [`worker`]. What a suspended cell is in bytes is in
+//! end; [`tissue::Tissue`] runs the ranks of an MPI program. Services live in worker processes: [`worker`]. What a suspended cell is in bytes is in
 //! [`snapshot`]; what guests may call is in [`wasi`]; how guests are built is in [`toolchain`].
 
 mod cache;
@@ -16,10 +16,12 @@ mod host;
 pub mod limits;
 mod memory;
 mod program;
+mod ranks;
 pub mod record;
 pub mod run;
 mod service;
 pub mod snapshot;
+pub mod tissue;
 pub mod toolchain;
 pub mod wasi;
 pub mod worker;

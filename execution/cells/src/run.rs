@@ -171,6 +171,16 @@ impl Run {
     /// # Errors
     /// [`Error::Trap`] and its like if the program failed.
     pub fn run(mut self) -> Result<End> {
+        self.drive()
+    }
+
+    /// The cell that it drives.
+    pub(crate) fn cell(&mut self) -> &mut Cell {
+        &mut self.cell
+    }
+
+    /// The same as [`Run::run`]; what the program held stays.
+    pub(crate) fn drive(&mut self) -> Result<End> {
         loop {
             let pause = self.cell.resume()?;
             if let Pause::Exited(code) = pause {

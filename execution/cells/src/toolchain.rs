@@ -89,7 +89,10 @@ fn check_readable(options: &Options) -> Result<(), Error> {
 
 fn native(options: &Options, parts: &[plan::Part], places: &Places<'_>) -> Result<Made, Error> {
     let environment = &options.environment;
-    let flags = flags::sort(&options.flags, &environment.current_dir)?;
+    let mut flags = flags::sort(&options.flags, &environment.current_dir)?;
+    if options.mpi {
+        flags.use_mpi(&places.resources.join("mpi"));
+    }
     let goal = if plan::needs_cxx(parts, &flags) { Goal::Cxx } else { Goal::C };
     let survey = survey(options, goal)?;
     let clang = survey.clang(&environment.prefix)?;

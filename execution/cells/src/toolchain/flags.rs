@@ -33,6 +33,9 @@ const REFUSED: [(&str, &str); 16] = [
     ("-fwasm-exceptions", "a throw ends the cell: leave it out"),
 ];
 
+/// What the MPI engine calls in the guest.
+const MPI_EXPORTS: [&str; 3] = ["--export-table", "--export=malloc", "--export=free"];
+
 /// Flags by the step that uses them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Flags {
@@ -74,6 +77,13 @@ fn joined(flag: &str) -> Option<&'static str> {
 }
 
 impl Flags {
+    /// For a program that uses the MPI whose header is in this folder: the engine calls its
+    /// operations and handlers, and needs memory for them.
+    pub(super) fn use_mpi(&mut self, folder: &Path) {
+        self.compile.extend(["-isystem".to_owned(), folder.display().to_string()]);
+        self.link.extend(MPI_EXPORTS.map(|flag| format!("-Wl,{flag}")));
+    }
+
     fn take_pair(&mut self, name: &str, value: &str, current_dir: &Path) {
         match name {
             // There is one C++ library; the other name is what native builds say.

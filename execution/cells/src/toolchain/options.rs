@@ -19,6 +19,8 @@ pub struct Options {
     pub output: Option<PathBuf>,
     /// Whether the program can be snapshotted and moved while it runs.
     pub migratable: bool,
+    /// Whether the program may use MPI.
+    pub mpi: bool,
     /// Flags in the compiler's own spelling: `-I -D -U -O -l -L -std= -g -W -f -m`.
     pub flags: Vec<String>,
     /// Room for the call stack of a suspended program.
@@ -58,8 +60,12 @@ impl Environment {
 }
 
 impl Options {
-    /// Refuses an unwind area that cannot work.
+    /// Refuses what cannot work.
     pub(super) fn check(&self) -> Result<(), Error> {
+        if self.mpi && self.migratable {
+            let reason = "the ranks of an MPI program cannot be saved yet: leave it out";
+            return Err(flag("--migratable", reason));
+        }
         if UNWIND_AREA_BYTES.contains(&self.unwind_area_bytes) {
             return Ok(());
         }
@@ -73,6 +79,7 @@ impl Options {
             inputs,
             output: None,
             migratable: false,
+            mpi: false,
             flags: Vec::new(),
             unwind_area_bytes: UNWIND_AREA_BYTES_DEFAULT,
             environment,
@@ -80,7 +87,7 @@ impl Options {
     }
 
     /// Reads a command line in the manner of a C compiler: inputs and flags in any order, with
-    /// `-o FILE`, `--migratable` and `--unwind-area=BYTES`.
+    /// `-o FILE`, `--migratable`, `--mpi` and `--unwind-area=BYTES`.
     pub fn from_args<I>(args: I, environment: Environment) -> Result<Self, Error>
     where
         I: IntoIterator<Item = String>,
@@ -90,6 +97,8 @@ impl Options {
         while let Some(arg) = args.next() {
             if arg == "--migratable" {
                 options.migratable = true;
+            } else if arg == "--mpi" {
+                options.mpi = true;
             } else if let Some(file) = arg.strip_prefix("-o") {
                 let file = if file.is_empty() { args.next() } else { Some(file.to_owned()) };
                 let file = file.ok_or(flag(&arg, "name the file to write after it"))?;

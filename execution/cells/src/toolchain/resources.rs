@@ -10,12 +10,17 @@ include!(concat!(env!("OUT_DIR"), "/guest_files.rs"));
 /// Digits of the hash in the folder's name: enough that two versions never share one.
 const HASH_DIGITS: usize = 16;
 
+/// Names and contents: this crate's own, and the header of the MPI engine.
+fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    FILES.iter().copied().chain([("mpi/mpi.h", mpi::HEADER.as_bytes())])
+}
+
 /// The folder of this version's files below the cache, written if it is not there or not intact.
 pub(super) fn materialise(cache_dir: &Path) -> Result<PathBuf, Error> {
     let folder = cache_dir.join("toolchain").join(version());
-    for (name, content) in FILES {
+    for (name, content) in files() {
         let path = folder.join(name);
-        if fs::read(&path).is_ok_and(|found| found == *content) {
+        if fs::read(&path).is_ok_and(|found| found == content) {
             continue;
         }
         write_atomically(&path, content)?;
@@ -41,7 +46,7 @@ pub(super) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error>
 /// The same for the same files: names and contents, each with its length before it.
 fn version() -> String {
     let mut hasher = blake3::Hasher::new();
-    for (name, content) in FILES {
+    for (name, content) in files() {
         for part in [name.as_bytes(), content] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);

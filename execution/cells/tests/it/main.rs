@@ -12,4 +12,5 @@ mod guests;
 mod hostile;
 mod programs;
 mod services;
+mod tissues;
 mod worker;

@@ -10,12 +10,12 @@ use cells::{
 };
 use std::{path::Path, sync::Arc, time::Duration};
 
-fn load(module: &Path, engine: Engine) -> Arc<Program> {
+pub(crate) fn load(module: &Path, engine: Engine) -> Arc<Program> {
     let cache = Cache::open(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")).unwrap();
     Runtime::new(cache, Compiler::Here).load(module, None, Use::Program, engine).unwrap()
 }
 
-fn config(arguments: &[&str], output: &Buffer) -> wasi::Config {
+pub(crate) fn config(arguments: &[&str], output: &Buffer) -> wasi::Config {
     wasi::Config {
         arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
         streams: wasi::Streams {

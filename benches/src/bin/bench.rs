@@ -1,0 +1,53 @@
+//! `make bench-cells`, `make bench-hpc`: what the execution layer promises.
+
+use benches::{Options, Suite, cells, echo, hpc};
+use clap::{Parser, ValueEnum};
+use std::{path::PathBuf, process::ExitCode};
+
+/// Measure what the execution layer promises
+#[derive(Debug, Parser)]
+struct Args {
+    /// Which rows there are
+    area: Area,
+    /// Only rows whose names contain one of these
+    rows: Vec<String>,
+    /// As little as possible, to see whether it works; judges nothing
+    #[arg(long)]
+    quick: bool,
+    /// Where the report goes [default: target/bench]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// The program under test; built if not given
+    #[arg(long, value_name = "FILE")]
+    cloudskin: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Area {
+    /// Starts, requests, density, migration
+    Cells,
+    /// Parallel programs beside native ones
+    Hpc,
+    /// The native peer of requests; serves until it is killed
+    #[value(name = echo::SUBCOMMAND, hide = true)]
+    EchoServer,
+}
+
+impl Area {
+    fn suite(self) -> Option<Suite> {
+        match self {
+            Self::Cells => Some(cells::SUITE),
+            Self::Hpc => Some(hpc::SUITE),
+            Self::EchoServer => None,
+        }
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let Args { area, rows: filters, quick, out, cloudskin } = Args::parse();
+    match area.suite() {
+        Some(suite) => drop(suite.run(&Options { filters, quick, out, cloudskin })?),
+        None => echo::serve()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,20 @@
+//! Parallel programs as cells, beside the same programs built natively.
+//!
+//! The native peer is clang at `-O3`, and OpenMPI for ranks; both sides run in turns, and the
+//! programs time themselves and check their results.
+
+mod kernels;
+mod latency;
+mod native;
+
+use crate::suite::{Group, Suite};
+
+/// All rows of `make bench-hpc`.
+pub const SUITE: Suite = Suite {
+    area: "hpc",
+    groups: &[
+        Group { rows: latency::ROWS, run: latency::run },
+        Group { rows: kernels::SERIAL_ROWS, run: kernels::serial },
+        Group { rows: kernels::RANKS_ROWS, run: kernels::two_ranks },
+    ],
+};

@@ -1,0 +1,160 @@
+//! `cloudskin mpirun`: the ranks of an MPI program, on the spot.
+
+use super::cells::{CellArgs, TRAP_EXIT_CODE};
+use anyhow::bail;
+use cells::{
+    run::End,
+    tissue::{RANKS_MAX, Tissue},
+    wasi,
+};
+use clap::Args;
+use std::{
+    io,
+    path::PathBuf,
+    process::ExitCode,
+    sync::atomic::{AtomicU8, Ordering},
+};
+
+/// Run an MPI program, here, as so many ranks
+///
+/// The ranks are cells of one process. They write to this command's standard output and error, whole
+/// lines at a time; the first one reads its standard input. A rank that fails ends all.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cloudskin build --mpi cg.c -o cg.wasm
+  cloudskin mpirun -n 4 cg.wasm class=S
+  cloudskin mpirun -n 2 --tag-output --dir data::/data app.wasm /data/in.csv
+
+Exit codes: that of the first rank that ended with one; what MPI_Abort was given; 124 if they ran
+into their deadline, 134 if one trapped.")]
+pub(crate) struct Mpirun {
+    /// How many ranks
+    #[arg(short = 'n', long = "np", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(RANKS_MAX)))]
+    ranks: u32,
+    /// Begin each line of output with its rank
+    #[arg(long)]
+    tag_output: bool,
+    #[command(flatten)]
+    cell: CellArgs,
+    /// The module, then the program's own arguments
+    #[arg(
+        value_name = "MODULE [ARGS]",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    command: Vec<String>,
+}
+
+pub(crate) fn run(args: Mpirun) -> anyhow::Result<ExitCode> {
+    if args.cell.writes_snapshots() {
+        bail!("the ranks of an MPI program cannot be saved yet: leave --snapshot-to out");
+    }
+    let program = args.cell.load(&PathBuf::from(&args.command[0]))?;
+    let mut configs = (0..args.ranks)
+        .map(|rank| config(&args, rank))
+        .collect::<anyhow::Result<Vec<_>>>()?
+        .into_iter();
+    let config = |_| Ok(configs.next().unwrap_or_default());
+    let tissue = Tissue::new(&program, args.ranks, config, &args.cell.limits())?;
+    args.cell.end_in_time()?;
+    let code = AtomicU8::new(0);
+    tissue.run(|rank, end| match end {
+        Ok(End::Exited(0) | End::Suspended) => {}
+        Ok(End::Exited(ended)) => {
+            // The first of them counts.
+            let _ = code.compare_exchange(0, ended as u8, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Err(error) => end_all(rank, error),
+    })?;
+    Ok(ExitCode::from(code.into_inner()))
+}
+
+/// Ends the process with all ranks: those that compute would not hear of it.
+fn end_all(rank: u32, error: cells::Error) -> ! {
+    let code = match &error {
+        cells::Error::Mpi(mpi::Abort::Called { code, .. }) => (*code as u8).max(1),
+        cells::Error::Trap { .. } => TRAP_EXIT_CODE,
+        _ => 1,
+    };
+    let error = match error {
+        // It names the rank itself.
+        cells::Error::Mpi(abort) => abort.into(),
+        error => anyhow::Error::from(error).context(format!("rank {rank} failed")),
+    };
+    crate::exit::report(&error);
+    std::process::exit(code.into());
+}
+
+fn config(args: &Mpirun, rank: u32) -> anyhow::Result<wasi::Config> {
+    let mut config = args.cell.config(&args.command)?;
+    let tag = if args.tag_output { format!("[{rank}] ") } else { String::new() };
+    let lines = |to| Box::new(Lines { to, tag: tag.clone(), line: Vec::new() });
+    config.streams.stdout = lines(Stream::Stdout);
+    config.streams.stderr = lines(Stream::Stderr);
+    if rank > 0 {
+        config.streams.stdin = Box::new(wasi::Null);
+    }
+    Ok(config)
+}
+
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Hands whole lines on, so that those of several ranks do not mix.
+struct Lines {
+    to: Stream,
+    tag: String,
+    line: Vec<u8>,
+}
+
+/// A longer line is handed on in pieces.
+const LINE_MAX_BYTES: usize = 64 << 10;
+
+impl Lines {
+    fn hand_on(&mut self, size: usize) -> io::Result<()> {
+        use io::Write;
+        let mut text = Vec::with_capacity(size + self.tag.len());
+        for line in self.line[..size].split_inclusive(|byte| *byte == b'\n') {
+            text.extend_from_slice(self.tag.as_bytes());
+            text.extend_from_slice(line);
+        }
+        self.line.drain(..size);
+        match self.to {
+            Stream::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(&text)?;
+                stdout.flush()
+            }
+            Stream::Stderr => io::stderr().lock().write_all(&text),
+        }
+    }
+}
+
+impl wasi::Output for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        let whole = self.line.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let size = if self.line.len() - whole > LINE_MAX_BYTES { self.line.len() } else { whole };
+        if size > 0 {
+            self.hand_on(size)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn file_type(&self) -> wasi::FileType {
+        // The guest's own buffering then ends with each line.
+        wasi::FileType::CharacterDevice
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        let _ = self.hand_on(self.line.len());
+    }
+}
