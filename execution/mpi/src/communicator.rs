@@ -1,0 +1,343 @@
+//! Communicators.
+
+use crate::{
+    abi,
+    attribute::Attributes,
+    collective::{Fast, Round},
+    engine::{Blame, Cb, Engine},
+    error::{Result, ensure, fault},
+    mail::{Status, Work},
+    topology::Grid,
+    window::Sync,
+    world::lock,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+/// What the members of a communicator share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) context: u32,
+    /// The members by their ranks in the world.
+    pub(crate) members: Vec<u32>,
+    /// Whether a member's rank is its rank in the world.
+    identity: bool,
+    fast: OnceLock<Fast>,
+    pub(crate) rounds: Mutex<HashMap<u64, Arc<Round>>>,
+    /// The locks of the window that this communicator belongs to, if any.
+    sync: OnceLock<Sync>,
+}
+
+impl Shared {
+    pub(crate) fn new(context: u32, members: Vec<u32>) -> Self {
+        let identity = members.iter().enumerate().all(|(rank, member)| rank as u32 == *member);
+        Self {
+            context,
+            members,
+            identity,
+            fast: OnceLock::new(),
+            rounds: Mutex::default(),
+            sync: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn fast(&self) -> &Fast {
+        self.fast.get_or_init(|| Fast::new(self.members.len()))
+    }
+
+    pub(crate) fn sync(&self) -> &Sync {
+        self.sync.get_or_init(|| Sync::new(self.members.len()))
+    }
+
+    /// A member's rank in the world.
+    #[inline]
+    pub(crate) fn member(&self, rank: i32) -> Result<u32> {
+        let member = usize::try_from(rank).ok().and_then(|rank| self.members.get(rank));
+        member.copied().ok_or_else(|| {
+            fault(abi::ERR_RANK, format!("there is no rank {rank} among {}", self.members.len()))
+        })
+    }
+
+    /// The rank of a member of the world.
+    #[inline]
+    pub(crate) fn rank_of(&self, world: u32) -> Option<u32> {
+        if self.identity {
+            return ((world as usize) < self.members.len()).then_some(world);
+        }
+        self.members.iter().position(|member| *member == world).map(|rank| rank as u32)
+    }
+}
+
+/// A communicator as one rank sees it.
+#[derive(Debug)]
+pub(crate) struct Communicator {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) rank: u32,
+    pub(crate) rounds: u64,
+    pub(crate) fast_rounds: u64,
+    pub(crate) name: String,
+    pub(crate) handler: i32,
+    pub(crate) attributes: Attributes,
+    pub(crate) grid: Option<Grid>,
+}
+
+impl Communicator {
+    pub(crate) fn new(shared: Arc<Shared>, rank: u32, name: &str) -> Self {
+        Self {
+            shared,
+            rank,
+            rounds: 0,
+            fast_rounds: 0,
+            name: name.to_owned(),
+            handler: abi::ERRORS_ARE_FATAL,
+            attributes: Attributes::default(),
+            grid: None,
+        }
+    }
+}
+
+impl Engine {
+    /// A communicator by its handle; errors from now on are its own.
+    #[inline]
+    pub(crate) fn communicator(&mut self, handle: i32) -> Result<&Communicator> {
+        self.communicator_mut(handle).map(|known| &*known)
+    }
+
+    #[inline]
+    pub(crate) fn communicator_mut(&mut self, handle: i32) -> Result<&mut Communicator> {
+        match self.communicators.get_mut(handle) {
+            Some(communicator) => {
+                self.blame = Blame::Communicator(handle);
+                Ok(communicator)
+            }
+            None => Err(fault(abi::ERR_COMM, format!("there is no communicator {handle}"))),
+        }
+    }
+
+    /// Adds a communicator whose parent's error handler it keeps; gives its handle.
+    pub(crate) fn adopt(&mut self, parent: i32, shared: Arc<Shared>) -> Result<i32> {
+        let handler = self.communicator(parent)?.handler;
+        let Some(rank) = shared.rank_of(self.me) else { return Ok(abi::COMM_NULL) };
+        let new = Communicator { handler, ..Communicator::new(shared, rank, "") };
+        Ok(self.communicators.add(new))
+    }
+
+    pub(crate) fn comm_size(&mut self, _: Cb<'_>, comm: i32, size: u32) -> Result {
+        let members = self.communicator(comm)?.shared.members.len();
+        self.space.write_i32(size, members as i32)
+    }
+
+    pub(crate) fn comm_rank(&mut self, _: Cb<'_>, comm: i32, rank: u32) -> Result {
+        let own = self.communicator(comm)?.rank;
+        self.space.write_i32(rank, own as i32)
+    }
+
+    pub(crate) fn comm_compare(
+        &mut self,
+        _: Cb<'_>,
+        comm1: i32,
+        comm2: i32,
+        result: u32,
+    ) -> Result {
+        let first = Arc::clone(&self.communicator(comm1)?.shared);
+        let second = Arc::clone(&self.communicator(comm2)?.shared);
+        let found = match first.context == second.context {
+            true => abi::IDENT,
+            false => match crate::group::compare(&first.members, &second.members) {
+                abi::IDENT => abi::CONGRUENT,
+                other => other,
+            },
+        };
+        self.space.write_i32(result, found)
+    }
+
+    pub(crate) fn comm_dup(&mut self, cb: Cb<'_>, comm: i32, newcomm: u32) -> Result {
+        self.space.check(i64::from(newcomm), 4)?;
+        let known = self.communicator(comm)?;
+        let (members, grid) = (known.shared.members.clone(), known.grid.clone());
+        let shared =
+            self.make_together(comm, 0, |engine| Shared::new(engine.world.new_context(), members))?;
+        let handle = self.adopt(comm, shared)?;
+        self.communicator_mut(handle)?.grid = grid;
+        self.copy_attributes(cb, comm, handle)?;
+        self.space.write_i32(newcomm, handle)
+    }
+
+    pub(crate) fn comm_dup_with_info(
+        &mut self,
+        cb: Cb<'_>,
+        comm: i32,
+        info: i32,
+        newcomm: u32,
+    ) -> Result {
+        self.info(info)?;
+        self.comm_dup(cb, comm, newcomm)
+    }
+
+    pub(crate) fn comm_idup(
+        &mut self,
+        cb: Cb<'_>,
+        comm: i32,
+        newcomm: u32,
+        request: u32,
+    ) -> Result {
+        // Its context is known at once, so that nothing is left to wait for.
+        self.space.check(i64::from(request), 4)?;
+        self.comm_dup(cb, comm, newcomm)?;
+        let handle = self.request(Work::Done(Status::EMPTY.into()), comm);
+        self.space.write_i32(request, handle)
+    }
+
+    pub(crate) fn comm_create(&mut self, _: Cb<'_>, comm: i32, group: i32, newcomm: u32) -> Result {
+        self.space.check(i64::from(newcomm), 4)?;
+        let members = self.group(group)?.to_vec();
+        self.inside(comm, &members)?;
+        let mine = members.contains(&self.me);
+        // Those who are in no group take part all the same.
+        let colour = members.first().filter(|_| mine).map_or(-1, |first| *first as i32);
+        let members = if mine { members } else { Vec::new() };
+        let shared = self.make_together(comm, colour, |engine| {
+            Shared::new(engine.world.new_context(), members)
+        })?;
+        let handle = self.adopt(comm, shared)?;
+        self.space.write_i32(newcomm, handle)
+    }
+
+    fn inside(&mut self, comm: i32, members: &[u32]) -> Result {
+        let shared = &self.communicator(comm)?.shared;
+        let inside = members.iter().all(|member| shared.rank_of(*member).is_some());
+        ensure(inside, abi::ERR_GROUP, || "the group is not part of the communicator".to_owned())
+    }
+
+    pub(crate) fn comm_create_group(
+        &mut self,
+        _: Cb<'_>,
+        comm: i32,
+        group: i32,
+        tag: i32,
+        newcomm: u32,
+    ) -> Result {
+        self.space.check(i64::from(newcomm), 4)?;
+        let members = self.group(group)?.to_vec();
+        self.inside(comm, &members)?;
+        if !members.contains(&self.me) {
+            return self.space.write_i32(newcomm, abi::COMM_NULL);
+        }
+        let key = (self.communicator(comm)?.shared.context, tag, members.clone());
+        let shared = {
+            let mut forming = lock(&self.world.forming);
+            let count = members.len();
+            let make = || (Arc::new(Shared::new(self.world.new_context(), members)), count);
+            let (shared, left) = forming.entry(key.clone()).or_insert_with(make);
+            *left -= 1;
+            let (shared, over) = (Arc::clone(shared), *left == 0);
+            if over {
+                forming.remove(&key);
+            }
+            shared
+        };
+        let handle = self.adopt(comm, shared)?;
+        self.space.write_i32(newcomm, handle)
+    }
+
+    pub(crate) fn comm_split(
+        &mut self,
+        cb: Cb<'_>,
+        comm: i32,
+        color: i32,
+        key: i32,
+        newcomm: u32,
+    ) -> Result {
+        self.space.check(i64::from(newcomm), 4)?;
+        ensure(color >= 0 || color == abi::UNDEFINED, abi::ERR_ARG, || {
+            format!("the colour {color} is negative")
+        })?;
+        let handle = self.split(cb, comm, color, key)?;
+        self.space.write_i32(newcomm, handle)
+    }
+
+    /// Splits a communicator by colour; gives the handle of this rank's part.
+    pub(crate) fn split(&mut self, cb: Cb<'_>, comm: i32, color: i32, key: i32) -> Result<i32> {
+        let bytes = [color.to_le_bytes(), key.to_le_bytes()].concat();
+        let round = self.exchange(cb, comm, bytes)?;
+        if color == abi::UNDEFINED {
+            return Ok(abi::COMM_NULL);
+        }
+        let mut members = Vec::new();
+        for (member, entry) in round.shared.members.iter().zip(round.entries()) {
+            let (words, _) = entry.data().as_chunks::<4>();
+            if let [its_color, its_key] = words
+                && i32::from_le_bytes(*its_color) == color
+            {
+                members.push((i32::from_le_bytes(*its_key), *member));
+            }
+        }
+        // Equal keys keep the order of the parent.
+        members.sort_by_key(|(key, _)| *key);
+        let members = members.into_iter().map(|(_, member)| member).collect();
+        let shared = self.make_in(&round, color, members);
+        self.adopt(comm, shared)
+    }
+
+    pub(crate) fn comm_split_type(
+        &mut self,
+        cb: Cb<'_>,
+        comm: i32,
+        split_type: i32,
+        key: i32,
+        info: i32,
+        newcomm: u32,
+    ) -> Result {
+        self.space.check(i64::from(newcomm), 4)?;
+        self.info(info)?;
+        ensure(matches!(split_type, abi::COMM_TYPE_SHARED | abi::UNDEFINED), abi::ERR_ARG, || {
+            format!("{split_type} is no type to split by")
+        })?;
+        // All ranks of a world run on one machine.
+        let color = if split_type == abi::UNDEFINED { abi::UNDEFINED } else { 0 };
+        let handle = self.split(cb, comm, color, key)?;
+        self.space.write_i32(newcomm, handle)
+    }
+
+    pub(crate) fn comm_free(&mut self, cb: Cb<'_>, comm: u32) -> Result {
+        let handle = self.space.read_i32(comm)?;
+        self.communicator(handle)?;
+        ensure(handle > abi::COMM_SELF, abi::ERR_COMM, || {
+            "a predefined communicator can not be freed".to_owned()
+        })?;
+        self.delete_attributes(cb, handle)?;
+        self.communicators.remove(handle);
+        self.blame = Blame::Communicator(abi::COMM_WORLD);
+        self.space.write_i32(comm, abi::COMM_NULL)
+    }
+
+    pub(crate) fn comm_disconnect(&mut self, cb: Cb<'_>, comm: u32) -> Result {
+        let handle = self.space.read_i32(comm)?;
+        self.exchange(cb, handle, Vec::new())?;
+        self.comm_free(cb, comm)
+    }
+
+    pub(crate) fn comm_set_name(&mut self, _: Cb<'_>, comm: i32, name: u32) -> Result {
+        let name = self.space.string(name, abi::MAX_OBJECT_NAME as usize - 1)?;
+        self.communicator_mut(comm)?.name = name;
+        Ok(())
+    }
+
+    pub(crate) fn comm_get_name(&mut self, _: Cb<'_>, comm: i32, name: u32, length: u32) -> Result {
+        let text = self.communicator(comm)?.name.clone();
+        let len = self.space.write_string(name, &text, abi::MAX_OBJECT_NAME as usize)?;
+        self.space.write_i32(length, len)
+    }
+
+    pub(crate) fn comm_test_inter(&mut self, _: Cb<'_>, comm: i32, flag: u32) -> Result {
+        self.communicator(comm)?;
+        self.space.write_i32(flag, 0)
+    }
+
+    pub(crate) fn comm_group(&mut self, _: Cb<'_>, comm: i32, group: u32) -> Result {
+        let members: Arc<[u32]> = self.communicator(comm)?.shared.members.as_slice().into();
+        self.add_group(members, group)
+    }
+}

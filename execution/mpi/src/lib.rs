@@ -1,0 +1,48 @@
+//! MPI-3 for ranks that are threads of one process.
+//!
+//! A [`World`] has as many ranks as a program asked for; each is a [`Rank`], whose methods are the
+//! functions of MPI, with pointers into the guest's [`Memory`] and handles of `include/mpi.h`.
+//! Messages up to a page go through lock-free rings; longer ones are copied once, from the
+//! sender's memory to the receiver's. Reductions combine in rank order, so that results do not
+//! depend on who comes first. A call that waits polls for a while and then parks its thread; when
+//! all ranks wait for each other, the world ends with a sentence that tells who waits for what.
+//!
+//! Start at [`World::new`]; [`functions!`] is the table for those who bind the functions.
+//! `engine` has the state of a rank and how it waits, `mail` the matching of messages, `ring` the
+//! queues, `collective` how members act together, and `memory` all that is unsafe.
+
+#![allow(clippy::too_many_arguments, reason = "MPI's functions have as many")]
+
+mod abi;
+mod attribute;
+mod basic;
+mod collective;
+mod communicator;
+mod config;
+mod datatype;
+mod engine;
+mod environment;
+mod error;
+mod functions;
+mod group;
+mod mail;
+mod memory;
+mod movement;
+mod op;
+mod point;
+mod reduction;
+mod request;
+mod ring;
+mod table;
+mod topology;
+mod transfer;
+mod types;
+mod window;
+mod world;
+
+pub use config::Config;
+pub use engine::{Callback, Outcome, Rank};
+pub use error::Abort;
+pub use functions::FUNCTIONS;
+pub use memory::Memory;
+pub use world::World;

@@ -1,0 +1,375 @@
+//! What the ranks of one program share: their seats, their rings, and how the program ends.
+
+use crate::{
+    Config, Memory, Rank, communicator::Shared, error::Abort, memory::Space, ring::Ring,
+    table::Table, transfer::Span,
+};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
+    },
+    thread::Thread,
+    time::{Duration, Instant},
+};
+
+/// A lock whose holder does not panic; if one did, what it left is still whole.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where the bytes of a message wait until their receiver copies them.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// In the sender's memory.
+    Guest(Span),
+    /// In memory of the host: a buffered send.
+    Host(Vec<u8>),
+}
+
+const OFFERED: u8 = 0;
+const CLAIMED: u8 = 1;
+const DONE: u8 = 2;
+const CANCELLED: u8 = 3;
+
+/// A message that waits at its sender.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) sender: u32,
+    pub(crate) bytes: u64,
+    pub(crate) body: Body,
+    state: AtomicU8,
+}
+
+impl Waiting {
+    pub(crate) fn new(sender: u32, bytes: u64, body: Body) -> Self {
+        Self { sender, bytes, body, state: AtomicU8::new(OFFERED) }
+    }
+
+    fn advance(&self, to: u8) -> bool {
+        self.state.compare_exchange(OFFERED, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The receiver takes it, unless it was cancelled.
+    pub(crate) fn claim(&self) -> bool {
+        self.advance(CLAIMED)
+    }
+
+    /// The sender takes it back, unless its receiver has taken it.
+    pub(crate) fn cancel(&self) -> bool {
+        self.advance(CANCELLED)
+    }
+
+    /// The receiver has copied it.
+    pub(crate) fn finish(&self) {
+        self.state.store(DONE, Ordering::Release);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.state.load(Ordering::Acquire) == CANCELLED
+    }
+
+    /// Whether the sender's buffer is its own again.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state.load(Ordering::Acquire), DONE | CANCELLED)
+    }
+}
+
+// The lowest bits of a seat's state; the others count its sleeps.
+const ANNOUNCED: u64 = 1;
+const ASLEEP: u64 = 3;
+const GONE: u64 = 4;
+const SLEEP: u64 = 8;
+
+/// What others know of one rank.
+#[repr(align(128))]
+#[derive(Debug, Default)]
+struct Seat {
+    state: AtomicU64,
+    taken: AtomicBool,
+    space: OnceLock<Space>,
+    thread: Mutex<Option<Thread>>,
+    waits: Mutex<String>,
+    sends: Mutex<Table<Arc<Waiting>>>,
+}
+
+/// Communicators that form without their parent's collectives, by parent, tag and members.
+type Forming = HashMap<(u32, i32, Vec<u32>), (Arc<Shared>, usize)>;
+
+/// The ranks of one program.
+#[derive(Debug)]
+pub struct World {
+    config: Config,
+    size: u32,
+    seats: Vec<Seat>,
+    rings: Vec<OnceLock<Box<Ring>>>,
+    over: AtomicBool,
+    abort: OnceLock<Abort>,
+    contexts: AtomicU32,
+    pub(crate) everyone: Arc<Shared>,
+    pub(crate) forming: Mutex<Forming>,
+    started: Instant,
+}
+
+impl World {
+    /// A world of `size` ranks.
+    ///
+    /// # Errors
+    ///
+    /// When there are none or more than [`Config::RANKS_MAX`].
+    pub fn new(size: u32, config: Config) -> Result<Arc<Self>, Abort> {
+        if size == 0 || size > Config::RANKS_MAX {
+            let reason = format!("a world has 1 to {} ranks, not {size}", Config::RANKS_MAX);
+            return Err(Abort::Refused { reason: reason.into() });
+        }
+        Ok(Arc::new(Self::with_size(size, config)))
+    }
+
+    /// A world without ranks, for those that are taken away for a moment.
+    pub(crate) fn nowhere() -> Arc<Self> {
+        static NOWHERE: OnceLock<Arc<World>> = OnceLock::new();
+        Arc::clone(NOWHERE.get_or_init(|| Arc::new(Self::with_size(0, Config::default()))))
+    }
+
+    fn with_size(size: u32, mut config: Config) -> Self {
+        config.eager_bytes = config.eager_bytes.min(Config::EAGER_BYTES_MAX);
+        if size as usize > config.processors {
+            // A rank that polls keeps the processor from the one it waits for.
+            config.spin = config.spin.min(Duration::from_micros(2));
+        }
+        let pairs = size as usize * size as usize;
+        Self {
+            config,
+            size,
+            seats: (0..size).map(|_| Seat::default()).collect(),
+            rings: (0..pairs).map(|_| OnceLock::new()).collect(),
+            over: AtomicBool::new(false),
+            abort: OnceLock::new(),
+            contexts: AtomicU32::new(1),
+            everyone: Arc::new(Shared::new(0, (0..size).collect())),
+            forming: Mutex::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// How many ranks there are.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Seats a rank; to be used by one thread at a time.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such rank, or it was seated before.
+    pub fn rank(self: &Arc<Self>, rank: u32, memory: Arc<dyn Memory>) -> Result<Rank, Abort> {
+        let refused = |reason: String| Err(Abort::Refused { reason: reason.into() });
+        let Some(seat) = self.seats.get(rank as usize) else {
+            return refused(format!("there is no rank {rank} in a world of {}", self.size));
+        };
+        if seat.taken.swap(true, Ordering::AcqRel) {
+            return refused(format!("rank {rank} is seated already"));
+        }
+        let space = seat.space.get_or_init(|| Space::new(memory)).clone();
+        Ok(Rank::seated(Arc::clone(self), rank, space))
+    }
+
+    /// Ends the world from outside: every rank's call fails with the reason.
+    pub fn end(&self, reason: &str) {
+        self.abort(Abort::Ended { reason: reason.into() });
+    }
+
+    /// Why the world ended, if it did.
+    pub fn ended(&self) -> Option<&Abort> {
+        self.abort.get()
+    }
+
+    /// Seconds since the world began.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// A context for a new communicator.
+    pub(crate) fn new_context(&self) -> u32 {
+        self.contexts.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Fails if the world has ended.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), Abort> {
+        match self.over.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(self.reason()),
+        }
+    }
+
+    #[cold]
+    fn reason(&self) -> Abort {
+        let reason = || Abort::Ended { reason: "the world is over".into() };
+        self.abort.get().cloned().unwrap_or_else(reason)
+    }
+
+    /// Ends the world; gives the reason that counts, which is the first.
+    pub(crate) fn abort(&self, abort: Abort) -> Abort {
+        let first = self.abort.get_or_init(|| abort).clone();
+        self.over.store(true, Ordering::SeqCst);
+        for rank in 0..self.size {
+            self.wake(rank);
+        }
+        first
+    }
+
+    /// The ring from one rank to another, if they talked.
+    #[inline]
+    pub(crate) fn ring(&self, from: u32, to: u32) -> Option<&Ring> {
+        self.rings.get((to * self.size + from) as usize)?.get().map(|ring| &**ring)
+    }
+
+    /// The ring from one rank to another.
+    #[inline]
+    pub(crate) fn ring_to(&self, from: u32, to: u32) -> &Ring {
+        self.rings[(to * self.size + from) as usize].get_or_init(|| Box::new(Ring::new()))
+    }
+
+    /// The memory of a rank; an empty one before it is seated.
+    pub(crate) fn space(&self, rank: u32) -> Space {
+        self.seats[rank as usize].space.get().cloned().unwrap_or_default()
+    }
+
+    /// Keeps a message until its receiver asks for it by number.
+    pub(crate) fn offer(&self, waiting: &Arc<Waiting>) -> u32 {
+        let mut sends = lock(&self.seats[waiting.sender as usize].sends);
+        sends.add(Arc::clone(waiting)) as u32
+    }
+
+    /// The message that a rank offered under a number.
+    pub(crate) fn offered(&self, rank: u32, number: u32) -> Option<Arc<Waiting>> {
+        lock(&self.seats[rank as usize].sends).remove(number as i32)
+    }
+
+    /// Wakes a rank that sleeps; to be called after what it waits for was published.
+    #[inline]
+    pub(crate) fn wake(&self, rank: u32) {
+        // Orders the publication before the look at the sleeper, as the sleeper orders its
+        // announcement before its last look for publications.
+        fence(Ordering::SeqCst);
+        self.wake_fenced(rank);
+    }
+
+    /// Wakes all of these.
+    #[inline]
+    pub(crate) fn wake_all(&self, ranks: &[u32]) {
+        fence(Ordering::SeqCst);
+        for rank in ranks {
+            self.wake_fenced(*rank);
+        }
+    }
+
+    #[inline]
+    fn wake_fenced(&self, rank: u32) {
+        let seat = &self.seats[rank as usize];
+        if seat.state.load(Ordering::Relaxed) & ANNOUNCED != 0 {
+            self.rouse(seat);
+        }
+    }
+
+    #[cold]
+    fn rouse(&self, seat: &Seat) {
+        if seat.state.fetch_and(!ASLEEP, Ordering::SeqCst) & ANNOUNCED != 0
+            && let Some(thread) = &*lock(&seat.thread)
+        {
+            thread.unpark();
+        }
+    }
+
+    /// A rank will never call again.
+    pub(crate) fn leave(&self, rank: u32) {
+        if let Some(seat) = self.seats.get(rank as usize) {
+            seat.state.fetch_or(GONE, Ordering::SeqCst);
+            // What waits for it can now be told from what only takes long.
+            for other in 0..self.size {
+                self.wake(other);
+            }
+        }
+    }
+
+    /// Tells that a rank is about to sleep. It looks once more for its work after this.
+    pub(crate) fn announce(&self, rank: u32) {
+        let seat = &self.seats[rank as usize];
+        *lock(&seat.thread) = Some(std::thread::current());
+        let sleeps = seat.state.load(Ordering::Relaxed) & !(SLEEP - 1);
+        seat.state.store((sleeps + SLEEP) | ANNOUNCED, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// A rank found work and does not sleep.
+    pub(crate) fn stay(&self, rank: u32) {
+        self.seats[rank as usize].state.fetch_and(!ASLEEP, Ordering::SeqCst);
+    }
+
+    /// Sleeps until somebody wakes the rank, which announced it; or for `limit` at most.
+    pub(crate) fn sleep(&self, rank: u32, limit: Option<Duration>, waits: impl FnOnce() -> String) {
+        let seat = &self.seats[rank as usize];
+        match limit {
+            Some(limit) => std::thread::park_timeout(limit),
+            None => {
+                *lock(&seat.waits) = waits();
+                let announced = seat.state.load(Ordering::SeqCst);
+                let asleep = announced | ASLEEP;
+                let order = Ordering::SeqCst;
+                if announced & ANNOUNCED == 0
+                    || seat.state.compare_exchange(announced, asleep, order, order).is_err()
+                {
+                    return;
+                }
+                if self.config.deadlocks {
+                    self.seek_deadlock();
+                }
+                while seat.state.load(Ordering::SeqCst) & ANNOUNCED != 0 {
+                    std::thread::park();
+                }
+            }
+        }
+        self.stay(rank);
+    }
+
+    /// Ends the world if every rank sleeps or is gone.
+    ///
+    /// A rank sleeps only after it announced so and looked for work once more, and whoever gives
+    /// it work wakes it before sleeping itself. Each sleep has a number: ranks that are seen in the
+    /// same sleep twice slept together between the two looks, and then nobody is left to wake them.
+    fn seek_deadlock(&self) {
+        let look = || -> Option<Vec<u64>> {
+            let states = self.seats.iter().map(|seat| seat.state.load(Ordering::SeqCst));
+            states.map(|state| idle(state).then_some(state)).collect()
+        };
+        let Some(first) = look() else { return };
+        if look().as_ref() != Some(&first) || self.over.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut waits = String::new();
+        for (rank, seat) in self.seats.iter().enumerate().take(16) {
+            let what = match first[rank] & GONE {
+                0 => format!("rank {rank} waits in {}", lock(&seat.waits)),
+                _ => format!("rank {rank} has finished"),
+            };
+            let comma = if rank == 0 { "" } else { ", " };
+            let _ = write!(waits, "{comma}{what}");
+        }
+        if self.size > 16 {
+            let _ = write!(waits, ", and {} more", self.size - 16);
+        }
+        self.abort(Abort::Deadlock { waits: waits.into() });
+    }
+}
+
+fn idle(state: u64) -> bool {
+    state & GONE != 0 || state & ASLEEP == ASLEEP
+}

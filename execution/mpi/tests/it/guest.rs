@@ -1,0 +1,274 @@
+//! Ranks of a test: threads with a memory of their own and a few functions that MPI may call.
+
+#![expect(unsafe_code, reason = "lends memory to the engine as a Wasm host would")]
+
+use mpi::{Abort, Callback, Config, Memory, Rank, World};
+use std::{
+    cell::UnsafeCell,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+pub(crate) const WORLD: i32 = 1;
+pub(crate) const SELF: i32 = 2;
+pub(crate) const BYTE: i32 = 4;
+pub(crate) const INT: i32 = 8;
+pub(crate) const DOUBLE: i32 = 15;
+pub(crate) const SUM: i32 = 3;
+pub(crate) const ANY: i32 = -1;
+pub(crate) const PROC_NULL: i32 = -2;
+pub(crate) const UNDEFINED: i32 = -32766;
+pub(crate) const IN_PLACE: u32 = u32::MAX;
+pub(crate) const ERRORS_RETURN: i32 = 2;
+
+/// A memory that never moves.
+pub(crate) struct Linear(Box<[UnsafeCell<u8>]>);
+
+// SAFETY: only raw pointers to it are ever followed.
+unsafe impl Sync for Linear {}
+
+// SAFETY: the box is neither moved nor shrunk while it lives.
+unsafe impl Memory for Linear {
+    fn base(&self) -> *mut u8 {
+        self.0.as_ptr().cast_mut().cast()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Functions of the guest by their pointers.
+pub(crate) const OP_AFFINE: u32 = 1;
+pub(crate) const COPY_PLUS_ONE: u32 = 2;
+pub(crate) const DELETE_COUNTS: u32 = 3;
+pub(crate) const HANDLER: u32 = 4;
+
+/// What MPI may call in the guest.
+pub(crate) struct Host {
+    memory: Arc<Linear>,
+    heap: u32,
+    pub(crate) allocated: i32,
+    pub(crate) deleted: Vec<[i32; 3]>,
+    pub(crate) handled: Vec<i32>,
+}
+
+impl Host {
+    fn ints(&self, addr: i32, count: usize) -> Vec<i32> {
+        (0..count).map(|place| i32::from_le_bytes(self.bytes(addr as usize + 4 * place))).collect()
+    }
+
+    fn bytes<const N: usize>(&self, addr: usize) -> [u8; N] {
+        assert!(addr + N <= self.memory.len());
+        // SAFETY: the range was checked; no other thread writes there meanwhile.
+        unsafe { self.memory.base().add(addr).cast::<[u8; N]>().read_unaligned() }
+    }
+
+    fn put(&self, addr: usize, bytes: &[u8]) {
+        assert!(addr + bytes.len() <= self.memory.len());
+        // SAFETY: as above.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.memory.base().add(addr),
+                bytes.len(),
+            );
+        }
+    }
+}
+
+impl Callback for Host {
+    fn call(
+        &mut self,
+        rank: &mut Rank,
+        function: u32,
+        arguments: &[i32],
+        _: bool,
+    ) -> Result<i32, Abort> {
+        match function {
+            OP_AFFINE => {
+                // Composition of x ↦ ax + b, which does not commute, in pairs of int.
+                let [count, datatype] =
+                    [self.ints(arguments[2], 1)[0], self.ints(arguments[3], 1)[0]];
+                // The guest calls MPI from within.
+                let size_at = 8;
+                assert_eq!(rank.type_size(self, datatype, size_at)?, 0);
+                let pairs = count as usize * self.ints(size_at as i32, 1)[0] as usize / 8;
+                for pair in 0..pairs as i32 {
+                    let left = self.ints(arguments[0] + 8 * pair, 2);
+                    let right = self.ints(arguments[1] + 8 * pair, 2);
+                    let a = left[0].wrapping_mul(right[0]);
+                    let b = left[1].wrapping_mul(right[0]).wrapping_add(right[1]);
+                    let at = (arguments[1] + 8 * pair) as usize;
+                    self.put(at, &a.to_le_bytes());
+                    self.put(at + 4, &b.to_le_bytes());
+                }
+                Ok(0)
+            }
+            COPY_PLUS_ONE => {
+                self.put(arguments[4] as usize, &(arguments[3] + 1).to_le_bytes());
+                self.put(arguments[5] as usize, &1_i32.to_le_bytes());
+                Ok(0)
+            }
+            DELETE_COUNTS => {
+                self.deleted.push([arguments[0], arguments[1], arguments[2]]);
+                Ok(0)
+            }
+            HANDLER => {
+                let code = self.ints(arguments[1], 1)[0];
+                self.handled.push(code);
+                Ok(0)
+            }
+            other => panic!("the guest has no function {other}"),
+        }
+    }
+
+    fn alloc(&mut self, bytes: u32) -> Result<u32, Abort> {
+        let addr = self.heap.next_multiple_of(16);
+        if (addr + bytes) as usize > self.memory.len() {
+            return Ok(0);
+        }
+        self.heap = addr + bytes;
+        self.allocated += 1;
+        Ok(addr)
+    }
+
+    fn free(&mut self, _: u32) -> Result<(), Abort> {
+        self.allocated -= 1;
+        Ok(())
+    }
+}
+
+/// A rank with its memory, as a guest's program sees them.
+pub(crate) struct Guest {
+    pub(crate) rank: Rank,
+    pub(crate) host: Host,
+    next: u32,
+}
+
+impl Deref for Guest {
+    type Target = Host;
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl DerefMut for Guest {
+    fn deref_mut(&mut self) -> &mut Host {
+        &mut self.host
+    }
+}
+
+/// Calls a function and expects success.
+#[macro_export]
+macro_rules! ok {
+    ($guest:ident.$method:ident($($argument:expr),* $(,)?)) => {{
+        let arguments = ($($argument,)*);
+        assert_eq!($crate::call!(@ $guest, $method, arguments, ($($argument),*)), Ok(0), stringify!($method));
+    }};
+}
+
+/// Calls a function and gives its outcome.
+#[macro_export]
+macro_rules! call {
+    (@ $guest:ident, $method:ident, $values:ident, ($($argument:expr),*)) => {{
+        let _ = $values;
+        $crate::call!($guest.$method($($argument),*))
+    }};
+    ($guest:ident.$method:ident($($argument:expr),* $(,)?)) => {
+        $guest.rank.$method(&mut $guest.host, $($argument),*)
+    };
+}
+
+impl Guest {
+    pub(crate) fn new(world: &Arc<World>, number: u32, bytes: usize) -> Self {
+        let memory = Arc::new(Linear((0..bytes).map(|_| UnsafeCell::new(0)).collect()));
+        let rank = world.rank(number, Arc::clone(&memory) as Arc<dyn Memory>).expect("a seat");
+        // The upper half is the heap that MPI allocates from.
+        let (heap, deleted, handled) = (bytes as u32 / 2, Vec::new(), Vec::new());
+        Self { rank, host: Host { memory, heap, allocated: 0, deleted, handled }, next: 64 }
+    }
+
+    pub(crate) fn me(&self) -> i32 {
+        self.rank.number() as i32
+    }
+
+    pub(crate) fn size(&self) -> i32 {
+        self.rank.world().size() as i32
+    }
+
+    /// Space in memory.
+    pub(crate) fn room(&mut self, bytes: usize) -> u32 {
+        let addr = self.next.next_multiple_of(16);
+        self.next = addr + bytes as u32;
+        assert!(self.next as usize <= self.memory.len() / 2, "the test needs more memory");
+        addr
+    }
+
+    pub(crate) fn set(&mut self, addr: u32, bytes: &[u8]) {
+        self.put(addr as usize, bytes);
+    }
+
+    pub(crate) fn bytes_at(&self, addr: u32, len: usize) -> Vec<u8> {
+        (0..len).map(|place| self.bytes::<1>(addr as usize + place)[0]).collect()
+    }
+
+    /// Puts an array of int into memory.
+    pub(crate) fn ints_in(&mut self, values: &[i32]) -> u32 {
+        let addr = self.room(4 * values.len().max(1));
+        self.set_ints(addr, values);
+        addr
+    }
+
+    pub(crate) fn set_ints(&mut self, addr: u32, values: &[i32]) {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.set(addr, &bytes);
+    }
+
+    pub(crate) fn ints_at(&self, addr: u32, count: usize) -> Vec<i32> {
+        self.ints(addr as i32, count)
+    }
+
+    pub(crate) fn int(&self, addr: u32) -> i32 {
+        self.ints_at(addr, 1)[0]
+    }
+
+    pub(crate) fn doubles_in(&mut self, values: &[f64]) -> u32 {
+        let addr = self.room(8 * values.len());
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.set(addr, &bytes);
+        addr
+    }
+
+    pub(crate) fn doubles_at(&self, addr: u32, count: usize) -> Vec<f64> {
+        (0..count).map(|place| f64::from_le_bytes(self.bytes(addr as usize + 8 * place))).collect()
+    }
+}
+
+/// Runs a program on so many ranks, each of which begins and ends as it should.
+pub(crate) fn run(ranks: u32, program: impl Fn(&mut Guest) + Sync) {
+    run_with(ranks, 1 << 20, Config::default(), |guest| {
+        ok!(guest.init(0, 0));
+        program(guest);
+        ok!(guest.finalize());
+    });
+}
+
+/// Runs a program that begins and ends by itself.
+pub(crate) fn run_with(
+    ranks: u32,
+    bytes: usize,
+    config: Config,
+    program: impl Fn(&mut Guest) + Sync,
+) {
+    let world = World::new(ranks, config).expect("a world");
+    std::thread::scope(|scope| {
+        for number in 0..ranks {
+            let (world, program) = (Arc::clone(&world), &program);
+            scope.spawn(move || program(&mut Guest::new(&world, number, bytes)));
+        }
+    });
+}
+
+/// The sizes of world that semantics are tested at.
+pub(crate) const SIZES: [u32; 5] = [1, 2, 3, 4, 8];

@@ -1,0 +1,9 @@
+//! What programs may rely on, with ranks as threads over plain memory.
+
+mod collectives;
+mod environment;
+mod guest;
+mod header;
+mod onesided;
+mod point;
+mod types;
