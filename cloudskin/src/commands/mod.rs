@@ -92,6 +92,7 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Join(args) => join::run(args).await,
         Command::Control(args) => services::control(args).await,
         Command::Site(args) => services::site(args).await,
+        Command::Mpirun(args) => mpirun::run(args),
         Command::Worker(args) => services::worker(args),
         Command::Compile(args) => services::compile(args),
     }

@@ -4,10 +4,7 @@
 //! one rank's linear memory to another's, and calls back into the guest for operations and
 //! handlers of the program.
 
-use crate::{
-    error::{Error, Result},
-    host::State,
-};
+use crate::host::State;
 use mpi::{Abort, Callback, Outcome, Rank, World};
 use std::sync::{
     Arc,
@@ -78,7 +75,8 @@ impl Guest<'_, '_> {
     /// Notes how large the memory is now, and that it lies where it lay.
     fn look_at_memory(&mut self) -> Result<(), Abort> {
         let Some(memory) = self.caller.data().memory else { return Err(refused("no memory")) };
-        let (base, len) = (memory.data_ptr(&*self.caller) as usize, memory.data_size(&*self.caller));
+        let (base, len) =
+            (memory.data_ptr(&*self.caller) as usize, memory.data_size(&*self.caller));
         match &self.caller.data().seat {
             Some(seat) if seat.memory.base == base => {
                 seat.memory.len.store(len, Ordering::Release);
