@@ -4,7 +4,6 @@ use super::{
     Cluster, HostId, Locality, Migration, Piece, Plan, Policy, Request, Scatter, Scope, Tissue,
     TissueId, binpack::one_host,
 };
-use std::collections::BTreeSet;
 
 /// Places by [`Locality`], and moves ranks of scattered tissues together when room is made.
 ///
@@ -43,14 +42,15 @@ impl Policy for Compaction {
             Scope::All => return cluster.scattered().find_map(|id| self.improve(cluster, id)),
             Scope::Hosts(hosts) => hosts,
         };
-        let near: BTreeSet<TissueId> = hosts
-            .iter()
-            .flat_map(|host| cluster.on(*host))
-            .copied()
-            .filter(|id| cluster.tissue(*id).is_some_and(|tissue| tissue.pieces.len() > 1))
-            .collect();
-        let others = cluster.scattered().take(self.others_max).filter(|id| !near.contains(id));
-        near.iter().copied().chain(others).find_map(|id| self.improve(cluster, id))
+        let pulls = |host: &HostId| {
+            if cluster.free(*host).cpu.0 == 0 {
+                return None;
+            }
+            let near = cluster.on(*host).iter().copied();
+            near.chain(cluster.scattered().take(self.others_max))
+                .find_map(|id| self.pull(cluster, id, *host))
+        };
+        hosts.iter().find_map(pulls)
     }
 }
 
@@ -60,18 +60,62 @@ impl Compaction {
     fn improve(&self, cluster: &Cluster, id: TissueId) -> Option<Migration> {
         let tissue = cluster.tissue(id)?;
         let before = Scatter::of(cluster, &tissue.pieces);
-        let worth = |pieces: &Vec<Piece>| {
-            let after = Scatter::of(cluster, pieces);
-            let host_gain = before.host_share() - after.host_share();
-            let site_gain = before.site_share() - after.site_share();
-            after.is_below(&before) && host_gain.max(site_gain) >= self.gain_min
-        };
+        let worth = |pieces: &Vec<Piece>| self.is_worth(&before, &Scatter::of(cluster, pieces));
         let pieces = gathered(cluster, tissue)
             .filter(worth)
             .or_else(|| elsewhere(cluster, tissue).filter(worth))
             .or_else(|| closer(cluster, tissue).filter(worth))?;
         Some(Migration::between(id, &tissue.pieces, pieces))
     }
+
+    fn is_worth(&self, before: &Scatter, after: &Scatter) -> bool {
+        let host_gain = before.host_share() - after.host_share();
+        let site_gain = before.site_share() - after.site_share();
+        after.is_below(before) && host_gain.max(site_gain) >= self.gain_min
+    }
+
+    /// To one host as many ranks as it has room for: those that are far away first, then those in
+    /// small pieces. A host that has none yet takes all or nothing.
+    fn pull(&self, cluster: &Cluster, id: TissueId, host: HostId) -> Option<Migration> {
+        let tissue = cluster.tissue(id).filter(|tissue| tissue.pieces.len() > 1)?;
+        let ranks = tissue.demand.ranks;
+        let room = cluster.free(host).fits(&tissue.demand.each_with(tissue.cpu));
+        // A rank that moves is in `ranks - 1` pairs: so few cannot bring enough of them together.
+        let pairs_per_rank = f64::from(ranks) / 2.0;
+        if f64::from(room) < self.gain_min * pairs_per_rank {
+            return None;
+        }
+        let own = tissue.pieces.iter().find(|piece| piece.host == host);
+        let own = own.map_or(0, |piece| piece.ranks);
+        let takes = room.min(ranks - own);
+        let let_in = tissue.demand.constraints.allow(&cluster.hosts()[host.0 as usize]);
+        if takes == 0 || (own == 0 && takes < ranks) || !let_in {
+            return None;
+        }
+        let pieces = with_pulled(cluster, tissue, Piece { host, ranks: own + takes }, takes);
+        let before = Scatter::of(cluster, &tissue.pieces);
+        self.is_worth(&before, &Scatter::of(cluster, &pieces))
+            .then(|| Migration::between(id, &tissue.pieces, pieces))
+    }
+}
+
+/// The pieces once so many ranks have gone from the others to this one.
+fn with_pulled(cluster: &Cluster, tissue: &Tissue, to: Piece, takes: u32) -> Vec<Piece> {
+    let site = cluster.site_of(to.host);
+    let mut others: Vec<Piece> =
+        tissue.pieces.iter().filter(|piece| piece.host != to.host).copied().collect();
+    others.sort_unstable_by_key(|piece| {
+        (cluster.site_of(piece.host) == site, piece.ranks, piece.host)
+    });
+    let mut left = takes;
+    for piece in &mut others {
+        let leaving = piece.ranks.min(left);
+        piece.ranks -= leaving;
+        left -= leaving;
+    }
+    others.retain(|piece| piece.ranks > 0);
+    others.push(to);
+    others
 }
 
 /// How many ranks each of its hosts could hold, if newcomers are let in there.

@@ -99,6 +99,8 @@ struct Engine<'a> {
     turnarounds: Vec<u64>,
     /// Hosts on which something changed at this time.
     touched: Vec<HostId>,
+    /// Hosts on which room was made at this time.
+    freed: Vec<HostId>,
     run: Run,
 }
 
@@ -124,6 +126,7 @@ impl<'a> Engine<'a> {
             waits: Vec::with_capacity(jobs.len()),
             turnarounds: Vec::with_capacity(jobs.len()),
             touched: Vec::new(),
+            freed: Vec::new(),
             run: Run::default(),
         }
     }
@@ -223,6 +226,7 @@ impl<'a> Engine<'a> {
     fn end(&mut self, job: u32) {
         let Ok(tissue) = self.cluster.finish(TissueId(job.into())) else { return };
         self.touched.extend(tissue.pieces.iter().map(|piece| piece.host));
+        self.freed.extend(tissue.pieces.iter().map(|piece| piece.host));
         let state = &mut self.states[job as usize];
         state.version += 1;
         self.accounts.replace(state.share, Share::default());
@@ -361,16 +365,14 @@ impl<'a> Engine<'a> {
 
     /// Room was made: scattered jobs come together.
     fn compact(&mut self) {
-        for _ in 0..MIGRATIONS_MAX {
-            if self.touched.is_empty() || self.in_machines {
-                return;
-            }
-            let scope = Scope::Hosts(&self.touched);
-            let Some(migration) = self.planner.policies.rebalance(&self.cluster, scope) else {
-                return;
-            };
-            if !self.migrate(&migration) {
-                return;
+        let mut left = if self.in_machines { 0 } else { MIGRATIONS_MAX };
+        while let Some(host) = self.freed.pop() {
+            while left > 0
+                && let scope = Scope::Hosts(&[host])
+                && let Some(migration) = self.planner.policies.rebalance(&self.cluster, scope)
+                && self.migrate(&migration)
+            {
+                left -= 1;
             }
         }
     }
@@ -395,6 +397,7 @@ impl<'a> Engine<'a> {
         self.run.pause_s += seconds(u128::from(pause));
         for moved in &migration.moves {
             self.touched.extend([moved.from, moved.to]);
+            self.freed.push(moved.from);
         }
         self.blocked = false;
         true
