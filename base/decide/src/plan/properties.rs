@@ -1,6 +1,9 @@
 //! Random clusters and demands against a model that knows nothing of indexes.
 
-use super::{tests::planner, *};
+use super::{
+    tests::{host, planner, ranks},
+    *,
+};
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -234,6 +237,25 @@ fn compact(planner: &Planner, cluster: &mut Cluster, scope: Scope<'_>) {
     }
 }
 
+/// Counts by looking at every pair of ranks.
+fn naive_scatter(cluster: &Cluster) -> Scatter {
+    let mut sum = Scatter::default();
+    for (_, tissue) in cluster.tissues() {
+        let ranks = tissue.pieces.iter().flat_map(|piece| (0..piece.ranks).map(|_| piece.host));
+        let ranks: Vec<HostId> = ranks.collect();
+        sum.hosts += ranks.iter().collect::<BTreeSet<_>>().len();
+        sum.sites += ranks.iter().map(|host| cluster.site_of(*host)).collect::<BTreeSet<_>>().len();
+        for (at, one) in ranks.iter().enumerate() {
+            for other in &ranks[at + 1..] {
+                sum.pairs += 1;
+                sum.across_hosts += u64::from(one != other);
+                sum.across_sites += u64::from(cluster.site_of(*one) != cluster.site_of(*other));
+            }
+        }
+    }
+    sum
+}
+
 fn tell(hosts: &[Host], steps: &[Step], list: &str) -> String {
     let planner = planner(list);
     let mut cluster = Cluster::new(hosts.to_vec());
@@ -255,6 +277,39 @@ proptest! {
     ) {
         let first = tell(&hosts, &steps, list);
         prop_assert_eq!(first, tell(&hosts, &steps, list), "the same steps lead to the same");
+    }
+
+    #[test]
+    fn compaction_only_lowers_fragmentation_and_comes_to_an_end(
+        cpus in prop::collection::vec((0..3_u8, 1..9_u64), 2..10),
+        sizes in prop::collection::vec(2..14_u32, 2..14),
+        ended in prop::collection::vec(any::<bool>(), 14),
+        scope in prop::sample::select(&[None, Some(0), Some(1)][..]),
+    ) {
+        let (spread, compaction) = (planner("spread"), planner("compaction"));
+        let hosts = cpus.iter().enumerate().map(|(number, (site, cpus))| {
+            host(&format!("host-{number}"), &format!("site-{site}"), *cpus)
+        });
+        let mut cluster = Cluster::new(hosts);
+        for (size, id) in sizes.iter().zip(0..) {
+            let demand = ranks(*size);
+            if let Some(plan) = spread.plan(&cluster, &demand, &NoAdvice) {
+                cluster.start(TissueId(id), Arc::new(demand), plan).unwrap();
+            }
+        }
+        for (ended, id) in ended.into_iter().zip(0..) {
+            if ended {
+                let _ = cluster.finish(TissueId(id));
+            }
+        }
+        let before = cluster.scatter();
+        match scope {
+            None => compact(&compaction, &mut cluster, Scope::All),
+            Some(host) => compact(&compaction, &mut cluster, Scope::Hosts(&[HostId(host)])),
+        }
+        let after = cluster.scatter();
+        prop_assert!(after == before || after.is_below(&before));
+        prop_assert_eq!(after, naive_scatter(&cluster));
     }
 
     #[test]
