@@ -2,8 +2,8 @@
 
 use crate::commands::{
     apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, get, join,
-    logs, migrate, mpirun, play, restore, run, services, snapshot, status, token, top, up, version,
-    wait, why,
+    logs, migrate, mpirun, play, restore, run, services, simulate, snapshot, status, token, top,
+    up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 
@@ -95,6 +95,7 @@ pub(crate) enum Command {
     Snapshot(snapshot::Snapshot),
     Restore(restore::Restore),
     Play(play::Play),
+    Simulate(simulate::Simulate),
     Why(why::Why),
     Top(top::Top),
     Dashboard(dashboard::Dashboard),

@@ -23,6 +23,7 @@ pub(crate) mod restore;
 pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod services;
+pub(crate) mod simulate;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod token;
@@ -45,6 +46,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     // What runs no asynchronous service needs no runtime, and starts the sooner.
     match cli.command {
         Command::Build(args) => return build::run(args),
+        Command::Simulate(args) => return simulate::run(&args),
         Command::Run(args) if args.is_local() => return run::run_here(&args),
         Command::Mpirun(args) => return mpirun::run(args),
         Command::Restore(args) if args.is_local() => return restore::restore_here(&args),
@@ -85,6 +87,7 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Completions(args) => completions::run(args),
         Command::Version(args) => version::run(args),
         Command::Build(args) => build::run(args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Run(args) => run::run_there(args, session).await,
         Command::Restore(args) => restore::run(args, session).await,
         Command::Play(args) => play::run(args, session).await,

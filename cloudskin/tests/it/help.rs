@@ -20,6 +20,7 @@ const COMMANDS: &[&str] = &[
     "snapshot",
     "restore",
     "play",
+    "simulate",
     "why",
     "top",
     "dashboard",

@@ -7,6 +7,7 @@ mod local;
 mod moves;
 mod resources;
 mod server;
+mod simulate;
 
 use server::{Control, TOKEN};
 use std::{path::Path, process::Stdio};
