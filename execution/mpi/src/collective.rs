@@ -398,7 +398,7 @@ impl Engine {
         let size = shared.members.len();
         let fast = shared.fast();
         let waits = |engine: &Self| engine.function.to_owned();
-        if round >= DEPTH && !matches!(needs, Needs::All) {
+        if round >= DEPTH {
             // The slot is free once everyone is past the round that used it last.
             let earlier = round + 1 - DEPTH;
             let free = |_: &mut Self, _: Cb<'_>| {

@@ -73,7 +73,7 @@ impl Engine {
     }
 
     fn include(&mut self, group: i32, ranks: &[i32], newgroup: u32) -> Result {
-        let members = self.chosen(&*self.group(group)?, ranks)?;
+        let members = self.chosen(&self.group(group)?, ranks)?;
         self.add_group(members.into(), newgroup)
     }
 
@@ -213,7 +213,7 @@ impl Engine {
         group2: i32,
         result: u32,
     ) -> Result {
-        let found = compare(&*self.group(group1)?, &*self.group(group2)?);
+        let found = compare(&self.group(group1)?, &self.group(group2)?);
         self.space.write_i32(result, found)
     }
 

@@ -26,18 +26,12 @@ pub unsafe trait Memory: Send + Sync {
 }
 
 /// Checked access to one rank's memory.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Space(Option<Arc<dyn Memory>>);
 
 impl std::fmt::Debug for Space {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Space({} bytes)", self.len())
-    }
-}
-
-impl Default for Space {
-    fn default() -> Self {
-        Self(None)
     }
 }
 

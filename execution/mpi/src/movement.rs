@@ -22,7 +22,7 @@ pub(crate) struct Pulls {
 }
 
 impl Pulls {
-    fn new(list: Vec<(usize, Span)>, readers: Needs) -> Plan {
+    fn plan(list: Vec<(usize, Span)>, readers: Needs) -> Plan {
         Plan::Pull(Self { list, next: 0, readers, copied: false })
     }
 
@@ -129,8 +129,8 @@ impl Engine {
             return transfer::unpack(&self.space, &span, row);
         }
         let (offer, plan) = match is_root {
-            true => (Offer::Same(span), Pulls::new(Vec::new(), Needs::All)),
-            false => (Offer::Nothing, Pulls::new(vec![(root as usize, span)], Needs::None)),
+            true => (Offer::Same(span), Pulls::plan(Vec::new(), Needs::All)),
+            false => (Offer::Nothing, Pulls::plan(vec![(root as usize, span)], Needs::None)),
         };
         let operation = self.begin(comm, root, offer, None, plan)?;
         self.conduct(cb, comm, operation, request)
@@ -174,7 +174,7 @@ impl Engine {
         let frame = self.frame(comm, root)?;
         if frame.me as i32 != root {
             let offer = Offer::Same(self.buffer(addr, count, datatype)?);
-            let plan = Pulls::new(Vec::new(), Needs::One(root as usize));
+            let plan = Pulls::plan(Vec::new(), Needs::One(root as usize));
             let operation = self.begin(comm, root, offer, None, plan)?;
             return self.conduct(cb, comm, operation, request);
         }
@@ -185,7 +185,7 @@ impl Engine {
             false => Offer::Same(self.buffer(addr, count, datatype)?),
         };
         list.retain(|(from, _)| !in_place || *from != frame.me);
-        let operation = self.begin(comm, root, offer, None, Pulls::new(list, Needs::None))?;
+        let operation = self.begin(comm, root, offer, None, Pulls::plan(list, Needs::None))?;
         self.conduct(cb, comm, operation, request)
     }
 
@@ -279,7 +279,7 @@ impl Engine {
             true => (Offer::Each(from(self, frame.size)?), Needs::All),
             false => (Offer::Nothing, Needs::None),
         };
-        let operation = self.begin(comm, root, offer, None, Pulls::new(list, readers))?;
+        let operation = self.begin(comm, root, offer, None, Pulls::plan(list, readers))?;
         self.conduct(cb, comm, operation, request)
     }
 
@@ -377,7 +377,7 @@ impl Engine {
         let mut list: Vec<_> = into.into_iter().enumerate().collect();
         list.rotate_left(frame.me);
         list.retain(|(from, _)| !in_place || *from != frame.me);
-        let plan = Pulls::new(list, Needs::All);
+        let plan = Pulls::plan(list, Needs::All);
         let operation = self.begin(comm, -1, Offer::Same(own), None, plan)?;
         self.conduct(cb, comm, operation, request)
     }
@@ -482,7 +482,7 @@ impl Engine {
         };
         let mut list: Vec<_> = into.into_iter().enumerate().collect();
         list.rotate_left(me);
-        let operation = self.begin(comm, -1, offer, None, Pulls::new(list, readers))?;
+        let operation = self.begin(comm, -1, offer, None, Pulls::plan(list, readers))?;
         self.conduct(cb, comm, operation, request)
     }
 

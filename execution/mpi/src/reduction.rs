@@ -98,7 +98,7 @@ impl Reduction {
         self.count * member / size..self.count * (member + 1) / size
     }
 
-    fn into_span(
+    fn write_to(
         &self,
         operation: &Operation,
         engine: &Engine,
@@ -138,10 +138,10 @@ impl Reduction {
         let (me, size) = (operation.me, operation.size());
         match self.target.clone() {
             Target::Elsewhere { .. } => Ok(()),
-            Target::Root(into) => self.into_span(operation, engine, &into, size, 0..self.count),
+            Target::Root(into) => self.write_to(operation, engine, &into, size, 0..self.count),
             Target::All(into) => {
                 let range = self.chunk(me, size);
-                self.into_span(operation, engine, &into, size, range)
+                self.write_to(operation, engine, &into, size, range)
             }
             Target::Segment { first, into } => {
                 self.hold(operation, engine, size, first..first + into.count)

@@ -7,6 +7,9 @@ use crate::{
     mail::{Ending, Status, Work},
 };
 
+/// Requests that are over, by their places and handles.
+type Done = Vec<(usize, i32)>;
+
 /// What a test finds.
 enum Found {
     /// No request, or one that was not started.
@@ -253,7 +256,7 @@ impl Engine {
     }
 
     /// Every request that is over; the inner nothing where no request is active.
-    fn some_over(&mut self, handles: &[i32]) -> Result<Option<Option<Vec<(usize, i32)>>>> {
+    fn some_over(&mut self, handles: &[i32]) -> Result<Option<Option<Done>>> {
         let (mut active, mut over) = (false, Vec::new());
         for (place, handle) in handles.iter().enumerate() {
             match self.look(*handle)? {

@@ -272,3 +272,11 @@ pub(crate) fn run_with(
 
 /// The sizes of world that semantics are tested at.
 pub(crate) const SIZES: [u32; 5] = [1, 2, 3, 4, 8];
+
+impl Guest {
+    /// Puts an int at an address and gives that.
+    pub(crate) fn ints_in_at(&mut self, addr: u32, value: i32) -> u32 {
+        self.set_ints(addr, &[value]);
+        addr
+    }
+}
