@@ -5,6 +5,7 @@
 mod help;
 mod local;
 mod moves;
+mod ranks;
 mod resources;
 mod server;
 mod simulate;
