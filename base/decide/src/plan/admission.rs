@@ -106,8 +106,9 @@ pub(super) fn ever_fits(cluster: &Cluster, demand: &Demand) -> Result<(), Refusa
             if fits > largest.1 {
                 largest = (*host, fits);
             }
-            by_site[class.site as usize] += fits * count;
-            all += fits * count;
+            let site = &mut by_site[class.site as usize];
+            *site = site.saturating_add(fits.saturating_mul(*count));
+            all = all.saturating_add(fits.saturating_mul(*count));
         }
     }
     if all == 0 {

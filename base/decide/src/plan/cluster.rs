@@ -69,9 +69,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Empty hosts. Those beyond 2³² are left out.
+    /// Empty hosts. Those beyond 2³² are left out, and capacities cut so that their sum can be
+    /// counted: what hosts say of themselves is not to be trusted.
     pub fn new(hosts: impl IntoIterator<Item = Host>) -> Self {
-        let hosts: Vec<Host> = hosts.into_iter().take(u32::MAX as usize).collect();
+        let mut hosts: Vec<Host> = hosts.into_iter().take(u32::MAX as usize).collect();
+        let most = u64::MAX / (hosts.len() as u64).max(1);
+        for Resources { cpu, memory, devices } in hosts.iter_mut().map(|host| &mut host.capacity) {
+            cpu.0 = cpu.0.min(most);
+            memory.0 = memory.0.min(most);
+            devices.values_mut().for_each(|shares| *shares = (*shares).min(most));
+        }
         let sites: BTreeSet<&String> = hosts.iter().map(|host| &host.site).collect();
         let sites: Vec<String> = sites.into_iter().cloned().collect();
         let mut cluster = Self { sites, ..Self::default() };
@@ -111,6 +118,9 @@ impl Cluster {
     }
 
     /// Where the host is.
+    ///
+    /// # Panics
+    /// If the number is of another cluster, as with all that is asked of a host.
     pub fn site_of(&self, host: HostId) -> SiteId {
         SiteId(self.classes[self.rooms[host.0 as usize].class].site)
     }
@@ -158,9 +168,9 @@ impl Cluster {
             Scatter {
                 sites: sum.sites + one.sites,
                 hosts: sum.hosts + one.hosts,
-                across_hosts: sum.across_hosts + one.across_hosts,
-                across_sites: sum.across_sites + one.across_sites,
-                pairs: sum.pairs + one.pairs,
+                across_hosts: sum.across_hosts.saturating_add(one.across_hosts),
+                across_sites: sum.across_sites.saturating_add(one.across_sites),
+                pairs: sum.pairs.saturating_add(one.pairs),
             }
         })
     }

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use types::Cpu;
 
+/// Most ranks of one tissue: each is looked at when they are spread.
+pub const RANKS_MAX: u32 = 1_000_000;
+
 /// How far apart the ranks of a tissue may be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -100,8 +103,8 @@ impl Demand {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), DemandError> {
-        if self.ranks == 0 {
-            return Err(DemandError::NoRanks);
+        if self.ranks == 0 || self.ranks > RANKS_MAX {
+            return Err(DemandError::Ranks { ranks: self.ranks });
         }
         if self.each.cpu.0 == 0 {
             return Err(DemandError::NoCpu);

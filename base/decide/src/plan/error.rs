@@ -1,14 +1,17 @@
 //! What is refused, and why.
 
-use super::{HostId, TissueId};
+use super::{HostId, RANKS_MAX, TissueId};
 use types::{Bytes, Cpu};
 
 /// A demand that no cluster could meet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DemandError {
-    /// Nothing to place.
-    #[error("a tissue has at least one rank")]
-    NoRanks,
+    /// Nothing to place, or more than is looked at.
+    #[error("{ranks} ranks are asked for: a tissue has from 1 to {RANKS_MAX}")]
+    Ranks {
+        /// How many.
+        ranks: u32,
+    },
     /// It could never run.
     #[error("a rank needs some CPU: `1m` at the least")]
     NoCpu,

@@ -36,7 +36,7 @@ pub use advice::{Advice, NoAdvice};
 pub use binpack::BinPack;
 pub use cluster::{Cluster, HostId, SiteId, Tissue, TissueId};
 pub use compaction::Compaction;
-pub use demand::{Constraints, CpuRange, Demand, Reach};
+pub use demand::{Constraints, CpuRange, Demand, RANKS_MAX, Reach};
 pub use elastic::Elastic;
 pub use error::{DemandError, PlanError, PolicyError, Refusal};
 pub use host::{Attestation, Host, Isa};

@@ -262,14 +262,15 @@ fn what_no_empty_cluster_could_hold_is_refused_with_the_reason() {
     let mut gpu = ranks(1);
     gpu.each.devices.insert("gpu".into(), 1);
     assert!(text(&gpu).ends_with("has 0 shares of `gpu`, 1 are needed"), "{}", text(&gpu));
-    assert_eq!(text(&ranks(0)), "a tissue has at least one rank");
+    assert_eq!(text(&ranks(0)), "0 ranks are asked for: a tissue has from 1 to 1000000");
+    assert!(matches!(refusal(&ranks(u32::MAX)), Refusal::Demand(DemandError::Ranks { .. })));
     assert!(text(&threads(3, 2, 4)).contains("not from min `3` to max `4`"));
     assert!(!refusal(&wide).may_pass());
     assert!(matches!(
         refusal(&Demand { elastic: wide.elastic, ..ranks(2) }),
         Refusal::Demand(DemandError::ElasticRanks { ranks: 2 })
     ));
-    let mut endless = ranks(u32::MAX);
+    let mut endless = ranks(2);
     endless.each.memory = Bytes(u64::MAX);
     assert_eq!(refusal(&endless), Refusal::Demand(DemandError::TooLarge));
 }
@@ -324,4 +325,20 @@ fn moves_are_as_few_as_there_can_be() {
         migration.moves.iter().map(|moved| (moved.from.0, moved.to.0, moved.ranks)).collect();
     assert_eq!(moves, [(0, 1, 2), (0, 3, 1), (2, 3, 1)]);
     assert_eq!(migration.ranks(), 4);
+}
+
+#[test]
+fn hosts_that_claim_more_than_can_be_counted_are_cut() {
+    let mut boasting = host("h0", "a", 4);
+    boasting.capacity = Resources::new(Cpu(u64::MAX), Bytes(u64::MAX));
+    boasting.capacity.devices.insert("gpu".into(), u64::MAX);
+    let mut cluster = Cluster::new([boasting.clone(), Host { name: "h1".into(), ..boasting }]);
+    let policy = planner("binpack");
+    let mut whole = ranks(2);
+    whole.each = cluster.hosts()[0].capacity.clone();
+
+    assert_eq!(run(&policy, &mut cluster, 1, whole.clone()), [(0, 1), (1, 1)]);
+    assert_eq!(policy.plan(&cluster, &ranks(1), &NoAdvice), None);
+    cluster.finish(TissueId(1)).unwrap();
+    assert_eq!(cluster.free(HostId(1)), &whole.each);
 }
