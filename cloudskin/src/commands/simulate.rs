@@ -2,11 +2,11 @@
 
 use crate::{
     exit::Failure,
-    output::{self, Style, complain},
+    output::{FormatArgs, Style, complain, tame},
     table::Table,
 };
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use decide::{
     plan::{Policies, PolicyError, Quota},
     simulate::{Job, Progress, Run, Setup, Synthetic, read_trace, simulate, static_vms},
@@ -23,15 +23,6 @@ use types::{Bytes, Cpu, ErrorKind};
 
 /// More than ten million lines of any use.
 const TRACE_MAX_BYTES: u64 = 2 << 30;
-
-/// How the figures are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Columns for people
-    Table,
-    /// JSON
-    Json,
-}
 
 /// Try placement policies on a trace of jobs
 ///
@@ -85,9 +76,8 @@ pub(crate) struct Simulate {
     /// Seconds that a virtual machine takes to start
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     vm_start: u32,
-    /// How the result is written
-    #[arg(short, long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
-    output: Format,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// All that is printed.
@@ -112,10 +102,7 @@ pub(crate) fn run(args: &Simulate) -> anyhow::Result<ExitCode> {
     }
     let Setup { hosts, cpus, sites, .. } = setup;
     let report = Report { jobs: jobs.len(), hosts, cpus, sites, runs };
-    match args.output {
-        Format::Table => output::print(&text(&report, Style::for_stdout()))?,
-        Format::Json => output::print(&output::json(&report))?,
-    }
+    args.format.print(&report, &text(&report, Style::for_stdout()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -238,7 +225,7 @@ fn text(report: &Report, style: Style) -> String {
         let first = run.first_refusal.as_deref().unwrap_or_default();
         let line =
             format!("\n{}: {} jobs were refused; the first, {first}\n", run.policy, run.refused);
-        text.push_str(&output::tame(&line));
+        text.push_str(&tame(&line));
     }
     text
 }

@@ -10,7 +10,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use wasmtime::{AsContextMut, Caller, Func, Linker, Memory, Ref, Store, Val};
+use wasmtime::{AsContext, AsContextMut, Caller, Func, Linker, Memory, Ref, Store, Val};
 
 /// The module that guests import MPI from.
 pub(crate) const MODULE: &str = "cloudskin_mpi";
@@ -30,10 +30,10 @@ struct Lent {
 }
 
 #[expect(unsafe_code, reason = "other threads follow this pointer")]
-// SAFETY: the engine reserves 4 GiB for each memory, so that it never moves; it only grows, and
-// `Tissue` keeps every cell until the threads of all ranks have ended. The rank's own thread is in
-// a call of MPI, or the program has lent the bytes to one that is under way; guests that break
-// MPI's rules race with each other inside their own memories.
+// SAFETY: the runtime reserves all that a 32-bit memory can have, so that it never moves; it only
+// grows, and `Tissue` keeps every cell until the threads of all ranks have ended. The rank's own
+// thread is in a call of MPI, or the program has lent the bytes to one that is under way; guests
+// that break MPI's rules race with each other inside their own memories.
 unsafe impl mpi::Memory for Lent {
     fn base(&self) -> *mut u8 {
         self.base as *mut u8
@@ -41,6 +41,16 @@ unsafe impl mpi::Memory for Lent {
 
     fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
+    }
+}
+
+impl Lent {
+    fn of(memory: Memory, store: impl AsContext) -> Result<Arc<Self>, Abort> {
+        if memory.ty(&store).is_64() {
+            return Err(refused("it has a 64-bit memory, which may move: build it for wasm32"));
+        }
+        let (base, len) = (memory.data_ptr(&store) as usize, memory.data_size(&store));
+        Ok(Arc::new(Self { base, len: AtomicUsize::new(len) }))
     }
 }
 
@@ -52,8 +62,7 @@ impl Seat {
         world: &Arc<World>,
         rank: u32,
     ) -> Result<Self, Abort> {
-        let (base, len) = (memory.data_ptr(&*store) as usize, memory.data_size(&*store));
-        let memory = Arc::new(Lent { base, len: AtomicUsize::new(len) });
+        let memory = Lent::of(memory, &*store)?;
         let rank = world.rank(rank, memory.clone())?;
         Ok(Self { rank: Some(Box::new(rank)), memory })
     }
@@ -176,8 +185,7 @@ fn with_rank<T>(
 /// A program that was started alone is a world of one rank.
 fn sit_alone(caller: &mut Caller<'_, State>) -> wasmtime::Result<()> {
     let memory = caller.data().memory.ok_or_else(|| refused("no memory"))?;
-    let (base, len) = (memory.data_ptr(&*caller) as usize, memory.data_size(&*caller));
-    let lent = Arc::new(Lent { base, len: AtomicUsize::new(len) });
+    let lent = Lent::of(memory, &*caller)?;
     let rank = World::new(1, mpi::Config::default())?.rank(0, lent.clone())?;
     caller.data_mut().seat = Some(Seat { rank: Some(Box::new(rank)), memory: lent });
     Ok(())
