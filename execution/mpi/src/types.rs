@@ -33,8 +33,12 @@ impl Engine {
         let block = Arc::new(Type::build(&[Part { at: 0, length, old }], Recipe::default())?);
         // A block as far apart from the next as the stride tells.
         let spaced = Arc::new(Type { extent: stride, ..(*block).clone() });
-        if number <= 1 || old.size == 0 {
-            return Type::build(&[Part { at: 0, length: number, old: &block }], Recipe::default());
+        if number <= 1 || length == 0 {
+            return Ok(if number == 0 {
+                Type { align: 1, ..Type::default() }
+            } else {
+                (*block).clone()
+            });
         }
         let last = Part { at: stride.saturating_mul(number as i64 - 1), length: 1, old: &block };
         let mut whole = Type::build(

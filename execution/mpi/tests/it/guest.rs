@@ -280,3 +280,10 @@ impl Guest {
         addr
     }
 }
+
+impl Guest {
+    /// Forgets what was placed in memory.
+    pub(crate) fn rewind(&mut self) {
+        self.next = 64;
+    }
+}

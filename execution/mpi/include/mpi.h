@@ -1,0 +1,609 @@
+/* MPI for cells: the C interface of the engine in CloudSkin, for wasm32. Handles are integers; what
+ * is not declared here does not exist, and a program that calls it does not compile or link. */
+#ifndef CLOUDSKIN_MPI_H
+#define CLOUDSKIN_MPI_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef int MPI_Comm;
+typedef int MPI_Group;
+typedef int MPI_Datatype;
+typedef int MPI_Op;
+typedef int MPI_Request;
+typedef int MPI_Message;
+typedef int MPI_Errhandler;
+typedef int MPI_Info;
+typedef int MPI_Win;
+typedef long MPI_Aint;
+typedef long long MPI_Count;
+typedef long long MPI_Offset;
+
+typedef struct MPI_Status {
+    int MPI_SOURCE;
+    int MPI_TAG;
+    int MPI_ERROR;
+    int cancelled_;
+    long long bytes_;
+} MPI_Status;
+
+typedef void MPI_User_function(void *in, void *inout, int *len, MPI_Datatype *datatype);
+typedef int MPI_Comm_copy_attr_function(MPI_Comm comm, int keyval, void *extra, void *value_in,
+                                        void *value_out, int *flag);
+typedef int MPI_Comm_delete_attr_function(MPI_Comm comm, int keyval, void *value, void *extra);
+typedef void MPI_Comm_errhandler_function(MPI_Comm *comm, int *code, ...);
+typedef void MPI_Win_errhandler_function(MPI_Win *win, int *code, ...);
+typedef MPI_Comm_errhandler_function MPI_Comm_errhandler_fn;
+typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
+
+/* Error classes, which are the error codes too */
+#define MPI_SUCCESS                     0
+#define MPI_ERR_BUFFER                  1
+#define MPI_ERR_COUNT                   2
+#define MPI_ERR_TYPE                    3
+#define MPI_ERR_TAG                     4
+#define MPI_ERR_COMM                    5
+#define MPI_ERR_RANK                    6
+#define MPI_ERR_ROOT                    7
+#define MPI_ERR_GROUP                   8
+#define MPI_ERR_OP                      9
+#define MPI_ERR_TOPOLOGY                10
+#define MPI_ERR_DIMS                    11
+#define MPI_ERR_ARG                     12
+#define MPI_ERR_UNKNOWN                 13
+#define MPI_ERR_TRUNCATE                14
+#define MPI_ERR_OTHER                   15
+#define MPI_ERR_INTERN                  16
+#define MPI_ERR_IN_STATUS               17
+#define MPI_ERR_PENDING                 18
+#define MPI_ERR_REQUEST                 19
+#define MPI_ERR_KEYVAL                  20
+#define MPI_ERR_NO_MEM                  21
+#define MPI_ERR_BASE                    22
+#define MPI_ERR_INFO_KEY                23
+#define MPI_ERR_INFO_VALUE              24
+#define MPI_ERR_INFO_NOKEY              25
+#define MPI_ERR_INFO                    26
+#define MPI_ERR_WIN                     27
+#define MPI_ERR_SIZE                    28
+#define MPI_ERR_DISP                    29
+#define MPI_ERR_LOCKTYPE                30
+#define MPI_ERR_ASSERT                  31
+#define MPI_ERR_RMA_CONFLICT            32
+#define MPI_ERR_RMA_SYNC                33
+#define MPI_ERR_RMA_RANGE               34
+#define MPI_ERR_NAME                    35
+#define MPI_ERR_UNSUPPORTED_OPERATION   36
+#define MPI_ERR_LASTCODE                37
+
+/* Wildcards and special ranks */
+#define MPI_ANY_SOURCE                  (-1)
+#define MPI_ANY_TAG                     (-1)
+#define MPI_PROC_NULL                   (-2)
+#define MPI_ROOT                        (-3)
+#define MPI_UNDEFINED                   (-32766)
+
+/* Results of comparisons */
+#define MPI_IDENT                       0
+#define MPI_CONGRUENT                   1
+#define MPI_SIMILAR                     2
+#define MPI_UNEQUAL                     3
+
+/* Levels of thread support */
+#define MPI_THREAD_SINGLE               0
+#define MPI_THREAD_FUNNELED             1
+#define MPI_THREAD_SERIALIZED           2
+#define MPI_THREAD_MULTIPLE             3
+
+/* Handles */
+#define MPI_COMM_NULL                   ((MPI_Comm)0)
+#define MPI_COMM_WORLD                  ((MPI_Comm)1)
+#define MPI_COMM_SELF                   ((MPI_Comm)2)
+#define MPI_GROUP_NULL                  ((MPI_Group)0)
+#define MPI_GROUP_EMPTY                 ((MPI_Group)1)
+#define MPI_REQUEST_NULL                ((MPI_Request)0)
+#define MPI_OP_NULL                     ((MPI_Op)0)
+#define MPI_DATATYPE_NULL               ((MPI_Datatype)0)
+#define MPI_INFO_NULL                   ((MPI_Info)0)
+#define MPI_INFO_ENV                    ((MPI_Info)1)
+#define MPI_WIN_NULL                    ((MPI_Win)0)
+#define MPI_MESSAGE_NULL                ((MPI_Message)0)
+#define MPI_MESSAGE_NO_PROC             ((MPI_Message)1)
+#define MPI_ERRHANDLER_NULL             ((MPI_Errhandler)0)
+#define MPI_ERRORS_ARE_FATAL            ((MPI_Errhandler)1)
+#define MPI_ERRORS_RETURN               ((MPI_Errhandler)2)
+#define MPI_KEYVAL_INVALID              0
+
+/* Special addresses */
+#define MPI_BOTTOM                      ((void *)0)
+#define MPI_IN_PLACE                    ((void *)-1)
+#define MPI_STATUS_IGNORE               ((MPI_Status *)0)
+#define MPI_STATUSES_IGNORE             ((MPI_Status *)0)
+#define MPI_COMM_NULL_COPY_FN           ((MPI_Comm_copy_attr_function *)0)
+#define MPI_COMM_NULL_DELETE_FN         ((MPI_Comm_delete_attr_function *)0)
+#define MPI_COMM_DUP_FN                 ((MPI_Comm_copy_attr_function *)-2)
+
+/* Datatypes */
+#define MPI_CHAR                        ((MPI_Datatype)1)
+#define MPI_SIGNED_CHAR                 ((MPI_Datatype)2)
+#define MPI_UNSIGNED_CHAR               ((MPI_Datatype)3)
+#define MPI_BYTE                        ((MPI_Datatype)4)
+#define MPI_WCHAR                       ((MPI_Datatype)5)
+#define MPI_SHORT                       ((MPI_Datatype)6)
+#define MPI_UNSIGNED_SHORT              ((MPI_Datatype)7)
+#define MPI_INT                         ((MPI_Datatype)8)
+#define MPI_UNSIGNED                    ((MPI_Datatype)9)
+#define MPI_LONG                        ((MPI_Datatype)10)
+#define MPI_UNSIGNED_LONG               ((MPI_Datatype)11)
+#define MPI_LONG_LONG_INT               ((MPI_Datatype)12)
+#define MPI_UNSIGNED_LONG_LONG          ((MPI_Datatype)13)
+#define MPI_FLOAT                       ((MPI_Datatype)14)
+#define MPI_DOUBLE                      ((MPI_Datatype)15)
+#define MPI_LONG_DOUBLE                 ((MPI_Datatype)16)
+#define MPI_C_BOOL                      ((MPI_Datatype)17)
+#define MPI_INT8_T                      ((MPI_Datatype)18)
+#define MPI_INT16_T                     ((MPI_Datatype)19)
+#define MPI_INT32_T                     ((MPI_Datatype)20)
+#define MPI_INT64_T                     ((MPI_Datatype)21)
+#define MPI_UINT8_T                     ((MPI_Datatype)22)
+#define MPI_UINT16_T                    ((MPI_Datatype)23)
+#define MPI_UINT32_T                    ((MPI_Datatype)24)
+#define MPI_UINT64_T                    ((MPI_Datatype)25)
+#define MPI_AINT                        ((MPI_Datatype)26)
+#define MPI_COUNT                       ((MPI_Datatype)27)
+#define MPI_OFFSET                      ((MPI_Datatype)28)
+#define MPI_C_FLOAT_COMPLEX             ((MPI_Datatype)29)
+#define MPI_C_DOUBLE_COMPLEX            ((MPI_Datatype)30)
+#define MPI_C_LONG_DOUBLE_COMPLEX       ((MPI_Datatype)31)
+#define MPI_PACKED                      ((MPI_Datatype)32)
+#define MPI_FLOAT_INT                   ((MPI_Datatype)33)
+#define MPI_DOUBLE_INT                  ((MPI_Datatype)34)
+#define MPI_LONG_INT                    ((MPI_Datatype)35)
+#define MPI_2INT                        ((MPI_Datatype)36)
+#define MPI_SHORT_INT                   ((MPI_Datatype)37)
+#define MPI_LONG_DOUBLE_INT             ((MPI_Datatype)38)
+#define MPI_CXX_BOOL                    ((MPI_Datatype)39)
+#define MPI_CXX_FLOAT_COMPLEX           ((MPI_Datatype)40)
+#define MPI_CXX_DOUBLE_COMPLEX          ((MPI_Datatype)41)
+#define MPI_LONG_LONG                   MPI_LONG_LONG_INT
+#define MPI_C_COMPLEX                   MPI_C_FLOAT_COMPLEX
+
+/* Operations */
+#define MPI_MAX                         ((MPI_Op)1)
+#define MPI_MIN                         ((MPI_Op)2)
+#define MPI_SUM                         ((MPI_Op)3)
+#define MPI_PROD                        ((MPI_Op)4)
+#define MPI_LAND                        ((MPI_Op)5)
+#define MPI_BAND                        ((MPI_Op)6)
+#define MPI_LOR                         ((MPI_Op)7)
+#define MPI_BOR                         ((MPI_Op)8)
+#define MPI_LXOR                        ((MPI_Op)9)
+#define MPI_BXOR                        ((MPI_Op)10)
+#define MPI_MINLOC                      ((MPI_Op)11)
+#define MPI_MAXLOC                      ((MPI_Op)12)
+#define MPI_REPLACE                     ((MPI_Op)13)
+#define MPI_NO_OP                       ((MPI_Op)14)
+
+/* Attributes */
+#define MPI_TAG_UB                      1
+#define MPI_HOST                        2
+#define MPI_IO                          3
+#define MPI_WTIME_IS_GLOBAL             4
+#define MPI_UNIVERSE_SIZE               5
+#define MPI_LASTUSEDCODE                6
+#define MPI_APPNUM                      7
+#define MPI_WIN_BASE                    8
+#define MPI_WIN_SIZE                    9
+#define MPI_WIN_DISP_UNIT               10
+#define MPI_WIN_CREATE_FLAVOR           11
+#define MPI_WIN_MODEL                   12
+#define MPI_WIN_FLAVOR_CREATE           1
+#define MPI_WIN_FLAVOR_ALLOCATE         2
+#define MPI_WIN_UNIFIED                 2
+
+/* Topologies, locks, orders, kinds of splits */
+#define MPI_GRAPH                       1
+#define MPI_CART                        2
+#define MPI_LOCK_EXCLUSIVE              1
+#define MPI_LOCK_SHARED                 2
+#define MPI_ORDER_C                     0
+#define MPI_ORDER_FORTRAN               1
+#define MPI_COMM_TYPE_SHARED            1
+
+/* Assertions, which change nothing */
+#define MPI_MODE_NOCHECK                1
+#define MPI_MODE_NOSTORE                2
+#define MPI_MODE_NOPUT                  4
+#define MPI_MODE_NOPRECEDE              8
+#define MPI_MODE_NOSUCCEED              16
+
+/* How a datatype was made */
+#define MPI_COMBINER_NAMED              0
+#define MPI_COMBINER_DUP                1
+#define MPI_COMBINER_CONTIGUOUS         2
+#define MPI_COMBINER_VECTOR             3
+#define MPI_COMBINER_HVECTOR            4
+#define MPI_COMBINER_INDEXED            5
+#define MPI_COMBINER_HINDEXED           6
+#define MPI_COMBINER_INDEXED_BLOCK      7
+#define MPI_COMBINER_HINDEXED_BLOCK     8
+#define MPI_COMBINER_STRUCT             9
+#define MPI_COMBINER_SUBARRAY           10
+#define MPI_COMBINER_RESIZED            11
+
+/* Lengths and versions */
+#define MPI_MAX_PROCESSOR_NAME          128
+#define MPI_MAX_ERROR_STRING            256
+#define MPI_MAX_OBJECT_NAME             128
+#define MPI_MAX_LIBRARY_VERSION_STRING  256
+#define MPI_MAX_INFO_KEY                128
+#define MPI_MAX_INFO_VAL                1024
+#define MPI_BSEND_OVERHEAD              64
+#define MPI_VERSION                     3
+#define MPI_SUBVERSION                  1
+
+/* Arithmetic on addresses */
+#define MPI_Aint_add(base,              disp)        ((MPI_Aint)((MPI_Aint)(base) + (MPI_Aint)(disp)))
+#define MPI_Aint_diff(addr1,            addr2)     ((MPI_Aint)((MPI_Aint)(addr1) - (MPI_Aint)(addr2)))
+
+/* Names of MPI-1 that old programs use for what has another name now */
+#define MPI_Address                     MPI_Get_address
+#define MPI_Attr_delete                 MPI_Comm_delete_attr
+#define MPI_Attr_get                    MPI_Comm_get_attr
+#define MPI_Attr_put                    MPI_Comm_set_attr
+#define MPI_Errhandler_create           MPI_Comm_create_errhandler
+#define MPI_Errhandler_get              MPI_Comm_get_errhandler
+#define MPI_Errhandler_set              MPI_Comm_set_errhandler
+#define MPI_Handler_function            MPI_Comm_errhandler_function
+#define MPI_Keyval_create               MPI_Comm_create_keyval
+#define MPI_Keyval_free                 MPI_Comm_free_keyval
+#define MPI_NULL_COPY_FN                MPI_COMM_NULL_COPY_FN
+#define MPI_NULL_DELETE_FN              MPI_COMM_NULL_DELETE_FN
+#define MPI_DUP_FN                      MPI_COMM_DUP_FN
+#define MPI_Type_hindexed               MPI_Type_create_hindexed
+#define MPI_Type_hvector                MPI_Type_create_hvector
+#define MPI_Type_struct                 MPI_Type_create_struct
+
+/* Environment, errors and info objects */
+int MPI_Init(int *argc, char ***argv);
+int MPI_Init_thread(int *argc, char ***argv, int required, int *provided);
+int MPI_Initialized(int *flag);
+int MPI_Finalized(int *flag);
+int MPI_Finalize(void);
+int MPI_Abort(MPI_Comm comm, int errorcode);
+int MPI_Query_thread(int *provided);
+int MPI_Is_thread_main(int *flag);
+int MPI_Get_version(int *version, int *subversion);
+int MPI_Get_library_version(char *version, int *resultlen);
+int MPI_Get_processor_name(char *name, int *resultlen);
+int MPI_Get_address(const void *location, MPI_Aint *address);
+int MPI_Alloc_mem(MPI_Aint size, MPI_Info info, void *baseptr);
+int MPI_Free_mem(void *base);
+int MPI_Pcontrol(int level, ...);
+int MPI_Error_class(int errorcode, int *errorclass);
+int MPI_Error_string(int errorcode, char *string, int *resultlen);
+int MPI_Add_error_class(int *errorclass);
+int MPI_Add_error_code(int errorclass, int *errorcode);
+int MPI_Add_error_string(int errorcode, const char *string);
+int MPI_Comm_create_errhandler(MPI_Comm_errhandler_function *function,
+    MPI_Errhandler *errhandler);
+int MPI_Comm_set_errhandler(MPI_Comm comm, MPI_Errhandler errhandler);
+int MPI_Comm_get_errhandler(MPI_Comm comm, MPI_Errhandler *errhandler);
+int MPI_Errhandler_free(MPI_Errhandler *errhandler);
+int MPI_Comm_call_errhandler(MPI_Comm comm, int errorcode);
+int MPI_Win_create_errhandler(MPI_Win_errhandler_function *function, MPI_Errhandler *errhandler);
+int MPI_Win_set_errhandler(MPI_Win win, MPI_Errhandler errhandler);
+int MPI_Win_get_errhandler(MPI_Win win, MPI_Errhandler *errhandler);
+int MPI_Win_call_errhandler(MPI_Win win, int errorcode);
+int MPI_Info_create(MPI_Info *info);
+int MPI_Info_dup(MPI_Info info, MPI_Info *newinfo);
+int MPI_Info_free(MPI_Info *info);
+int MPI_Info_set(MPI_Info info, const char *key, const char *value);
+int MPI_Info_delete(MPI_Info info, const char *key);
+int MPI_Info_get(MPI_Info info, const char *key, int valuelen, char *value, int *flag);
+int MPI_Info_get_valuelen(MPI_Info info, const char *key, int *valuelen, int *flag);
+int MPI_Info_get_nkeys(MPI_Info info, int *nkeys);
+int MPI_Info_get_nthkey(MPI_Info info, int n, char *key);
+
+/* Attributes */
+int MPI_Comm_create_keyval(MPI_Comm_copy_attr_function *copy,
+    MPI_Comm_delete_attr_function *remove, int *keyval, void *extra);
+int MPI_Comm_free_keyval(int *keyval);
+int MPI_Comm_set_attr(MPI_Comm comm, int keyval, void *value);
+int MPI_Comm_get_attr(MPI_Comm comm, int keyval, void *value, int *flag);
+int MPI_Comm_delete_attr(MPI_Comm comm, int keyval);
+
+/* Point to point */
+int MPI_Send(const void *buf, int count, MPI_Datatype datatype, int dest, int tag, MPI_Comm comm);
+int MPI_Ssend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+    MPI_Comm comm);
+int MPI_Bsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+    MPI_Comm comm);
+int MPI_Rsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+    MPI_Comm comm);
+int MPI_Isend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag, MPI_Comm comm,
+    MPI_Request *request);
+int MPI_Issend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+    MPI_Comm comm, MPI_Request *request);
+int MPI_Ibsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+    MPI_Comm comm, MPI_Request *request);
+int MPI_Irsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+    MPI_Comm comm, MPI_Request *request);
+int MPI_Send_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+    MPI_Comm comm, MPI_Request *request);
+int MPI_Ssend_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+    MPI_Comm comm, MPI_Request *request);
+int MPI_Bsend_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+    MPI_Comm comm, MPI_Request *request);
+int MPI_Rsend_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+    MPI_Comm comm, MPI_Request *request);
+int MPI_Recv_init(void *buf, int count, MPI_Datatype datatype, int source, int tag, MPI_Comm comm,
+    MPI_Request *request);
+int MPI_Recv(void *buf, int count, MPI_Datatype datatype, int source, int tag, MPI_Comm comm,
+    MPI_Status *status);
+int MPI_Irecv(void *buf, int count, MPI_Datatype datatype, int source, int tag, MPI_Comm comm,
+    MPI_Request *request);
+int MPI_Sendrecv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, int dest, int sendtag,
+    void *recvbuf, int recvcount, MPI_Datatype recvtype, int source, int recvtag, MPI_Comm comm,
+    MPI_Status *status);
+int MPI_Sendrecv_replace(void *buf, int count, MPI_Datatype datatype, int dest, int sendtag,
+    int source, int recvtag, MPI_Comm comm, MPI_Status *status);
+int MPI_Probe(int source, int tag, MPI_Comm comm, MPI_Status *status);
+int MPI_Iprobe(int source, int tag, MPI_Comm comm, int *flag, MPI_Status *status);
+int MPI_Mprobe(int source, int tag, MPI_Comm comm, MPI_Message *message, MPI_Status *status);
+int MPI_Improbe(int source, int tag, MPI_Comm comm, int *flag, MPI_Message *message,
+    MPI_Status *status);
+int MPI_Mrecv(void *buf, int count, MPI_Datatype datatype, MPI_Message *message,
+    MPI_Status *status);
+int MPI_Imrecv(void *buf, int count, MPI_Datatype datatype, MPI_Message *message,
+    MPI_Request *request);
+int MPI_Buffer_attach(void *buffer, int size);
+int MPI_Buffer_detach(void *buffer, int *size);
+
+/* Requests and statuses */
+int MPI_Wait(MPI_Request *request, MPI_Status *status);
+int MPI_Test(MPI_Request *request, int *flag, MPI_Status *status);
+int MPI_Request_get_status(MPI_Request request, int *flag, MPI_Status *status);
+int MPI_Waitall(int number, MPI_Request requests[], MPI_Status statuses[]);
+int MPI_Testall(int number, MPI_Request requests[], int *flag, MPI_Status statuses[]);
+int MPI_Waitany(int number, MPI_Request requests[], int *index, MPI_Status *status);
+int MPI_Testany(int number, MPI_Request requests[], int *index, int *flag, MPI_Status *status);
+int MPI_Waitsome(int incount, MPI_Request requests[], int *outcount, int indices[],
+    MPI_Status statuses[]);
+int MPI_Testsome(int incount, MPI_Request requests[], int *outcount, int indices[],
+    MPI_Status statuses[]);
+int MPI_Start(MPI_Request *request);
+int MPI_Startall(int number, MPI_Request requests[]);
+int MPI_Request_free(MPI_Request *request);
+int MPI_Cancel(MPI_Request *request);
+int MPI_Test_cancelled(const MPI_Status *status, int *flag);
+int MPI_Status_set_cancelled(MPI_Status *status, int flag);
+int MPI_Status_set_elements(MPI_Status *status, MPI_Datatype datatype, int number);
+int MPI_Get_count(const MPI_Status *status, MPI_Datatype datatype, int *number);
+int MPI_Get_elements(const MPI_Status *status, MPI_Datatype datatype, int *number);
+int MPI_Get_elements_x(const MPI_Status *status, MPI_Datatype datatype, MPI_Count *number);
+
+/* Communicators */
+int MPI_Comm_size(MPI_Comm comm, int *size);
+int MPI_Comm_rank(MPI_Comm comm, int *rank);
+int MPI_Comm_compare(MPI_Comm comm1, MPI_Comm comm2, int *result);
+int MPI_Comm_dup(MPI_Comm comm, MPI_Comm *newcomm);
+int MPI_Comm_dup_with_info(MPI_Comm comm, MPI_Info info, MPI_Comm *newcomm);
+int MPI_Comm_idup(MPI_Comm comm, MPI_Comm *newcomm, MPI_Request *request);
+int MPI_Comm_create(MPI_Comm comm, MPI_Group group, MPI_Comm *newcomm);
+int MPI_Comm_create_group(MPI_Comm comm, MPI_Group group, int tag, MPI_Comm *newcomm);
+int MPI_Comm_split(MPI_Comm comm, int color, int key, MPI_Comm *newcomm);
+int MPI_Comm_split_type(MPI_Comm comm, int split_type, int key, MPI_Info info, MPI_Comm *newcomm);
+int MPI_Comm_free(MPI_Comm *comm);
+int MPI_Comm_disconnect(MPI_Comm *comm);
+int MPI_Comm_set_name(MPI_Comm comm, const char *name);
+int MPI_Comm_get_name(MPI_Comm comm, char *name, int *length);
+int MPI_Comm_test_inter(MPI_Comm comm, int *flag);
+int MPI_Comm_group(MPI_Comm comm, MPI_Group *group);
+
+/* Groups */
+int MPI_Group_size(MPI_Group group, int *size);
+int MPI_Group_rank(MPI_Group group, int *rank);
+int MPI_Group_incl(MPI_Group group, int n, const int ranks[], MPI_Group *newgroup);
+int MPI_Group_excl(MPI_Group group, int n, const int ranks[], MPI_Group *newgroup);
+int MPI_Group_range_incl(MPI_Group group, int n, int ranges[][3], MPI_Group *newgroup);
+int MPI_Group_range_excl(MPI_Group group, int n, int ranges[][3], MPI_Group *newgroup);
+int MPI_Group_union(MPI_Group group1, MPI_Group group2, MPI_Group *newgroup);
+int MPI_Group_intersection(MPI_Group group1, MPI_Group group2, MPI_Group *newgroup);
+int MPI_Group_difference(MPI_Group group1, MPI_Group group2, MPI_Group *newgroup);
+int MPI_Group_translate_ranks(MPI_Group group1, int n, const int ranks1[], MPI_Group group2,
+    int ranks2[]);
+int MPI_Group_compare(MPI_Group group1, MPI_Group group2, int *result);
+int MPI_Group_free(MPI_Group *group);
+
+/* Cartesian topologies */
+int MPI_Cart_create(MPI_Comm comm_old, int ndims, const int dims[], const int periods[],
+    int reorder, MPI_Comm *comm_cart);
+int MPI_Cart_sub(MPI_Comm comm, const int remain_dims[], MPI_Comm *newcomm);
+int MPI_Cart_coords(MPI_Comm comm, int rank, int maxdims, int coords[]);
+int MPI_Cart_rank(MPI_Comm comm, const int coords[], int *rank);
+int MPI_Cart_shift(MPI_Comm comm, int direction, int disp, int *rank_source, int *rank_dest);
+int MPI_Cart_get(MPI_Comm comm, int maxdims, int dims[], int periods[], int coords[]);
+int MPI_Cartdim_get(MPI_Comm comm, int *ndims);
+int MPI_Cart_map(MPI_Comm comm, int ndims, const int dims[], const int periods[], int *newrank);
+int MPI_Dims_create(int nnodes, int ndims, int dims[]);
+int MPI_Topo_test(MPI_Comm comm, int *status);
+
+/* Datatypes */
+int MPI_Type_contiguous(int number, MPI_Datatype oldtype, MPI_Datatype *newtype);
+int MPI_Type_vector(int number, int blocklength, int stride, MPI_Datatype oldtype,
+    MPI_Datatype *newtype);
+int MPI_Type_create_hvector(int number, int blocklength, MPI_Aint stride, MPI_Datatype oldtype,
+    MPI_Datatype *newtype);
+int MPI_Type_indexed(int number, const int lengths[], const int displacements[],
+    MPI_Datatype oldtype, MPI_Datatype *newtype);
+int MPI_Type_create_hindexed(int number, const int lengths[], const MPI_Aint displacements[],
+    MPI_Datatype oldtype, MPI_Datatype *newtype);
+int MPI_Type_create_indexed_block(int number, int blocklength, const int displacements[],
+    MPI_Datatype oldtype, MPI_Datatype *newtype);
+int MPI_Type_create_hindexed_block(int number, int blocklength, const MPI_Aint displacements[],
+    MPI_Datatype oldtype, MPI_Datatype *newtype);
+int MPI_Type_create_struct(int number, const int lengths[], const MPI_Aint displacements[],
+    const MPI_Datatype types[], MPI_Datatype *newtype);
+int MPI_Type_create_subarray(int ndims, const int sizes[], const int subsizes[],
+    const int starts[], int order, MPI_Datatype oldtype, MPI_Datatype *newtype);
+int MPI_Type_create_resized(MPI_Datatype oldtype, MPI_Aint lb, MPI_Aint extent,
+    MPI_Datatype *newtype);
+int MPI_Type_dup(MPI_Datatype oldtype, MPI_Datatype *newtype);
+int MPI_Type_commit(MPI_Datatype *datatype);
+int MPI_Type_free(MPI_Datatype *datatype);
+int MPI_Type_size(MPI_Datatype datatype, int *size);
+int MPI_Type_size_x(MPI_Datatype datatype, MPI_Count *size);
+int MPI_Type_get_extent(MPI_Datatype datatype, MPI_Aint *lb, MPI_Aint *extent);
+int MPI_Type_get_extent_x(MPI_Datatype datatype, MPI_Count *lb, MPI_Count *extent);
+int MPI_Type_get_true_extent(MPI_Datatype datatype, MPI_Aint *true_lb, MPI_Aint *true_extent);
+int MPI_Type_set_name(MPI_Datatype datatype, const char *name);
+int MPI_Type_get_name(MPI_Datatype datatype, char *name, int *resultlen);
+int MPI_Type_get_envelope(MPI_Datatype datatype, int *integers, int *addresses, int *datatypes,
+    int *combiner);
+int MPI_Type_get_contents(MPI_Datatype datatype, int max_integers, int max_addresses,
+    int max_datatypes, int integers[], MPI_Aint addresses[], MPI_Datatype datatypes[]);
+int MPI_Pack(const void *inbuf, int incount, MPI_Datatype datatype, void *outbuf, int outsize,
+    int *position, MPI_Comm comm);
+int MPI_Unpack(const void *inbuf, int insize, int *position, void *outbuf, int outcount,
+    MPI_Datatype datatype, MPI_Comm comm);
+int MPI_Pack_size(int incount, MPI_Datatype datatype, MPI_Comm comm, int *size);
+
+/* Collectives that move data */
+int MPI_Barrier(MPI_Comm comm);
+int MPI_Ibarrier(MPI_Comm comm, MPI_Request *request);
+int MPI_Bcast(void *buffer, int count, MPI_Datatype datatype, int root, MPI_Comm comm);
+int MPI_Ibcast(void *buffer, int count, MPI_Datatype datatype, int root, MPI_Comm comm,
+    MPI_Request *request);
+int MPI_Gather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    int recvcount, MPI_Datatype recvtype, int root, MPI_Comm comm);
+int MPI_Igather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    int recvcount, MPI_Datatype recvtype, int root, MPI_Comm comm, MPI_Request *request);
+int MPI_Gatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    const int recvcounts[], const int displs[], MPI_Datatype recvtype, int root, MPI_Comm comm);
+int MPI_Igatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    const int recvcounts[], const int displs[], MPI_Datatype recvtype, int root, MPI_Comm comm,
+    MPI_Request *request);
+int MPI_Scatter(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    int recvcount, MPI_Datatype recvtype, int root, MPI_Comm comm);
+int MPI_Iscatter(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    int recvcount, MPI_Datatype recvtype, int root, MPI_Comm comm, MPI_Request *request);
+int MPI_Scatterv(const void *sendbuf, const int sendcounts[], const int displs[],
+    MPI_Datatype sendtype, void *recvbuf, int recvcount, MPI_Datatype recvtype, int root,
+    MPI_Comm comm);
+int MPI_Iscatterv(const void *sendbuf, const int sendcounts[], const int displs[],
+    MPI_Datatype sendtype, void *recvbuf, int recvcount, MPI_Datatype recvtype, int root,
+    MPI_Comm comm, MPI_Request *request);
+int MPI_Allgather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    int recvcount, MPI_Datatype recvtype, MPI_Comm comm);
+int MPI_Iallgather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    int recvcount, MPI_Datatype recvtype, MPI_Comm comm, MPI_Request *request);
+int MPI_Allgatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    const int recvcounts[], const int displs[], MPI_Datatype recvtype, MPI_Comm comm);
+int MPI_Iallgatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    const int recvcounts[], const int displs[], MPI_Datatype recvtype, MPI_Comm comm,
+    MPI_Request *request);
+int MPI_Alltoall(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    int recvcount, MPI_Datatype recvtype, MPI_Comm comm);
+int MPI_Ialltoall(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+    int recvcount, MPI_Datatype recvtype, MPI_Comm comm, MPI_Request *request);
+int MPI_Alltoallv(const void *sendbuf, const int sendcounts[], const int sdispls[],
+    MPI_Datatype sendtype, void *recvbuf, const int recvcounts[], const int rdispls[],
+    MPI_Datatype recvtype, MPI_Comm comm);
+int MPI_Ialltoallv(const void *sendbuf, const int sendcounts[], const int sdispls[],
+    MPI_Datatype sendtype, void *recvbuf, const int recvcounts[], const int rdispls[],
+    MPI_Datatype recvtype, MPI_Comm comm, MPI_Request *request);
+int MPI_Alltoallw(const void *sendbuf, const int sendcounts[], const int sdispls[],
+    const MPI_Datatype sendtypes[], void *recvbuf, const int recvcounts[], const int rdispls[],
+    const MPI_Datatype recvtypes[], MPI_Comm comm);
+int MPI_Ialltoallw(const void *sendbuf, const int sendcounts[], const int sdispls[],
+    const MPI_Datatype sendtypes[], void *recvbuf, const int recvcounts[], const int rdispls[],
+    const MPI_Datatype recvtypes[], MPI_Comm comm, MPI_Request *request);
+
+/* Collectives that combine data */
+int MPI_Reduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+    int root, MPI_Comm comm);
+int MPI_Ireduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+    int root, MPI_Comm comm, MPI_Request *request);
+int MPI_Allreduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+    MPI_Comm comm);
+int MPI_Iallreduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype,
+    MPI_Op op, MPI_Comm comm, MPI_Request *request);
+int MPI_Reduce_scatter(const void *sendbuf, void *recvbuf, const int recvcounts[],
+    MPI_Datatype datatype, MPI_Op op, MPI_Comm comm);
+int MPI_Ireduce_scatter(const void *sendbuf, void *recvbuf, const int recvcounts[],
+    MPI_Datatype datatype, MPI_Op op, MPI_Comm comm, MPI_Request *request);
+int MPI_Reduce_scatter_block(const void *sendbuf, void *recvbuf, int recvcount,
+    MPI_Datatype datatype, MPI_Op op, MPI_Comm comm);
+int MPI_Ireduce_scatter_block(const void *sendbuf, void *recvbuf, int recvcount,
+    MPI_Datatype datatype, MPI_Op op, MPI_Comm comm, MPI_Request *request);
+int MPI_Scan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+    MPI_Comm comm);
+int MPI_Iscan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+    MPI_Comm comm, MPI_Request *request);
+int MPI_Exscan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+    MPI_Comm comm);
+int MPI_Iexscan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+    MPI_Comm comm, MPI_Request *request);
+int MPI_Reduce_local(const void *inbuf, void *inoutbuf, int count, MPI_Datatype datatype,
+    MPI_Op op);
+int MPI_Op_create(MPI_User_function *function, int commute, MPI_Op *op);
+int MPI_Op_free(MPI_Op *op);
+int MPI_Op_commutative(MPI_Op op, int *commute);
+
+/* One-sided communication */
+int MPI_Win_create(void *base, MPI_Aint size, int disp_unit, MPI_Info info, MPI_Comm comm,
+    MPI_Win *win);
+int MPI_Win_allocate(MPI_Aint size, int disp_unit, MPI_Info info, MPI_Comm comm, void *baseptr,
+    MPI_Win *win);
+int MPI_Win_free(MPI_Win *win);
+int MPI_Win_get_group(MPI_Win win, MPI_Group *group);
+int MPI_Win_set_name(MPI_Win win, const char *name);
+int MPI_Win_get_name(MPI_Win win, char *name, int *resultlen);
+int MPI_Win_get_attr(MPI_Win win, int keyval, void *value, int *flag);
+int MPI_Put(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
+    MPI_Aint disp, int count, MPI_Datatype datatype, MPI_Win win);
+int MPI_Get(void *origin, int origin_count, MPI_Datatype origin_type, int rank, MPI_Aint disp,
+    int count, MPI_Datatype datatype, MPI_Win win);
+int MPI_Accumulate(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
+    MPI_Aint disp, int count, MPI_Datatype datatype, MPI_Op op, MPI_Win win);
+int MPI_Get_accumulate(const void *origin, int origin_count, MPI_Datatype origin_type,
+    void *result, int result_count, MPI_Datatype result_type, int rank, MPI_Aint disp, int count,
+    MPI_Datatype datatype, MPI_Op op, MPI_Win win);
+int MPI_Fetch_and_op(const void *origin, void *result, MPI_Datatype datatype, int rank,
+    MPI_Aint disp, MPI_Op op, MPI_Win win);
+int MPI_Compare_and_swap(const void *origin, const void *compare, void *result,
+    MPI_Datatype datatype, int rank, MPI_Aint disp, MPI_Win win);
+int MPI_Rput(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
+    MPI_Aint disp, int count, MPI_Datatype datatype, MPI_Win win, MPI_Request *request);
+int MPI_Rget(void *origin, int origin_count, MPI_Datatype origin_type, int rank, MPI_Aint disp,
+    int count, MPI_Datatype datatype, MPI_Win win, MPI_Request *request);
+int MPI_Raccumulate(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
+    MPI_Aint disp, int count, MPI_Datatype datatype, MPI_Op op, MPI_Win win,
+    MPI_Request *request);
+int MPI_Win_fence(int assert, MPI_Win win);
+int MPI_Win_lock(int lock_type, int rank, int assert, MPI_Win win);
+int MPI_Win_unlock(int rank, MPI_Win win);
+int MPI_Win_lock_all(int assert, MPI_Win win);
+int MPI_Win_unlock_all(MPI_Win win);
+int MPI_Win_flush(int rank, MPI_Win win);
+int MPI_Win_flush_local(int rank, MPI_Win win);
+int MPI_Win_flush_all(MPI_Win win);
+int MPI_Win_flush_local_all(MPI_Win win);
+int MPI_Win_sync(MPI_Win win);
+int MPI_Win_post(MPI_Group group, int assert, MPI_Win win);
+int MPI_Win_start(MPI_Group group, int assert, MPI_Win win);
+int MPI_Win_complete(MPI_Win win);
+int MPI_Win_wait(MPI_Win win);
+int MPI_Win_test(MPI_Win win, int *flag);
+
+/* Time */
+double MPI_Wtime(void);
+double MPI_Wtick(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
