@@ -40,6 +40,9 @@ mod types;
 mod window;
 mod world;
 
+/// `mpi.h`, which declares [`FUNCTIONS`] to programs in C and C++.
+pub const HEADER: &str = include_str!("../include/mpi.h");
+
 pub use config::Config;
 pub use engine::{Callback, Outcome, Rank};
 pub use error::Abort;

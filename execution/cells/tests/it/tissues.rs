@@ -11,8 +11,11 @@ use std::{path::Path, sync::Mutex};
 /// How many ranks each program is run with.
 const SIZES: [u32; 5] = [1, 2, 3, 4, 8];
 
+/// A rank's number, and how it ended.
+type Ended = (u32, Result<End, Error>);
+
 /// Runs the module; what it wrote, and how its ranks ended in the order in which they did.
-fn run(module: &Path, ranks: u32, arguments: &[&str]) -> (String, Vec<(u32, Result<End, Error>)>) {
+fn run(module: &Path, ranks: u32, arguments: &[&str]) -> (String, Vec<Ended>) {
     let output = Buffer::default();
     let program = load(module, Engine::Cranelift);
     let arguments: Vec<&str> = ["program"].iter().chain(arguments).copied().collect();
@@ -23,7 +26,7 @@ fn run(module: &Path, ranks: u32, arguments: &[&str]) -> (String, Vec<(u32, Resu
     (String::from_utf8(output.take()).unwrap(), ends.into_inner().unwrap())
 }
 
-fn all_well(ends: &[(u32, Result<End, Error>)]) -> bool {
+fn all_well(ends: &[Ended]) -> bool {
     ends.iter().all(|(_, end)| matches!(end, Ok(End::Exited(0))))
 }
 
