@@ -401,10 +401,10 @@ impl Engine {
         if round >= DEPTH {
             // The slot is free once everyone is past the round that used it last.
             let earlier = round + 1 - DEPTH;
-            let free = |_: &mut Self, _: Cb<'_>| {
-                Ok((0..size).all(|member| fast.entered(member, earlier)).then_some(()))
-            };
-            self.block(cb, waits, free)?;
+            let free = || (0..size).all(|member| fast.entered(member, earlier));
+            if !free() {
+                self.block(cb, waits, |_, _| Ok(free().then_some(())))?;
+            }
         }
         fast.write(me, round, code, bytes);
         self.world.wake_all(&shared.members);

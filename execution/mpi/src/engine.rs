@@ -338,6 +338,7 @@ impl Engine {
                     return Ok(found);
                 }
                 polls += 1;
+                std::hint::spin_loop();
                 if polls.is_multiple_of(64) {
                     let began = began.get_or_insert_with(Instant::now);
                     if began.elapsed() >= self.world.config().spin {

@@ -164,7 +164,15 @@ pub(crate) struct Mail {
     pub(crate) requests: Table<Request>,
     /// Messages that `MPI_Mprobe` took out, with the envelope that found them.
     pub(crate) found: Table<(Message, Envelope)>,
-    scratch: Vec<u8>,
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// What the shortest way to a message finds.
+pub(crate) enum Direct {
+    Here(Ending),
+    NotYet,
+    /// Something is in the way: the message is to be matched as all are.
+    No,
 }
 
 /// Copies a message that waits at its sender.
@@ -242,6 +250,39 @@ impl Mail {
                 }
             }
         }
+    }
+
+    /// Whether no message and no receive stands before those that come now.
+    #[inline]
+    pub(crate) fn is_clear(&self) -> bool {
+        self.posted.is_empty() && self.unexpected.is_empty()
+    }
+
+    /// Takes the next message of a rank straight out of its ring, where the mail is clear and the
+    /// buffer has no gaps.
+    #[inline]
+    pub(crate) fn direct(
+        &mut self,
+        world: &World,
+        space: &Space,
+        (from, context, tag): (u32, u32, i32),
+        (addr, room): (u32, u64),
+    ) -> Result<Direct> {
+        let Some(ring) = world.ring(from, self.me) else { return Ok(Direct::NotYet) };
+        let consumer = &mut self.consumers[from as usize];
+        let Some(header) = consumer.peek(ring) else {
+            return Ok(if ring.backlog_bytes() > 0 { Direct::No } else { Direct::NotYet });
+        };
+        let len = header.len as usize;
+        let wanted = header.context == context && (header.tag == tag || tag == abi::ANY_TAG);
+        if !wanted || header.waiting.is_some() || len > 64 || len as u64 > room {
+            return Ok(Direct::No);
+        }
+        let mut bytes = [0; 64];
+        consumer.take(ring, &mut bytes[..len]);
+        space.write(i64::from(addr), &bytes[..len])?;
+        let (tag, bytes) = (header.tag, len as u64);
+        Ok(Direct::Here(Status { tag, bytes, ..Status::EMPTY }.into()))
     }
 
     #[inline]

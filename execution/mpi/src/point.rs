@@ -4,8 +4,8 @@ use crate::{
     abi,
     engine::{Cb, Engine},
     error::{Result, ensure, fault},
-    mail::{Ending, Envelope, Mode, Request, Status, Template, Work},
-    transfer::Span,
+    mail::{Direct, Ending, Envelope, Mode, Request, Status, Template, Work},
+    transfer::{self, Span},
     world::{Body, Waiting},
 };
 use std::sync::Arc;
@@ -80,9 +80,14 @@ impl Engine {
         let config = self.world.config();
         let room = self.world.ring_to(self.me, to).backlog_bytes() < config.backlog_bytes_max;
         if mode != Mode::Synchronous && bytes <= config.eager_bytes as u64 && room {
-            let bytes = span.pack(&self.space)?;
-            self.mail.push(&self.world, to, context, tag, &bytes);
-            return Ok(None);
+            let mut row = std::mem::take(&mut self.mail.scratch);
+            row.resize(row.len().max(bytes as usize), 0);
+            let packed = transfer::pack_into(&self.space, &span, &mut row[..bytes as usize]);
+            if packed.is_ok() {
+                self.mail.push(&self.world, to, context, tag, &row[..bytes as usize]);
+            }
+            self.mail.scratch = row;
+            return packed.map(|()| None);
         }
         let body = match mode {
             Mode::Buffered => Body::Host(span.pack(&self.space)?),
@@ -435,10 +440,54 @@ impl Engine {
         comm: i32,
         status: u32,
     ) -> Result {
+        if let Some(ending) = self.receive_direct((buf, count, datatype), source, tag, comm)? {
+            return self.conclude(ending, status);
+        }
         let envelope = self.envelope(source, tag, comm)?;
         let span = self.buffer(buf, count, datatype)?;
         let ending = self.receive(cb, envelope, span)?;
         self.conclude(ending, status)
+    }
+
+    /// The shortest way to a small message whose sender and receiver both are at it; nothing if
+    /// the message is to be received as all are.
+    #[inline]
+    fn receive_direct(
+        &mut self,
+        (addr, count, datatype): Named,
+        source: i32,
+        tag: i32,
+        communicator: i32,
+    ) -> Result<Option<Ending>> {
+        const POLLS: u32 = 256;
+        let others = self.mail.is_clear() && self.operations.is_empty();
+        if source < 0 || tag < abi::ANY_TAG || !others {
+            return Ok(None);
+        }
+        let shared = &self.communicator(communicator)?.shared;
+        let (from, context) = (shared.member(source)?, shared.context);
+        let ty = self.datatype(datatype)?;
+        if count < 0 || !ty.is_dense() {
+            return Ok(None);
+        }
+        let room = ty.size.saturating_mul(count as u64);
+        if self.space.check(i64::from(addr), room as usize).is_err() {
+            return Ok(None);
+        }
+        for _ in 0..POLLS {
+            match self.mail.direct(&self.world, &self.space, (from, context, tag), (addr, room))? {
+                Direct::Here(mut ending) => {
+                    ending.status.source = source;
+                    return Ok(Some(ending));
+                }
+                Direct::NotYet => {
+                    self.world.check()?;
+                    std::hint::spin_loop();
+                }
+                Direct::No => break,
+            }
+        }
+        Ok(None)
     }
 
     fn receive(&mut self, cb: Cb<'_>, envelope: Option<Envelope>, span: Span) -> Result<Ending> {

@@ -112,8 +112,17 @@ impl Producer {
             return;
         }
         let (first, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES));
-        for (index, chunk) in rest.chunks(MORE_BYTES).enumerate() {
-            fill(&ring.slot(self.position + 1 + index as u64)[1..], chunk);
+        let (whole, rest) = rest.as_chunks::<MORE_BYTES>();
+        let mut at = self.position;
+        for chunk in whole {
+            at += 1;
+            let slot = ring.slot(at);
+            for (word, bytes) in slot[1..].iter().zip(chunk.as_chunks::<8>().0) {
+                word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+            }
+        }
+        if !rest.is_empty() {
+            fill(&ring.slot(at + 1)[1..], rest);
         }
         let head = ring.slot(self.position);
         fill(&head[3..], first);
@@ -183,8 +192,17 @@ impl Consumer {
         let len = bytes.len().min(HEAD_BYTES);
         let (first, rest) = bytes.split_at_mut(len);
         drain(&ring.slot(self.position)[3..], first);
-        for (index, chunk) in rest.chunks_mut(MORE_BYTES).enumerate() {
-            drain(&ring.slot(self.position + 1 + index as u64)[1..], chunk);
+        let (whole, rest) = rest.as_chunks_mut::<MORE_BYTES>();
+        let mut at = self.position;
+        for chunk in whole {
+            at += 1;
+            let slot = ring.slot(at);
+            for (word, bytes) in slot[1..].iter().zip(chunk.as_chunks_mut::<8>().0) {
+                *bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            }
+        }
+        if !rest.is_empty() {
+            drain(&ring.slot(at + 1)[1..], rest);
         }
         self.position += slots;
         ring.consumed.0.store(self.position, Ordering::Release);
