@@ -9,6 +9,7 @@ const COMMANDS: &[&str] = &[
     "doctor",
     "build",
     "run",
+    "mpirun",
     "apply",
     "diff",
     "get",

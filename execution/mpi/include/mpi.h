@@ -7,6 +7,10 @@
 extern "C" {
 #endif
 
+/* Each function is an import of the module `cloudskin_mpi`. */
+#define MPI_IMPORT_(name) \
+    __attribute__((__import_module__("cloudskin_mpi"), __import_name__(#name)))
+
 typedef int MPI_Comm;
 typedef int MPI_Group;
 typedef int MPI_Datatype;
@@ -266,341 +270,341 @@ typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
 #define MPI_Type_struct                 MPI_Type_create_struct
 
 /* Environment, errors and info objects */
-int MPI_Init(int *argc, char ***argv);
-int MPI_Init_thread(int *argc, char ***argv, int required, int *provided);
-int MPI_Initialized(int *flag);
-int MPI_Finalized(int *flag);
-int MPI_Finalize(void);
-int MPI_Abort(MPI_Comm comm, int errorcode);
-int MPI_Query_thread(int *provided);
-int MPI_Is_thread_main(int *flag);
-int MPI_Get_version(int *version, int *subversion);
-int MPI_Get_library_version(char *version, int *resultlen);
-int MPI_Get_processor_name(char *name, int *resultlen);
-int MPI_Get_address(const void *location, MPI_Aint *address);
-int MPI_Alloc_mem(MPI_Aint size, MPI_Info info, void *baseptr);
-int MPI_Free_mem(void *base);
-int MPI_Pcontrol(int level, ...);
-int MPI_Error_class(int errorcode, int *errorclass);
-int MPI_Error_string(int errorcode, char *string, int *resultlen);
-int MPI_Add_error_class(int *errorclass);
-int MPI_Add_error_code(int errorclass, int *errorcode);
-int MPI_Add_error_string(int errorcode, const char *string);
-int MPI_Comm_create_errhandler(MPI_Comm_errhandler_function *function,
+MPI_IMPORT_(MPI_Init) int MPI_Init(int *argc, char ***argv);
+MPI_IMPORT_(MPI_Init_thread) int MPI_Init_thread(int *argc, char ***argv, int required, int *provided);
+MPI_IMPORT_(MPI_Initialized) int MPI_Initialized(int *flag);
+MPI_IMPORT_(MPI_Finalized) int MPI_Finalized(int *flag);
+MPI_IMPORT_(MPI_Finalize) int MPI_Finalize(void);
+MPI_IMPORT_(MPI_Abort) int MPI_Abort(MPI_Comm comm, int errorcode);
+MPI_IMPORT_(MPI_Query_thread) int MPI_Query_thread(int *provided);
+MPI_IMPORT_(MPI_Is_thread_main) int MPI_Is_thread_main(int *flag);
+MPI_IMPORT_(MPI_Get_version) int MPI_Get_version(int *version, int *subversion);
+MPI_IMPORT_(MPI_Get_library_version) int MPI_Get_library_version(char *version, int *resultlen);
+MPI_IMPORT_(MPI_Get_processor_name) int MPI_Get_processor_name(char *name, int *resultlen);
+MPI_IMPORT_(MPI_Get_address) int MPI_Get_address(const void *location, MPI_Aint *address);
+MPI_IMPORT_(MPI_Alloc_mem) int MPI_Alloc_mem(MPI_Aint size, MPI_Info info, void *baseptr);
+MPI_IMPORT_(MPI_Free_mem) int MPI_Free_mem(void *base);
+MPI_IMPORT_(MPI_Pcontrol) int MPI_Pcontrol(int level, ...);
+MPI_IMPORT_(MPI_Error_class) int MPI_Error_class(int errorcode, int *errorclass);
+MPI_IMPORT_(MPI_Error_string) int MPI_Error_string(int errorcode, char *string, int *resultlen);
+MPI_IMPORT_(MPI_Add_error_class) int MPI_Add_error_class(int *errorclass);
+MPI_IMPORT_(MPI_Add_error_code) int MPI_Add_error_code(int errorclass, int *errorcode);
+MPI_IMPORT_(MPI_Add_error_string) int MPI_Add_error_string(int errorcode, const char *string);
+MPI_IMPORT_(MPI_Comm_create_errhandler) int MPI_Comm_create_errhandler(MPI_Comm_errhandler_function *function,
     MPI_Errhandler *errhandler);
-int MPI_Comm_set_errhandler(MPI_Comm comm, MPI_Errhandler errhandler);
-int MPI_Comm_get_errhandler(MPI_Comm comm, MPI_Errhandler *errhandler);
-int MPI_Errhandler_free(MPI_Errhandler *errhandler);
-int MPI_Comm_call_errhandler(MPI_Comm comm, int errorcode);
-int MPI_Win_create_errhandler(MPI_Win_errhandler_function *function, MPI_Errhandler *errhandler);
-int MPI_Win_set_errhandler(MPI_Win win, MPI_Errhandler errhandler);
-int MPI_Win_get_errhandler(MPI_Win win, MPI_Errhandler *errhandler);
-int MPI_Win_call_errhandler(MPI_Win win, int errorcode);
-int MPI_Info_create(MPI_Info *info);
-int MPI_Info_dup(MPI_Info info, MPI_Info *newinfo);
-int MPI_Info_free(MPI_Info *info);
-int MPI_Info_set(MPI_Info info, const char *key, const char *value);
-int MPI_Info_delete(MPI_Info info, const char *key);
-int MPI_Info_get(MPI_Info info, const char *key, int valuelen, char *value, int *flag);
-int MPI_Info_get_valuelen(MPI_Info info, const char *key, int *valuelen, int *flag);
-int MPI_Info_get_nkeys(MPI_Info info, int *nkeys);
-int MPI_Info_get_nthkey(MPI_Info info, int n, char *key);
+MPI_IMPORT_(MPI_Comm_set_errhandler) int MPI_Comm_set_errhandler(MPI_Comm comm, MPI_Errhandler errhandler);
+MPI_IMPORT_(MPI_Comm_get_errhandler) int MPI_Comm_get_errhandler(MPI_Comm comm, MPI_Errhandler *errhandler);
+MPI_IMPORT_(MPI_Errhandler_free) int MPI_Errhandler_free(MPI_Errhandler *errhandler);
+MPI_IMPORT_(MPI_Comm_call_errhandler) int MPI_Comm_call_errhandler(MPI_Comm comm, int errorcode);
+MPI_IMPORT_(MPI_Win_create_errhandler) int MPI_Win_create_errhandler(MPI_Win_errhandler_function *function, MPI_Errhandler *errhandler);
+MPI_IMPORT_(MPI_Win_set_errhandler) int MPI_Win_set_errhandler(MPI_Win win, MPI_Errhandler errhandler);
+MPI_IMPORT_(MPI_Win_get_errhandler) int MPI_Win_get_errhandler(MPI_Win win, MPI_Errhandler *errhandler);
+MPI_IMPORT_(MPI_Win_call_errhandler) int MPI_Win_call_errhandler(MPI_Win win, int errorcode);
+MPI_IMPORT_(MPI_Info_create) int MPI_Info_create(MPI_Info *info);
+MPI_IMPORT_(MPI_Info_dup) int MPI_Info_dup(MPI_Info info, MPI_Info *newinfo);
+MPI_IMPORT_(MPI_Info_free) int MPI_Info_free(MPI_Info *info);
+MPI_IMPORT_(MPI_Info_set) int MPI_Info_set(MPI_Info info, const char *key, const char *value);
+MPI_IMPORT_(MPI_Info_delete) int MPI_Info_delete(MPI_Info info, const char *key);
+MPI_IMPORT_(MPI_Info_get) int MPI_Info_get(MPI_Info info, const char *key, int valuelen, char *value, int *flag);
+MPI_IMPORT_(MPI_Info_get_valuelen) int MPI_Info_get_valuelen(MPI_Info info, const char *key, int *valuelen, int *flag);
+MPI_IMPORT_(MPI_Info_get_nkeys) int MPI_Info_get_nkeys(MPI_Info info, int *nkeys);
+MPI_IMPORT_(MPI_Info_get_nthkey) int MPI_Info_get_nthkey(MPI_Info info, int n, char *key);
 
 /* Attributes */
-int MPI_Comm_create_keyval(MPI_Comm_copy_attr_function *copy,
+MPI_IMPORT_(MPI_Comm_create_keyval) int MPI_Comm_create_keyval(MPI_Comm_copy_attr_function *copy,
     MPI_Comm_delete_attr_function *remove, int *keyval, void *extra);
-int MPI_Comm_free_keyval(int *keyval);
-int MPI_Comm_set_attr(MPI_Comm comm, int keyval, void *value);
-int MPI_Comm_get_attr(MPI_Comm comm, int keyval, void *value, int *flag);
-int MPI_Comm_delete_attr(MPI_Comm comm, int keyval);
+MPI_IMPORT_(MPI_Comm_free_keyval) int MPI_Comm_free_keyval(int *keyval);
+MPI_IMPORT_(MPI_Comm_set_attr) int MPI_Comm_set_attr(MPI_Comm comm, int keyval, void *value);
+MPI_IMPORT_(MPI_Comm_get_attr) int MPI_Comm_get_attr(MPI_Comm comm, int keyval, void *value, int *flag);
+MPI_IMPORT_(MPI_Comm_delete_attr) int MPI_Comm_delete_attr(MPI_Comm comm, int keyval);
 
 /* Point to point */
-int MPI_Send(const void *buf, int count, MPI_Datatype datatype, int dest, int tag, MPI_Comm comm);
-int MPI_Ssend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+MPI_IMPORT_(MPI_Send) int MPI_Send(const void *buf, int count, MPI_Datatype datatype, int dest, int tag, MPI_Comm comm);
+MPI_IMPORT_(MPI_Ssend) int MPI_Ssend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
     MPI_Comm comm);
-int MPI_Bsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+MPI_IMPORT_(MPI_Bsend) int MPI_Bsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
     MPI_Comm comm);
-int MPI_Rsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+MPI_IMPORT_(MPI_Rsend) int MPI_Rsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
     MPI_Comm comm);
-int MPI_Isend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag, MPI_Comm comm,
+MPI_IMPORT_(MPI_Isend) int MPI_Isend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag, MPI_Comm comm,
     MPI_Request *request);
-int MPI_Issend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+MPI_IMPORT_(MPI_Issend) int MPI_Issend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
     MPI_Comm comm, MPI_Request *request);
-int MPI_Ibsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+MPI_IMPORT_(MPI_Ibsend) int MPI_Ibsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
     MPI_Comm comm, MPI_Request *request);
-int MPI_Irsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+MPI_IMPORT_(MPI_Irsend) int MPI_Irsend(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
     MPI_Comm comm, MPI_Request *request);
-int MPI_Send_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+MPI_IMPORT_(MPI_Send_init) int MPI_Send_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
     MPI_Comm comm, MPI_Request *request);
-int MPI_Ssend_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+MPI_IMPORT_(MPI_Ssend_init) int MPI_Ssend_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
     MPI_Comm comm, MPI_Request *request);
-int MPI_Bsend_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+MPI_IMPORT_(MPI_Bsend_init) int MPI_Bsend_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
     MPI_Comm comm, MPI_Request *request);
-int MPI_Rsend_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
+MPI_IMPORT_(MPI_Rsend_init) int MPI_Rsend_init(const void *buf, int count, MPI_Datatype datatype, int dest, int tag,
     MPI_Comm comm, MPI_Request *request);
-int MPI_Recv_init(void *buf, int count, MPI_Datatype datatype, int source, int tag, MPI_Comm comm,
+MPI_IMPORT_(MPI_Recv_init) int MPI_Recv_init(void *buf, int count, MPI_Datatype datatype, int source, int tag, MPI_Comm comm,
     MPI_Request *request);
-int MPI_Recv(void *buf, int count, MPI_Datatype datatype, int source, int tag, MPI_Comm comm,
+MPI_IMPORT_(MPI_Recv) int MPI_Recv(void *buf, int count, MPI_Datatype datatype, int source, int tag, MPI_Comm comm,
     MPI_Status *status);
-int MPI_Irecv(void *buf, int count, MPI_Datatype datatype, int source, int tag, MPI_Comm comm,
+MPI_IMPORT_(MPI_Irecv) int MPI_Irecv(void *buf, int count, MPI_Datatype datatype, int source, int tag, MPI_Comm comm,
     MPI_Request *request);
-int MPI_Sendrecv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, int dest, int sendtag,
+MPI_IMPORT_(MPI_Sendrecv) int MPI_Sendrecv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, int dest, int sendtag,
     void *recvbuf, int recvcount, MPI_Datatype recvtype, int source, int recvtag, MPI_Comm comm,
     MPI_Status *status);
-int MPI_Sendrecv_replace(void *buf, int count, MPI_Datatype datatype, int dest, int sendtag,
+MPI_IMPORT_(MPI_Sendrecv_replace) int MPI_Sendrecv_replace(void *buf, int count, MPI_Datatype datatype, int dest, int sendtag,
     int source, int recvtag, MPI_Comm comm, MPI_Status *status);
-int MPI_Probe(int source, int tag, MPI_Comm comm, MPI_Status *status);
-int MPI_Iprobe(int source, int tag, MPI_Comm comm, int *flag, MPI_Status *status);
-int MPI_Mprobe(int source, int tag, MPI_Comm comm, MPI_Message *message, MPI_Status *status);
-int MPI_Improbe(int source, int tag, MPI_Comm comm, int *flag, MPI_Message *message,
+MPI_IMPORT_(MPI_Probe) int MPI_Probe(int source, int tag, MPI_Comm comm, MPI_Status *status);
+MPI_IMPORT_(MPI_Iprobe) int MPI_Iprobe(int source, int tag, MPI_Comm comm, int *flag, MPI_Status *status);
+MPI_IMPORT_(MPI_Mprobe) int MPI_Mprobe(int source, int tag, MPI_Comm comm, MPI_Message *message, MPI_Status *status);
+MPI_IMPORT_(MPI_Improbe) int MPI_Improbe(int source, int tag, MPI_Comm comm, int *flag, MPI_Message *message,
     MPI_Status *status);
-int MPI_Mrecv(void *buf, int count, MPI_Datatype datatype, MPI_Message *message,
+MPI_IMPORT_(MPI_Mrecv) int MPI_Mrecv(void *buf, int count, MPI_Datatype datatype, MPI_Message *message,
     MPI_Status *status);
-int MPI_Imrecv(void *buf, int count, MPI_Datatype datatype, MPI_Message *message,
+MPI_IMPORT_(MPI_Imrecv) int MPI_Imrecv(void *buf, int count, MPI_Datatype datatype, MPI_Message *message,
     MPI_Request *request);
-int MPI_Buffer_attach(void *buffer, int size);
-int MPI_Buffer_detach(void *buffer, int *size);
+MPI_IMPORT_(MPI_Buffer_attach) int MPI_Buffer_attach(void *buffer, int size);
+MPI_IMPORT_(MPI_Buffer_detach) int MPI_Buffer_detach(void *buffer, int *size);
 
 /* Requests and statuses */
-int MPI_Wait(MPI_Request *request, MPI_Status *status);
-int MPI_Test(MPI_Request *request, int *flag, MPI_Status *status);
-int MPI_Request_get_status(MPI_Request request, int *flag, MPI_Status *status);
-int MPI_Waitall(int number, MPI_Request requests[], MPI_Status statuses[]);
-int MPI_Testall(int number, MPI_Request requests[], int *flag, MPI_Status statuses[]);
-int MPI_Waitany(int number, MPI_Request requests[], int *index, MPI_Status *status);
-int MPI_Testany(int number, MPI_Request requests[], int *index, int *flag, MPI_Status *status);
-int MPI_Waitsome(int incount, MPI_Request requests[], int *outcount, int indices[],
+MPI_IMPORT_(MPI_Wait) int MPI_Wait(MPI_Request *request, MPI_Status *status);
+MPI_IMPORT_(MPI_Test) int MPI_Test(MPI_Request *request, int *flag, MPI_Status *status);
+MPI_IMPORT_(MPI_Request_get_status) int MPI_Request_get_status(MPI_Request request, int *flag, MPI_Status *status);
+MPI_IMPORT_(MPI_Waitall) int MPI_Waitall(int number, MPI_Request requests[], MPI_Status statuses[]);
+MPI_IMPORT_(MPI_Testall) int MPI_Testall(int number, MPI_Request requests[], int *flag, MPI_Status statuses[]);
+MPI_IMPORT_(MPI_Waitany) int MPI_Waitany(int number, MPI_Request requests[], int *index, MPI_Status *status);
+MPI_IMPORT_(MPI_Testany) int MPI_Testany(int number, MPI_Request requests[], int *index, int *flag, MPI_Status *status);
+MPI_IMPORT_(MPI_Waitsome) int MPI_Waitsome(int incount, MPI_Request requests[], int *outcount, int indices[],
     MPI_Status statuses[]);
-int MPI_Testsome(int incount, MPI_Request requests[], int *outcount, int indices[],
+MPI_IMPORT_(MPI_Testsome) int MPI_Testsome(int incount, MPI_Request requests[], int *outcount, int indices[],
     MPI_Status statuses[]);
-int MPI_Start(MPI_Request *request);
-int MPI_Startall(int number, MPI_Request requests[]);
-int MPI_Request_free(MPI_Request *request);
-int MPI_Cancel(MPI_Request *request);
-int MPI_Test_cancelled(const MPI_Status *status, int *flag);
-int MPI_Status_set_cancelled(MPI_Status *status, int flag);
-int MPI_Status_set_elements(MPI_Status *status, MPI_Datatype datatype, int number);
-int MPI_Get_count(const MPI_Status *status, MPI_Datatype datatype, int *number);
-int MPI_Get_elements(const MPI_Status *status, MPI_Datatype datatype, int *number);
-int MPI_Get_elements_x(const MPI_Status *status, MPI_Datatype datatype, MPI_Count *number);
+MPI_IMPORT_(MPI_Start) int MPI_Start(MPI_Request *request);
+MPI_IMPORT_(MPI_Startall) int MPI_Startall(int number, MPI_Request requests[]);
+MPI_IMPORT_(MPI_Request_free) int MPI_Request_free(MPI_Request *request);
+MPI_IMPORT_(MPI_Cancel) int MPI_Cancel(MPI_Request *request);
+MPI_IMPORT_(MPI_Test_cancelled) int MPI_Test_cancelled(const MPI_Status *status, int *flag);
+MPI_IMPORT_(MPI_Status_set_cancelled) int MPI_Status_set_cancelled(MPI_Status *status, int flag);
+MPI_IMPORT_(MPI_Status_set_elements) int MPI_Status_set_elements(MPI_Status *status, MPI_Datatype datatype, int number);
+MPI_IMPORT_(MPI_Get_count) int MPI_Get_count(const MPI_Status *status, MPI_Datatype datatype, int *number);
+MPI_IMPORT_(MPI_Get_elements) int MPI_Get_elements(const MPI_Status *status, MPI_Datatype datatype, int *number);
+MPI_IMPORT_(MPI_Get_elements_x) int MPI_Get_elements_x(const MPI_Status *status, MPI_Datatype datatype, MPI_Count *number);
 
 /* Communicators */
-int MPI_Comm_size(MPI_Comm comm, int *size);
-int MPI_Comm_rank(MPI_Comm comm, int *rank);
-int MPI_Comm_compare(MPI_Comm comm1, MPI_Comm comm2, int *result);
-int MPI_Comm_dup(MPI_Comm comm, MPI_Comm *newcomm);
-int MPI_Comm_dup_with_info(MPI_Comm comm, MPI_Info info, MPI_Comm *newcomm);
-int MPI_Comm_idup(MPI_Comm comm, MPI_Comm *newcomm, MPI_Request *request);
-int MPI_Comm_create(MPI_Comm comm, MPI_Group group, MPI_Comm *newcomm);
-int MPI_Comm_create_group(MPI_Comm comm, MPI_Group group, int tag, MPI_Comm *newcomm);
-int MPI_Comm_split(MPI_Comm comm, int color, int key, MPI_Comm *newcomm);
-int MPI_Comm_split_type(MPI_Comm comm, int split_type, int key, MPI_Info info, MPI_Comm *newcomm);
-int MPI_Comm_free(MPI_Comm *comm);
-int MPI_Comm_disconnect(MPI_Comm *comm);
-int MPI_Comm_set_name(MPI_Comm comm, const char *name);
-int MPI_Comm_get_name(MPI_Comm comm, char *name, int *length);
-int MPI_Comm_test_inter(MPI_Comm comm, int *flag);
-int MPI_Comm_group(MPI_Comm comm, MPI_Group *group);
+MPI_IMPORT_(MPI_Comm_size) int MPI_Comm_size(MPI_Comm comm, int *size);
+MPI_IMPORT_(MPI_Comm_rank) int MPI_Comm_rank(MPI_Comm comm, int *rank);
+MPI_IMPORT_(MPI_Comm_compare) int MPI_Comm_compare(MPI_Comm comm1, MPI_Comm comm2, int *result);
+MPI_IMPORT_(MPI_Comm_dup) int MPI_Comm_dup(MPI_Comm comm, MPI_Comm *newcomm);
+MPI_IMPORT_(MPI_Comm_dup_with_info) int MPI_Comm_dup_with_info(MPI_Comm comm, MPI_Info info, MPI_Comm *newcomm);
+MPI_IMPORT_(MPI_Comm_idup) int MPI_Comm_idup(MPI_Comm comm, MPI_Comm *newcomm, MPI_Request *request);
+MPI_IMPORT_(MPI_Comm_create) int MPI_Comm_create(MPI_Comm comm, MPI_Group group, MPI_Comm *newcomm);
+MPI_IMPORT_(MPI_Comm_create_group) int MPI_Comm_create_group(MPI_Comm comm, MPI_Group group, int tag, MPI_Comm *newcomm);
+MPI_IMPORT_(MPI_Comm_split) int MPI_Comm_split(MPI_Comm comm, int color, int key, MPI_Comm *newcomm);
+MPI_IMPORT_(MPI_Comm_split_type) int MPI_Comm_split_type(MPI_Comm comm, int split_type, int key, MPI_Info info, MPI_Comm *newcomm);
+MPI_IMPORT_(MPI_Comm_free) int MPI_Comm_free(MPI_Comm *comm);
+MPI_IMPORT_(MPI_Comm_disconnect) int MPI_Comm_disconnect(MPI_Comm *comm);
+MPI_IMPORT_(MPI_Comm_set_name) int MPI_Comm_set_name(MPI_Comm comm, const char *name);
+MPI_IMPORT_(MPI_Comm_get_name) int MPI_Comm_get_name(MPI_Comm comm, char *name, int *length);
+MPI_IMPORT_(MPI_Comm_test_inter) int MPI_Comm_test_inter(MPI_Comm comm, int *flag);
+MPI_IMPORT_(MPI_Comm_group) int MPI_Comm_group(MPI_Comm comm, MPI_Group *group);
 
 /* Groups */
-int MPI_Group_size(MPI_Group group, int *size);
-int MPI_Group_rank(MPI_Group group, int *rank);
-int MPI_Group_incl(MPI_Group group, int n, const int ranks[], MPI_Group *newgroup);
-int MPI_Group_excl(MPI_Group group, int n, const int ranks[], MPI_Group *newgroup);
-int MPI_Group_range_incl(MPI_Group group, int n, int ranges[][3], MPI_Group *newgroup);
-int MPI_Group_range_excl(MPI_Group group, int n, int ranges[][3], MPI_Group *newgroup);
-int MPI_Group_union(MPI_Group group1, MPI_Group group2, MPI_Group *newgroup);
-int MPI_Group_intersection(MPI_Group group1, MPI_Group group2, MPI_Group *newgroup);
-int MPI_Group_difference(MPI_Group group1, MPI_Group group2, MPI_Group *newgroup);
-int MPI_Group_translate_ranks(MPI_Group group1, int n, const int ranks1[], MPI_Group group2,
+MPI_IMPORT_(MPI_Group_size) int MPI_Group_size(MPI_Group group, int *size);
+MPI_IMPORT_(MPI_Group_rank) int MPI_Group_rank(MPI_Group group, int *rank);
+MPI_IMPORT_(MPI_Group_incl) int MPI_Group_incl(MPI_Group group, int n, const int ranks[], MPI_Group *newgroup);
+MPI_IMPORT_(MPI_Group_excl) int MPI_Group_excl(MPI_Group group, int n, const int ranks[], MPI_Group *newgroup);
+MPI_IMPORT_(MPI_Group_range_incl) int MPI_Group_range_incl(MPI_Group group, int n, int ranges[][3], MPI_Group *newgroup);
+MPI_IMPORT_(MPI_Group_range_excl) int MPI_Group_range_excl(MPI_Group group, int n, int ranges[][3], MPI_Group *newgroup);
+MPI_IMPORT_(MPI_Group_union) int MPI_Group_union(MPI_Group group1, MPI_Group group2, MPI_Group *newgroup);
+MPI_IMPORT_(MPI_Group_intersection) int MPI_Group_intersection(MPI_Group group1, MPI_Group group2, MPI_Group *newgroup);
+MPI_IMPORT_(MPI_Group_difference) int MPI_Group_difference(MPI_Group group1, MPI_Group group2, MPI_Group *newgroup);
+MPI_IMPORT_(MPI_Group_translate_ranks) int MPI_Group_translate_ranks(MPI_Group group1, int n, const int ranks1[], MPI_Group group2,
     int ranks2[]);
-int MPI_Group_compare(MPI_Group group1, MPI_Group group2, int *result);
-int MPI_Group_free(MPI_Group *group);
+MPI_IMPORT_(MPI_Group_compare) int MPI_Group_compare(MPI_Group group1, MPI_Group group2, int *result);
+MPI_IMPORT_(MPI_Group_free) int MPI_Group_free(MPI_Group *group);
 
 /* Cartesian topologies */
-int MPI_Cart_create(MPI_Comm comm_old, int ndims, const int dims[], const int periods[],
+MPI_IMPORT_(MPI_Cart_create) int MPI_Cart_create(MPI_Comm comm_old, int ndims, const int dims[], const int periods[],
     int reorder, MPI_Comm *comm_cart);
-int MPI_Cart_sub(MPI_Comm comm, const int remain_dims[], MPI_Comm *newcomm);
-int MPI_Cart_coords(MPI_Comm comm, int rank, int maxdims, int coords[]);
-int MPI_Cart_rank(MPI_Comm comm, const int coords[], int *rank);
-int MPI_Cart_shift(MPI_Comm comm, int direction, int disp, int *rank_source, int *rank_dest);
-int MPI_Cart_get(MPI_Comm comm, int maxdims, int dims[], int periods[], int coords[]);
-int MPI_Cartdim_get(MPI_Comm comm, int *ndims);
-int MPI_Cart_map(MPI_Comm comm, int ndims, const int dims[], const int periods[], int *newrank);
-int MPI_Dims_create(int nnodes, int ndims, int dims[]);
-int MPI_Topo_test(MPI_Comm comm, int *status);
+MPI_IMPORT_(MPI_Cart_sub) int MPI_Cart_sub(MPI_Comm comm, const int remain_dims[], MPI_Comm *newcomm);
+MPI_IMPORT_(MPI_Cart_coords) int MPI_Cart_coords(MPI_Comm comm, int rank, int maxdims, int coords[]);
+MPI_IMPORT_(MPI_Cart_rank) int MPI_Cart_rank(MPI_Comm comm, const int coords[], int *rank);
+MPI_IMPORT_(MPI_Cart_shift) int MPI_Cart_shift(MPI_Comm comm, int direction, int disp, int *rank_source, int *rank_dest);
+MPI_IMPORT_(MPI_Cart_get) int MPI_Cart_get(MPI_Comm comm, int maxdims, int dims[], int periods[], int coords[]);
+MPI_IMPORT_(MPI_Cartdim_get) int MPI_Cartdim_get(MPI_Comm comm, int *ndims);
+MPI_IMPORT_(MPI_Cart_map) int MPI_Cart_map(MPI_Comm comm, int ndims, const int dims[], const int periods[], int *newrank);
+MPI_IMPORT_(MPI_Dims_create) int MPI_Dims_create(int nnodes, int ndims, int dims[]);
+MPI_IMPORT_(MPI_Topo_test) int MPI_Topo_test(MPI_Comm comm, int *status);
 
 /* Datatypes */
-int MPI_Type_contiguous(int number, MPI_Datatype oldtype, MPI_Datatype *newtype);
-int MPI_Type_vector(int number, int blocklength, int stride, MPI_Datatype oldtype,
+MPI_IMPORT_(MPI_Type_contiguous) int MPI_Type_contiguous(int number, MPI_Datatype oldtype, MPI_Datatype *newtype);
+MPI_IMPORT_(MPI_Type_vector) int MPI_Type_vector(int number, int blocklength, int stride, MPI_Datatype oldtype,
     MPI_Datatype *newtype);
-int MPI_Type_create_hvector(int number, int blocklength, MPI_Aint stride, MPI_Datatype oldtype,
+MPI_IMPORT_(MPI_Type_create_hvector) int MPI_Type_create_hvector(int number, int blocklength, MPI_Aint stride, MPI_Datatype oldtype,
     MPI_Datatype *newtype);
-int MPI_Type_indexed(int number, const int lengths[], const int displacements[],
+MPI_IMPORT_(MPI_Type_indexed) int MPI_Type_indexed(int number, const int lengths[], const int displacements[],
     MPI_Datatype oldtype, MPI_Datatype *newtype);
-int MPI_Type_create_hindexed(int number, const int lengths[], const MPI_Aint displacements[],
+MPI_IMPORT_(MPI_Type_create_hindexed) int MPI_Type_create_hindexed(int number, const int lengths[], const MPI_Aint displacements[],
     MPI_Datatype oldtype, MPI_Datatype *newtype);
-int MPI_Type_create_indexed_block(int number, int blocklength, const int displacements[],
+MPI_IMPORT_(MPI_Type_create_indexed_block) int MPI_Type_create_indexed_block(int number, int blocklength, const int displacements[],
     MPI_Datatype oldtype, MPI_Datatype *newtype);
-int MPI_Type_create_hindexed_block(int number, int blocklength, const MPI_Aint displacements[],
+MPI_IMPORT_(MPI_Type_create_hindexed_block) int MPI_Type_create_hindexed_block(int number, int blocklength, const MPI_Aint displacements[],
     MPI_Datatype oldtype, MPI_Datatype *newtype);
-int MPI_Type_create_struct(int number, const int lengths[], const MPI_Aint displacements[],
+MPI_IMPORT_(MPI_Type_create_struct) int MPI_Type_create_struct(int number, const int lengths[], const MPI_Aint displacements[],
     const MPI_Datatype types[], MPI_Datatype *newtype);
-int MPI_Type_create_subarray(int ndims, const int sizes[], const int subsizes[],
+MPI_IMPORT_(MPI_Type_create_subarray) int MPI_Type_create_subarray(int ndims, const int sizes[], const int subsizes[],
     const int starts[], int order, MPI_Datatype oldtype, MPI_Datatype *newtype);
-int MPI_Type_create_resized(MPI_Datatype oldtype, MPI_Aint lb, MPI_Aint extent,
+MPI_IMPORT_(MPI_Type_create_resized) int MPI_Type_create_resized(MPI_Datatype oldtype, MPI_Aint lb, MPI_Aint extent,
     MPI_Datatype *newtype);
-int MPI_Type_dup(MPI_Datatype oldtype, MPI_Datatype *newtype);
-int MPI_Type_commit(MPI_Datatype *datatype);
-int MPI_Type_free(MPI_Datatype *datatype);
-int MPI_Type_size(MPI_Datatype datatype, int *size);
-int MPI_Type_size_x(MPI_Datatype datatype, MPI_Count *size);
-int MPI_Type_get_extent(MPI_Datatype datatype, MPI_Aint *lb, MPI_Aint *extent);
-int MPI_Type_get_extent_x(MPI_Datatype datatype, MPI_Count *lb, MPI_Count *extent);
-int MPI_Type_get_true_extent(MPI_Datatype datatype, MPI_Aint *true_lb, MPI_Aint *true_extent);
-int MPI_Type_set_name(MPI_Datatype datatype, const char *name);
-int MPI_Type_get_name(MPI_Datatype datatype, char *name, int *resultlen);
-int MPI_Type_get_envelope(MPI_Datatype datatype, int *integers, int *addresses, int *datatypes,
+MPI_IMPORT_(MPI_Type_dup) int MPI_Type_dup(MPI_Datatype oldtype, MPI_Datatype *newtype);
+MPI_IMPORT_(MPI_Type_commit) int MPI_Type_commit(MPI_Datatype *datatype);
+MPI_IMPORT_(MPI_Type_free) int MPI_Type_free(MPI_Datatype *datatype);
+MPI_IMPORT_(MPI_Type_size) int MPI_Type_size(MPI_Datatype datatype, int *size);
+MPI_IMPORT_(MPI_Type_size_x) int MPI_Type_size_x(MPI_Datatype datatype, MPI_Count *size);
+MPI_IMPORT_(MPI_Type_get_extent) int MPI_Type_get_extent(MPI_Datatype datatype, MPI_Aint *lb, MPI_Aint *extent);
+MPI_IMPORT_(MPI_Type_get_extent_x) int MPI_Type_get_extent_x(MPI_Datatype datatype, MPI_Count *lb, MPI_Count *extent);
+MPI_IMPORT_(MPI_Type_get_true_extent) int MPI_Type_get_true_extent(MPI_Datatype datatype, MPI_Aint *true_lb, MPI_Aint *true_extent);
+MPI_IMPORT_(MPI_Type_set_name) int MPI_Type_set_name(MPI_Datatype datatype, const char *name);
+MPI_IMPORT_(MPI_Type_get_name) int MPI_Type_get_name(MPI_Datatype datatype, char *name, int *resultlen);
+MPI_IMPORT_(MPI_Type_get_envelope) int MPI_Type_get_envelope(MPI_Datatype datatype, int *integers, int *addresses, int *datatypes,
     int *combiner);
-int MPI_Type_get_contents(MPI_Datatype datatype, int max_integers, int max_addresses,
+MPI_IMPORT_(MPI_Type_get_contents) int MPI_Type_get_contents(MPI_Datatype datatype, int max_integers, int max_addresses,
     int max_datatypes, int integers[], MPI_Aint addresses[], MPI_Datatype datatypes[]);
-int MPI_Pack(const void *inbuf, int incount, MPI_Datatype datatype, void *outbuf, int outsize,
+MPI_IMPORT_(MPI_Pack) int MPI_Pack(const void *inbuf, int incount, MPI_Datatype datatype, void *outbuf, int outsize,
     int *position, MPI_Comm comm);
-int MPI_Unpack(const void *inbuf, int insize, int *position, void *outbuf, int outcount,
+MPI_IMPORT_(MPI_Unpack) int MPI_Unpack(const void *inbuf, int insize, int *position, void *outbuf, int outcount,
     MPI_Datatype datatype, MPI_Comm comm);
-int MPI_Pack_size(int incount, MPI_Datatype datatype, MPI_Comm comm, int *size);
+MPI_IMPORT_(MPI_Pack_size) int MPI_Pack_size(int incount, MPI_Datatype datatype, MPI_Comm comm, int *size);
 
 /* Collectives that move data */
-int MPI_Barrier(MPI_Comm comm);
-int MPI_Ibarrier(MPI_Comm comm, MPI_Request *request);
-int MPI_Bcast(void *buffer, int count, MPI_Datatype datatype, int root, MPI_Comm comm);
-int MPI_Ibcast(void *buffer, int count, MPI_Datatype datatype, int root, MPI_Comm comm,
+MPI_IMPORT_(MPI_Barrier) int MPI_Barrier(MPI_Comm comm);
+MPI_IMPORT_(MPI_Ibarrier) int MPI_Ibarrier(MPI_Comm comm, MPI_Request *request);
+MPI_IMPORT_(MPI_Bcast) int MPI_Bcast(void *buffer, int count, MPI_Datatype datatype, int root, MPI_Comm comm);
+MPI_IMPORT_(MPI_Ibcast) int MPI_Ibcast(void *buffer, int count, MPI_Datatype datatype, int root, MPI_Comm comm,
     MPI_Request *request);
-int MPI_Gather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Gather) int MPI_Gather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     int recvcount, MPI_Datatype recvtype, int root, MPI_Comm comm);
-int MPI_Igather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Igather) int MPI_Igather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     int recvcount, MPI_Datatype recvtype, int root, MPI_Comm comm, MPI_Request *request);
-int MPI_Gatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Gatherv) int MPI_Gatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     const int recvcounts[], const int displs[], MPI_Datatype recvtype, int root, MPI_Comm comm);
-int MPI_Igatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Igatherv) int MPI_Igatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     const int recvcounts[], const int displs[], MPI_Datatype recvtype, int root, MPI_Comm comm,
     MPI_Request *request);
-int MPI_Scatter(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Scatter) int MPI_Scatter(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     int recvcount, MPI_Datatype recvtype, int root, MPI_Comm comm);
-int MPI_Iscatter(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Iscatter) int MPI_Iscatter(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     int recvcount, MPI_Datatype recvtype, int root, MPI_Comm comm, MPI_Request *request);
-int MPI_Scatterv(const void *sendbuf, const int sendcounts[], const int displs[],
+MPI_IMPORT_(MPI_Scatterv) int MPI_Scatterv(const void *sendbuf, const int sendcounts[], const int displs[],
     MPI_Datatype sendtype, void *recvbuf, int recvcount, MPI_Datatype recvtype, int root,
     MPI_Comm comm);
-int MPI_Iscatterv(const void *sendbuf, const int sendcounts[], const int displs[],
+MPI_IMPORT_(MPI_Iscatterv) int MPI_Iscatterv(const void *sendbuf, const int sendcounts[], const int displs[],
     MPI_Datatype sendtype, void *recvbuf, int recvcount, MPI_Datatype recvtype, int root,
     MPI_Comm comm, MPI_Request *request);
-int MPI_Allgather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Allgather) int MPI_Allgather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     int recvcount, MPI_Datatype recvtype, MPI_Comm comm);
-int MPI_Iallgather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Iallgather) int MPI_Iallgather(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     int recvcount, MPI_Datatype recvtype, MPI_Comm comm, MPI_Request *request);
-int MPI_Allgatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Allgatherv) int MPI_Allgatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     const int recvcounts[], const int displs[], MPI_Datatype recvtype, MPI_Comm comm);
-int MPI_Iallgatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Iallgatherv) int MPI_Iallgatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     const int recvcounts[], const int displs[], MPI_Datatype recvtype, MPI_Comm comm,
     MPI_Request *request);
-int MPI_Alltoall(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Alltoall) int MPI_Alltoall(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     int recvcount, MPI_Datatype recvtype, MPI_Comm comm);
-int MPI_Ialltoall(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
+MPI_IMPORT_(MPI_Ialltoall) int MPI_Ialltoall(const void *sendbuf, int sendcount, MPI_Datatype sendtype, void *recvbuf,
     int recvcount, MPI_Datatype recvtype, MPI_Comm comm, MPI_Request *request);
-int MPI_Alltoallv(const void *sendbuf, const int sendcounts[], const int sdispls[],
+MPI_IMPORT_(MPI_Alltoallv) int MPI_Alltoallv(const void *sendbuf, const int sendcounts[], const int sdispls[],
     MPI_Datatype sendtype, void *recvbuf, const int recvcounts[], const int rdispls[],
     MPI_Datatype recvtype, MPI_Comm comm);
-int MPI_Ialltoallv(const void *sendbuf, const int sendcounts[], const int sdispls[],
+MPI_IMPORT_(MPI_Ialltoallv) int MPI_Ialltoallv(const void *sendbuf, const int sendcounts[], const int sdispls[],
     MPI_Datatype sendtype, void *recvbuf, const int recvcounts[], const int rdispls[],
     MPI_Datatype recvtype, MPI_Comm comm, MPI_Request *request);
-int MPI_Alltoallw(const void *sendbuf, const int sendcounts[], const int sdispls[],
+MPI_IMPORT_(MPI_Alltoallw) int MPI_Alltoallw(const void *sendbuf, const int sendcounts[], const int sdispls[],
     const MPI_Datatype sendtypes[], void *recvbuf, const int recvcounts[], const int rdispls[],
     const MPI_Datatype recvtypes[], MPI_Comm comm);
-int MPI_Ialltoallw(const void *sendbuf, const int sendcounts[], const int sdispls[],
+MPI_IMPORT_(MPI_Ialltoallw) int MPI_Ialltoallw(const void *sendbuf, const int sendcounts[], const int sdispls[],
     const MPI_Datatype sendtypes[], void *recvbuf, const int recvcounts[], const int rdispls[],
     const MPI_Datatype recvtypes[], MPI_Comm comm, MPI_Request *request);
 
 /* Collectives that combine data */
-int MPI_Reduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+MPI_IMPORT_(MPI_Reduce) int MPI_Reduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
     int root, MPI_Comm comm);
-int MPI_Ireduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+MPI_IMPORT_(MPI_Ireduce) int MPI_Ireduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
     int root, MPI_Comm comm, MPI_Request *request);
-int MPI_Allreduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+MPI_IMPORT_(MPI_Allreduce) int MPI_Allreduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
     MPI_Comm comm);
-int MPI_Iallreduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype,
+MPI_IMPORT_(MPI_Iallreduce) int MPI_Iallreduce(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype,
     MPI_Op op, MPI_Comm comm, MPI_Request *request);
-int MPI_Reduce_scatter(const void *sendbuf, void *recvbuf, const int recvcounts[],
+MPI_IMPORT_(MPI_Reduce_scatter) int MPI_Reduce_scatter(const void *sendbuf, void *recvbuf, const int recvcounts[],
     MPI_Datatype datatype, MPI_Op op, MPI_Comm comm);
-int MPI_Ireduce_scatter(const void *sendbuf, void *recvbuf, const int recvcounts[],
+MPI_IMPORT_(MPI_Ireduce_scatter) int MPI_Ireduce_scatter(const void *sendbuf, void *recvbuf, const int recvcounts[],
     MPI_Datatype datatype, MPI_Op op, MPI_Comm comm, MPI_Request *request);
-int MPI_Reduce_scatter_block(const void *sendbuf, void *recvbuf, int recvcount,
+MPI_IMPORT_(MPI_Reduce_scatter_block) int MPI_Reduce_scatter_block(const void *sendbuf, void *recvbuf, int recvcount,
     MPI_Datatype datatype, MPI_Op op, MPI_Comm comm);
-int MPI_Ireduce_scatter_block(const void *sendbuf, void *recvbuf, int recvcount,
+MPI_IMPORT_(MPI_Ireduce_scatter_block) int MPI_Ireduce_scatter_block(const void *sendbuf, void *recvbuf, int recvcount,
     MPI_Datatype datatype, MPI_Op op, MPI_Comm comm, MPI_Request *request);
-int MPI_Scan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+MPI_IMPORT_(MPI_Scan) int MPI_Scan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
     MPI_Comm comm);
-int MPI_Iscan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+MPI_IMPORT_(MPI_Iscan) int MPI_Iscan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
     MPI_Comm comm, MPI_Request *request);
-int MPI_Exscan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+MPI_IMPORT_(MPI_Exscan) int MPI_Exscan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
     MPI_Comm comm);
-int MPI_Iexscan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
+MPI_IMPORT_(MPI_Iexscan) int MPI_Iexscan(const void *sendbuf, void *recvbuf, int count, MPI_Datatype datatype, MPI_Op op,
     MPI_Comm comm, MPI_Request *request);
-int MPI_Reduce_local(const void *inbuf, void *inoutbuf, int count, MPI_Datatype datatype,
+MPI_IMPORT_(MPI_Reduce_local) int MPI_Reduce_local(const void *inbuf, void *inoutbuf, int count, MPI_Datatype datatype,
     MPI_Op op);
-int MPI_Op_create(MPI_User_function *function, int commute, MPI_Op *op);
-int MPI_Op_free(MPI_Op *op);
-int MPI_Op_commutative(MPI_Op op, int *commute);
+MPI_IMPORT_(MPI_Op_create) int MPI_Op_create(MPI_User_function *function, int commute, MPI_Op *op);
+MPI_IMPORT_(MPI_Op_free) int MPI_Op_free(MPI_Op *op);
+MPI_IMPORT_(MPI_Op_commutative) int MPI_Op_commutative(MPI_Op op, int *commute);
 
 /* One-sided communication */
-int MPI_Win_create(void *base, MPI_Aint size, int disp_unit, MPI_Info info, MPI_Comm comm,
+MPI_IMPORT_(MPI_Win_create) int MPI_Win_create(void *base, MPI_Aint size, int disp_unit, MPI_Info info, MPI_Comm comm,
     MPI_Win *win);
-int MPI_Win_allocate(MPI_Aint size, int disp_unit, MPI_Info info, MPI_Comm comm, void *baseptr,
+MPI_IMPORT_(MPI_Win_allocate) int MPI_Win_allocate(MPI_Aint size, int disp_unit, MPI_Info info, MPI_Comm comm, void *baseptr,
     MPI_Win *win);
-int MPI_Win_free(MPI_Win *win);
-int MPI_Win_get_group(MPI_Win win, MPI_Group *group);
-int MPI_Win_set_name(MPI_Win win, const char *name);
-int MPI_Win_get_name(MPI_Win win, char *name, int *resultlen);
-int MPI_Win_get_attr(MPI_Win win, int keyval, void *value, int *flag);
-int MPI_Put(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
+MPI_IMPORT_(MPI_Win_free) int MPI_Win_free(MPI_Win *win);
+MPI_IMPORT_(MPI_Win_get_group) int MPI_Win_get_group(MPI_Win win, MPI_Group *group);
+MPI_IMPORT_(MPI_Win_set_name) int MPI_Win_set_name(MPI_Win win, const char *name);
+MPI_IMPORT_(MPI_Win_get_name) int MPI_Win_get_name(MPI_Win win, char *name, int *resultlen);
+MPI_IMPORT_(MPI_Win_get_attr) int MPI_Win_get_attr(MPI_Win win, int keyval, void *value, int *flag);
+MPI_IMPORT_(MPI_Put) int MPI_Put(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
     MPI_Aint disp, int count, MPI_Datatype datatype, MPI_Win win);
-int MPI_Get(void *origin, int origin_count, MPI_Datatype origin_type, int rank, MPI_Aint disp,
+MPI_IMPORT_(MPI_Get) int MPI_Get(void *origin, int origin_count, MPI_Datatype origin_type, int rank, MPI_Aint disp,
     int count, MPI_Datatype datatype, MPI_Win win);
-int MPI_Accumulate(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
+MPI_IMPORT_(MPI_Accumulate) int MPI_Accumulate(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
     MPI_Aint disp, int count, MPI_Datatype datatype, MPI_Op op, MPI_Win win);
-int MPI_Get_accumulate(const void *origin, int origin_count, MPI_Datatype origin_type,
+MPI_IMPORT_(MPI_Get_accumulate) int MPI_Get_accumulate(const void *origin, int origin_count, MPI_Datatype origin_type,
     void *result, int result_count, MPI_Datatype result_type, int rank, MPI_Aint disp, int count,
     MPI_Datatype datatype, MPI_Op op, MPI_Win win);
-int MPI_Fetch_and_op(const void *origin, void *result, MPI_Datatype datatype, int rank,
+MPI_IMPORT_(MPI_Fetch_and_op) int MPI_Fetch_and_op(const void *origin, void *result, MPI_Datatype datatype, int rank,
     MPI_Aint disp, MPI_Op op, MPI_Win win);
-int MPI_Compare_and_swap(const void *origin, const void *compare, void *result,
+MPI_IMPORT_(MPI_Compare_and_swap) int MPI_Compare_and_swap(const void *origin, const void *compare, void *result,
     MPI_Datatype datatype, int rank, MPI_Aint disp, MPI_Win win);
-int MPI_Rput(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
+MPI_IMPORT_(MPI_Rput) int MPI_Rput(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
     MPI_Aint disp, int count, MPI_Datatype datatype, MPI_Win win, MPI_Request *request);
-int MPI_Rget(void *origin, int origin_count, MPI_Datatype origin_type, int rank, MPI_Aint disp,
+MPI_IMPORT_(MPI_Rget) int MPI_Rget(void *origin, int origin_count, MPI_Datatype origin_type, int rank, MPI_Aint disp,
     int count, MPI_Datatype datatype, MPI_Win win, MPI_Request *request);
-int MPI_Raccumulate(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
+MPI_IMPORT_(MPI_Raccumulate) int MPI_Raccumulate(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
     MPI_Aint disp, int count, MPI_Datatype datatype, MPI_Op op, MPI_Win win,
     MPI_Request *request);
-int MPI_Win_fence(int assert, MPI_Win win);
-int MPI_Win_lock(int lock_type, int rank, int assert, MPI_Win win);
-int MPI_Win_unlock(int rank, MPI_Win win);
-int MPI_Win_lock_all(int assert, MPI_Win win);
-int MPI_Win_unlock_all(MPI_Win win);
-int MPI_Win_flush(int rank, MPI_Win win);
-int MPI_Win_flush_local(int rank, MPI_Win win);
-int MPI_Win_flush_all(MPI_Win win);
-int MPI_Win_flush_local_all(MPI_Win win);
-int MPI_Win_sync(MPI_Win win);
-int MPI_Win_post(MPI_Group group, int assert, MPI_Win win);
-int MPI_Win_start(MPI_Group group, int assert, MPI_Win win);
-int MPI_Win_complete(MPI_Win win);
-int MPI_Win_wait(MPI_Win win);
-int MPI_Win_test(MPI_Win win, int *flag);
+MPI_IMPORT_(MPI_Win_fence) int MPI_Win_fence(int assert, MPI_Win win);
+MPI_IMPORT_(MPI_Win_lock) int MPI_Win_lock(int lock_type, int rank, int assert, MPI_Win win);
+MPI_IMPORT_(MPI_Win_unlock) int MPI_Win_unlock(int rank, MPI_Win win);
+MPI_IMPORT_(MPI_Win_lock_all) int MPI_Win_lock_all(int assert, MPI_Win win);
+MPI_IMPORT_(MPI_Win_unlock_all) int MPI_Win_unlock_all(MPI_Win win);
+MPI_IMPORT_(MPI_Win_flush) int MPI_Win_flush(int rank, MPI_Win win);
+MPI_IMPORT_(MPI_Win_flush_local) int MPI_Win_flush_local(int rank, MPI_Win win);
+MPI_IMPORT_(MPI_Win_flush_all) int MPI_Win_flush_all(MPI_Win win);
+MPI_IMPORT_(MPI_Win_flush_local_all) int MPI_Win_flush_local_all(MPI_Win win);
+MPI_IMPORT_(MPI_Win_sync) int MPI_Win_sync(MPI_Win win);
+MPI_IMPORT_(MPI_Win_post) int MPI_Win_post(MPI_Group group, int assert, MPI_Win win);
+MPI_IMPORT_(MPI_Win_start) int MPI_Win_start(MPI_Group group, int assert, MPI_Win win);
+MPI_IMPORT_(MPI_Win_complete) int MPI_Win_complete(MPI_Win win);
+MPI_IMPORT_(MPI_Win_wait) int MPI_Win_wait(MPI_Win win);
+MPI_IMPORT_(MPI_Win_test) int MPI_Win_test(MPI_Win win, int *flag);
 
 /* Time */
-double MPI_Wtime(void);
-double MPI_Wtick(void);
+MPI_IMPORT_(MPI_Wtime) double MPI_Wtime(void);
+MPI_IMPORT_(MPI_Wtick) double MPI_Wtick(void);
 
 #ifdef __cplusplus
 }

@@ -11,6 +11,7 @@ fn prototypes() -> BTreeMap<String, usize> {
         let code: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let code = code.join(" ");
         let code = code.trim();
+        let (_, code) = code.strip_prefix("MPI_IMPORT_(")?.split_once(") ")?;
         let rest = code.strip_prefix("int MPI_").or_else(|| code.strip_prefix("double MPI_"))?;
         let (name, arguments) = rest.split_once('(')?;
         let arguments = arguments.trim_end_matches(')').trim();
