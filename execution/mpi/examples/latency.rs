@@ -63,7 +63,9 @@ fn program(rank: &mut Rank) -> Result<(), Abort> {
     let other = 1 - me;
     let mut lines = Vec::new();
     rank.init(cb, 0, 0)?;
-    for (bytes, rounds) in [(8, 2000), (1024, 2000), (65_536, 200), (1 << 20, 20)] {
+    for (bytes, rounds) in
+        [(8, 2000), (256, 2000), (1024, 2000), (4096, 1000), (65_536, 200), (1 << 20, 20)]
+    {
         let time = microseconds(rounds, || {
             if me == 0 {
                 rank.send(cb, 64, bytes, BYTE, other, 1, WORLD)?;
@@ -93,7 +95,13 @@ fn program(rank: &mut Rank) -> Result<(), Abort> {
 }
 
 fn main() -> Result<(), Abort> {
-    let world = World::new(2, Config::default())?;
+    let world = {
+        let mut config = Config::default();
+        if let Some(bytes) = std::env::args().nth(1).and_then(|text| text.parse().ok()) {
+            config.eager_bytes = bytes;
+        }
+        World::new(2, config)?
+    };
     std::thread::scope(|scope| {
         let threads = [0, 1].map(|number| {
             let world = &world;

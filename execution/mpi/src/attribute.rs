@@ -44,7 +44,7 @@ impl Engine {
         let size = self.world.size() as i32;
         let values = [abi::TAG_MAX, abi::PROC_NULL, abi::ANY_SOURCE, 1, size, last];
         self.space.write_ints(addr, &values)?;
-        Ok(Some(addr + 4 * place as u32))
+        Ok(Some(addr.wrapping_add(4 * place as u32)))
     }
 
     pub(crate) fn comm_create_keyval(
@@ -164,7 +164,8 @@ impl Engine {
     ) -> Result<Option<u32>> {
         let words = self.allocate(cb, 16)?;
         self.space.write_ints(words, &[0, 0])?;
-        let arguments = [from, keyval, extra as i32, value as i32, words as i32, words as i32 + 4];
+        let arguments =
+            [from, keyval, extra as i32, value as i32, words as i32, words.wrapping_add(4) as i32];
         let code = self.call(cb, function, &arguments, true)?;
         let result = self.space.ints(words, 2)?;
         cb.free(words)?;

@@ -32,7 +32,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            eager_bytes: 4096,
+            eager_bytes: 2048,
             backlog_bytes_max: 16 << 20,
             spin: Duration::from_micros(50),
             processors: std::thread::available_parallelism().map_or(1, usize::from),

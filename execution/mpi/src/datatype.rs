@@ -162,6 +162,12 @@ impl Type {
         }
     }
 
+    /// Fails unless addresses can be computed with its bounds.
+    pub(crate) fn check_bounds(&self) -> Result {
+        let wide = self.lb.abs() > SPAN_MAX || self.extent.saturating_abs() > SPAN_MAX;
+        ensure(!wide, abi::ERR_ARG, || "the datatype is larger than any memory".to_owned())
+    }
+
     fn push_run(&mut self, new: Run) -> Result {
         if new.len == 0 || new.repeat == 0 {
             return Ok(());

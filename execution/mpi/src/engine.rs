@@ -250,7 +250,7 @@ impl Engine {
     }
 
     #[cold]
-    fn fail(&mut self, cb: &mut dyn Callback, fault: Fault) -> Outcome {
+    pub(crate) fn fail(&mut self, cb: &mut dyn Callback, fault: Fault) -> Outcome {
         let failure = match fault {
             Fault::Failure(failure) => failure,
             Fault::Abort(abort) => return Err(abort),
@@ -288,7 +288,7 @@ impl Engine {
         };
         let addr = cb.alloc(16)?;
         let _ = self.space.write_ints(addr, &[handle, code, 0]);
-        let pointers = [addr as i32, addr as i32 + 4, addr as i32 + 8];
+        let pointers = [0, 4, 8].map(|place| addr.wrapping_add(place) as i32);
         let result = self.call(cb, function, &pointers, false);
         cb.free(addr)?;
         result.map(|_| code)
@@ -434,6 +434,7 @@ impl Engine {
     /// Adds a datatype and writes its handle.
     pub(crate) fn add_type(&mut self, ty: Type, handle: u32) -> Result {
         self.space.check(i64::from(handle), 4)?;
+        ty.check_bounds()?;
         let new = self.types.add(Named { ty: Arc::new(ty), committed: false, name: String::new() });
         self.space.write_i32(handle, new)
     }

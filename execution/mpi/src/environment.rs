@@ -230,9 +230,11 @@ impl Engine {
         self.space.write_i32(errhandler, abi::ERRHANDLER_NULL)
     }
 
-    pub(crate) fn comm_call_errhandler(&mut self, _: Cb<'_>, comm: i32, errorcode: i32) -> Result {
+    pub(crate) fn comm_call_errhandler(&mut self, cb: Cb<'_>, comm: i32, errorcode: i32) -> Result {
         self.communicator(comm)?;
-        Err(fault(errorcode, "the program called the error handler"))
+        // The handler was called, which is what was asked for.
+        self.fail(cb, fault(errorcode, "the program called the error handler"))?;
+        Ok(())
     }
 
     pub(crate) fn win_create_errhandler(
@@ -255,10 +257,12 @@ impl Engine {
         self.space.write_i32(errhandler, handler)
     }
 
-    pub(crate) fn win_call_errhandler(&mut self, _: Cb<'_>, win: i32, errorcode: i32) -> Result {
+    pub(crate) fn win_call_errhandler(&mut self, cb: Cb<'_>, win: i32, errorcode: i32) -> Result {
         self.window_mut(win)?;
         self.blame = Blame::Window(win);
-        Err(fault(errorcode, "the program called the error handler"))
+        // The handler was called, which is what was asked for.
+        self.fail(cb, fault(errorcode, "the program called the error handler"))?;
+        Ok(())
     }
 
     /// Fails unless an info object exists; none is one too.

@@ -33,7 +33,7 @@ fn triplets(ints: &[i32]) -> Result<Vec<i32>> {
         )?;
         let steps =
             if stride == 0 { 0 } else { (i64::from(last) - i64::from(first)) / i64::from(stride) };
-        ensure(steps <= 1 << 16, abi::ERR_ARG, text)?;
+        ensure(steps <= 1 << 16 && ranks.len() <= 1 << 16, abi::ERR_ARG, text)?;
         ranks.extend((0..=steps).map(|step| (i64::from(first) + step * i64::from(stride)) as i32));
     }
     Ok(ranks)

@@ -2,7 +2,7 @@
 //!
 //! A [`World`] has as many ranks as a program asked for; each is a [`Rank`], whose methods are the
 //! functions of MPI, with pointers into the guest's [`Memory`] and handles of `include/mpi.h`.
-//! Messages up to a page go through lock-free rings; longer ones are copied once, from the
+//! Messages of up to 2 KiB go through lock-free rings; longer ones are copied once, from the
 //! sender's memory to the receiver's. Reductions combine in rank order, so that results do not
 //! depend on who comes first. A call that waits polls for a while and then parks its thread; when
 //! all ranks wait for each other, the world ends with a sentence that tells who waits for what.

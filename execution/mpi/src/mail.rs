@@ -275,12 +275,18 @@ impl Mail {
         };
         let len = header.len as usize;
         let wanted = header.context == context && (header.tag == tag || tag == abi::ANY_TAG);
-        if !wanted || header.waiting.is_some() || len > 64 || len as u64 > room {
+        if !wanted || header.waiting.is_some() || len as u64 > room {
             return Ok(Direct::No);
         }
-        let mut bytes = [0; 64];
-        consumer.take(ring, &mut bytes[..len]);
-        space.write(i64::from(addr), &bytes[..len])?;
+        if len <= 64 {
+            let mut bytes = [0; 64];
+            consumer.take(ring, &mut bytes[..len]);
+            space.write(i64::from(addr), &bytes[..len])?;
+        } else {
+            self.scratch.resize(self.scratch.len().max(len), 0);
+            consumer.take(ring, &mut self.scratch[..len]);
+            space.write(i64::from(addr), &self.scratch[..len])?;
+        }
         let (tag, bytes) = (header.tag, len as u64);
         Ok(Direct::Here(Status { tag, bytes, ..Status::EMPTY }.into()))
     }

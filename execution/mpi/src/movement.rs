@@ -77,7 +77,8 @@ impl Engine {
         let displacements = self.space.ints(displacements, size)?;
         let extent = self.datatype(datatype)?.extent;
         let part = |(count, displacement): (&i32, &i32)| {
-            let start = i64::from(addr) + extent * i64::from(*displacement);
+            let offset = extent.saturating_mul(i64::from(*displacement));
+            let start = offset.saturating_add(i64::from(addr));
             let start = u32::try_from(start)
                 .map_err(|_| fault(abi::ERR_ARG, "a displacement leads out of memory"));
             self.buffer(if *count == 0 { addr } else { start? }, *count, datatype)

@@ -270,14 +270,15 @@ impl Engine {
             format!("the guest has no {total} bytes for a reduction")
         })?;
         // Where elements begin so that their lowest byte lies within.
-        let origin = scratch + u32::try_from((-low).max(0)).unwrap_or(0).next_multiple_of(16);
+        let below = u32::try_from((-low).max(0)).unwrap_or(0).next_multiple_of(16);
+        let origin = scratch.wrapping_add(below);
         let result = self.combine_in(
             cb,
             (function, datatype),
             rows,
             into,
-            [origin, origin + room as u32],
-            scratch + 2 * room as u32,
+            [origin, origin.wrapping_add(room as u32)],
+            scratch.wrapping_add(2 * room as u32),
         );
         cb.free(scratch)?;
         result
@@ -297,7 +298,7 @@ impl Engine {
         for row in &rows[1..] {
             transfer::unpack(&self.space, &at(right), row)?;
             self.space.write_ints(words, &[into.count as i32, datatype])?;
-            let arguments = [left as i32, right as i32, words as i32, words as i32 + 4];
+            let arguments = [left as i32, right as i32, words as i32, words.wrapping_add(4) as i32];
             self.call(cb, function, &arguments, false)?;
             std::mem::swap(&mut left, &mut right);
         }

@@ -388,7 +388,10 @@ impl Engine {
     ) -> Result {
         let ty = &self.named(datatype)?.ty;
         let (size, elements) = (ty.size, ty.signature.elements.max(1));
-        self.space.write_i64(status.wrapping_add(16), (count(number)? * size / elements) as i64)
+        self.space.write_i64(
+            status.wrapping_add(16),
+            (count(number)?.saturating_mul(size) / elements) as i64,
+        )
     }
 
     fn status_bytes(&self, status: u32) -> Result<u64> {

@@ -19,7 +19,7 @@ pub(crate) struct Grid {
 
 impl Grid {
     fn size(&self) -> i64 {
-        self.dims.iter().map(|dim| i64::from(*dim)).product()
+        self.dims.iter().fold(1, |size, dim| i64::from(*dim).saturating_mul(size))
     }
 
     fn coordinates(&self, rank: i32) -> Vec<i32> {
@@ -50,13 +50,14 @@ impl Grid {
 /// Divides a number of processes among the dimensions that are zero, as evenly as possible.
 fn divide(nodes: i32, dims: &mut [i32]) -> Result {
     let text = || fault(abi::ERR_DIMS, format!("{nodes} processes can not be divided so"));
-    let fixed: i64 = dims.iter().filter(|dim| **dim != 0).map(|dim| i64::from(*dim)).product();
+    let given = dims.iter().filter(|dim| **dim != 0);
+    let fixed = given.fold(1_i64, |fixed, dim| fixed.saturating_mul(i64::from(*dim)));
     let valid = nodes > 0 && fixed > 0 && dims.iter().all(|dim| *dim >= 0);
     if !valid || i64::from(nodes) % fixed != 0 {
         return Err(text());
     }
     let free = dims.iter().filter(|dim| **dim == 0).count();
-    let mut rest = nodes / fixed as i32;
+    let mut rest = (i64::from(nodes) / fixed) as i32;
     if free == 0 {
         return if rest == 1 { Ok(()) } else { Err(text()) };
     }

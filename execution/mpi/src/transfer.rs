@@ -24,7 +24,8 @@ impl Span {
 
     /// A part of it: `count` elements from `first` on.
     pub(crate) fn part(&self, first: u64, count: u64) -> Self {
-        let addr = i64::from(self.addr) + self.ty.extent * first as i64;
+        let offset = self.ty.extent.saturating_mul(first as i64);
+        let addr = offset.saturating_add(i64::from(self.addr));
         Self { addr: addr as u32, count, ty: Arc::clone(&self.ty) }
     }
 
@@ -85,7 +86,7 @@ impl<'a> Cursor<'a> {
         if self.run == self.ty.runs.len() {
             self.run = 0;
             self.elements -= 1;
-            self.base += self.ty.extent;
+            self.base = self.base.wrapping_add(self.ty.extent);
         }
     }
 }

@@ -244,7 +244,9 @@ impl Engine {
         self.space.write_ints(words, &[own.size as i32, own.unit, flavor, abi::WIN_UNIFIED])?;
         let found = match keyval {
             abi::WIN_BASE => Some(own.base),
-            abi::WIN_SIZE..=abi::WIN_MODEL => Some(words + 4 * (keyval - abi::WIN_SIZE) as u32),
+            abi::WIN_SIZE..=abi::WIN_MODEL => {
+                Some(words.wrapping_add(4 * (keyval - abi::WIN_SIZE) as u32))
+            }
             _ => None,
         };
         if let Some(found) = found {

@@ -209,3 +209,37 @@ fn more_ranks_than_processors_still_go_on() {
         ok!(guest.finalize());
     });
 }
+
+#[test]
+fn hostile_numbers_are_errors_and_no_more() {
+    run(1, |guest| {
+        ok!(guest.comm_set_errhandler(WORLD, ERRORS_RETURN));
+        let words = guest.room(1024);
+        let huge = guest.ints_in(&[i32::MAX; 8]);
+        let flags = guest.ints_in(&[1; 8]);
+        for outcome in [
+            call!(guest.cart_create(WORLD, 8, huge, flags, 0, words)),
+            call!(guest.dims_create(i32::MAX, 8, huge)),
+            call!(guest.type_create_subarray(8, huge, flags, flags, 0, DOUBLE, words)),
+            call!(guest.type_vector(i32::MAX, i32::MAX, i32::MIN, DOUBLE, words)),
+            call!(guest.type_indexed(8, huge, huge, DOUBLE, words)),
+            call!(guest.group_range_incl(1, 2, huge, words)),
+            call!(guest.send(64, i32::MIN, INT, 0, 0, WORLD)),
+            call!(guest.comm_split(i32::MIN, i32::MIN, 0, words)),
+            call!(guest.wait(huge, 0)),
+            call!(guest.op_free(huge)),
+            call!(guest.put(64, 1, INT, 0, i32::MIN, 1, INT, i32::MAX)),
+            call!(guest.error_string(i32::MIN, words, words)),
+            call!(guest.error_class(0, u32::MAX)),
+            call!(guest.info_get(i32::MAX, words, i32::MIN, words, words)),
+        ] {
+            assert!(outcome.as_ref().is_ok_and(|code| *code != 0), "{outcome:?}");
+        }
+        // A type that names its bounds far out is of use only where it is not followed.
+        ok!(guest.type_create_resized(INT, i32::MIN, i32::MAX, words));
+        ok!(guest.type_commit(words));
+        let far = guest.int(words);
+        assert_ne!(call!(guest.send(64, i32::MAX, far, 0, 0, WORLD)), Ok(0));
+        ok!(guest.sendrecv(64, 1, far, 0, 0, 128, 1, far, 0, 0, WORLD, 0));
+    });
+}

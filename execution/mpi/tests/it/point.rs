@@ -344,10 +344,10 @@ fn thousands_of_random_messages_keep_order_and_contents() {
                         waiting.clear();
                     }
                 } else {
-                    let buffer = if bytes > 4096 { large[waiting.len()] } else { out };
+                    let buffer = if bytes > 1000 { large[waiting.len()] } else { out };
                     let body: Vec<u8> = (0..bytes).map(|place| byte(number, place)).collect();
                     guest.set(buffer, &body);
-                    if bytes > 4096 {
+                    if bytes > 1000 {
                         let at = requests + 4 * waiting.len() as u32;
                         ok!(guest.isend(buffer, bytes as i32, BYTE, to, tag, WORLD, at));
                         waiting.push(at);
