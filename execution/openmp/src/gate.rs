@@ -21,6 +21,8 @@ const LONG_NAP: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     sleepers: AtomicU32,
+    /// Counts rings that someone may have slept through.
+    rings: AtomicU32,
     lock: Mutex<()>,
     bell: Condvar,
 }
@@ -43,12 +45,18 @@ impl Gate {
             }
             std::hint::spin_loop();
         }
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        while !done() {
-            let waited = self.bell.wait_timeout(guard, nap);
-            guard = waited.unwrap_or_else(PoisonError::into_inner).0;
+        loop {
+            let seen = self.rings.load(Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            // Not under the lock: to find that it is done may mean to ring for others.
+            if done() {
+                break;
+            }
+            let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.rings.load(Ordering::SeqCst) == seen {
+                drop(self.bell.wait_timeout(guard, nap));
+            }
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
@@ -57,7 +65,9 @@ impl Gate {
     pub(crate) fn ring(&self) {
         fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
-            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.rings.fetch_add(1, Ordering::SeqCst);
+            drop(guard);
             self.bell.notify_all();
         }
     }
