@@ -54,17 +54,13 @@ impl Thread {
     pub fn cancel_barrier(&self, guest: &mut dyn Guest) -> Result<bool> {
         self.barrier(guest)?;
         let team = self.team();
-        let kind = team.cancelled.load(Ordering::Acquire);
-        if kind == 0 {
+        let told = if team.size == 1 { &team.cancelled } else { &team.verdict };
+        if told.load(Ordering::Acquire) == 0 {
             return Ok(false);
         }
-        // Nobody forgets it before all have seen it.
-        self.barrier(guest)?;
         team.cancelled.store(0, Ordering::Release);
-        if kind != PARALLEL {
-            // Nor cancels the next before all have forgotten.
-            self.barrier(guest)?;
-        }
+        // Nobody cancels the next construct before all have forgotten this.
+        self.barrier(guest)?;
         Ok(true)
     }
 

@@ -94,8 +94,9 @@ impl Config {
     pub fn with_variables(mut self, variables: &BTreeMap<String, String>) -> Result<Self> {
         // A nested list implies nesting, unless the levels are given as such.
         if let Some(value) = variables.get("OMP_NUM_THREADS") {
-            self.num_threads = numbers(value)
-                .ok_or_else(|| wrong("OMP_NUM_THREADS", value, "give numbers, as in `4` or `4,2`"))?;
+            self.num_threads = numbers(value).ok_or_else(|| {
+                wrong("OMP_NUM_THREADS", value, "give numbers, as in `4` or `4,2`")
+            })?;
             self.max_active_levels = self.max_active_levels.max(self.num_threads.len() as u32);
         }
         for (name, value) in variables {
@@ -110,7 +111,9 @@ impl Config {
         let truth = || truth(value).ok_or_else(|| wrong(name, value, "give `true` or `false`"));
         match name {
             "OMP_DYNAMIC" => self.dynamic = truth()?,
-            "OMP_NESTED" if truth()? => self.max_active_levels = self.max_active_levels.max(LEVELS_MAX),
+            "OMP_NESTED" if truth()? => {
+                self.max_active_levels = self.max_active_levels.max(LEVELS_MAX)
+            }
             "OMP_MAX_ACTIVE_LEVELS" => self.max_active_levels = number()?.min(LEVELS_MAX),
             "OMP_THREAD_LIMIT" => {
                 // The host's limit stands.
@@ -124,7 +127,11 @@ impl Config {
             }
             "OMP_SCHEDULE" => {
                 self.schedule = schedule(value).ok_or_else(|| {
-                    wrong(name, value, "give `static`, `dynamic`, `guided` or `auto`, with `,CHUNK`")
+                    wrong(
+                        name,
+                        value,
+                        "give `static`, `dynamic`, `guided` or `auto`, with `,CHUNK`",
+                    )
                 })?;
             }
             "OMP_WAIT_POLICY" => match value.to_ascii_lowercase().as_str() {

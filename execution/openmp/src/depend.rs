@@ -1,10 +1,6 @@
 //! The order that tasks declare among themselves.
 
-use crate::{
-    Error, Guest, Result, Thread,
-    shared::lock,
-    tasks::Task,
-};
+use crate::{Error, Guest, Result, Thread, shared::lock, tasks::Task};
 use std::{
     collections::HashMap,
     sync::{

@@ -69,9 +69,18 @@ enum How {
     /// One block, or none any more.
     Block(Option<(u64, u64)>),
     /// Every so-manieth chunk, from this one on.
-    Turns { chunk: u64, next: u64, size: u64 },
-    Dynamic { chunk: u64 },
-    Guided { chunk: u64, size: u64 },
+    Turns {
+        chunk: u64,
+        next: u64,
+        size: u64,
+    },
+    Dynamic {
+        chunk: u64,
+    },
+    Guided {
+        chunk: u64,
+        size: u64,
+    },
 }
 
 /// The kind of a schedule; `None` if it is chosen at run time.
@@ -113,9 +122,7 @@ impl Cursor {
                 Some((first, first + (*chunk).min(trip - first)))
             }
             How::Dynamic { chunk } => taken(&|_| *chunk),
-            How::Guided { chunk, size } => {
-                taken(&|left| left.div_ceil(*size * 2).max(*chunk))
-            }
+            How::Guided { chunk, size } => taken(&|left| left.div_ceil(*size * 2).max(*chunk)),
         }
     }
 }

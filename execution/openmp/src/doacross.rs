@@ -60,9 +60,7 @@ impl Thread {
         if flags.0.len() as i128 != words {
             return Err(Error::Misuse("threads of one team have different loops"));
         }
-        let old = self.frame(|frame| {
-            frame.doacross.replace(Doacross { index, flags, dimensions })
-        });
+        let old = self.frame(|frame| frame.doacross.replace(Doacross { index, flags, dimensions }));
         old.map_or(Ok(()), |old| team.doacross.leave(old.index, team.size).map(drop))
     }
 

@@ -35,7 +35,11 @@ impl Thread {
     fn checked(&self, lock: u32, kind: u32, what: &'static str) -> Result<u32> {
         let value = self.memory().word(lock)?.load(Ordering::Acquire);
         let mask = if kind == FREE { !OWNER } else { !(OWNER | COUNT_MAX << COUNT_SHIFT) };
-        if value & mask == kind { Ok(value) } else { Err(Error::Lock { address: lock, reason: what }) }
+        if value & mask == kind {
+            Ok(value)
+        } else {
+            Err(Error::Lock { address: lock, reason: what })
+        }
     }
 
     /// `omp_set_lock`.
@@ -44,7 +48,7 @@ impl Thread {
     /// If it is no lock, or the program ends.
     pub fn set_lock(&self, lock: u32) -> Result<()> {
         self.checked(lock, FREE, "was not initialised")?;
-        self.acquire(lock, FREE, FREE | self.gtid + 1)
+        self.acquire(lock, FREE, FREE | (self.gtid + 1))
     }
 
     /// `omp_unset_lock`; also of a lock that another thread has set, as some programs do.
@@ -66,7 +70,7 @@ impl Thread {
     pub fn test_lock(&self, lock: u32) -> Result<bool> {
         self.checked(lock, FREE, "was not initialised")?;
         let word = self.memory().word(lock)?;
-        let taken = FREE | self.gtid + 1;
+        let taken = FREE | (self.gtid + 1);
         Ok(word.compare_exchange(FREE, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 
@@ -102,7 +106,7 @@ impl Thread {
         if self.again(lock)?.is_some() {
             return Ok(());
         }
-        self.acquire(lock, NEST_FREE, NEST_FREE | 1 << COUNT_SHIFT | self.gtid + 1)
+        self.acquire(lock, NEST_FREE, NEST_FREE | (1 << COUNT_SHIFT) | (self.gtid + 1))
     }
 
     /// `omp_test_nest_lock`: how often it is held now; 0 if another thread holds it.
@@ -113,7 +117,7 @@ impl Thread {
         if let Some(count) = self.again(lock)? {
             return Ok(count);
         }
-        let taken = NEST_FREE | 1 << COUNT_SHIFT | self.gtid + 1;
+        let taken = NEST_FREE | (1 << COUNT_SHIFT) | (self.gtid + 1);
         let word = self.memory().word(lock)?;
         let got = word.compare_exchange(NEST_FREE, taken, Ordering::AcqRel, Ordering::Relaxed);
         Ok(u32::from(got.is_ok()))

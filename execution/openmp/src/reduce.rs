@@ -48,8 +48,7 @@ impl Thread {
     ) -> Result<u32> {
         let flags = self.memory().u32(place.saturating_add(4)).unwrap_or(0);
         let (team, tid) = self.frame(|frame| (frame.team.clone(), frame.tid));
-        let method =
-            choose(team.size, variables, bytes, flags & ATOMIC_REDUCE != 0, function);
+        let method = choose(team.size, variables, bytes, flags & ATOMIC_REDUCE != 0, function);
         self.frame(|frame| frame.reduction = Some(method));
         match method {
             Method::Alone => Ok(1),

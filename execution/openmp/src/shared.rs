@@ -1,11 +1,6 @@
 //! What all threads of a program share.
 
-use crate::{
-    Advice, Config, Error, Memory, Result, Threads,
-    gate::Gate,
-    tasks::Group,
-    team::Team,
-};
+use crate::{Advice, Config, Error, Memory, Result, Threads, gate::Gate, tasks::Group, team::Team};
 use std::{
     collections::HashMap,
     sync::{

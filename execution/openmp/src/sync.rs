@@ -100,12 +100,7 @@ impl Thread {
     ///
     /// # Errors
     /// If the variable does not exist, or there is no memory for the copy.
-    pub fn threadprivate_cached(
-        &self,
-        guest: &mut dyn Guest,
-        data: u32,
-        size: u32,
-    ) -> Result<u32> {
+    pub fn threadprivate_cached(&self, guest: &mut dyn Guest, data: u32, size: u32) -> Result<u32> {
         if self.gtid == 0 {
             return Ok(data);
         }

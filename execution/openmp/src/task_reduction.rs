@@ -1,11 +1,6 @@
 //! Reductions over the tasks of a group.
 
-use crate::{
-    Error, Guest, Result, Thread,
-    shared::lock,
-    tasks::Group,
-    team::Team,
-};
+use crate::{Error, Guest, Result, Thread, shared::lock, tasks::Group, team::Team};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU32, Ordering},
@@ -88,7 +83,10 @@ impl Thread {
         let stride = u64::from(size.max(1)).next_multiple_of(64);
         let bytes = stride * u64::from(threads);
         if bytes > COPIES_BYTES_MAX {
-            return Err(Error::Limit { what: "bytes of copies of a variable", limit: COPIES_BYTES_MAX });
+            return Err(Error::Limit {
+                what: "bytes of copies of a variable",
+                limit: COPIES_BYTES_MAX,
+            });
         }
         let copies = self.alloc(guest, bytes as u32)?;
         let stride = stride as u32;
@@ -115,10 +113,9 @@ impl Thread {
             _ => lock(&self.node().group).clone(),
         };
         while let Some(current) = group {
-            let found = lock(&current.reductions)
-                .iter()
-                .rev()
-                .find_map(|reductions| reductions.items.iter().find(|item| item.is(variable)).copied());
+            let found = lock(&current.reductions).iter().rev().find_map(|reductions| {
+                reductions.items.iter().find(|item| item.is(variable)).copied()
+            });
             if let Some(item) = found {
                 return Ok(item.copies + tid * item.stride);
             }
@@ -128,12 +125,7 @@ impl Thread {
     }
 
     /// Adds all copies of a group's variables to the originals, in the threads' order.
-    pub(crate) fn combine(
-        &self,
-        guest: &mut dyn Guest,
-        team: &Team,
-        group: &Group,
-    ) -> Result<()> {
+    pub(crate) fn combine(&self, guest: &mut dyn Guest, team: &Team, group: &Group) -> Result<()> {
         let all = std::mem::take(&mut *lock(&group.reductions));
         for reductions in all {
             let modifier = team.modifiers.iter().find_map(|modifier| {

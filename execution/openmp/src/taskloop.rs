@@ -58,7 +58,12 @@ impl Thread {
         if asked.no_group { Ok(()) } else { self.end_taskgroup(guest) }
     }
 
-    fn deal_tasks(&self, guest: &mut dyn Guest, asked: &Taskloop, pattern: Allocated) -> Result<()> {
+    fn deal_tasks(
+        &self,
+        guest: &mut dyn Guest,
+        asked: &Taskloop,
+        pattern: Allocated,
+    ) -> Result<()> {
         let place = |at: u32| {
             let offset = at.checked_sub(asked.task).filter(|offset| {
                 *offset >= HEADER_BYTES && offset.saturating_add(8) <= pattern.bytes

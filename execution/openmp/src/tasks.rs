@@ -1,12 +1,8 @@
 //! Explicit tasks: their queue, their execution, and waiting for them.
 
 use crate::{
-    Error, Guest, Result, Thread,
-    config::Icvs,
-    depend::Depend,
-    shared::lock,
-    task_reduction::Reductions,
-    team::Team,
+    Error, Guest, Result, Thread, config::Icvs, depend::Depend, shared::lock,
+    task_reduction::Reductions, team::Team,
 };
 use std::{
     collections::VecDeque,

@@ -42,6 +42,8 @@ pub(crate) struct Team {
     pub(crate) partials: Vec<AtomicU32>,
     /// Which kind of construct is cancelled, as the program numbers them; 0 for none.
     pub(crate) cancelled: AtomicU32,
+    /// The same when the last barrier opened: all threads see one answer, however fast some go on.
+    pub(crate) verdict: AtomicU32,
     pub(crate) modifiers: [Mutex<Option<Arc<Modifier>>>; 2],
 }
 
@@ -80,6 +82,7 @@ impl Team {
             doacross: Constructs::default(),
             partials: (0..size).map(|_| AtomicU32::new(0)).collect(),
             cancelled: AtomicU32::new(0),
+            verdict: AtomicU32::new(0),
             modifiers: Default::default(),
         }
     }
@@ -107,6 +110,7 @@ impl Team {
                 .compare_exchange(self.size, 0, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         {
+            self.verdict.store(self.cancelled.load(Ordering::Acquire), Ordering::Relaxed);
             self.epoch.store(epoch.wrapping_add(1), Ordering::Release);
             self.gate.ring();
         }

@@ -42,10 +42,8 @@ fn dynamic(threads: u32, of: Loop) -> (Vec<u32>, u32) {
     let seen = counters(of.trip as usize + 1);
     let shared = seen.clone();
     let mut functions = Functions::default();
-    let body = functions.add(move |guest, args| {
-        let at = args[0] + 4096;
-        let at = at.max(1024) % 32768 + guest.thread.thread_num() * 64;
-        let at = at.next_multiple_of(64);
+    let body = functions.add(move |guest, _| {
+        let at = 4096 + guest.thread.thread_num() * 64;
         let thread = guest.thread.clone();
         for _ in 0..3 {
             thread.dispatch_init(&Bounds {
@@ -96,7 +94,10 @@ fn fixed(threads: u32, of: Loop) -> (Vec<u32>, u32) {
             chunk: of.chunk,
         })?;
         let number = |at| get(guest, of.kind, at);
-        let (mut lower, mut upper, stride) = (number(at + 8), number(at + 16), number(at + 24));
+        let (mut lower, mut upper) = (number(at + 8), number(at + 16));
+        // Strides are signed whatever the variable is.
+        let signed = if of.kind == Kind::U32 { Kind::I32 } else { of.kind };
+        let stride = get(guest, signed, at + 24);
         let within = |value: i64| (of.upper() - value) * of.step.signum() >= 0;
         let chunks = matches!(of.schedule, 33 | 91);
         while within(lower) && (upper - lower) * of.step.signum() >= 0 {
@@ -126,12 +127,19 @@ fn any_loop(schedules: &'static [u32]) -> impl Strategy<Value = Loop> {
     let kinds = prop::sample::select(vec![Kind::I32, Kind::U32, Kind::I64, Kind::U64]);
     let steps = prop::sample::select(vec![1, 1, 1, 3, -1, -2]);
     (kinds, prop::sample::select(schedules), 0..300_i64, 1000..2000_i64, steps, 0..9_u64).prop_map(
-        |(kind, schedule, trip, lower, step, chunk)| Loop { kind, schedule, lower, trip, step, chunk },
+        |(kind, schedule, trip, lower, step, chunk)| Loop {
+            kind,
+            schedule,
+            lower,
+            trip,
+            step,
+            chunk,
+        },
     )
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn loops_dealt_out_while_they_run_run_each_iteration_once(
@@ -242,7 +250,8 @@ fn iterations_wait_for_those_they_name() {
                 for j in 0..SIDE {
                     thread.doacross_wait(vector(i64::from(i) - 1, i64::from(j)))?;
                     thread.doacross_wait(vector(i64::from(i), i64::from(j) - 1))?;
-                    let value = |i: u32, j: u32| seen[(i * SIDE + j) as usize].load(Ordering::Relaxed);
+                    let value =
+                        |i: u32, j: u32| seen[(i * SIDE + j) as usize].load(Ordering::Relaxed);
                     let above = if i == 0 { 1 } else { value(i - 1, j) };
                     let left = if j == 0 { 0 } else { value(i, j - 1) };
                     let sum = (above + left) % 1_000_003;

@@ -215,8 +215,7 @@ fn regions_within_regions_are_serial_beyond_the_limit() {
     });
     let outer = functions.add(move |guest, _| {
         guest.thread.push_num_threads(2);
-        guest.fork(inner)
-            .map(|()| 0)
+        guest.fork(inner).map(|()| 0)
     });
     run(4, functions, |guest| {
         for levels in [1, 2] {

@@ -201,9 +201,14 @@ fn undeferred_and_final_tasks_run_in_place() {
 #[test]
 fn taskloops_run_each_iteration_once() {
     for threads in SIZES {
-        for (schedule, size, step, trip) in
-            [(0, 0, 1, 100), (1, 7, 1, 100), (2, 9, 3, 50), (2, 9, 1, 3), (1, 4, -2, 31), (0, 0, 1, 0)]
-        {
+        for (schedule, size, step, trip) in [
+            (0, 0, 1, 100),
+            (1, 7, 1, 100),
+            (2, 9, 3, 50),
+            (2, 9, 1, 3),
+            (1, 4, -2, 31),
+            (0, 0, 1, 0),
+        ] {
             for (deferred, no_group) in [(true, false), (false, false), (true, true)] {
                 let seen = counters(trip as usize + 1);
                 let shared = seen.clone();
@@ -229,9 +234,20 @@ fn taskloops_run_each_iteration_once() {
                     long(32, 500 + (trip - 1) * step);
                     let (lower, upper) = (task + 24, task + 32);
                     let step = step as u64;
-                    thread.taskloop(guest, &Taskloop {
-                        task, deferred, lower, upper, step, no_group, schedule, size, duplicate: 0,
-                    })
+                    thread.taskloop(
+                        guest,
+                        &Taskloop {
+                            task,
+                            deferred,
+                            lower,
+                            upper,
+                            step,
+                            no_group,
+                            schedule,
+                            size,
+                            duplicate: 0,
+                        },
+                    )
                 });
                 run(threads, functions, |guest| guest.fork(body));
                 assert!(values(&seen)[..trip as usize].iter().all(|times| *times == 1));
