@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod host;
 pub mod limits;
 mod memory;
+pub mod parallel;
 mod program;
 pub mod record;
 pub mod run;

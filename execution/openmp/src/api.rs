@@ -1,6 +1,6 @@
 //! The functions of `omp.h` that ask and set.
 
-use crate::{Schedule, ScheduleKind, Thread, config::LEVELS_MAX, config::THREADS_MAX};
+use crate::{Result, Schedule, ScheduleKind, Thread, config::LEVELS_MAX, config::THREADS_MAX};
 use std::sync::Arc;
 
 /// The bit of a schedule's number that says `monotonic`.
@@ -91,6 +91,16 @@ impl Thread {
             ScheduleKind::Auto => 4,
         };
         (kind, schedule.chunk)
+    }
+
+    /// `omp_get_schedule` as the program calls it: kind and chunk go to these addresses.
+    ///
+    /// # Errors
+    /// If one does not exist.
+    pub fn store_schedule(&self, kind: u32, chunk: u32) -> Result<()> {
+        let schedule = self.schedule();
+        self.memory().put_u32(kind, schedule.0)?;
+        self.memory().put_u32(chunk, schedule.1)
     }
 
     /// `omp_set_schedule`; a kind that does not exist changes nothing.
