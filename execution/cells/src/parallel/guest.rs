@@ -8,7 +8,10 @@ use openmp::{Error, Guest, Result, Runtime, Thread, Threads, Worker};
 use std::{
     cell::UnsafeCell,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 use wasmtime::{
     AsContextMut, Caller, Instance, InstancePre, Ref, SharedMemory, Store, Table, TypedFunc, Val,
@@ -25,6 +28,8 @@ pub(super) struct Instances {
     pub(super) wasi: Arc<Mutex<Wasi>>,
     pub(super) memory: SharedMemory,
     pub(super) stack_bytes: u32,
+    /// Size of a thread's own variables, once the first instance has said so.
+    pub(super) tls_bytes: AtomicU32,
 }
 
 /// The data of one thread's store.
@@ -135,6 +140,9 @@ impl Instances {
     /// Runs `main` on this thread.
     pub(super) fn main(&self, runtime: &Runtime) -> wasmtime::Result<()> {
         let (mut store, instance) = self.instance(runtime.initial_thread())?;
+        let missing = || wasmtime::Error::msg("it does not export `__tls_size`");
+        let tls_bytes = global(&mut store, &instance, "__tls_size").ok_or_else(missing)?;
+        self.tls_bytes.store(tls_bytes, Ordering::Relaxed);
         instance.get_typed_func::<(), ()>(&mut store, "_start")?.call(&mut store, ())
     }
 
@@ -205,8 +213,8 @@ fn reserve(parent: &mut dyn Guest, bytes: u32) -> Result<u32> {
     }
 }
 
-/// Bytes for a thread's variables, whatever their alignment up to a page.
-const TLS_BYTES: u32 = 64 << 10;
+/// Largest alignment that a thread's variables may ask for.
+const TLS_ALIGNMENT: u32 = 4096;
 
 /// Where OpenMP gets its threads.
 pub(super) struct Pool(pub(super) Arc<Instances>);
@@ -215,7 +223,8 @@ impl Threads for Pool {
     fn start(&self, parent: &mut dyn Guest, worker: Worker) -> Result<()> {
         let stack_bytes = self.0.stack_bytes.next_multiple_of(16);
         let stack = reserve(parent, stack_bytes)?;
-        let tls = reserve(parent, TLS_BYTES)?;
+        let tls_bytes = self.0.tls_bytes.load(Ordering::Relaxed);
+        let tls = reserve(parent, tls_bytes.saturating_add(TLS_ALIGNMENT))?;
         let stack_end = (stack + stack_bytes) & !15;
         let instances = self.0.clone();
         std::thread::Builder::new()
@@ -223,7 +232,11 @@ impl Threads for Pool {
             .stack_size(THREAD_STACK_BYTES)
             .spawn(move || {
                 let thread = worker.thread();
-                match instances.thread(thread.clone(), stack_end, tls.next_multiple_of(4096)) {
+                match instances.thread(
+                    thread.clone(),
+                    stack_end,
+                    tls.next_multiple_of(TLS_ALIGNMENT),
+                ) {
                     Ok(mut store) => worker.serve(&thread, &mut View(&mut store)),
                     Err(error) => worker.fail(failed(error, thread.global_number())),
                 }

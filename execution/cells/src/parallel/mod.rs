@@ -18,7 +18,7 @@ use openmp::{Advice, LinearMemory, Memory, Runtime};
 use std::{
     cell::UnsafeCell,
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
 };
 use wasmtime::{Config, Engine, Linker, Module, SharedMemory};
 
@@ -149,7 +149,13 @@ impl Parallel {
             wasmtime::Store::new(self.module.engine(), State::idle(wasi.clone(), memory.clone()));
         linker.define(&mut store, MEMORY.0, MEMORY.1, memory.clone()).map_err(failed)?;
         let ready = linker.instantiate_pre(&self.module).map_err(|error| self.malformed(error))?;
-        Ok(Instances { ready, wasi, memory: memory.clone(), stack_bytes })
+        Ok(Instances {
+            ready,
+            wasi,
+            memory: memory.clone(),
+            stack_bytes,
+            tls_bytes: AtomicU32::new(0),
+        })
     }
 }
 

@@ -20,7 +20,7 @@ const WRAPPED: [&str; 12] = [
     "putchar",
     "fflush",
 ];
-const EXPORTS: [&str; 2] = ["__stack_pointer", "cloudskin_threads"];
+const EXPORTS: [&str; 3] = ["__stack_pointer", "__tls_size", "cloudskin_threads"];
 const BUILTINS: &str = "/usr/lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a";
 
 fn ran(command: &mut Command) {
