@@ -1,64 +1,140 @@
+/* Checks its own results; ends with "right" and the number of threads. */
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
-static int tp;
-#pragma omp threadprivate(tp)
-long fib(int n){ long a,b; if(n<2) return n;
+
+#define COUNT 1000000
+#define HEAP ((size_t)1200 << 20)
+
+static int own;
+#pragma omp threadprivate(own)
+
+static int wrong;
+
+static void check(int right, const char *what) {
+  if (!right) {
+    wrong = 1;
+    printf("wrong: %s\n", what);
+  }
+}
+
+static long fib(int n) {
+  long a, b;
+  if (n < 2)
+    return n;
 #pragma omp task shared(a)
- a=fib(n-1);
+  a = fib(n - 1);
 #pragma omp task shared(b)
- b=fib(n-2);
+  b = fib(n - 2);
 #pragma omp taskwait
- return a+b; }
-int main(int argc,char**argv){
- int bad=0; int n=1000000; size_t big=(size_t)1200<<20;
- char*heap=malloc(big); if(!heap){puts("no heap");return 2;}
- double*a=malloc(n*sizeof*a); double s=0; long cnt=0; int mx=0;
+  return a + b;
+}
+
+static void loops(double *numbers) {
+  double sum = 0;
+  long count = 0;
+  int most = 0, next = 0, ordered = 1;
 #pragma omp parallel for schedule(static)
- for(int i=0;i<n;i++) a[i]=i;
-#pragma omp parallel for reduction(+:s) reduction(max:mx)
- for(int i=0;i<n;i++){ s+=a[i]; if(i>mx)mx=i; }
- if(s!=(double)n*(n-1)/2||mx!=n-1){printf("reduction wrong %f\n",s);bad=1;}
-#pragma omp parallel for schedule(dynamic,7)
- for(int i=0;i<n;i++){
+  for (int i = 0; i < COUNT; i++)
+    numbers[i] = i;
+#pragma omp parallel for reduction(+ : sum) reduction(max : most)
+  for (int i = 0; i < COUNT; i++) {
+    sum += numbers[i];
+    if (i > most)
+      most = i;
+  }
+  check(sum == (double)COUNT * (COUNT - 1) / 2 && most == COUNT - 1, "reduction");
+#pragma omp parallel for schedule(dynamic, 7)
+  for (int i = 0; i < COUNT; i++) {
 #pragma omp atomic
-  cnt++; }
- if(cnt!=n){printf("dynamic wrong\n");bad=1;}
- cnt=0;
+    count++;
+  }
+  check(count == COUNT, "dynamic");
+  count = 0;
 #pragma omp parallel for schedule(guided)
- for(long i=0;i<n/10;i++){
+  for (long i = 0; i < COUNT / 10; i++) {
 #pragma omp critical
-  cnt++; }
- if(cnt!=n/10){printf("critical wrong\n");bad=1;}
- int next=0;
+    count++;
+  }
+  check(count == COUNT / 10, "critical");
 #pragma omp parallel for ordered schedule(dynamic)
- for(int i=0;i<200;i++){
+  for (int i = 0; i < 200; i++) {
 #pragma omp ordered
-  { if(next!=i) bad=1; next++; } }
- if(bad)puts("ordered wrong");
- long f=0;
+    {
+      if (next != i)
+        ordered = 0;
+      next++;
+    }
+  }
+  check(ordered, "ordered");
+}
+
+static void tasks(void) {
+  long result = 0;
+  int sum = 0;
 #pragma omp parallel
 #pragma omp single
- f=fib(16);
- if(f!=987){printf("fib wrong %ld\n",f);bad=1;}
+  result = fib(16);
+  check(result == 987, "tasks");
 #pragma omp parallel
- tp=omp_get_thread_num();
-#pragma omp parallel
- if(tp!=omp_get_thread_num()) bad=1;
- _Complex double z=0;
-#pragma omp parallel for
- for(int i=0;i<1000;i++){
+#pragma omp single
+#pragma omp taskloop shared(sum) grainsize(7)
+  for (int i = 0; i < 100; i++) {
 #pragma omp atomic
-  z+=1; }
- if(__real__ z!=1000){puts("complex wrong");bad=1;}
- char**p=calloc(10000,sizeof*p);
-#pragma omp parallel for schedule(dynamic)
- for(int i=0;i<10000;i++){ p[i]=malloc(i%97+1); for(int j=0;j<=i%97;j++)p[i][j]=i; }
- for(int i=0;i<10000;i++) for(int j=0;j<=i%97;j++) if(p[i][j]!=(char)i){bad=1;}
- for(size_t i=0;i<big;i+=4096) heap[i]=(char)(i>>12);
+    sum += i;
+  }
+  check(sum == 4950, "taskloop");
+}
+
+static void variables(void) {
+  int same = 1;
+  _Complex double sum = 0;
+#pragma omp parallel
+  own = omp_get_thread_num();
+#pragma omp parallel reduction(&& : same)
+  same = same && own == omp_get_thread_num();
+  check(same, "threadprivate");
 #pragma omp parallel for
- for(size_t i=0;i<big;i+=4096) if(heap[i]!=(char)(i>>12)) bad=1;
-#pragma omp taskloop
- for(int i=0;i<10;i++) { if(i<0) bad=1; }
- printf("%s %d\n",bad?"wrong":"right",omp_get_max_threads());
- return bad; }
+  for (int i = 0; i < 1000; i++) {
+#pragma omp atomic
+    sum += 1;
+  }
+  check(__real__ sum == 1000, "atomic of 16 bytes");
+}
+
+static void allocator(char *heap) {
+  enum { BLOCKS = 10000 };
+  static char *blocks[BLOCKS];
+  int intact = 1;
+#pragma omp parallel for schedule(dynamic)
+  for (int i = 0; i < BLOCKS; i++) {
+    blocks[i] = malloc(i % 97 + 1);
+    for (int j = 0; j <= i % 97; j++)
+      blocks[i][j] = (char)i;
+  }
+  for (size_t i = 0; i < HEAP; i += 4096)
+    heap[i] = (char)(i >> 12);
+  for (int i = 0; i < BLOCKS; i++)
+    for (int j = 0; j <= i % 97; j++)
+      intact = intact && blocks[i][j] == (char)i;
+#pragma omp parallel for reduction(&& : intact)
+  for (size_t i = 0; i < HEAP; i += 4096)
+    intact = intact && heap[i] == (char)(i >> 12);
+  check(intact, "memory");
+}
+
+int main(void) {
+  char *heap = malloc(HEAP);
+  double *numbers = malloc(COUNT * sizeof *numbers);
+  if (!heap || !numbers) {
+    puts("no memory");
+    return 2;
+  }
+  loops(numbers);
+  tasks();
+  variables();
+  allocator(heap);
+  if (!wrong)
+    printf("right %d\n", omp_get_max_threads());
+  return wrong;
+}
