@@ -92,12 +92,12 @@ impl ResourceLimiter for Limiter {
 }
 
 impl wasi::Host for State {
-    fn wasi(&mut self) -> &mut Wasi {
-        &mut self.wasi
-    }
-
-    fn memory(&self) -> Option<Memory> {
-        self.memory
+    fn with<R>(
+        caller: &mut Caller<'_, Self>,
+        work: impl FnOnce(&mut [u8], &mut Wasi) -> R,
+    ) -> wasmtime::Result<R> {
+        let memory = caller.data().memory;
+        wasi::with_memory(caller, memory, |host| &mut host.wasi, work)
     }
 
     fn enter(caller: &mut Caller<'_, Self>) -> wasmtime::Result<()> {

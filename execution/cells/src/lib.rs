@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod host;
 pub mod limits;
 mod memory;
+pub mod parallel;
 mod program;
 mod ranks;
 pub mod record;

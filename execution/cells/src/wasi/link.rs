@@ -23,11 +23,14 @@ pub enum Waited {
 
 /// What holds a program's [`Wasi`]: the data of its store.
 pub trait Host: Sized + 'static {
-    /// The program's view of the system.
-    fn wasi(&mut self) -> &mut Wasi;
-
-    /// The program's memory, once it is instantiated.
-    fn memory(&self) -> Option<Memory>;
+    /// Works on the program's memory and its view of the system.
+    ///
+    /// # Errors
+    /// If the module has no memory.
+    fn with<R>(
+        caller: &mut Caller<'_, Self>,
+        work: impl FnOnce(&mut [u8], &mut Wasi) -> R,
+    ) -> wasmtime::Result<R>;
 
     /// Runs before a call that may wait does its work: ends a rewind, if one is going on.
     fn enter(caller: &mut Caller<'_, Self>) -> wasmtime::Result<()>;
@@ -40,15 +43,18 @@ pub trait Host: Sized + 'static {
     fn wait(caller: &mut Caller<'_, Self>, wait: Wait) -> wasmtime::Result<Waited>;
 }
 
-/// The guest's memory and the state beside it.
-fn parts<'c, T: Host>(
-    caller: &'c mut Caller<'_, T>,
-) -> wasmtime::Result<(&'c mut [u8], &'c mut Wasi)> {
-    let memory = caller.data().memory().ok_or_else(|| {
+/// What a host whose memory belongs to one store does for [`Host::with`].
+pub(crate) fn with_memory<T, R>(
+    caller: &mut Caller<'_, T>,
+    memory: Option<Memory>,
+    wasi: impl FnOnce(&mut T) -> &mut Wasi,
+    work: impl FnOnce(&mut [u8], &mut Wasi) -> R,
+) -> wasmtime::Result<R> {
+    let memory = memory.ok_or_else(|| {
         wasmtime::Error::msg("the module calls WASI but exports no `memory`: export it")
     })?;
     let (memory, host) = memory.data_and_store_mut(caller);
-    Ok((memory, host.wasi()))
+    Ok(work(memory, wasi(host)))
 }
 
 fn status(result: Result<(), Errno>) -> i32 {
@@ -65,8 +71,7 @@ fn barrier<T: Host>(
         return Ok(status(Ok(())));
     }
     loop {
-        let (memory, wasi) = parts(caller)?;
-        match call(wasi, memory) {
+        match T::with(caller, |memory, wasi| call(wasi, memory))? {
             Outcome::Return(errno) => return Ok(i32::from(errno.raw())),
             Outcome::Exit(code) => return Err(Exit(code).into()),
             Outcome::Wait(wait) => match T::wait(caller, wait)? {
@@ -92,8 +97,9 @@ macro_rules! ordinary {
                 MODULE,
                 stringify!($name),
                 |mut caller: Caller<'_, T>, $($argument: $type),*| -> wasmtime::Result<i32> {
-                    let (memory, wasi) = parts(&mut caller)?;
-                    Ok(status(wasi.$name(memory, $($argument),*)))
+                    let called =
+                        T::with(&mut caller, |memory, wasi| wasi.$name(memory, $($argument),*))?;
+                    Ok(status(called))
                 },
             )?;
         )*
@@ -141,7 +147,9 @@ fn add_process<T: Host>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     linker.func_wrap(
         MODULE,
         "proc_raise",
-        |mut caller: Caller<'_, T>, signal: u32| match caller.data_mut().wasi().proc_raise(signal) {
+        |mut caller: Caller<'_, T>, signal: u32| match T::with(&mut caller, |_, wasi| {
+            wasi.proc_raise(signal)
+        })? {
             Outcome::Exit(code) => Err(wasmtime::Error::from(Exit(code))),
             Outcome::Return(errno) => Ok(i32::from(errno.raw())),
             Outcome::Wait(_) => Ok(i32::from(Errno::Nosys.raw())),

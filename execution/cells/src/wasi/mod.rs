@@ -46,6 +46,7 @@ pub use errno::Errno;
 pub use error::{ConfigError, RestoreError, SaveError};
 pub use image::WasiImage;
 pub use limits::Limits;
+pub(crate) use link::with_memory;
 pub use link::{Exit, Host, MODULE, Waited, add_to_linker};
 pub use local::LocalFolder;
 pub use mount::{

@@ -10,6 +10,7 @@
 mod compile;
 mod guests;
 mod hostile;
+mod parallel;
 mod programs;
 mod services;
 mod tissues;

@@ -1,6 +1,8 @@
 //! A host for small programs and a compiler for them.
 
-use crate::wasi::{Buffer, Config, Exit, Host, Streams, Wait, Waited, Wasi, add_to_linker};
+use crate::wasi::{
+    Buffer, Config, Exit, Host, Streams, Wait, Waited, Wasi, add_to_linker, with_memory,
+};
 use std::{path::Path, process::Command};
 use wasmtime::{Caller, Engine, Linker, Memory, Module, Store};
 
@@ -10,12 +12,12 @@ pub(super) struct TestHost {
 }
 
 impl Host for TestHost {
-    fn wasi(&mut self) -> &mut Wasi {
-        &mut self.wasi
-    }
-
-    fn memory(&self) -> Option<Memory> {
-        self.memory
+    fn with<R>(
+        caller: &mut Caller<'_, Self>,
+        work: impl FnOnce(&mut [u8], &mut Wasi) -> R,
+    ) -> wasmtime::Result<R> {
+        let memory = caller.data().memory;
+        with_memory(caller, memory, |host| &mut host.wasi, work)
     }
 
     fn enter(_caller: &mut Caller<'_, Self>) -> wasmtime::Result<()> {

@@ -1,0 +1,82 @@
+//! Cancellation.
+
+use crate::{Error, Guest, Result, Thread, shared::lock};
+use std::sync::atomic::Ordering;
+
+/// Kinds as the compiler numbers them.
+const PARALLEL: u32 = 1;
+const LOOP: u32 = 2;
+const SECTIONS: u32 = 3;
+const TASKGROUP: u32 = 4;
+
+impl Thread {
+    /// `__kmpc_cancel`: whether the thread is to leave the construct.
+    ///
+    /// # Errors
+    /// If there is no such construct.
+    pub fn cancel(&self, kind: u32) -> Result<bool> {
+        known(kind)?;
+        if !self.shared.config.cancellation {
+            return Ok(false);
+        }
+        if kind == TASKGROUP {
+            let group = lock(&self.node().group).clone();
+            if let Some(group) = &group {
+                group.cancelled.store(true, Ordering::Release);
+            }
+            return Ok(group.is_some());
+        }
+        let team = self.team();
+        let set = team.cancelled.compare_exchange(0, kind, Ordering::AcqRel, Ordering::Acquire);
+        team.gate.ring();
+        Ok(set.is_ok() || set == Err(kind))
+    }
+
+    /// `__kmpc_cancellationpoint`: whether the construct was cancelled.
+    ///
+    /// # Errors
+    /// If there is no such construct.
+    pub fn cancellation_point(&self, kind: u32) -> Result<bool> {
+        known(kind)?;
+        if !self.shared.config.cancellation {
+            return Ok(false);
+        }
+        if kind == TASKGROUP {
+            return Ok(self.node().is_cancelled());
+        }
+        Ok(self.team().cancelled.load(Ordering::Acquire) == kind)
+    }
+
+    /// `__kmpc_cancel_barrier`: a barrier; whether the construct that it ends was cancelled.
+    ///
+    /// # Errors
+    /// As for a barrier.
+    pub fn cancel_barrier(&self, guest: &mut dyn Guest) -> Result<bool> {
+        self.barrier(guest)?;
+        let team = self.team();
+        let told = if team.size == 1 { &team.cancelled } else { &team.verdict };
+        if told.load(Ordering::Acquire) == 0 {
+            return Ok(false);
+        }
+        team.cancelled.store(0, Ordering::Release);
+        // Nobody cancels the next construct before all have forgotten this.
+        self.barrier(guest)?;
+        Ok(true)
+    }
+
+    /// Whether the loop or the whole region was cancelled.
+    pub(crate) fn cancelled_loop(&self) -> bool {
+        self.shared.config.cancellation
+            && matches!(
+                self.frame(|frame| frame.team.cancelled.load(Ordering::Acquire)),
+                PARALLEL | LOOP | SECTIONS
+            )
+    }
+}
+
+fn known(kind: u32) -> Result<()> {
+    match kind {
+        PARALLEL | LOOP | SECTIONS | TASKGROUP => Ok(()),
+        _ => Err(Error::Misuse("it cancels a construct that does not exist")),
+    }
+}

@@ -1,0 +1,276 @@
+//! Regions: their beginning, their threads, and the runtime that owns them.
+
+use crate::{
+    Advice, Config, Error, Guest, Memory, Result, Threads,
+    config::Icvs,
+    shared::{Mailbox, Shared, lock},
+    size::{self, Region},
+    team::{Team, Work},
+    thread::Thread,
+};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+};
+
+/// Most variables that a region shares.
+const ARGS_MAX: u32 = 4096;
+
+/// OpenMP for one program; cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+/// A thread to be: see [`Threads::start`].
+pub struct Worker {
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    gtid: u32,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("gtid", &self.gtid).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// A runtime for the program that has this memory.
+    pub fn new(
+        config: Config,
+        memory: Memory,
+        threads: Arc<dyn Threads>,
+        advice: Arc<dyn Advice>,
+    ) -> Self {
+        Self { shared: Arc::new(Shared::new(config, memory, threads, advice)) }
+    }
+
+    /// The thread that runs `main`; to be called once, there.
+    pub fn initial_thread(&self) -> Rc<Thread> {
+        Rc::new(Thread::new(self.shared.clone(), 0, initial_team(&self.shared)))
+    }
+
+    /// Ends the program for all its threads, for this reason unless there already is one.
+    pub fn fail(&self, error: Error) {
+        self.shared.fail(error);
+    }
+
+    /// Ends the program for all its threads, which then return.
+    pub fn stop(&self) {
+        self.shared.stop();
+    }
+
+    /// Waits until the program is ended for all its threads.
+    pub fn wait_for_stop(&self) {
+        self.shared.wait_for_stop();
+    }
+
+    /// The reason of the first thread that failed; once.
+    pub fn take_failure(&self) -> Option<Error> {
+        self.shared.take_failure()
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Threads that work now.
+    pub fn busy(&self) -> u32 {
+        self.shared.busy.load(Ordering::Relaxed)
+    }
+}
+
+fn initial_team(shared: &Shared) -> Arc<Team> {
+    let icvs = Icvs::initial(&shared.config);
+    Arc::new(Team::new(1, None, Work { microtask: 0, args: Vec::new(), icvs }, shared))
+}
+
+impl Worker {
+    /// The thread's number in the program.
+    pub fn number(&self) -> u32 {
+        self.gtid
+    }
+
+    /// The thread itself; to be called once, on the host's thread that will serve.
+    pub fn thread(&self) -> Rc<Thread> {
+        Rc::new(Thread::new(self.shared.clone(), self.gtid, initial_team(&self.shared)))
+    }
+
+    /// Runs regions until the program ends.
+    pub fn serve(self, thread: &Thread, guest: &mut dyn Guest) {
+        while let Some((team, tid)) = self.mailbox.take(&self.shared) {
+            if let Err(error) = thread.run_member(guest, team, tid) {
+                self.shared.fail(error);
+                return;
+            }
+        }
+    }
+
+    /// The thread has come to nothing: the program ends.
+    pub fn fail(self, error: Error) {
+        self.shared.fail(error);
+    }
+}
+
+impl Thread {
+    /// The runtime that the thread belongs to.
+    pub fn runtime(&self) -> Runtime {
+        Runtime { shared: self.shared.clone() }
+    }
+
+    /// `__kmpc_push_num_threads`: what the next region's clause asks for.
+    pub fn push_num_threads(&self, threads: u32) {
+        // A negative number is none.
+        self.pushed_threads.set(if threads > i32::MAX as u32 { 0 } else { threads });
+    }
+
+    /// `__kmpc_fork_call`: runs a region to its end.
+    ///
+    /// # Errors
+    /// Of whichever thread failed here, or [`Error::Stopped`] if it was another.
+    pub fn fork_call(
+        &self,
+        guest: &mut dyn Guest,
+        argc: u32,
+        microtask: u32,
+        args: u32,
+    ) -> Result<()> {
+        self.shared.check()?;
+        let work = self.work(argc, microtask, args)?;
+        let parent = self.frame(|frame| (frame.team.clone(), frame.tid));
+        let level = parent.0.active_level;
+        let size = self.reserve(level, work.icvs);
+        let crew = match self.hire(guest, size - 1, level) {
+            Ok(crew) => crew,
+            Err(error) => {
+                self.shared.busy.fetch_sub(size - 1, Ordering::Relaxed);
+                return Err(error);
+            }
+        };
+        let size = crew.len() as u32 + 1;
+        let team = Arc::new(Team::new(size, Some(parent), work, &self.shared));
+        for (mailbox, tid) in crew.iter().zip(1..) {
+            mailbox.put(team.clone(), tid);
+        }
+        let ran = self.run_member(guest, team, 0);
+        self.shared.busy.fetch_sub(size - 1, Ordering::Relaxed);
+        if level > 0 {
+            lock(&self.shared.idle).extend(crew);
+        }
+        ran
+    }
+
+    fn work(&self, argc: u32, microtask: u32, args: u32) -> Result<Work> {
+        if argc > ARGS_MAX {
+            return Err(Error::Limit { what: "shared variables", limit: u64::from(ARGS_MAX) });
+        }
+        let at = |index: u32| args.checked_add(index * 4);
+        let address = Error::Address { address: args, length: argc * 4 };
+        let args: Option<Vec<u32>> =
+            (0..argc).map(|index| self.memory().u32(at(index)?).ok()).collect();
+        Ok(Work { microtask, args: args.ok_or(address)?, icvs: self.icvs() })
+    }
+
+    /// Decides on the region's size, and counts its threads as busy.
+    fn reserve(&self, active_level: u32, icvs: Icvs) -> u32 {
+        let config = &self.shared.config;
+        let pushed = self.pushed_threads.replace(0);
+        let wanted = if pushed == 0 { icvs.threads } else { pushed };
+        let bounds = size::Bounds {
+            thread_limit: config.thread_limit,
+            max_active_levels: icvs.max_active_levels,
+            adjustable: icvs.dynamic || config.elastic,
+        };
+        let _alone = lock(&self.shared.forking);
+        let busy = self.shared.busy.load(Ordering::Relaxed);
+        let region = Region { wanted, ceiling: config.ceiling, busy, active_level };
+        let size = size::decide(&region, &bounds, &*self.shared.advice);
+        self.shared.busy.fetch_add(size - 1, Ordering::Relaxed);
+        size
+    }
+
+    /// Finds so many threads, or fewer where no more may be made.
+    fn hire(&self, guest: &mut dyn Guest, count: u32, level: u32) -> Result<Vec<Arc<Mailbox>>> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        // Between regions the first thread keeps those it had, in their order.
+        let keeps = level == 0;
+        let mut crew = if keeps { self.crew.take() } else { Vec::new() };
+        while crew.len() < count as usize {
+            let idle = lock(&self.shared.idle).pop();
+            let mailbox = match idle {
+                Some(mailbox) => Some(mailbox),
+                None => self.create(guest)?,
+            };
+            let Some(mailbox) = mailbox else { break };
+            crew.push(mailbox);
+        }
+        let hired: Vec<_> = crew.iter().take(count as usize).cloned().collect();
+        let missing = count - hired.len() as u32;
+        self.shared.busy.fetch_sub(missing, Ordering::Relaxed);
+        if keeps {
+            self.crew.replace(crew);
+        }
+        Ok(hired)
+    }
+
+    /// Makes a thread, unless there are as many as there may be.
+    fn create(&self, guest: &mut dyn Guest) -> Result<Option<Arc<Mailbox>>> {
+        let limit = self.shared.config.thread_limit;
+        let take = |made: u32| (made < limit).then(|| made + 1);
+        let made = &self.shared.created;
+        let Ok(gtid) = made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) else {
+            return Ok(None);
+        };
+        let mailbox = Arc::new(Mailbox::default());
+        lock(&self.shared.mailboxes).push(mailbox.clone());
+        let worker = Worker { shared: self.shared.clone(), mailbox: mailbox.clone(), gtid };
+        self.shared.threads.start(guest, worker)?;
+        Ok(Some(mailbox))
+    }
+
+    /// `__kmpc_fork_teams`: a league of one team.
+    ///
+    /// # Errors
+    /// As for [`Self::fork_call`].
+    pub fn fork_teams(
+        &self,
+        guest: &mut dyn Guest,
+        argc: u32,
+        microtask: u32,
+        args: u32,
+    ) -> Result<()> {
+        let work = self.work(argc, microtask, args)?;
+        let parent = self.frame(|frame| (frame.team.clone(), frame.tid));
+        let team = Arc::new(Team::new(1, Some(parent), work, &self.shared));
+        self.run_member(guest, team, 0)
+    }
+
+    /// `__kmpc_serialized_parallel`: a region that this thread runs alone, by its own call.
+    ///
+    /// # Errors
+    /// If regions are nested too deeply.
+    pub fn serialized_parallel(&self) -> Result<()> {
+        self.pushed_threads.set(0);
+        let parent = self.frame(|frame| (frame.team.clone(), frame.tid));
+        let work = Work { microtask: 0, args: Vec::new(), icvs: self.icvs() };
+        self.push_serial(Team::new(1, Some(parent), work, &self.shared))
+    }
+
+    /// `__kmpc_end_serialized_parallel`.
+    ///
+    /// # Errors
+    /// If the thread is not in such a region.
+    pub fn end_serialized_parallel(&self) -> Result<()> {
+        self.pop_serial()
+    }
+}

@@ -1,0 +1,164 @@
+//! What all threads of a program share.
+
+use crate::{Advice, Config, Error, Memory, Result, Threads, gate::Gate, tasks::Group, team::Team};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Instant,
+};
+
+/// Places where threads wait for locks; a lock's address says at which.
+const LOCK_GATES: usize = 64;
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) memory: Memory,
+    pub(crate) advice: Arc<dyn Advice>,
+    pub(crate) threads: Arc<dyn Threads>,
+    /// Threads that are in a region now, and the first.
+    pub(crate) busy: AtomicU32,
+    /// Held while a region's size is decided.
+    pub(crate) forking: Mutex<()>,
+    /// Threads made so far, the first among them.
+    pub(crate) created: AtomicU32,
+    /// Threads that nested regions have left.
+    pub(crate) idle: Mutex<Vec<Arc<Mailbox>>>,
+    /// All threads but the first, to be told of the end.
+    pub(crate) mailboxes: Mutex<Vec<Arc<Mailbox>>>,
+    /// Groups with reductions, by the handle that the program was given.
+    pub(crate) handles: Mutex<HashMap<u32, Weak<Group>>>,
+    pub(crate) started: Instant,
+    stopped: AtomicBool,
+    failure: Mutex<Option<Error>>,
+    failed: Condvar,
+    lock_gates: [Gate; LOCK_GATES],
+}
+
+/// Where a thread gets its next region.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    pub(crate) gate: Gate,
+    full: AtomicBool,
+    next: Mutex<Option<(Arc<Team>, u32)>>,
+}
+
+/// Locks what no panic can leave half changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Mailbox {
+    pub(crate) fn put(&self, team: Arc<Team>, tid: u32) {
+        *lock(&self.next) = Some((team, tid));
+        self.full.store(true, Ordering::Release);
+        self.gate.ring();
+    }
+
+    /// The next region; `None` at the program's end.
+    pub(crate) fn take(&self, shared: &Shared) -> Option<(Arc<Team>, u32)> {
+        let spins = shared.spins(shared.busy.load(Ordering::Relaxed));
+        let full = || self.full.load(Ordering::Acquire);
+        self.gate.wait_long(spins, || full() || shared.is_stopped());
+        if shared.is_stopped() {
+            return None;
+        }
+        self.full.store(false, Ordering::Relaxed);
+        lock(&self.next).take()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        memory: Memory,
+        threads: Arc<dyn Threads>,
+        advice: Arc<dyn Advice>,
+    ) -> Self {
+        Self {
+            config,
+            memory,
+            advice,
+            threads,
+            busy: AtomicU32::new(1),
+            forking: Mutex::default(),
+            created: AtomicU32::new(1),
+            idle: Mutex::default(),
+            mailboxes: Mutex::default(),
+            handles: Mutex::default(),
+            started: Instant::now(),
+            stopped: AtomicBool::new(false),
+            failure: Mutex::default(),
+            failed: Condvar::new(),
+            lock_gates: std::array::from_fn(|_| Gate::default()),
+        }
+    }
+
+    /// How often one of so many threads looks before it sleeps.
+    pub(crate) fn spins(&self, threads: u32) -> u32 {
+        if threads > self.config.processors {
+            self.config.spins.min(crate::config::SPINS_FEW)
+        } else {
+            self.config.spins
+        }
+    }
+
+    pub(crate) fn lock_gate(&self, address: u32) -> &Gate {
+        &self.lock_gates[(address / 4) as usize % LOCK_GATES]
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// An error if the program ends.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_stopped() { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    /// Waits until it is `done`.
+    pub(crate) fn wait(
+        &self,
+        gate: &Gate,
+        spins: u32,
+        mut done: impl FnMut() -> bool,
+    ) -> Result<()> {
+        let mut was_done = false;
+        gate.wait(spins, || {
+            was_done = done();
+            was_done || self.is_stopped()
+        });
+        if was_done { Ok(()) } else { Err(Error::Stopped) }
+    }
+
+    /// Ends the program for all its threads; the first reason counts.
+    pub(crate) fn fail(&self, error: Error) {
+        if !matches!(error, Error::Stopped) {
+            lock(&self.failure).get_or_insert(error);
+        }
+        self.stop();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        drop(lock(&self.failure));
+        self.failed.notify_all();
+        for mailbox in lock(&self.mailboxes).iter() {
+            mailbox.gate.ring();
+        }
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        lock(&self.failure).take()
+    }
+
+    /// Waits until the program ends for all its threads.
+    pub(crate) fn wait_for_stop(&self) {
+        let mut guard = lock(&self.failure);
+        while !self.is_stopped() {
+            guard = self.failed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
