@@ -12,7 +12,7 @@ use std::{
     io,
     path::PathBuf,
     process::ExitCode,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 /// Run an MPI program, here, as so many ranks
@@ -74,14 +74,19 @@ pub(crate) fn run(args: Mpirun) -> anyhow::Result<ExitCode> {
 
 /// Ends the process with all ranks: those that compute would not hear of it.
 fn end_all(rank: u32, error: cells::Error) -> ! {
+    static ENDING: AtomicBool = AtomicBool::new(false);
+    while ENDING.swap(true, Ordering::Relaxed) {
+        // The first one says why.
+        std::thread::park();
+    }
     let code = match &error {
         cells::Error::Mpi(mpi::Abort::Called { code, .. }) => (*code as u8).max(1),
         cells::Error::Trap { .. } => TRAP_EXIT_CODE,
         _ => 1,
     };
     let error = match error {
-        // It names the rank itself.
-        cells::Error::Mpi(abort) => abort.into(),
+        // The others name the rank themselves.
+        cells::Error::Mpi(abort) if !matches!(abort, mpi::Abort::Refused { .. }) => abort.into(),
         error => anyhow::Error::from(error).context(format!("rank {rank} failed")),
     };
     crate::exit::report(&error);

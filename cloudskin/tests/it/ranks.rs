@@ -9,8 +9,12 @@ const ENDS: &str = r#"
 #include <stdio.h>
 #include <string.h>
 
+static void trap(void *in, void *inout, int *length, MPI_Datatype *type) {
+    __builtin_trap();
+}
+
 int main(int argc, char **argv) {
-    int rank, value = 7;
+    int rank, value = 7, sum;
     const char *how = argc > 1 ? argv[1] : "well";
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -21,6 +25,11 @@ int main(int argc, char **argv) {
     if (strcmp(how, "deadlock") == 0)
         MPI_Recv(&value, 1, MPI_INT, 1 - rank, 4, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
     if (strcmp(how, "wrong") == 0) MPI_Send(&value, 1, MPI_INT, 9, 0, MPI_COMM_WORLD);
+    if (strcmp(how, "operation") == 0) {
+        MPI_Op op;
+        MPI_Op_create(trap, 1, &op);
+        MPI_Allreduce(&value, &sum, 1, MPI_INT, op, MPI_COMM_WORLD);
+    }
     MPI_Barrier(MPI_COMM_WORLD);
     MPI_Finalize();
     return strcmp(how, "code") == 0 && rank == 1 ? 4 : 0;
@@ -63,12 +72,14 @@ async fn ranks_end_together_and_whoever_ends_them_is_named() {
         ("code", 4, ""),
         ("abort", 5, "rank 1 called MPI_Abort"),
         ("trap", 134, "rank 1 failed"),
+        ("operation", 1, "failed"),
         ("early", 1, "rank 1 ended without calling MPI_Finalize"),
         ("deadlock", 1, "MPI_Recv"),
         ("wrong", 1, "MPI_Send failed at rank"),
     ] {
         let ended = run(home, &format!("mpirun -n 2 ends.wasm {how}")).await;
         assert!(ended.code == code && ended.err.contains(said), "{how}: {ended:?}");
+        assert!(ended.err.matches("error:").count() <= 1, "one says why: {ended:?}");
     }
 
     let missing = run(home, "build --mpi files.c").await;

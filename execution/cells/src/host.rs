@@ -152,7 +152,10 @@ pub(crate) fn link(name: &str, module: &Module) -> Result<InstancePre<State>> {
     let failed = |error| Error::runtime("cannot offer the host's functions", error);
     let mut linker = Linker::<State>::new(module.engine());
     wasi::add_to_linker(&mut linker).map_err(failed)?;
-    ranks::add_to_linker(&mut linker).map_err(failed)?;
+    // Two hundred functions that few programs want would slow the start of all.
+    if module.imports().any(|import| import.module() == ranks::MODULE) {
+        ranks::add_to_linker(&mut linker).map_err(failed)?;
+    }
     linker
         .func_wrap("cloudskin", "checkpoint", |mut caller: Caller<'_, State>| {
             <State as wasi::Host>::enter(&mut caller)?;

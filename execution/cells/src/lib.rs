@@ -1,8 +1,10 @@
 //! C-Cells: WebAssembly that runs programs and services, and moves while it runs.
 //!
 //! Start at [`Runtime::load`], which makes a module ready, and [`run::Run`], which runs it to its
-//! end; [`tissue::Tissue`] runs the ranks of an MPI program. Services live in worker processes: [`worker`]. What a suspended cell is in bytes is in
-//! [`snapshot`]; what guests may call is in [`wasi`]; how guests are built is in [`toolchain`].
+//! end; [`tissue::Tissue`] runs the ranks of an MPI program, [`parallel::Parallel`] the threads of
+//! one with OpenMP. Services live in worker processes: [`worker`]. What a suspended cell is in
+//! bytes is in [`snapshot`]; what guests may call is in [`wasi`]; how guests are built is in
+//! [`toolchain`].
 
 mod cache;
 mod cell;

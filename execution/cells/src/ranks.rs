@@ -5,7 +5,7 @@
 //! handlers of the program.
 
 use crate::host::State;
-use mpi::{Abort, Callback, Outcome, Rank, World};
+use mpi::{Abort, Callback, Rank, World};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -157,7 +157,7 @@ impl Callback for Guest<'_, '_> {
 }
 
 fn refused(reason: &str) -> Abort {
-    Abort::Ended { reason: reason.into() }
+    Abort::Refused { reason: reason.into() }
 }
 
 /// Has the engine work for the rank of the calling cell, which is one of its own unless it has a
@@ -191,13 +191,6 @@ fn sit_alone(caller: &mut Caller<'_, State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn call(
-    caller: &mut Caller<'_, State>,
-    work: impl FnOnce(&mut Rank, &mut dyn Callback) -> Outcome,
-) -> wasmtime::Result<i32> {
-    with_rank(caller, work)
-}
-
 /// Offers all functions of MPI that the engine has.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     macro_rules! offer {
@@ -206,7 +199,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
                 MODULE,
                 $name,
                 |mut caller: Caller<'_, State> $(, $argument: $type)*| {
-                    call(&mut caller, |rank, guest| rank.$method(guest $(, $argument)*))
+                    with_rank(&mut caller, |rank, guest| rank.$method(guest $(, $argument)*))
                 },
             )?;)*
         };
