@@ -413,6 +413,9 @@ pub(crate) async fn stop(
         if !running.process.ended_within(SHUTDOWN_TIMEOUT).await {
             running.process.kill().await;
         }
+    } else if let Some(process) = Process::from_file(&core.workers.path(id, "pid")) {
+        // Whoever started it or would adopt it was interrupted: nobody else would end it.
+        process.kill().await;
     }
     core.workers.forget(id);
     gone(core, id);
