@@ -29,7 +29,7 @@ fn ran(command: &mut Command) {
 }
 
 /// The module; `None`, said aloud, where there is no compiler.
-fn build(source: &Path) -> Option<Vec<u8>> {
+pub(crate) fn build(source: &Path) -> Option<Vec<u8>> {
     if !Path::new("/usr/bin/wasm-ld-19").exists() || !Path::new(BUILTINS).exists() {
         println!("skipped: install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32");
         return None;
@@ -37,8 +37,14 @@ fn build(source: &Path) -> Option<Vec<u8>> {
     let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
     let folder = tempfile::tempdir().unwrap();
     let objects = [(source.to_owned(), "program.o"), (guest.join("rt/threads.c"), "threads.o")];
+    let is_cxx = source.extension().is_some_and(|kind| kind == "cpp");
     for (source, object) in &objects {
-        let mut command = Command::new("clang-19");
+        let is_cxx = is_cxx && *object == "program.o";
+        let mut command = Command::new(if is_cxx { "clang++-19" } else { "clang-19" });
+        if is_cxx {
+            command.args(["-nostdinc++", "-fno-exceptions"]);
+            command.args(["-isystem", "/usr/include/wasm32-wasi/c++/v1"]);
+        }
         command.args(["--target=wasm32-wasi", "-nostdlibinc", "-O2", "-fopenmp", "-msimd128"]);
         command.args(["-matomics", "-mbulk-memory", "-isystem"]).arg(guest.join("include"));
         command.args(["-idirafter", "/usr/include/wasm32-wasi", "-c"]).arg(source);
@@ -46,7 +52,9 @@ fn build(source: &Path) -> Option<Vec<u8>> {
     }
     let mut command = Command::new("wasm-ld-19");
     command.current_dir(folder.path()).arg("-L/usr/lib/wasm32-wasi");
-    command.args(["/usr/lib/wasm32-wasi/crt1-command.o", "program.o", "threads.o", "-lm", "-lc"]);
+    command.args(["/usr/lib/wasm32-wasi/crt1-command.o", "program.o", "threads.o"]);
+    command.args(is_cxx.then_some(["-lc++", "-lc++abi"]).into_iter().flatten());
+    command.args(["-lm", "-lc"]);
     command.args([BUILTINS, "--shared-memory", "--import-memory", "--max-memory=4294967296"]);
     command.args(["--no-check-features", "--export-table", "--allow-undefined"]);
     command.args(["-z", "stack-size=1048576", "--stack-first", "-o", "program.wasm"]);
