@@ -163,15 +163,22 @@ impl CellArgs {
             .spawn(move || run.run())?
             .join()
             .map_err(|_| anyhow::anyhow!("the runtime failed"))?;
-        match outcome {
-            Ok(End::Exited(code)) => Ok(ExitCode::from(code as u8)),
-            Ok(End::Suspended) => Ok(ExitCode::SUCCESS),
-            Err(error @ cells::Error::Trap { .. }) => {
-                crate::exit::report(&error.into());
-                Ok(ExitCode::from(TRAP_EXIT_CODE))
-            }
-            Err(error) => Err(error.into()),
+        exit_code(outcome.map(|end| match end {
+            End::Exited(code) => code,
+            End::Suspended => 0,
+        }))
+    }
+}
+
+/// This command's exit code for how a program ended.
+pub(crate) fn exit_code(ended: cells::Result<u32>) -> anyhow::Result<ExitCode> {
+    match ended {
+        Ok(code) => Ok(ExitCode::from(code as u8)),
+        Err(error @ cells::Error::Trap { .. }) => {
+            crate::exit::report(&error.into());
+            Ok(ExitCode::from(TRAP_EXIT_CODE))
         }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod cells;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod cpus;
 pub(crate) mod dashboard;
 pub(crate) mod delete;
 pub(crate) mod describe;

@@ -9,6 +9,7 @@ mod ranks;
 mod resources;
 mod server;
 mod simulate;
+mod threads;
 
 use server::{Control, TOKEN};
 use std::{path::Path, process::Stdio};

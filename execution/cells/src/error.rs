@@ -83,6 +83,15 @@ pub enum Error {
         /// What is allowed.
         limit_bytes: u64,
     },
+    /// It runs on threads, which one cell does not have.
+    #[error(
+        "`{module}` runs on threads (it was built with --openmp), which is not possible here: \
+         build it without --openmp for one thread"
+    )]
+    Threads {
+        /// The module's name.
+        module: String,
+    },
     /// No place for another running cell.
     #[error("this worker holds as many running cells as it can ({limit})")]
     Cells {
@@ -225,7 +234,7 @@ impl Error {
             Self::Deadline { .. } | Self::Deaf { .. } | Self::NoBarrier { .. } => {
                 ErrorKind::Timeout
             }
-            Self::NotMigratable { .. } => ErrorKind::Unsupported,
+            Self::NotMigratable { .. } | Self::Threads { .. } => ErrorKind::Unsupported,
             Self::Snapshot(_) | Self::Journal { .. } | Self::Diverged { .. } => ErrorKind::Corrupt,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Handover(_) => ErrorKind::Unavailable,

@@ -93,6 +93,9 @@ fn native(options: &Options, parts: &[plan::Part], places: &Places<'_>) -> Resul
     if options.mpi {
         flags.use_mpi(&places.resources.join("mpi"));
     }
+    if options.openmp {
+        flags.use_openmp(places.resources);
+    }
     let goal = if plan::needs_cxx(parts, &flags) { Goal::Cxx } else { Goal::C };
     let survey = survey(options, goal)?;
     let clang = survey.clang(&environment.prefix)?;

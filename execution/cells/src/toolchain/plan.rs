@@ -184,6 +184,11 @@ pub(super) fn native(
         objects.push(object);
     }
     let is_cxx = needs_cxx(parts, flags);
+    if flags.threads {
+        let (step, object) = threads(clang, places);
+        compile.push(step);
+        objects.push(object);
+    }
     let (area, exceptions) = runtime(is_cxx, unwind_area_bytes, clang, places, &mut compile);
     let output = places.work.join(LINKED_NAME);
     let link = link(&objects, &area, exceptions.as_deref(), flags, clang, &output);
@@ -209,6 +214,15 @@ fn runtime(
     command.compile(&places.resources.join("rt/exceptions.cpp"), &exceptions);
     steps.push(command.step("the runtime's `exceptions.cpp`".to_owned()));
     (area, Some(exceptions))
+}
+
+/// The step that compiles what makes the C library bear threads, and its object.
+fn threads(clang: &Clang, places: &Places<'_>) -> (Step, PathBuf) {
+    let object = places.work.join("threads.o");
+    let mut command = Command::compiler(clang, places, false);
+    command.args(["-O2", "-matomics", "-mbulk-memory"]);
+    command.compile(&places.resources.join("rt/threads.c"), &object);
+    (command.step("the runtime's `threads.c`".to_owned()), object)
 }
 
 /// The step that compiles the unwind area, and its object; Rust programs link it too.

@@ -22,7 +22,10 @@ const VARIABLES_REMOVED: [&str; 6] = [
 ];
 
 /// What the linker says about things that a cell does not have, and what to do.
-const HINTS: [(&str, &str); 6] = [
+const HINTS: [(&str, &str); 9] = [
+    ("undefined symbol: omp_", "add --openmp for a program with OpenMP"),
+    ("'omp.h' file not found", "add --openmp for a program with OpenMP"),
+    ("'mpi.h' file not found", "add --mpi for a program with MPI"),
     ("undefined symbol: operator new", "add -lc++ for objects that were made from C++"),
     ("undefined symbol: pthread_", "threads are not available to a program built this way"),
     ("undefined symbol: fork", "a cell cannot start processes"),
