@@ -1,24 +1,21 @@
 //! The OpenMP programs of `tests/guests/openmp`, one for each construct, at several numbers of
 //! threads.
 
-use crate::parallel::build;
+use crate::{guests, programs::load};
+use api::service::Engine;
 use cells::{
-    parallel::Parallel,
+    parallel::{Grant, Parallel},
     wasi::{Buffer, Config, Streams},
 };
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::Path};
 
 const THREADS: [u32; 5] = [1, 2, 3, 4, 8];
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/guests/openmp")
-}
-
 /// Runs the program at each number of threads, in each of these environments.
 fn conforms(file: &str, environments: &[&str]) {
-    let Some(wasm) = build(&folder().join(file)) else { return };
+    let Some(module) = guests::openmp(&format!("openmp/{file}")) else { return };
     let name = file.split('.').next().unwrap();
-    let program = Parallel::compile(name, &wasm).unwrap();
+    let program = Parallel::new(&load(&module, Engine::Cranelift)).unwrap();
     for threads in THREADS {
         for environment in environments {
             let said = Buffer::default();
@@ -34,7 +31,7 @@ fn conforms(file: &str, environments: &[&str]) {
             };
             let openmp = openmp::Config::new(threads, 2);
 
-            let code = program.run(config, openmp, Arc::new(openmp::Whole), 4 << 30);
+            let code = program.run(config, openmp, Grant::new(threads), 4 << 30);
 
             let said = String::from_utf8_lossy(&said.take()).into_owned();
             let at = format!("at {threads} with `{environment}`: {code:?}");
@@ -58,7 +55,8 @@ macro_rules! programs {
 
         #[test]
         fn every_program_is_run() {
-            let there = std::fs::read_dir(folder()).unwrap();
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/openmp");
+            let there = std::fs::read_dir(folder).unwrap();
             let there: BTreeSet<_> = there
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
                 .filter(|file| file != "check.h")
