@@ -131,6 +131,9 @@ impl Flags {
         self.compile.extend(["-isystem".to_owned(), folder.display().to_string()]);
         self.link.extend(THREADS_LINK.map(|flag| format!("-Wl,{flag}")));
         self.link.extend(THREADS_WRAPPED.map(|name| format!("-Wl,--wrap={name}")));
+        // The linker does not look into libraries for what is only wrapped, and would then call
+        // whatever function comes first.
+        self.link.extend(THREADS_WRAPPED.map(|name| format!("-Wl,--undefined={name}")));
         let imports = folder.join("imports").display().to_string();
         self.link.push(format!("-Wl,--allow-undefined-file={imports}"));
     }

@@ -8,6 +8,7 @@
 )]
 
 mod compile;
+mod conformance;
 mod guests;
 mod hostile;
 mod parallel;
