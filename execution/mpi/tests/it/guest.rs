@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "lends memory to the engine as a Wasm host would")]
 
+use crate::disturbed::{self, Desk};
 use mpi::{Abort, Callback, Config, Memory, Rank, World};
 use std::{
     cell::UnsafeCell,
@@ -26,6 +27,14 @@ pub(crate) struct Linear(Box<[UnsafeCell<u8>]>);
 
 // SAFETY: only raw pointers to it are ever followed.
 unsafe impl Sync for Linear {}
+
+impl Linear {
+    /// Another memory with the same bytes.
+    pub(crate) fn copied(&self) -> Self {
+        // SAFETY: the cells are ours, and nobody writes to them while all ranks have stopped.
+        Self(self.0.iter().map(|cell| UnsafeCell::new(unsafe { *cell.get() })).collect())
+    }
+}
 
 // SAFETY: the box is neither moved nor shrunk while it lives.
 unsafe impl Memory for Linear {
@@ -143,6 +152,8 @@ impl Callback for Host {
 pub(crate) struct Guest {
     pub(crate) rank: Rank,
     pub(crate) host: Host,
+    /// Where it waits when it is stopped.
+    pub(crate) desk: Option<Arc<Desk>>,
     next: u32,
 }
 
@@ -176,7 +187,12 @@ macro_rules! call {
         $crate::call!($guest.$method($($argument),*))
     }};
     ($guest:ident.$method:ident($($argument:expr),* $(,)?)) => {
-        $guest.rank.$method(&mut $guest.host, $($argument),*)
+        loop {
+            match $guest.rank.$method(&mut $guest.host, $($argument),*) {
+                Err(mpi::Abort::Stopped) => $guest.pause(),
+                outcome => break outcome,
+            }
+        }
     };
 }
 
@@ -186,7 +202,19 @@ impl Guest {
         let rank = world.rank(number, Arc::clone(&memory) as Arc<dyn Memory>).expect("a seat");
         // The upper half is the heap that MPI allocates from.
         let (heap, deleted, handled) = (bytes as u32 / 2, Vec::new(), Vec::new());
-        Self { rank, host: Host { memory, heap, allocated: 0, deleted, handled }, next: 64 }
+        Self {
+            rank,
+            host: Host { memory, heap, allocated: 0, deleted, handled },
+            desk: None,
+            next: 64,
+        }
+    }
+
+    /// Waits until it may make again the call that it was stopped in.
+    pub(crate) fn pause(&mut self) {
+        let desk = self.desk.clone().expect("a desk for a rank that is stopped");
+        let rank = std::mem::take(&mut self.rank);
+        (self.rank, self.host.memory) = desk.park(rank, Arc::clone(&self.host.memory));
     }
 
     pub(crate) fn me(&self) -> i32 {
@@ -254,20 +282,23 @@ pub(crate) fn run(ranks: u32, program: impl Fn(&mut Guest) + Sync) {
     });
 }
 
-/// Runs a program that begins and ends by itself.
+/// Runs a program that begins and ends by itself; undisturbed, and then stopped now and then.
 pub(crate) fn run_with(
     ranks: u32,
     bytes: usize,
     config: Config,
     program: impl Fn(&mut Guest) + Sync,
 ) {
-    let world = World::new(ranks, config).expect("a world");
+    let world = World::new(ranks, config.clone()).expect("a world");
     std::thread::scope(|scope| {
         for number in 0..ranks {
             let (world, program) = (Arc::clone(&world), &program);
             scope.spawn(move || program(&mut Guest::new(&world, number, bytes)));
         }
     });
+    for seed in [0x9e37_79b9_7f4a_7c15, 0x1234_5678_9abc_def1] {
+        disturbed::run(ranks, bytes, config.clone(), seed, &program);
+    }
 }
 
 /// The sizes of world that semantics are tested at.

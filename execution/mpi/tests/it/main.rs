@@ -1,6 +1,7 @@
 //! What programs may rely on, with ranks as threads over plain memory.
 
 mod collectives;
+mod disturbed;
 mod environment;
 mod guest;
 mod header;
