@@ -28,6 +28,7 @@ mod group;
 mod mail;
 mod memory;
 mod movement;
+mod offer;
 mod op;
 mod point;
 mod reduction;
