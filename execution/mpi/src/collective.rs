@@ -12,6 +12,7 @@ use crate::{
     error::{Fault, Result, ensure, fault},
     mail::{Ending, Status, Work},
     movement::Pulls,
+    offer::{Entry, Offer},
     reduction::{Reduction, UserReduction},
     stop::Step,
     transfer::Span,
@@ -94,48 +95,6 @@ impl Needs {
             Self::All => 0..size,
             Self::One(member) => member..member + 1,
             Self::None => 0..0,
-        }
-    }
-}
-
-/// What a member lets others read.
-#[derive(Debug)]
-pub(crate) enum Offer {
-    Nothing,
-    /// The same for everyone.
-    Same(Span),
-    /// One for each.
-    Each(Vec<Span>),
-    /// Bytes of the host's, the same for everyone.
-    Data(Vec<u8>),
-    /// Bytes of the host's, some for each.
-    Rows(Vec<Vec<u8>>),
-}
-
-/// What a member publishes.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    function: &'static str,
-    root: i32,
-    pub(crate) offer: Offer,
-    /// Where its part of a result will lie.
-    pub(crate) result: Option<Span>,
-}
-
-impl Entry {
-    pub(crate) fn data(&self) -> &[u8] {
-        match &self.offer {
-            Offer::Data(bytes) => bytes,
-            _ => &[],
-        }
-    }
-
-    /// The buffer that it offers to a member.
-    pub(crate) fn span(&self, member: usize) -> Option<&Span> {
-        match &self.offer {
-            Offer::Same(span) => Some(span),
-            Offer::Each(spans) => spans.get(member),
-            _ => None,
         }
     }
 }

@@ -31,6 +31,7 @@ mod group;
 mod mail;
 mod memory;
 mod movement;
+mod offer;
 mod op;
 mod point;
 mod reduction;
