@@ -5,6 +5,8 @@
 //! straight from there, and those whose memory is read wait until that is done. A round is a
 //! state machine, so that the blocking and the non-blocking calls are the same.
 
+mod saved;
+
 use crate::{
     abi,
     communicator::{Communicator, Shared},

@@ -53,6 +53,11 @@ impl Shared {
         self.fast.get_or_init(|| Fast::new(self.members.len()))
     }
 
+    /// The slots, if anything was ever put into them.
+    pub(crate) fn known_fast(&self) -> Option<&Fast> {
+        self.fast.get()
+    }
+
     pub(crate) fn sync(&self) -> &Sync {
         self.sync.get_or_init(|| Sync::new(self.members.len()))
     }

@@ -72,7 +72,9 @@ pub struct Rank {
 
 impl Rank {
     pub(crate) fn seated(world: Arc<World>, rank: u32, space: Space) -> Self {
-        Self { engine: Engine::new(world, rank, space) }
+        let mut engine = Engine::new(world, rank, space);
+        engine.join();
+        Self { engine }
     }
 
     /// Its number in MPI_COMM_WORLD.
@@ -175,7 +177,7 @@ impl Default for Engine {
 }
 
 impl Engine {
-    fn new(world: Arc<World>, me: u32, space: Space) -> Self {
+    pub(crate) fn new(world: Arc<World>, me: u32, space: Space) -> Self {
         let size = world.size() as usize;
         let mut engine = Self {
             me,
@@ -216,6 +218,10 @@ impl Engine {
             let ty = Arc::new(Type::basic(kind));
             self.types.add(Named { ty, committed: true, name: name.to_owned() });
         }
+    }
+
+    /// Adds the communicators that every rank has.
+    fn join(&mut self) {
         let everyone = Arc::clone(&self.world.everyone);
         self.communicators.add(Communicator::new(everyone, self.me, "MPI_COMM_WORLD"));
         let alone = Arc::new(Shared::new(self.world.new_context(), vec![self.me]));
@@ -468,10 +474,10 @@ impl Engine {
         if len == 0 { Ok(()) } else { self.space.check(start, len as usize) }
     }
 
-    /// Adds a datatype and writes its handle.
-    pub(crate) fn add_type(&mut self, ty: Type, handle: u32) -> Result {
+    /// Makes a datatype and writes its handle.
+    pub(crate) fn make_type(&mut self, recipe: Recipe, handle: u32) -> Result {
         self.space.check(i64::from(handle), 4)?;
-        ty.check_bounds()?;
+        let ty = recipe.build()?;
         let new = self.types.add(Named { ty: Arc::new(ty), committed: false, name: String::new() });
         self.space.write_i32(handle, new)
     }

@@ -1,5 +1,7 @@
 //! Messages between two ranks: what was sent, what was asked for, and which belong together.
 
+mod saved;
+
 use crate::{
     abi,
     communicator::Shared,

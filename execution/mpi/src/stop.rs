@@ -268,6 +268,15 @@ impl Engine {
     }
 }
 
+crate::image::wire_enum!(Step {
+    0 => Done,
+    1 => Word(word),
+    2 => Sent(sent),
+    3 => Posted(handle),
+    4 => Entered(operation),
+    5 => Counted { round, written },
+});
+
 /// How far a rank is, for those who wait until all have stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -319,6 +328,18 @@ impl Stops {
     /// Whether nobody runs.
     pub(crate) fn all_rest(&self) -> bool {
         !lock(&self.places).contains(&Place::Running)
+    }
+
+    pub(crate) fn set_age(&self, age: Duration) {
+        *lock(&self.last) = age;
+    }
+
+    /// The function that a rank stopped in.
+    pub(crate) fn function(&self, rank: u32) -> &'static str {
+        match lock(&self.places).get(rank as usize) {
+            Some(Place::Stopped(function)) => function,
+            _ => "",
+        }
     }
 
     pub(crate) fn has_stopped(&self, rank: u32) -> bool {
@@ -457,6 +478,7 @@ impl World {
     ///
     /// When a rank is missing: it was dropped after it had stopped, or is not restored yet.
     pub fn resume(&self) -> Result<(), Abort> {
+        self.complete()?;
         if let Some(rank) = self.stops.resume(&self.state) {
             return Err(self.abort(Abort::Left { rank }));
         }

@@ -3,6 +3,8 @@
 //! All memories of a world are in reach, so that a call is over when it returns; what remains to
 //! be done is to synchronise.
 
+mod saved;
+
 use crate::{
     abi,
     communicator::Shared,

@@ -2,7 +2,7 @@
 
 use crate::{
     Config, Memory, Rank, communicator::Shared, error::Abort, memory::Space, ring::Ring,
-    stop::Stops, table::Table, transfer::Span,
+    save::Restoring, stop::Stops, table::Table, transfer::Span,
 };
 use std::{
     collections::HashMap,
@@ -63,6 +63,12 @@ impl Waiting {
     /// One whose bytes are not known yet.
     pub(crate) fn unknown(sender: u32, number: u64, bytes: u64) -> Self {
         Self { sender, number, bytes, body: OnceLock::new(), state: AtomicU8::new(OFFERED) }
+    }
+
+    /// One that is over.
+    pub(crate) fn ended(sender: u32, cancelled: bool) -> Self {
+        let state = AtomicU8::new(if cancelled { CANCELLED } else { DONE });
+        Self { state, ..Self::unknown(sender, 0, 0) }
     }
 
     /// Tells where the bytes are; whether that was not known.
@@ -139,6 +145,8 @@ pub struct World {
     /// Whether the ranks run, are to stop, or all is over; see `stop`.
     pub(crate) state: AtomicU8,
     pub(crate) stops: Stops,
+    /// What ranks that are restored have in common, until all are.
+    pub(crate) restoring: Mutex<Option<Restoring>>,
     abort: OnceLock<Abort>,
     pub(crate) contexts: AtomicU32,
     pub(crate) everyone: Arc<Shared>,
@@ -182,6 +190,7 @@ impl World {
             rings: (0..pairs).map(|_| OnceLock::new()).collect(),
             state: AtomicU8::new(RUNNING),
             stops: Stops::new(size),
+            restoring: Mutex::default(),
             abort: OnceLock::new(),
             contexts: AtomicU32::new(1),
             everyone: Arc::new(Shared::new(0, (0..size).collect())),
@@ -207,6 +216,12 @@ impl World {
     ///
     /// When there is no such rank, or it was seated before.
     pub fn rank(self: &Arc<Self>, rank: u32, memory: Arc<dyn Memory>) -> Result<Rank, Abort> {
+        let space = self.take_seat(rank, memory)?;
+        Ok(Rank::seated(Arc::clone(self), rank, space))
+    }
+
+    /// Seats a rank's memory, once.
+    pub(crate) fn take_seat(&self, rank: u32, memory: Arc<dyn Memory>) -> Result<Space, Abort> {
         let refused = |reason: String| Err(Abort::Refused { reason: reason.into() });
         let Some(seat) = self.seats.get(rank as usize) else {
             return refused(format!("there is no rank {rank} in a world of {}", self.size));
@@ -214,8 +229,7 @@ impl World {
         if seat.taken.swap(true, Ordering::AcqRel) {
             return refused(format!("rank {rank} is seated already"));
         }
-        let space = seat.space.get_or_init(|| Space::new(memory)).clone();
-        Ok(Rank::seated(Arc::clone(self), rank, space))
+        Ok(seat.space.get_or_init(|| Space::new(memory)).clone())
     }
 
     /// Ends the world from outside: every rank's call fails with the reason.
@@ -296,6 +310,11 @@ impl World {
     pub(crate) fn offer(&self, waiting: &Arc<Waiting>) -> u32 {
         let mut sends = lock(&self.seats[waiting.sender as usize].sends);
         sends.add(Arc::clone(waiting)) as u32
+    }
+
+    /// The same, without taking it.
+    pub(crate) fn look_up(&self, rank: u32, number: u32) -> Option<Arc<Waiting>> {
+        lock(&self.seats.get(rank as usize)?.sends).get(number as i32).cloned()
     }
 
     /// The message that a rank offered under a number.

@@ -2,7 +2,7 @@
 //! their images in a new world, with the same memories or with copies.
 
 use crate::guest::{Guest, Linear};
-use mpi::{Config, NotStopped, Rank, World};
+use mpi::{Config, Memory, NotStopped, Rank, World};
 use std::{
     sync::{
         Arc, Condvar, Mutex,
@@ -90,22 +90,69 @@ impl Desk {
     }
 }
 
+/// Restores ranks that have stopped in a new world; the old one is given up.
+fn transplant(world: &Arc<World>, parked: Vec<Parked>, copy: bool) -> (Arc<World>, Vec<Parked>) {
+    let mut images = Vec::new();
+    let image = world.save().expect("an image of the world");
+    for mut parked in parked {
+        let image = parked.rank.save().expect("an image");
+        let again = parked.rank.save().expect("the same image");
+        assert!(again == image, "images tell nothing but the state");
+        images.push((parked.rank.number(), image, parked.memory));
+    }
+    let new = World::restored(world.size(), world.config().clone(), &image).expect("a world");
+    let restore = |(number, image, memory): &(u32, Vec<u8>, Arc<Linear>)| {
+        let memory = if copy { Arc::new(memory.copied()) } else { Arc::clone(memory) };
+        let lent = Arc::clone(&memory) as Arc<dyn Memory>;
+        let rank = new.restore_rank(*number, lent, image).expect("a restored rank");
+        Parked { rank, memory }
+    };
+    let mut parked: Vec<_> = images.iter().map(restore).collect();
+    for (Parked { rank, .. }, (_, image, _)) in parked.iter_mut().zip(&images) {
+        let again = rank.save().expect("an image of what is restored");
+        assert!(again == *image, "what is restored is what was saved");
+    }
+    assert!(new.save().expect("an image") == image, "the world too");
+    (new, parked)
+}
+
+/// Ends what a test that fails leaves behind.
+struct Guard<'a> {
+    world: Arc<World>,
+    desk: &'a Desk,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.world.end("the test has failed");
+        }
+        self.desk.open.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Stops a world again and again until its ranks have finished.
 fn disturb(world: Arc<World>, desk: &Desk, dice: &mut Dice) {
+    let mut guard = Guard { world, desk };
     for _ in 0..STOPS {
         std::thread::sleep(Duration::from_micros(dice.roll(300)));
+        let world = Arc::clone(&guard.world);
         world.ask_to_stop();
         let functions = match world.wait_for_stop(Duration::from_secs(20)) {
             Ok(stopped) => stopped.functions,
             Err(NotStopped::Ended(_)) => return,
             Err(other) => panic!("{other}"),
         };
-        let parked = desk.collect(functions.iter().flatten().count());
+        let mut parked = desk.collect(functions.iter().flatten().count());
         if parked.is_empty() {
             return;
         }
         desk.rounds.fetch_add(1, Ordering::Relaxed);
-        world.resume().expect("all are there");
+        let way = dice.roll(3);
+        if way > 0 {
+            (guard.world, parked) = transplant(&world, parked, way == 2);
+        }
+        guard.world.resume().expect("all are there");
         desk.release(parked);
     }
 }
@@ -127,7 +174,6 @@ pub(crate) fn run(
             scope.spawn(move || program(&mut guest));
         }
         disturb(world, &desk, &mut Dice(seed | 1));
-        desk.open.store(true, Ordering::SeqCst);
     });
     desk.rounds.load(Ordering::Relaxed)
 }
