@@ -108,8 +108,7 @@ impl Engine {
         flavor: i32,
     ) -> Result<i32> {
         let members = self.communicator(comm)?.shared.members.clone();
-        let shared =
-            self.make_together(comm, 0, |engine| Shared::new(engine.world.new_context(), members))?;
+        let shared = self.make_together(comm, 0, members)?;
         let communicator = self.adopt(comm, Arc::clone(&shared))?;
         let rank = self.communicator(communicator)?.rank as usize;
         let words = [exposed.base, exposed.size, exposed.unit as u32];

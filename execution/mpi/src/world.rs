@@ -1,8 +1,13 @@
 //! What the ranks of one program share: their seats, their rings, and how the program ends.
 
 use crate::{
-    Config, Memory, Rank, communicator::Shared, error::Abort, memory::Space, ring::Ring,
-    table::Table, transfer::Span,
+    Config, Memory, Rank, abi,
+    communicator::Shared,
+    error::{Abort, Result, fault},
+    memory::Space,
+    ring::Ring,
+    table::Table,
+    transfer::Span,
 };
 use std::{
     collections::HashMap,
@@ -77,6 +82,9 @@ impl Waiting {
     }
 }
 
+/// Contexts of communicators are below; those above belong to the engine.
+pub(crate) const CONTEXTS_MAX: u32 = 1 << 31;
+
 // The lowest bits of a seat's state; the others count its sleeps.
 const ANNOUNCED: u64 = 1;
 const ASLEEP: u64 = 3;
@@ -89,6 +97,8 @@ const SLEEP: u64 = 8;
 struct Seat {
     state: AtomicU64,
     taken: AtomicBool,
+    /// How many contexts it made.
+    contexts: AtomicU32,
     space: OnceLock<Space>,
     thread: Mutex<Option<Thread>>,
     waits: Mutex<String>,
@@ -107,7 +117,6 @@ pub struct World {
     rings: Vec<OnceLock<Box<Ring>>>,
     over: AtomicBool,
     abort: OnceLock<Abort>,
-    contexts: AtomicU32,
     pub(crate) everyone: Arc<Shared>,
     pub(crate) forming: Mutex<Forming>,
     started: Instant,
@@ -147,7 +156,6 @@ impl World {
             rings: (0..pairs).map(|_| OnceLock::new()).collect(),
             over: AtomicBool::new(false),
             abort: OnceLock::new(),
-            contexts: AtomicU32::new(1),
             everyone: Arc::new(Shared::new(0, (0..size).collect())),
             forming: Mutex::default(),
             started: Instant::now(),
@@ -196,9 +204,16 @@ impl World {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// A context for a new communicator.
-    pub(crate) fn new_context(&self) -> u32 {
-        self.contexts.fetch_add(1, Ordering::Relaxed)
+    /// A context for a new communicator, made by a rank: each has numbers of its own, so that they
+    /// are unique wherever the ranks are.
+    pub(crate) fn new_context(&self, rank: u32) -> Result<u32> {
+        let made = self.seats[rank as usize].contexts.fetch_add(1, Ordering::Relaxed);
+        let context = 1 + (u64::from(made) + 1) * u64::from(self.size) + u64::from(rank);
+        let context = u32::try_from(context).ok().filter(|context| *context < CONTEXTS_MAX);
+        context.ok_or_else(|| {
+            self.seats[rank as usize].contexts.fetch_sub(1, Ordering::Relaxed);
+            fault(abi::ERR_NO_MEM, "the world has no numbers left for new communicators")
+        })
     }
 
     /// Fails if the world has ended.
