@@ -122,8 +122,18 @@ impl Round {
     }
 
     /// The communicator of a colour, made by whoever comes first.
-    pub(crate) fn make(&self, colour: i32, make: impl FnOnce() -> Shared) -> Arc<Shared> {
-        Arc::clone(lock(&self.made).entry(colour).or_insert_with(|| Arc::new(make())))
+    pub(crate) fn make(
+        &self,
+        colour: i32,
+        make: impl FnOnce() -> Result<Arc<Shared>>,
+    ) -> Result<Arc<Shared>> {
+        let mut made = lock(&self.made);
+        if let Some(known) = made.get(&colour) {
+            return Ok(Arc::clone(known));
+        }
+        let new = make()?;
+        made.insert(colour, Arc::clone(&new));
+        Ok(new)
     }
 }
 
@@ -327,17 +337,19 @@ impl Engine {
         self.finish(cb, operation)
     }
 
-    /// Enters a round only to make something together, without waiting.
+    /// Makes a communicator of these members together with the others of its parent. At one site
+    /// nobody waits for it: whoever comes first makes it.
     pub(crate) fn make_together(
         &mut self,
         communicator: i32,
         colour: i32,
-        make: impl FnOnce(&Self) -> Shared,
+        members: Vec<u32>,
     ) -> Result<Arc<Shared>> {
         let mut operation = self.begin(communicator, -1, Offer::Nothing, None, Plan::Meet)?;
-        let made = operation.round.make(colour, || make(self));
+        let make = || Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members)));
+        let made = operation.round.make(colour, make);
         operation.leave();
-        Ok(made)
+        made
     }
 
     /// The same within a round that was just held.
@@ -346,8 +358,9 @@ impl Engine {
         operation: &Operation,
         colour: i32,
         members: Vec<u32>,
-    ) -> Arc<Shared> {
-        operation.round.make(colour, || Shared::new(self.world.new_context(), members))
+    ) -> Result<Arc<Shared>> {
+        let make = || Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members)));
+        operation.round.make(colour, make)
     }
 
     /// Puts a contribution into a slot and waits for those of others. Gives the slots and the

@@ -182,8 +182,7 @@ impl Engine {
         self.space.check(i64::from(newcomm), 4)?;
         let known = self.communicator(comm)?;
         let (members, grid) = (known.shared.members.clone(), known.grid.clone());
-        let shared =
-            self.make_together(comm, 0, |engine| Shared::new(engine.world.new_context(), members))?;
+        let shared = self.make_together(comm, 0, members)?;
         let handle = self.adopt(comm, shared)?;
         self.communicator_mut(handle)?.grid = grid;
         self.copy_attributes(cb, comm, handle)?;
@@ -223,9 +222,7 @@ impl Engine {
         // Those who are in no group take part all the same.
         let colour = members.first().filter(|_| mine).map_or(-1, |first| *first as i32);
         let members = if mine { members } else { Vec::new() };
-        let shared = self.make_together(comm, colour, |engine| {
-            Shared::new(engine.world.new_context(), members)
-        })?;
+        let shared = self.make_together(comm, colour, members)?;
         let handle = self.adopt(comm, shared)?;
         self.space.write_i32(newcomm, handle)
     }
@@ -254,8 +251,13 @@ impl Engine {
         let shared = {
             let mut forming = lock(&self.world.forming);
             let count = members.len();
-            let make = || (Arc::new(Shared::new(self.world.new_context(), members)), count);
-            let (shared, left) = forming.entry(key.clone()).or_insert_with(make);
+            if !forming.contains_key(&key) {
+                let shared = Shared::new(self.world.new_context(self.me)?, members);
+                forming.insert(key.clone(), (Arc::new(shared), count));
+            }
+            let Some((shared, left)) = forming.get_mut(&key) else {
+                unreachable!("it was put there")
+            };
             *left -= 1;
             let (shared, over) = (Arc::clone(shared), *left == 0);
             if over {
@@ -302,7 +304,7 @@ impl Engine {
         // Equal keys keep the order of the parent.
         members.sort_by_key(|(key, _)| *key);
         let members = members.into_iter().map(|(_, member)| member).collect();
-        let shared = self.make_in(&round, color, members);
+        let shared = self.make_in(&round, color, members)?;
         self.adopt(comm, shared)
     }
 

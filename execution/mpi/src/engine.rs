@@ -224,7 +224,8 @@ impl Engine {
     fn join(&mut self) {
         let everyone = Arc::clone(&self.world.everyone);
         self.communicators.add(Communicator::new(everyone, self.me, "MPI_COMM_WORLD"));
-        let alone = Arc::new(Shared::new(self.world.new_context(), vec![self.me]));
+        // The first context that each rank may make is that of itself alone.
+        let alone = Arc::new(Shared::new(1 + self.me, vec![self.me]));
         self.communicators.add(Communicator::new(alone, 0, "MPI_COMM_SELF"));
     }
 

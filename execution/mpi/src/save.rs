@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! rank    "CSKMPIR\0" | u16 version | 6 zero bytes | moment | size | rank | datatypes | what is shared | state
-//! world   "CSKMPIW\0" | u16 version | 6 zero bytes | moment | size | contexts | who has finished | what forms
+//! world   "CSKMPIW\0" | u16 version | 6 zero bytes | moment | size | who has finished | what forms
 //! ```
 
 use crate::{
@@ -25,7 +25,10 @@ use crate::{
 };
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -109,6 +112,7 @@ impl Engine {
         self.underway.function.put(to);
         (self.underway.again.len() as u32).put(to);
         self.underway.again.iter().for_each(|step| step.put(to));
+        self.contexts_made().load(Ordering::Relaxed).put(to);
         self.provided.put(to);
         self.communicators.put(to);
         self.lingering.put(to);
@@ -140,6 +144,7 @@ impl Engine {
         self.underway.again = Vec::get(from)?.into();
         let interrupted = self.phase == Phase::Interrupted;
         sound(interrupted != self.underway.again.is_empty(), "it is within a call and is not")?;
+        self.contexts_made().store(Wire::get(from)?, Ordering::Relaxed);
         self.provided = Wire::get(from)?;
         self.communicators = Wire::get(from)?;
         self.lingering = Wire::get(from)?;
@@ -162,6 +167,11 @@ impl Engine {
             shared.freed.fetch_add(1, Ordering::AcqRel);
         }
         Ok(stopped_in)
+    }
+
+    fn contexts_made(&self) -> &AtomicU32 {
+        static NONE: AtomicU32 = AtomicU32::new(0);
+        self.world.contexts_of(self.me).unwrap_or(&NONE)
     }
 
     fn check_tables(&self) -> Decoded {
@@ -251,7 +261,6 @@ impl World {
         image.bytes = head(WORLD);
         self.moment().put(&mut image);
         self.size().put(&mut image);
-        self.contexts.load(Ordering::Relaxed).put(&mut image);
         let gone: Vec<u32> = (0..self.size()).filter(|rank| self.is_gone(*rank)).collect();
         gone.put(&mut image);
         let forming = lock(&self.forming);
@@ -294,7 +303,6 @@ impl World {
 
     fn restore_common(&self, from: &mut Reader<'_>) -> Decoded {
         sound(u32::get(from)? == self.size(), "it has another number of ranks")?;
-        self.contexts.store(u32::get(from)?, Ordering::Relaxed);
         for rank in Vec::<u32>::get(from)? {
             sound(rank < self.size(), "it tells of ranks that do not exist")?;
             self.leave(rank);
@@ -357,10 +365,6 @@ impl World {
         let distinct = sorted.windows(2).all(|pair| pair[0] < pair[1]);
         let exist = sorted.last().is_none_or(|last| *last < self.size());
         sound(distinct && exist, "a communicator has members that do not exist")?;
-        sound(
-            context < self.contexts.load(Ordering::Relaxed),
-            "it has a communicator that was never made",
-        )?;
         let mut restoring = lock(&self.restoring);
         let restoring = restoring.as_mut();
         let restoring = restoring.ok_or_else(|| Damaged::because("its world runs already"))?;
@@ -410,6 +414,17 @@ impl World {
                 return Err(refused(format!(
                     "the images do not belong together: a message of rank {sender} is known to one \
                      side only"
+                )));
+            }
+        }
+        for context in restoring.shareds.keys() {
+            let known = self.maker_of(*context).is_none_or(|(maker, before)| {
+                let made = self.contexts_of(maker).map_or(0, |made| made.load(Ordering::Relaxed));
+                before < made || self.is_gone(maker)
+            });
+            if !known {
+                return Err(refused(format!(
+                    "the images do not belong together: context {context} was never made"
                 )));
             }
         }

@@ -2,7 +2,6 @@
 
 use crate::{
     abi,
-    communicator::Shared,
     engine::{Cb, Engine},
     error::{Result, count, ensure, fault},
     image::{Decoded, Reader, Wire, Writer, sound},
@@ -126,9 +125,7 @@ impl Engine {
             format!("a grid of {} needs more than {size} processes", grid.size())
         })?;
         let members = self.communicator(comm_old)?.shared.members[..grid.size() as usize].to_vec();
-        let shared = self.make_together(comm_old, 0, |engine| {
-            Shared::new(engine.world.new_context(), members)
-        })?;
+        let shared = self.make_together(comm_old, 0, members)?;
         let handle = self.adopt(comm_old, shared)?;
         if handle != abi::COMM_NULL {
             self.communicator_mut(handle)?.grid = Some(grid);

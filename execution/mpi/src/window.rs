@@ -111,8 +111,7 @@ impl Engine {
     ) -> Result<i32> {
         let communicator = self.once(|engine| {
             let members = engine.communicator(comm)?.shared.members.clone();
-            let make = |engine: &Self| Shared::new(engine.world.new_context(), members);
-            let shared = engine.make_together(comm, 0, make)?;
+            let shared = engine.make_together(comm, 0, members)?;
             Ok(engine.adopt(comm, shared)? as u32)
         })? as i32;
         let known = self.communicator(communicator)?;

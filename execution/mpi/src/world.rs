@@ -1,8 +1,15 @@
 //! What the ranks of one program share: their seats, their rings, and how the program ends.
 
 use crate::{
-    Config, Memory, Rank, communicator::Shared, error::Abort, memory::Space, ring::Ring,
-    save::Restoring, stop::Stops, table::Table, transfer::Span,
+    Config, Memory, Rank, abi,
+    communicator::Shared,
+    error::{Abort, Result, fault},
+    memory::Space,
+    ring::Ring,
+    save::Restoring,
+    stop::Stops,
+    table::Table,
+    transfer::Span,
 };
 use std::{
     collections::HashMap,
@@ -114,6 +121,9 @@ impl Waiting {
     }
 }
 
+/// Contexts of communicators are below; those above belong to the engine.
+pub(crate) const CONTEXTS_MAX: u32 = 1 << 31;
+
 // The lowest bits of a seat's state; the others count its sleeps.
 const ANNOUNCED: u64 = 1;
 const ASLEEP: u64 = 3;
@@ -126,6 +136,8 @@ const SLEEP: u64 = 8;
 struct Seat {
     state: AtomicU64,
     taken: AtomicBool,
+    /// How many contexts it made.
+    contexts: AtomicU32,
     space: OnceLock<Space>,
     thread: Mutex<Option<Thread>>,
     waits: Mutex<String>,
@@ -148,7 +160,6 @@ pub struct World {
     /// What ranks that are restored have in common, until all are.
     pub(crate) restoring: Mutex<Option<Restoring>>,
     abort: OnceLock<Abort>,
-    pub(crate) contexts: AtomicU32,
     pub(crate) everyone: Arc<Shared>,
     pub(crate) forming: Mutex<Forming>,
     started: Instant,
@@ -192,7 +203,6 @@ impl World {
             stops: Stops::new(size),
             restoring: Mutex::default(),
             abort: OnceLock::new(),
-            contexts: AtomicU32::new(1),
             everyone: Arc::new(Shared::new(0, (0..size).collect())),
             forming: Mutex::default(),
             started: Instant::now(),
@@ -252,9 +262,28 @@ impl World {
         self.before + self.started.elapsed()
     }
 
-    /// A context for a new communicator.
-    pub(crate) fn new_context(&self) -> u32 {
-        self.contexts.fetch_add(1, Ordering::Relaxed)
+    /// A context for a new communicator, made by a rank: each has numbers of its own, so that they
+    /// are unique wherever the ranks are.
+    pub(crate) fn new_context(&self, rank: u32) -> Result<u32> {
+        let made = self.seats[rank as usize].contexts.fetch_add(1, Ordering::Relaxed);
+        let context = 1 + (u64::from(made) + 1) * u64::from(self.size) + u64::from(rank);
+        let context = u32::try_from(context).ok().filter(|context| *context < CONTEXTS_MAX);
+        context.ok_or_else(|| {
+            self.seats[rank as usize].contexts.fetch_sub(1, Ordering::Relaxed);
+            fault(abi::ERR_NO_MEM, "the world has no numbers left for new communicators")
+        })
+    }
+
+    /// How many contexts a rank made; for one that is restored, what it had made.
+    pub(crate) fn contexts_of(&self, rank: u32) -> Option<&AtomicU32> {
+        self.seats.get(rank as usize).map(|seat| &seat.contexts)
+    }
+
+    /// The rank that made a context, and how many it made before; nothing for those that nobody
+    /// made.
+    pub(crate) fn maker_of(&self, context: u32) -> Option<(u32, u32)> {
+        let number = context.checked_sub(1)?;
+        Some((number % self.size, (number / self.size).checked_sub(1)?))
     }
 
     /// Fails if the world has ended; whether the ranks are to stop.
