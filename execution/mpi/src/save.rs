@@ -409,8 +409,11 @@ impl World {
                 "rank {rank} is not restored: all ranks are to be there before any goes on"
             )));
         }
+        // Who has finished never takes what still waits for it, and has no image to say so.
+        let finished = (0..self.size()).any(|rank| self.is_gone(rank));
         for ((sender, _), (waiting, received, sent)) in &restoring.waiting {
-            if !received || !sent && !self.is_gone(*sender) || waiting.body().is_none() {
+            let known = *received && waiting.body().is_some() || finished && *sent;
+            if !known || !sent && !self.is_gone(*sender) {
                 return Err(refused(format!(
                     "the images do not belong together: a message of rank {sender} is known to one \
                      side only"

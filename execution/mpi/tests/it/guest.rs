@@ -102,6 +102,8 @@ impl Callback for Host {
                 // The guest calls MPI from within.
                 let size_at = 8;
                 assert_eq!(rank.type_size(self, datatype, size_at)?, 0);
+                // What it calls never stops, whatever is asked meanwhile.
+                assert_eq!(rank.barrier(self, SELF), Ok(0));
                 let pairs = count as usize * self.ints(size_at as i32, 1)[0] as usize / 8;
                 for pair in 0..pairs as i32 {
                     let left = self.ints(arguments[0] + 8 * pair, 2);
@@ -289,16 +291,24 @@ pub(crate) fn run_with(
     config: Config,
     program: impl Fn(&mut Guest) + Sync,
 ) {
-    let world = World::new(ranks, config.clone()).expect("a world");
+    run_alone(ranks, bytes, config.clone(), &program);
+    disturbed::run(ranks, bytes, config, 0x9e37_79b9_7f4a_7c15, &program);
+}
+
+/// The same, undisturbed.
+pub(crate) fn run_alone(
+    ranks: u32,
+    bytes: usize,
+    config: Config,
+    program: &(impl Fn(&mut Guest) + Sync),
+) {
+    let world = World::new(ranks, config).expect("a world");
     std::thread::scope(|scope| {
         for number in 0..ranks {
-            let (world, program) = (Arc::clone(&world), &program);
+            let world = Arc::clone(&world);
             scope.spawn(move || program(&mut Guest::new(&world, number, bytes)));
         }
     });
-    for seed in [0x9e37_79b9_7f4a_7c15, 0x1234_5678_9abc_def1] {
-        disturbed::run(ranks, bytes, config.clone(), seed, &program);
-    }
 }
 
 /// The sizes of world that semantics are tested at.

@@ -6,5 +6,7 @@ mod environment;
 mod guest;
 mod header;
 mod onesided;
+mod patterns;
 mod point;
+mod stopping;
 mod types;
