@@ -29,10 +29,17 @@ pub(crate) struct Linear(Box<[UnsafeCell<u8>]>);
 unsafe impl Sync for Linear {}
 
 impl Linear {
+    /// A memory with these bytes.
+    fn of(bytes: Vec<u8>) -> Self {
+        let bytes = Box::into_raw(bytes.into_boxed_slice());
+        // SAFETY: the box was just given up, and a cell of a byte lies in memory like the byte.
+        Self(unsafe { Box::from_raw(bytes as *mut [UnsafeCell<u8>]) })
+    }
+
     /// Another memory with the same bytes.
     pub(crate) fn copied(&self) -> Self {
-        // SAFETY: the cells are ours, and nobody writes to them while all ranks have stopped.
-        Self(self.0.iter().map(|cell| UnsafeCell::new(unsafe { *cell.get() })).collect())
+        // SAFETY: the bytes are ours, and nobody writes to them while all ranks have stopped.
+        Self::of(unsafe { std::slice::from_raw_parts(self.base(), self.len()) }.to_vec())
     }
 }
 
@@ -200,7 +207,7 @@ macro_rules! call {
 
 impl Guest {
     pub(crate) fn new(world: &Arc<World>, number: u32, bytes: usize) -> Self {
-        let memory = Arc::new(Linear((0..bytes).map(|_| UnsafeCell::new(0)).collect()));
+        let memory = Arc::new(Linear::of(vec![0; bytes]));
         let rank = world.rank(number, Arc::clone(&memory) as Arc<dyn Memory>).expect("a seat");
         // The upper half is the heap that MPI allocates from.
         let (heap, deleted, handled) = (bytes as u32 / 2, Vec::new(), Vec::new());
