@@ -23,6 +23,7 @@ typedef int MPI_Win;
 typedef long MPI_Aint;
 typedef long long MPI_Count;
 typedef long long MPI_Offset;
+typedef int MPI_Fint;
 
 typedef struct MPI_Status {
     int MPI_SOURCE;
@@ -36,6 +37,12 @@ typedef void MPI_User_function(void *in, void *inout, int *len, MPI_Datatype *da
 typedef int MPI_Comm_copy_attr_function(MPI_Comm comm, int keyval, void *extra, void *value_in,
                                         void *value_out, int *flag);
 typedef int MPI_Comm_delete_attr_function(MPI_Comm comm, int keyval, void *value, void *extra);
+typedef int MPI_Type_copy_attr_function(MPI_Datatype datatype, int keyval, void *extra, void *value_in,
+                                        void *value_out, int *flag);
+typedef int MPI_Type_delete_attr_function(MPI_Datatype datatype, int keyval, void *value, void *extra);
+typedef int MPI_Win_copy_attr_function(MPI_Win win, int keyval, void *extra, void *value_in,
+                                       void *value_out, int *flag);
+typedef int MPI_Win_delete_attr_function(MPI_Win win, int keyval, void *value, void *extra);
 typedef void MPI_Comm_errhandler_function(MPI_Comm *comm, int *code, ...);
 typedef void MPI_Win_errhandler_function(MPI_Win *win, int *code, ...);
 typedef MPI_Comm_errhandler_function MPI_Comm_errhandler_fn;
@@ -122,11 +129,19 @@ typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
 /* Special addresses */
 #define MPI_BOTTOM                      ((void *)0)
 #define MPI_IN_PLACE                    ((void *)-1)
+#define MPI_UNWEIGHTED                  ((int *)-3)
+#define MPI_WEIGHTS_EMPTY               ((int *)-4)
 #define MPI_STATUS_IGNORE               ((MPI_Status *)0)
 #define MPI_STATUSES_IGNORE             ((MPI_Status *)0)
 #define MPI_COMM_NULL_COPY_FN           ((MPI_Comm_copy_attr_function *)0)
 #define MPI_COMM_NULL_DELETE_FN         ((MPI_Comm_delete_attr_function *)0)
 #define MPI_COMM_DUP_FN                 ((MPI_Comm_copy_attr_function *)-2)
+#define MPI_TYPE_NULL_COPY_FN           ((MPI_Type_copy_attr_function *)0)
+#define MPI_TYPE_NULL_DELETE_FN         ((MPI_Type_delete_attr_function *)0)
+#define MPI_TYPE_DUP_FN                 ((MPI_Type_copy_attr_function *)-2)
+#define MPI_WIN_NULL_COPY_FN            ((MPI_Win_copy_attr_function *)0)
+#define MPI_WIN_NULL_DELETE_FN          ((MPI_Win_delete_attr_function *)0)
+#define MPI_WIN_DUP_FN                  ((MPI_Win_copy_attr_function *)-2)
 
 /* Datatypes */
 #define MPI_CHAR                        ((MPI_Datatype)1)
@@ -170,8 +185,18 @@ typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
 #define MPI_CXX_BOOL                    ((MPI_Datatype)39)
 #define MPI_CXX_FLOAT_COMPLEX           ((MPI_Datatype)40)
 #define MPI_CXX_DOUBLE_COMPLEX          ((MPI_Datatype)41)
+#define MPI_CXX_LONG_DOUBLE_COMPLEX     ((MPI_Datatype)42)
 #define MPI_LONG_LONG                   MPI_LONG_LONG_INT
 #define MPI_C_COMPLEX                   MPI_C_FLOAT_COMPLEX
+
+/* Datatypes by the names that they have in Fortran */
+#define MPI_CHARACTER                   MPI_CHAR
+#define MPI_INTEGER                     MPI_INT
+#define MPI_REAL                        MPI_FLOAT
+#define MPI_DOUBLE_PRECISION            MPI_DOUBLE
+#define MPI_COMPLEX                     MPI_C_FLOAT_COMPLEX
+#define MPI_DOUBLE_COMPLEX              MPI_C_DOUBLE_COMPLEX
+#define MPI_2INTEGER                    MPI_2INT
 
 /* Operations */
 #define MPI_MAX                         ((MPI_Op)1)
@@ -209,6 +234,7 @@ typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
 /* Topologies, locks, orders, kinds of splits */
 #define MPI_GRAPH                       1
 #define MPI_CART                        2
+#define MPI_DIST_GRAPH                  3
 #define MPI_LOCK_EXCLUSIVE              1
 #define MPI_LOCK_SHARED                 2
 #define MPI_ORDER_C                     0
@@ -235,6 +261,16 @@ typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
 #define MPI_COMBINER_STRUCT             9
 #define MPI_COMBINER_SUBARRAY           10
 #define MPI_COMBINER_RESIZED            11
+#define MPI_COMBINER_DARRAY             12
+
+/* How arrays are distributed; classes of datatypes */
+#define MPI_DISTRIBUTE_NONE             0
+#define MPI_DISTRIBUTE_BLOCK            1
+#define MPI_DISTRIBUTE_CYCLIC           2
+#define MPI_DISTRIBUTE_DFLT_DARG        (-1)
+#define MPI_TYPECLASS_REAL              1
+#define MPI_TYPECLASS_INTEGER           2
+#define MPI_TYPECLASS_COMPLEX           3
 
 /* Lengths and versions */
 #define MPI_MAX_PROCESSOR_NAME          128
@@ -250,6 +286,26 @@ typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
 /* Arithmetic on addresses */
 #define MPI_Aint_add(base,              disp)        ((MPI_Aint)((MPI_Aint)(base) + (MPI_Aint)(disp)))
 #define MPI_Aint_diff(addr1,            addr2)     ((MPI_Aint)((MPI_Aint)(addr1) - (MPI_Aint)(addr2)))
+
+/* Handles as Fortran has them: the same numbers */
+#define MPI_Comm_c2f(handle)            ((MPI_Fint)(handle))
+#define MPI_Comm_f2c(handle)            ((MPI_Comm)(handle))
+#define MPI_Errhandler_c2f(handle)      ((MPI_Fint)(handle))
+#define MPI_Errhandler_f2c(handle)      ((MPI_Errhandler)(handle))
+#define MPI_Group_c2f(handle)           ((MPI_Fint)(handle))
+#define MPI_Group_f2c(handle)           ((MPI_Group)(handle))
+#define MPI_Info_c2f(handle)            ((MPI_Fint)(handle))
+#define MPI_Info_f2c(handle)            ((MPI_Info)(handle))
+#define MPI_Message_c2f(handle)         ((MPI_Fint)(handle))
+#define MPI_Message_f2c(handle)         ((MPI_Message)(handle))
+#define MPI_Op_c2f(handle)              ((MPI_Fint)(handle))
+#define MPI_Op_f2c(handle)              ((MPI_Op)(handle))
+#define MPI_Request_c2f(handle)         ((MPI_Fint)(handle))
+#define MPI_Request_f2c(handle)         ((MPI_Request)(handle))
+#define MPI_Type_c2f(handle)            ((MPI_Fint)(handle))
+#define MPI_Type_f2c(handle)            ((MPI_Datatype)(handle))
+#define MPI_Win_c2f(handle)             ((MPI_Fint)(handle))
+#define MPI_Win_f2c(handle)             ((MPI_Win)(handle))
 
 /* Names of MPI-1 that old programs use for what has another name now */
 #define MPI_Address                     MPI_Get_address
@@ -309,6 +365,10 @@ MPI_IMPORT_(MPI_Info_get) int MPI_Info_get(MPI_Info info, const char *key, int v
 MPI_IMPORT_(MPI_Info_get_valuelen) int MPI_Info_get_valuelen(MPI_Info info, const char *key, int *valuelen, int *flag);
 MPI_IMPORT_(MPI_Info_get_nkeys) int MPI_Info_get_nkeys(MPI_Info info, int *nkeys);
 MPI_IMPORT_(MPI_Info_get_nthkey) int MPI_Info_get_nthkey(MPI_Info info, int n, char *key);
+MPI_IMPORT_(MPI_Comm_set_info) int MPI_Comm_set_info(MPI_Comm comm, MPI_Info info);
+MPI_IMPORT_(MPI_Comm_get_info) int MPI_Comm_get_info(MPI_Comm comm, MPI_Info *info);
+MPI_IMPORT_(MPI_Win_set_info) int MPI_Win_set_info(MPI_Win win, MPI_Info info);
+MPI_IMPORT_(MPI_Win_get_info) int MPI_Win_get_info(MPI_Win win, MPI_Info *info);
 
 /* Attributes */
 MPI_IMPORT_(MPI_Comm_create_keyval) int MPI_Comm_create_keyval(MPI_Comm_copy_attr_function *copy,
@@ -317,6 +377,17 @@ MPI_IMPORT_(MPI_Comm_free_keyval) int MPI_Comm_free_keyval(int *keyval);
 MPI_IMPORT_(MPI_Comm_set_attr) int MPI_Comm_set_attr(MPI_Comm comm, int keyval, void *value);
 MPI_IMPORT_(MPI_Comm_get_attr) int MPI_Comm_get_attr(MPI_Comm comm, int keyval, void *value, int *flag);
 MPI_IMPORT_(MPI_Comm_delete_attr) int MPI_Comm_delete_attr(MPI_Comm comm, int keyval);
+MPI_IMPORT_(MPI_Type_create_keyval) int MPI_Type_create_keyval(MPI_Type_copy_attr_function *copy,
+    MPI_Type_delete_attr_function *remove, int *keyval, void *extra);
+MPI_IMPORT_(MPI_Type_free_keyval) int MPI_Type_free_keyval(int *keyval);
+MPI_IMPORT_(MPI_Type_set_attr) int MPI_Type_set_attr(MPI_Datatype datatype, int keyval, void *value);
+MPI_IMPORT_(MPI_Type_get_attr) int MPI_Type_get_attr(MPI_Datatype datatype, int keyval, void *value, int *flag);
+MPI_IMPORT_(MPI_Type_delete_attr) int MPI_Type_delete_attr(MPI_Datatype datatype, int keyval);
+MPI_IMPORT_(MPI_Win_create_keyval) int MPI_Win_create_keyval(MPI_Win_copy_attr_function *copy,
+    MPI_Win_delete_attr_function *remove, int *keyval, void *extra);
+MPI_IMPORT_(MPI_Win_free_keyval) int MPI_Win_free_keyval(int *keyval);
+MPI_IMPORT_(MPI_Win_set_attr) int MPI_Win_set_attr(MPI_Win win, int keyval, void *value);
+MPI_IMPORT_(MPI_Win_delete_attr) int MPI_Win_delete_attr(MPI_Win win, int keyval);
 
 /* Point to point */
 MPI_IMPORT_(MPI_Send) int MPI_Send(const void *buf, int count, MPI_Datatype datatype, int dest, int tag, MPI_Comm comm);
@@ -434,6 +505,25 @@ MPI_IMPORT_(MPI_Cart_map) int MPI_Cart_map(MPI_Comm comm, int ndims, const int d
 MPI_IMPORT_(MPI_Dims_create) int MPI_Dims_create(int nnodes, int ndims, int dims[]);
 MPI_IMPORT_(MPI_Topo_test) int MPI_Topo_test(MPI_Comm comm, int *status);
 
+/* Graphs */
+MPI_IMPORT_(MPI_Graph_create) int MPI_Graph_create(MPI_Comm comm_old, int nnodes, const int index[], const int edges[],
+    int reorder, MPI_Comm *comm_graph);
+MPI_IMPORT_(MPI_Graph_map) int MPI_Graph_map(MPI_Comm comm, int nnodes, const int index[], const int edges[], int *newrank);
+MPI_IMPORT_(MPI_Graphdims_get) int MPI_Graphdims_get(MPI_Comm comm, int *nnodes, int *nedges);
+MPI_IMPORT_(MPI_Graph_get) int MPI_Graph_get(MPI_Comm comm, int maxindex, int maxedges, int index[], int edges[]);
+MPI_IMPORT_(MPI_Graph_neighbors_count) int MPI_Graph_neighbors_count(MPI_Comm comm, int rank, int *nneighbors);
+MPI_IMPORT_(MPI_Graph_neighbors) int MPI_Graph_neighbors(MPI_Comm comm, int rank, int maxneighbors, int neighbors[]);
+MPI_IMPORT_(MPI_Dist_graph_create_adjacent) int MPI_Dist_graph_create_adjacent(MPI_Comm comm_old, int indegree,
+    const int sources[], const int sourceweights[], int outdegree, const int destinations[],
+    const int destweights[], MPI_Info info, int reorder, MPI_Comm *comm_dist_graph);
+MPI_IMPORT_(MPI_Dist_graph_create) int MPI_Dist_graph_create(MPI_Comm comm_old, int n, const int sources[],
+    const int degrees[], const int destinations[], const int weights[], MPI_Info info, int reorder,
+    MPI_Comm *comm_dist_graph);
+MPI_IMPORT_(MPI_Dist_graph_neighbors_count) int MPI_Dist_graph_neighbors_count(MPI_Comm comm, int *indegree, int *outdegree,
+    int *weighted);
+MPI_IMPORT_(MPI_Dist_graph_neighbors) int MPI_Dist_graph_neighbors(MPI_Comm comm, int maxindegree, int sources[],
+    int sourceweights[], int maxoutdegree, int destinations[], int destweights[]);
+
 /* Datatypes */
 MPI_IMPORT_(MPI_Type_contiguous) int MPI_Type_contiguous(int number, MPI_Datatype oldtype, MPI_Datatype *newtype);
 MPI_IMPORT_(MPI_Type_vector) int MPI_Type_vector(int number, int blocklength, int stride, MPI_Datatype oldtype,
@@ -452,6 +542,9 @@ MPI_IMPORT_(MPI_Type_create_struct) int MPI_Type_create_struct(int number, const
     const MPI_Datatype types[], MPI_Datatype *newtype);
 MPI_IMPORT_(MPI_Type_create_subarray) int MPI_Type_create_subarray(int ndims, const int sizes[], const int subsizes[],
     const int starts[], int order, MPI_Datatype oldtype, MPI_Datatype *newtype);
+MPI_IMPORT_(MPI_Type_create_darray) int MPI_Type_create_darray(int size, int rank, int ndims, const int gsizes[],
+    const int distribs[], const int dargs[], const int psizes[], int order, MPI_Datatype oldtype,
+    MPI_Datatype *newtype);
 MPI_IMPORT_(MPI_Type_create_resized) int MPI_Type_create_resized(MPI_Datatype oldtype, MPI_Aint lb, MPI_Aint extent,
     MPI_Datatype *newtype);
 MPI_IMPORT_(MPI_Type_dup) int MPI_Type_dup(MPI_Datatype oldtype, MPI_Datatype *newtype);
@@ -462,6 +555,9 @@ MPI_IMPORT_(MPI_Type_size_x) int MPI_Type_size_x(MPI_Datatype datatype, MPI_Coun
 MPI_IMPORT_(MPI_Type_get_extent) int MPI_Type_get_extent(MPI_Datatype datatype, MPI_Aint *lb, MPI_Aint *extent);
 MPI_IMPORT_(MPI_Type_get_extent_x) int MPI_Type_get_extent_x(MPI_Datatype datatype, MPI_Count *lb, MPI_Count *extent);
 MPI_IMPORT_(MPI_Type_get_true_extent) int MPI_Type_get_true_extent(MPI_Datatype datatype, MPI_Aint *true_lb, MPI_Aint *true_extent);
+MPI_IMPORT_(MPI_Type_get_true_extent_x) int MPI_Type_get_true_extent_x(MPI_Datatype datatype, MPI_Count *true_lb,
+    MPI_Count *true_extent);
+MPI_IMPORT_(MPI_Type_match_size) int MPI_Type_match_size(int typeclass, int size, MPI_Datatype *datatype);
 MPI_IMPORT_(MPI_Type_set_name) int MPI_Type_set_name(MPI_Datatype datatype, const char *name);
 MPI_IMPORT_(MPI_Type_get_name) int MPI_Type_get_name(MPI_Datatype datatype, char *name, int *resultlen);
 MPI_IMPORT_(MPI_Type_get_envelope) int MPI_Type_get_envelope(MPI_Datatype datatype, int *integers, int *addresses, int *datatypes,
@@ -473,6 +569,25 @@ MPI_IMPORT_(MPI_Pack) int MPI_Pack(const void *inbuf, int incount, MPI_Datatype 
 MPI_IMPORT_(MPI_Unpack) int MPI_Unpack(const void *inbuf, int insize, int *position, void *outbuf, int outcount,
     MPI_Datatype datatype, MPI_Comm comm);
 MPI_IMPORT_(MPI_Pack_size) int MPI_Pack_size(int incount, MPI_Datatype datatype, MPI_Comm comm, int *size);
+
+/* The bounds of a datatype as MPI-1 asks for them */
+static __inline__ int MPI_Type_extent(MPI_Datatype datatype, MPI_Aint *extent)
+{
+    MPI_Aint lb;
+    return MPI_Type_get_extent(datatype, &lb, extent);
+}
+static __inline__ int MPI_Type_lb(MPI_Datatype datatype, MPI_Aint *lb)
+{
+    MPI_Aint extent;
+    return MPI_Type_get_extent(datatype, lb, &extent);
+}
+static __inline__ int MPI_Type_ub(MPI_Datatype datatype, MPI_Aint *ub)
+{
+    MPI_Aint lb;
+    int code = MPI_Type_get_extent(datatype, &lb, ub);
+    *ub += lb;
+    return code;
+}
 
 /* Collectives that move data */
 MPI_IMPORT_(MPI_Barrier) int MPI_Barrier(MPI_Comm comm);
@@ -523,6 +638,34 @@ MPI_IMPORT_(MPI_Alltoallw) int MPI_Alltoallw(const void *sendbuf, const int send
     const MPI_Datatype recvtypes[], MPI_Comm comm);
 MPI_IMPORT_(MPI_Ialltoallw) int MPI_Ialltoallw(const void *sendbuf, const int sendcounts[], const int sdispls[],
     const MPI_Datatype sendtypes[], void *recvbuf, const int recvcounts[], const int rdispls[],
+    const MPI_Datatype recvtypes[], MPI_Comm comm, MPI_Request *request);
+
+/* Collectives among neighbours in a topology */
+MPI_IMPORT_(MPI_Neighbor_allgather) int MPI_Neighbor_allgather(const void *sendbuf, int sendcount, MPI_Datatype sendtype,
+    void *recvbuf, int recvcount, MPI_Datatype recvtype, MPI_Comm comm);
+MPI_IMPORT_(MPI_Ineighbor_allgather) int MPI_Ineighbor_allgather(const void *sendbuf, int sendcount, MPI_Datatype sendtype,
+    void *recvbuf, int recvcount, MPI_Datatype recvtype, MPI_Comm comm, MPI_Request *request);
+MPI_IMPORT_(MPI_Neighbor_allgatherv) int MPI_Neighbor_allgatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype,
+    void *recvbuf, const int recvcounts[], const int displs[], MPI_Datatype recvtype, MPI_Comm comm);
+MPI_IMPORT_(MPI_Ineighbor_allgatherv) int MPI_Ineighbor_allgatherv(const void *sendbuf, int sendcount, MPI_Datatype sendtype,
+    void *recvbuf, const int recvcounts[], const int displs[], MPI_Datatype recvtype, MPI_Comm comm, MPI_Request *request);
+MPI_IMPORT_(MPI_Neighbor_alltoall) int MPI_Neighbor_alltoall(const void *sendbuf, int sendcount, MPI_Datatype sendtype,
+    void *recvbuf, int recvcount, MPI_Datatype recvtype, MPI_Comm comm);
+MPI_IMPORT_(MPI_Ineighbor_alltoall) int MPI_Ineighbor_alltoall(const void *sendbuf, int sendcount, MPI_Datatype sendtype,
+    void *recvbuf, int recvcount, MPI_Datatype recvtype, MPI_Comm comm, MPI_Request *request);
+MPI_IMPORT_(MPI_Neighbor_alltoallv) int MPI_Neighbor_alltoallv(const void *sendbuf, const int sendcounts[], const int sdispls[],
+    MPI_Datatype sendtype,
+    void *recvbuf, const int recvcounts[], const int rdispls[], MPI_Datatype recvtype, MPI_Comm comm);
+MPI_IMPORT_(MPI_Ineighbor_alltoallv) int MPI_Ineighbor_alltoallv(const void *sendbuf, const int sendcounts[], const int sdispls[],
+    MPI_Datatype sendtype,
+    void *recvbuf, const int recvcounts[], const int rdispls[], MPI_Datatype recvtype, MPI_Comm comm, MPI_Request *request);
+MPI_IMPORT_(MPI_Neighbor_alltoallw) int MPI_Neighbor_alltoallw(const void *sendbuf, const int sendcounts[], const MPI_Aint sdispls[],
+    const MPI_Datatype sendtypes[],
+    void *recvbuf, const int recvcounts[], const MPI_Aint rdispls[],
+    const MPI_Datatype recvtypes[], MPI_Comm comm);
+MPI_IMPORT_(MPI_Ineighbor_alltoallw) int MPI_Ineighbor_alltoallw(const void *sendbuf, const int sendcounts[], const MPI_Aint sdispls[],
+    const MPI_Datatype sendtypes[],
+    void *recvbuf, const int recvcounts[], const MPI_Aint rdispls[],
     const MPI_Datatype recvtypes[], MPI_Comm comm, MPI_Request *request);
 
 /* Collectives that combine data */
@@ -586,6 +729,9 @@ MPI_IMPORT_(MPI_Rget) int MPI_Rget(void *origin, int origin_count, MPI_Datatype 
 MPI_IMPORT_(MPI_Raccumulate) int MPI_Raccumulate(const void *origin, int origin_count, MPI_Datatype origin_type, int rank,
     MPI_Aint disp, int count, MPI_Datatype datatype, MPI_Op op, MPI_Win win,
     MPI_Request *request);
+MPI_IMPORT_(MPI_Rget_accumulate) int MPI_Rget_accumulate(const void *origin, int origin_count,
+    MPI_Datatype origin_type, void *result, int result_count, MPI_Datatype result_type, int rank,
+    MPI_Aint disp, int count, MPI_Datatype datatype, MPI_Op op, MPI_Win win, MPI_Request *request);
 MPI_IMPORT_(MPI_Win_fence) int MPI_Win_fence(int assert, MPI_Win win);
 MPI_IMPORT_(MPI_Win_lock) int MPI_Win_lock(int lock_type, int rank, int assert, MPI_Win win);
 MPI_IMPORT_(MPI_Win_unlock) int MPI_Win_unlock(int rank, MPI_Win win);

@@ -83,6 +83,9 @@ pub(crate) const ERRORS_ARE_FATAL: i32 = 1;
 pub(crate) const ERRORS_RETURN: i32 = 2;
 pub(crate) const KEYVAL_INVALID: i32 = 0;
 
+// Datatypes that the engine names itself.
+pub(crate) const BYTE: i32 = 4;
+
 // Predefined operations.
 pub(crate) const MAX: i32 = 1;
 pub(crate) const MIN: i32 = 2;
@@ -119,6 +122,7 @@ pub(crate) const WIN_UNIFIED: i32 = 2;
 // Topologies.
 pub(crate) const GRAPH: i32 = 1;
 pub(crate) const CART: i32 = 2;
+pub(crate) const DIST_GRAPH: i32 = 3;
 
 // Lock types.
 pub(crate) const LOCK_EXCLUSIVE: i32 = 1;
@@ -141,6 +145,18 @@ pub(crate) const COMBINER_HINDEXED_BLOCK: i32 = 8;
 pub(crate) const COMBINER_STRUCT: i32 = 9;
 pub(crate) const COMBINER_SUBARRAY: i32 = 10;
 pub(crate) const COMBINER_RESIZED: i32 = 11;
+pub(crate) const COMBINER_DARRAY: i32 = 12;
+
+// Distributions of arrays.
+pub(crate) const DISTRIBUTE_NONE: i32 = 0;
+pub(crate) const DISTRIBUTE_BLOCK: i32 = 1;
+pub(crate) const DISTRIBUTE_CYCLIC: i32 = 2;
+pub(crate) const DISTRIBUTE_DFLT_DARG: i32 = -1;
+
+// Classes of datatypes.
+pub(crate) const TYPECLASS_REAL: i32 = 1;
+pub(crate) const TYPECLASS_INTEGER: i32 = 2;
+pub(crate) const TYPECLASS_COMPLEX: i32 = 3;
 
 // Lengths of strings with their zero.
 pub(crate) const MAX_PROCESSOR_NAME: i32 = 128;
@@ -160,6 +176,8 @@ pub(crate) const TAG_MAX: i32 = 2147483647;
 pub(crate) const DUP_FN: u32 = 0xffff_fffe;
 /// `MPI_IN_PLACE`.
 pub(crate) const IN_PLACE: u32 = 0xffff_ffff;
+/// `MPI_UNWEIGHTED`.
+pub(crate) const UNWEIGHTED: u32 = 0xffff_fffd;
 /// `MPI_STATUS_IGNORE` and `MPI_STATUSES_IGNORE`.
 pub(crate) const STATUS_IGNORE: u32 = 0;
 /// `MPI_ERRCODES_IGNORE`, `MPI_ARGV_NULL` and other absent pointers.

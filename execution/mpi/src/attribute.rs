@@ -1,18 +1,27 @@
-//! Attributes that programs attach to communicators, and those that MPI defines.
+//! Attributes that programs attach to communicators, datatypes and windows, and those that MPI
+//! defines for communicators.
 
 use crate::{
     abi,
-    engine::{Cb, Engine},
+    engine::{Blame, Cb, Engine},
     error::{Result, ensure, fault},
 };
-use std::collections::BTreeMap;
 
-/// Values by key.
-pub(crate) type Attributes = BTreeMap<i32, u32>;
+/// Keys and values, in the order in which they were set.
+pub(crate) type Attributes = Vec<(i32, u32)>;
+
+/// What an attribute is attached to, as its key says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    Communicator,
+    Datatype,
+    Window,
+}
 
 /// A key that the program made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keyval {
+    holder: Holder,
     copy: u32,
     delete: u32,
     extra: u32,
@@ -24,10 +33,37 @@ pub(crate) struct Keyval {
 const CONSTANTS: [i32; 6] =
     [abi::TAG_UB, abi::HOST, abi::IO, abi::WTIME_IS_GLOBAL, abi::UNIVERSE_SIZE, abi::LASTUSEDCODE];
 
+fn value_of(attributes: &Attributes, keyval: i32) -> Option<u32> {
+    attributes.iter().find(|(key, _)| *key == keyval).map(|(_, value)| *value)
+}
+
 impl Engine {
-    fn keyval(&self, handle: i32) -> Result<Keyval> {
+    fn any_keyval(&self, handle: i32) -> Result<Keyval> {
         let known = self.keyvals.get(handle).copied();
         known.ok_or_else(|| fault(abi::ERR_KEYVAL, format!("there is no attribute key {handle}")))
+    }
+
+    /// A key of attributes of some kind of object; programs that freed it may still ask for what
+    /// it is the key of.
+    fn keyval(&self, holder: Holder, handle: i32) -> Result<Keyval> {
+        let known = self.any_keyval(handle)?;
+        ensure(known.holder == holder, abi::ERR_KEYVAL, || {
+            format!("the attribute key {handle} is one for another kind of object")
+        })?;
+        Ok(known)
+    }
+
+    /// The attributes of an object.
+    fn attributes(&mut self, holder: Holder, handle: i32) -> Result<&mut Attributes> {
+        match holder {
+            Holder::Communicator => Ok(&mut self.communicator_mut(handle)?.attributes),
+            Holder::Window => Ok(&mut self.window_mut(handle)?.attributes),
+            Holder::Datatype => {
+                self.blame = Blame::Communicator(abi::COMM_WORLD);
+                let known = self.types.get_mut(handle).map(|named| &mut named.attributes);
+                known.ok_or_else(|| fault(abi::ERR_TYPE, format!("there is no datatype {handle}")))
+            }
+        }
     }
 
     /// Where the guest finds the value of a predefined attribute.
@@ -47,111 +83,118 @@ impl Engine {
         Ok(Some(addr.wrapping_add(4 * place as u32)))
     }
 
-    pub(crate) fn comm_create_keyval(
+    fn create_keyval(
         &mut self,
-        _: Cb<'_>,
+        holder: Holder,
         copy: u32,
         delete: u32,
         keyval: u32,
         extra: u32,
     ) -> Result {
         self.space.check(i64::from(keyval), 4)?;
-        let handle = self.keyvals.add(Keyval { copy, delete, extra, freed: false });
+        let handle = self.keyvals.add(Keyval { holder, copy, delete, extra, freed: false });
         self.space.write_i32(keyval, handle)
     }
 
-    pub(crate) fn comm_free_keyval(&mut self, _: Cb<'_>, keyval: u32) -> Result {
+    fn free_keyval(&mut self, holder: Holder, keyval: u32) -> Result {
         let handle = self.space.read_i32(keyval)?;
-        self.keyval(handle)?;
+        self.keyval(holder, handle)?;
         if let Some(known) = self.keyvals.get_mut(handle) {
             known.freed = true;
         }
         self.space.write_i32(keyval, abi::KEYVAL_INVALID)
     }
 
-    pub(crate) fn comm_set_attr(
+    fn set_attribute(
         &mut self,
         cb: Cb<'_>,
-        comm: i32,
+        holder: Holder,
+        object: i32,
         keyval: i32,
         value: u32,
     ) -> Result {
-        let known = self.keyval(keyval)?;
+        let known = self.keyval(holder, keyval)?;
         ensure(!known.freed, abi::ERR_KEYVAL, || format!("the attribute key {keyval} was freed"))?;
-        if let Some(old) = self.communicator(comm)?.attributes.get(&keyval).copied() {
-            self.delete_attribute(cb, comm, keyval, old)?;
+        if let Some(old) = value_of(self.attributes(holder, object)?, keyval) {
+            self.delete_attribute(cb, holder, object, (keyval, old))?;
         }
-        self.communicator_mut(comm)?.attributes.insert(keyval, value);
+        self.attributes(holder, object)?.push((keyval, value));
         Ok(())
     }
 
-    pub(crate) fn comm_get_attr(
+    /// The value that the program gave an attribute, if it did.
+    pub(crate) fn attribute(
         &mut self,
-        cb: Cb<'_>,
-        comm: i32,
+        holder: Holder,
+        object: i32,
         keyval: i32,
-        value: u32,
-        flag: u32,
-    ) -> Result {
-        let attribute = self.communicator(comm)?.attributes.get(&keyval).copied();
-        let found = match attribute {
-            Some(value) => Some(value),
-            None if keyval <= abi::WIN_MODEL => self.constant(cb, keyval)?,
-            None => {
-                self.keyval(keyval)?;
-                None
-            }
-        };
+    ) -> Result<Option<u32>> {
+        let value = value_of(self.attributes(holder, object)?, keyval);
+        self.keyval(holder, keyval)?;
+        Ok(value)
+    }
+
+    /// Writes what a program asked for, if there is such an attribute.
+    pub(crate) fn write_attribute(&self, found: Option<u32>, value: u32, flag: u32) -> Result {
         if let Some(found) = found {
             self.space.write_i32(value, found as i32)?;
         }
         self.space.write_i32(flag, i32::from(found.is_some()))
     }
 
-    pub(crate) fn comm_delete_attr(&mut self, cb: Cb<'_>, comm: i32, keyval: i32) -> Result {
-        self.keyval(keyval)?;
-        let value = self.communicator(comm)?.attributes.get(&keyval).copied();
+    fn remove_attribute(&mut self, cb: Cb<'_>, holder: Holder, object: i32, keyval: i32) -> Result {
+        self.keyval(holder, keyval)?;
+        let value = value_of(self.attributes(holder, object)?, keyval);
         let value = value
             .ok_or_else(|| fault(abi::ERR_KEYVAL, format!("attribute {keyval} is not set")))?;
-        self.delete_attribute(cb, comm, keyval, value)?;
-        self.communicator_mut(comm)?.attributes.remove(&keyval);
+        self.delete_attribute(cb, holder, object, (keyval, value))
+    }
+
+    /// Deletes one attribute, once the program's function has agreed.
+    fn delete_attribute(
+        &mut self,
+        cb: Cb<'_>,
+        holder: Holder,
+        object: i32,
+        (keyval, value): (i32, u32),
+    ) -> Result {
+        let Keyval { delete, extra, .. } = self.any_keyval(keyval)?;
+        if delete != abi::NULL {
+            let arguments = [object, keyval, value as i32, extra as i32];
+            let code = self.call(cb, delete, &arguments, true)?;
+            let text = || "the program's delete function failed".to_owned();
+            ensure(code == abi::SUCCESS, code, text)?;
+        }
+        self.attributes(holder, object)?.retain(|(key, _)| *key != keyval);
         Ok(())
     }
 
-    fn delete_attribute(&mut self, cb: Cb<'_>, comm: i32, keyval: i32, value: u32) -> Result {
-        let Keyval { delete, extra, .. } = self.keyval(keyval)?;
-        if delete == abi::NULL {
-            return Ok(());
-        }
-        let code = self.call(cb, delete, &[comm, keyval, value as i32, extra as i32], true)?;
-        ensure(code == abi::SUCCESS, code, || "the program's delete function failed".to_owned())
-    }
-
-    /// Deletes the attributes of a communicator that ends, the newest key first.
-    pub(crate) fn delete_attributes(&mut self, cb: Cb<'_>, comm: i32) -> Result {
-        let attributes = self.communicator(comm)?.attributes.clone();
-        for (keyval, value) in attributes.into_iter().rev() {
-            self.delete_attribute(cb, comm, keyval, value)?;
-            self.communicator_mut(comm)?.attributes.remove(&keyval);
+    /// Deletes the attributes of an object that ends, those first that were set last.
+    pub(crate) fn delete_attributes(&mut self, cb: Cb<'_>, holder: Holder, object: i32) -> Result {
+        for attribute in self.attributes(holder, object)?.clone().into_iter().rev() {
+            self.delete_attribute(cb, holder, object, attribute)?;
         }
         Ok(())
     }
 
-    /// Copies the attributes of a communicator to its duplicate, as their keys say.
-    pub(crate) fn copy_attributes(&mut self, cb: Cb<'_>, from: i32, to: i32) -> Result {
-        let attributes = self.communicator(from)?.attributes.clone();
-        for (keyval, value) in attributes {
-            let Keyval { copy, extra, .. } = self.keyval(keyval)?;
+    /// What the attributes of an object become at its duplicate, as their keys say.
+    pub(crate) fn copied_attributes(
+        &mut self,
+        cb: Cb<'_>,
+        holder: Holder,
+        from: i32,
+    ) -> Result<Attributes> {
+        let mut copies = Attributes::new();
+        for (keyval, value) in self.attributes(holder, from)?.clone() {
+            let Keyval { copy, extra, .. } = self.any_keyval(keyval)?;
             let copied = match copy {
                 abi::NULL => None,
                 abi::DUP_FN => Some(value),
                 function => self.call_copy(cb, from, keyval, (function, extra), value)?,
             };
-            if let Some(copied) = copied {
-                self.communicator_mut(to)?.attributes.insert(keyval, copied);
-            }
+            copies.extend(copied.map(|copied| (keyval, copied)));
         }
-        Ok(())
+        Ok(copies)
     }
 
     fn call_copy(
@@ -172,6 +215,81 @@ impl Engine {
         ensure(code == abi::SUCCESS, code, || "the program's copy function failed".to_owned())?;
         Ok((result[1] != 0).then_some(result[0] as u32))
     }
+
+    pub(crate) fn comm_get_attr(
+        &mut self,
+        cb: Cb<'_>,
+        comm: i32,
+        keyval: i32,
+        value: u32,
+        flag: u32,
+    ) -> Result {
+        let found = match keyval {
+            abi::TAG_UB..=abi::WIN_MODEL => {
+                self.communicator(comm)?;
+                self.constant(cb, keyval)?
+            }
+            _ => self.attribute(Holder::Communicator, comm, keyval)?,
+        };
+        self.write_attribute(found, value, flag)
+    }
+
+    pub(crate) fn type_get_attr(
+        &mut self,
+        _: Cb<'_>,
+        datatype: i32,
+        keyval: i32,
+        value: u32,
+        flag: u32,
+    ) -> Result {
+        let found = self.attribute(Holder::Datatype, datatype, keyval)?;
+        self.write_attribute(found, value, flag)
+    }
 }
 
-crate::image::wire_struct!(Keyval { copy, delete, extra, freed });
+/// The calls that differ only in what the attributes belong to.
+macro_rules! calls {
+    ($($holder:ident $create:ident $free:ident $set:ident $delete:ident;)*) => {
+        impl Engine {
+            $(
+                pub(crate) fn $create(
+                    &mut self,
+                    _: Cb<'_>,
+                    copy: u32,
+                    delete: u32,
+                    keyval: u32,
+                    extra: u32,
+                ) -> Result {
+                    self.create_keyval(Holder::$holder, copy, delete, keyval, extra)
+                }
+
+                pub(crate) fn $free(&mut self, _: Cb<'_>, keyval: u32) -> Result {
+                    self.free_keyval(Holder::$holder, keyval)
+                }
+
+                pub(crate) fn $set(
+                    &mut self,
+                    cb: Cb<'_>,
+                    object: i32,
+                    keyval: i32,
+                    value: u32,
+                ) -> Result {
+                    self.set_attribute(cb, Holder::$holder, object, keyval, value)
+                }
+
+                pub(crate) fn $delete(&mut self, cb: Cb<'_>, object: i32, keyval: i32) -> Result {
+                    self.remove_attribute(cb, Holder::$holder, object, keyval)
+                }
+            )*
+        }
+    };
+}
+
+calls! {
+    Communicator comm_create_keyval comm_free_keyval comm_set_attr comm_delete_attr;
+    Datatype type_create_keyval type_free_keyval type_set_attr type_delete_attr;
+    Window win_create_keyval win_free_keyval win_set_attr win_delete_attr;
+}
+
+crate::image::wire_enum!(Holder { 0 => Communicator, 1 => Datatype, 2 => Window });
+crate::image::wire_struct!(Keyval { holder, copy, delete, extra, freed });

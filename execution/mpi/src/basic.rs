@@ -74,7 +74,7 @@ impl Kind {
 }
 
 /// Names and kinds of the predefined datatypes; the first has handle 1.
-pub(crate) const BASICS: [(&str, Kind); 41] = [
+pub(crate) const BASICS: [(&str, Kind); 42] = [
     ("MPI_CHAR", Kind::I8),
     ("MPI_SIGNED_CHAR", Kind::I8),
     ("MPI_UNSIGNED_CHAR", Kind::U8),
@@ -116,6 +116,7 @@ pub(crate) const BASICS: [(&str, Kind); 41] = [
     ("MPI_CXX_BOOL", Kind::Bool),
     ("MPI_CXX_FLOAT_COMPLEX", Kind::C32),
     ("MPI_CXX_DOUBLE_COMPLEX", Kind::C64),
+    ("MPI_CXX_LONG_DOUBLE_COMPLEX", Kind::C128),
 ];
 
 crate::image::wire_enum!(Kind {

@@ -2,10 +2,11 @@
 
 use crate::{
     abi,
-    attribute::Attributes,
+    attribute::{Attributes, Holder},
     collective::{Fast, Round},
     engine::{Blame, Cb, Engine},
     error::{Result, ensure, fault},
+    graph::Graph,
     mail::{Status, Work},
     topology::Grid,
     window::Sync,
@@ -97,6 +98,7 @@ pub(crate) struct Communicator {
     pub(crate) handler: i32,
     pub(crate) attributes: Attributes,
     pub(crate) grid: Option<Grid>,
+    pub(crate) graph: Option<Graph>,
 }
 
 impl Communicator {
@@ -110,6 +112,7 @@ impl Communicator {
             handler: abi::ERRORS_ARE_FATAL,
             attributes: Attributes::default(),
             grid: None,
+            graph: None,
         }
     }
 }
@@ -181,11 +184,13 @@ impl Engine {
     pub(crate) fn comm_dup(&mut self, cb: Cb<'_>, comm: i32, newcomm: u32) -> Result {
         self.space.check(i64::from(newcomm), 4)?;
         let known = self.communicator(comm)?;
-        let (members, grid) = (known.shared.members.clone(), known.grid.clone());
+        let members = known.shared.members.clone();
+        let (grid, graph) = (known.grid.clone(), known.graph.clone());
         let shared = self.make_together(comm, 0, members)?;
         let handle = self.adopt(comm, shared)?;
-        self.communicator_mut(handle)?.grid = grid;
-        self.copy_attributes(cb, comm, handle)?;
+        let attributes = self.copied_attributes(cb, Holder::Communicator, comm)?;
+        let new = self.communicator_mut(handle)?;
+        (new.grid, new.graph, new.attributes) = (grid, graph, attributes);
         self.space.write_i32(newcomm, handle)
     }
 
@@ -334,7 +339,7 @@ impl Engine {
         ensure(handle > abi::COMM_SELF, abi::ERR_COMM, || {
             "a predefined communicator can not be freed".to_owned()
         })?;
-        self.delete_attributes(cb, handle)?;
+        self.delete_attributes(cb, Holder::Communicator, handle)?;
         self.retire(handle);
         self.blame = Blame::Communicator(abi::COMM_WORLD);
         self.space.write_i32(comm, abi::COMM_NULL)

@@ -42,7 +42,9 @@ impl Signature {
         self.bytes += times * old.size;
         self.elements += times * old.signature.elements;
         let atom = match old.kind {
-            Some(kind) if old.size > 0 => (old.signature.elements * times, Atom::Basic(kind)),
+            Some(kind) if old.size > 0 && kind.pair().is_none() => {
+                (old.signature.elements * times, Atom::Basic(kind))
+            }
             _ => (times, Atom::Nested(Arc::clone(old))),
         };
         match (self.items.last_mut(), &atom) {
@@ -135,7 +137,12 @@ impl Type {
             _ => vec![run(0, size)],
         };
         let true_ub = runs.iter().map(|run| run.offset + run.len as i64).max().unwrap_or(0);
-        let signature = Signature { items: vec![(1, Atom::Basic(kind))], bytes: size, elements: 1 };
+        // A pair is two elements.
+        let items = match kind.pair() {
+            Some((value, _)) => vec![(1, Atom::Basic(value)), (1, Atom::Basic(Kind::I32))],
+            None => vec![(1, Atom::Basic(kind))],
+        };
+        let signature = Signature { elements: items.len() as u64, items, bytes: size };
         Self {
             size,
             lb,
@@ -165,6 +172,13 @@ impl Type {
             [] => true,
             _ => false,
         }
+    }
+
+    /// Whether elements of it may be compared and swapped.
+    pub(crate) fn is_swappable(&self) -> bool {
+        use Kind::{Bool, Byte, I8, I16, I32, I64, U8, U16, U32, U64};
+        let integer = [I8, U8, I16, U16, I32, U32, I64, U64, Bool, Byte];
+        self.basic && self.kind.is_some_and(|kind| integer.contains(&kind))
     }
 
     /// Fails unless addresses can be computed with its bounds.

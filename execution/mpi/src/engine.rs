@@ -2,7 +2,7 @@
 
 use crate::{
     abi,
-    attribute::Keyval,
+    attribute::{Attributes, Keyval},
     basic::BASICS,
     collective::Operation,
     communicator::{Communicator, Shared},
@@ -131,6 +131,13 @@ pub(crate) struct Named {
     pub(crate) ty: Arc<Type>,
     pub(crate) committed: bool,
     pub(crate) name: String,
+    pub(crate) attributes: Attributes,
+}
+
+impl Named {
+    pub(crate) fn new(ty: Arc<Type>, name: &str) -> Self {
+        Self { ty, committed: false, name: name.to_owned(), attributes: Attributes::new() }
+    }
 }
 
 /// The state of one rank.
@@ -216,7 +223,7 @@ impl Engine {
     fn furnish(&mut self) {
         for (name, kind) in BASICS {
             let ty = Arc::new(Type::basic(kind));
-            self.types.add(Named { ty, committed: true, name: name.to_owned() });
+            self.types.add(Named { committed: true, ..Named::new(ty, name) });
         }
     }
 
@@ -479,7 +486,7 @@ impl Engine {
     pub(crate) fn make_type(&mut self, recipe: Recipe, handle: u32) -> Result {
         self.space.check(i64::from(handle), 4)?;
         let ty = recipe.build()?;
-        let new = self.types.add(Named { ty: Arc::new(ty), committed: false, name: String::new() });
+        let new = self.types.add(Named::new(Arc::new(ty), ""));
         self.space.write_i32(handle, new)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     abi,
+    attribute::Holder,
     engine::{Blame, Cb, Engine, Phase},
     error::{self, Abort, Result, ensure, fault},
 };
@@ -57,7 +58,7 @@ impl Engine {
     }
 
     pub(crate) fn finalize(&mut self, cb: Cb<'_>) -> Result {
-        self.delete_attributes(cb, abi::COMM_SELF)?;
+        self.delete_attributes(cb, Holder::Communicator, abi::COMM_SELF)?;
         // Buffered messages belong to this rank until they are received.
         self.block(
             cb,
@@ -275,6 +276,33 @@ impl Engine {
                 .cloned()
                 .ok_or_else(|| fault(abi::ERR_INFO, format!("there is no info {handle}"))),
         }
+    }
+
+    /// The hints that are in use, of which there are none.
+    fn write_hints(&mut self, info: u32) -> Result {
+        self.space.check(i64::from(info), 4)?;
+        let handle = self.infos.add(Info::default());
+        self.space.write_i32(info, handle)
+    }
+
+    pub(crate) fn comm_set_info(&mut self, _: Cb<'_>, comm: i32, info: i32) -> Result {
+        self.communicator(comm)?;
+        self.info(info).map(|_| ())
+    }
+
+    pub(crate) fn comm_get_info(&mut self, _: Cb<'_>, comm: i32, info: u32) -> Result {
+        self.communicator(comm)?;
+        self.write_hints(info)
+    }
+
+    pub(crate) fn win_set_info(&mut self, _: Cb<'_>, win: i32, info: i32) -> Result {
+        self.window_mut(win)?;
+        self.info(info).map(|_| ())
+    }
+
+    pub(crate) fn win_get_info(&mut self, _: Cb<'_>, win: i32, info: u32) -> Result {
+        self.window_mut(win)?;
+        self.write_hints(info)
     }
 
     fn own_info(&mut self, handle: i32) -> Result<&mut Vec<(String, String)>> {

@@ -49,12 +49,25 @@ macro_rules! functions {
             "MPI_Info_get_valuelen" info_get_valuelen(info: i32, key: u32, valuelen: u32, flag: u32);
             "MPI_Info_get_nkeys" info_get_nkeys(info: i32, nkeys: u32);
             "MPI_Info_get_nthkey" info_get_nthkey(info: i32, n: i32, key: u32);
+            "MPI_Comm_set_info" comm_set_info(comm: i32, info: i32);
+            "MPI_Comm_get_info" comm_get_info(comm: i32, info: u32);
+            "MPI_Win_set_info" win_set_info(win: i32, info: i32);
+            "MPI_Win_get_info" win_get_info(win: i32, info: u32);
             // attribute
             "MPI_Comm_create_keyval" comm_create_keyval(copy: u32, delete: u32, keyval: u32, extra: u32);
             "MPI_Comm_free_keyval" comm_free_keyval(keyval: u32);
             "MPI_Comm_set_attr" comm_set_attr(comm: i32, keyval: i32, value: u32);
             "MPI_Comm_get_attr" comm_get_attr(comm: i32, keyval: i32, value: u32, flag: u32);
             "MPI_Comm_delete_attr" comm_delete_attr(comm: i32, keyval: i32);
+            "MPI_Type_create_keyval" type_create_keyval(copy: u32, delete: u32, keyval: u32, extra: u32);
+            "MPI_Type_free_keyval" type_free_keyval(keyval: u32);
+            "MPI_Type_set_attr" type_set_attr(datatype: i32, keyval: i32, value: u32);
+            "MPI_Type_get_attr" type_get_attr(datatype: i32, keyval: i32, value: u32, flag: u32);
+            "MPI_Type_delete_attr" type_delete_attr(datatype: i32, keyval: i32);
+            "MPI_Win_create_keyval" win_create_keyval(copy: u32, delete: u32, keyval: u32, extra: u32);
+            "MPI_Win_free_keyval" win_free_keyval(keyval: u32);
+            "MPI_Win_set_attr" win_set_attr(win: i32, keyval: i32, value: u32);
+            "MPI_Win_delete_attr" win_delete_attr(win: i32, keyval: i32);
             // point
             "MPI_Send" send(buf: u32, count: i32, datatype: i32, dest: i32, tag: i32, comm: i32);
             "MPI_Ssend" ssend(buf: u32, count: i32, datatype: i32, dest: i32, tag: i32, comm: i32);
@@ -142,6 +155,17 @@ macro_rules! functions {
             "MPI_Cart_map" cart_map(comm: i32, ndims: i32, dims: u32, periods: u32, newrank: u32);
             "MPI_Dims_create" dims_create(nnodes: i32, ndims: i32, dims: u32);
             "MPI_Topo_test" topo_test(comm: i32, status: u32);
+            // graph
+            "MPI_Graph_create" graph_create(comm_old: i32, nnodes: i32, index: u32, edges: u32, reorder: i32, comm_graph: u32);
+            "MPI_Graph_map" graph_map(comm: i32, nnodes: i32, index: u32, edges: u32, newrank: u32);
+            "MPI_Graphdims_get" graphdims_get(comm: i32, nnodes: u32, nedges: u32);
+            "MPI_Graph_get" graph_get(comm: i32, maxindex: i32, maxedges: i32, index: u32, edges: u32);
+            "MPI_Graph_neighbors_count" graph_neighbors_count(comm: i32, rank: i32, nneighbors: u32);
+            "MPI_Graph_neighbors" graph_neighbors(comm: i32, rank: i32, maxneighbors: i32, neighbors: u32);
+            "MPI_Dist_graph_create_adjacent" dist_graph_create_adjacent(comm_old: i32, indegree: i32, sources: u32, sourceweights: u32, outdegree: i32, destinations: u32, destweights: u32, info: i32, reorder: i32, comm_dist_graph: u32);
+            "MPI_Dist_graph_create" dist_graph_create(comm_old: i32, n: i32, sources: u32, degrees: u32, destinations: u32, weights: u32, info: i32, reorder: i32, comm_dist_graph: u32);
+            "MPI_Dist_graph_neighbors_count" dist_graph_neighbors_count(comm: i32, indegree: u32, outdegree: u32, weighted: u32);
+            "MPI_Dist_graph_neighbors" dist_graph_neighbors(comm: i32, maxindegree: i32, sources: u32, sourceweights: u32, maxoutdegree: i32, destinations: u32, destweights: u32);
             // types
             "MPI_Type_contiguous" type_contiguous(number: i32, oldtype: i32, newtype: u32);
             "MPI_Type_vector" type_vector(number: i32, blocklength: i32, stride: i32, oldtype: i32, newtype: u32);
@@ -152,6 +176,7 @@ macro_rules! functions {
             "MPI_Type_create_hindexed_block" type_create_hindexed_block(number: i32, blocklength: i32, displacements: u32, oldtype: i32, newtype: u32);
             "MPI_Type_create_struct" type_create_struct(number: i32, lengths: u32, displacements: u32, types: u32, newtype: u32);
             "MPI_Type_create_subarray" type_create_subarray(ndims: i32, sizes: u32, subsizes: u32, starts: u32, order: i32, oldtype: i32, newtype: u32);
+            "MPI_Type_create_darray" type_create_darray(size: i32, rank: i32, ndims: i32, gsizes: u32, distribs: u32, dargs: u32, psizes: u32, order: i32, oldtype: i32, newtype: u32);
             "MPI_Type_create_resized" type_create_resized(oldtype: i32, lb: i32, extent: i32, newtype: u32);
             "MPI_Type_dup" type_dup(oldtype: i32, newtype: u32);
             "MPI_Type_commit" type_commit(datatype: u32);
@@ -161,6 +186,8 @@ macro_rules! functions {
             "MPI_Type_get_extent" type_get_extent(datatype: i32, lb: u32, extent: u32);
             "MPI_Type_get_extent_x" type_get_extent_x(datatype: i32, lb: u32, extent: u32);
             "MPI_Type_get_true_extent" type_get_true_extent(datatype: i32, true_lb: u32, true_extent: u32);
+            "MPI_Type_get_true_extent_x" type_get_true_extent_x(datatype: i32, true_lb: u32, true_extent: u32);
+            "MPI_Type_match_size" type_match_size(typeclass: i32, size: i32, datatype: u32);
             "MPI_Type_set_name" type_set_name(datatype: i32, name: u32);
             "MPI_Type_get_name" type_get_name(datatype: i32, name: u32, resultlen: u32);
             "MPI_Type_get_envelope" type_get_envelope(datatype: i32, integers: u32, addresses: u32, datatypes: u32, combiner: u32);
@@ -191,6 +218,17 @@ macro_rules! functions {
             "MPI_Ialltoallv" ialltoallv(sendbuf: u32, sendcounts: u32, sdispls: u32, sendtype: i32, recvbuf: u32, recvcounts: u32, rdispls: u32, recvtype: i32, comm: i32, request: u32);
             "MPI_Alltoallw" alltoallw(sendbuf: u32, sendcounts: u32, sdispls: u32, sendtypes: u32, recvbuf: u32, recvcounts: u32, rdispls: u32, recvtypes: u32, comm: i32);
             "MPI_Ialltoallw" ialltoallw(sendbuf: u32, sendcounts: u32, sdispls: u32, sendtypes: u32, recvbuf: u32, recvcounts: u32, rdispls: u32, recvtypes: u32, comm: i32, request: u32);
+            // neighbour
+            "MPI_Neighbor_allgather" neighbor_allgather(sendbuf: u32, sendcount: i32, sendtype: i32, recvbuf: u32, recvcount: i32, recvtype: i32, comm: i32);
+            "MPI_Ineighbor_allgather" ineighbor_allgather(sendbuf: u32, sendcount: i32, sendtype: i32, recvbuf: u32, recvcount: i32, recvtype: i32, comm: i32, request: u32);
+            "MPI_Neighbor_allgatherv" neighbor_allgatherv(sendbuf: u32, sendcount: i32, sendtype: i32, recvbuf: u32, recvcounts: u32, displs: u32, recvtype: i32, comm: i32);
+            "MPI_Ineighbor_allgatherv" ineighbor_allgatherv(sendbuf: u32, sendcount: i32, sendtype: i32, recvbuf: u32, recvcounts: u32, displs: u32, recvtype: i32, comm: i32, request: u32);
+            "MPI_Neighbor_alltoall" neighbor_alltoall(sendbuf: u32, sendcount: i32, sendtype: i32, recvbuf: u32, recvcount: i32, recvtype: i32, comm: i32);
+            "MPI_Ineighbor_alltoall" ineighbor_alltoall(sendbuf: u32, sendcount: i32, sendtype: i32, recvbuf: u32, recvcount: i32, recvtype: i32, comm: i32, request: u32);
+            "MPI_Neighbor_alltoallv" neighbor_alltoallv(sendbuf: u32, sendcounts: u32, sdispls: u32, sendtype: i32, recvbuf: u32, recvcounts: u32, rdispls: u32, recvtype: i32, comm: i32);
+            "MPI_Ineighbor_alltoallv" ineighbor_alltoallv(sendbuf: u32, sendcounts: u32, sdispls: u32, sendtype: i32, recvbuf: u32, recvcounts: u32, rdispls: u32, recvtype: i32, comm: i32, request: u32);
+            "MPI_Neighbor_alltoallw" neighbor_alltoallw(sendbuf: u32, sendcounts: u32, sdispls: u32, sendtypes: u32, recvbuf: u32, recvcounts: u32, rdispls: u32, recvtypes: u32, comm: i32);
+            "MPI_Ineighbor_alltoallw" ineighbor_alltoallw(sendbuf: u32, sendcounts: u32, sdispls: u32, sendtypes: u32, recvbuf: u32, recvcounts: u32, rdispls: u32, recvtypes: u32, comm: i32, request: u32);
             // reduction
             "MPI_Reduce" reduce(sendbuf: u32, recvbuf: u32, count: i32, datatype: i32, op: i32, root: i32, comm: i32);
             "MPI_Ireduce" ireduce(sendbuf: u32, recvbuf: u32, count: i32, datatype: i32, op: i32, root: i32, comm: i32, request: u32);
@@ -225,6 +263,7 @@ macro_rules! functions {
             "MPI_Rput" rput(origin: u32, origin_count: i32, origin_type: i32, rank: i32, disp: i32, count: i32, datatype: i32, win: i32, request: u32);
             "MPI_Rget" rget(origin: u32, origin_count: i32, origin_type: i32, rank: i32, disp: i32, count: i32, datatype: i32, win: i32, request: u32);
             "MPI_Raccumulate" raccumulate(origin: u32, origin_count: i32, origin_type: i32, rank: i32, disp: i32, count: i32, datatype: i32, op: i32, win: i32, request: u32);
+            "MPI_Rget_accumulate" rget_accumulate(origin: u32, origin_count: i32, origin_type: i32, result: u32, result_count: i32, result_type: i32, rank: i32, disp: i32, count: i32, datatype: i32, op: i32, win: i32, request: u32);
             "MPI_Win_fence" win_fence(assert: i32, win: i32);
             "MPI_Win_lock" win_lock(lock_type: i32, rank: i32, assert: i32, win: i32);
             "MPI_Win_unlock" win_unlock(rank: i32, win: i32);

@@ -2,7 +2,7 @@
 
 use crate::{
     abi,
-    error::{Fault, Result, fault},
+    error::{Fault, Result, ensure, fault},
 };
 use std::sync::Arc;
 
@@ -38,6 +38,13 @@ impl std::fmt::Debug for Space {
 fn outside(addr: i64, len: usize, limit: usize) -> Fault {
     let text = format!("{len} bytes at address {addr:#x} lie outside of memory ({limit} bytes)");
     fault(abi::ERR_BUFFER, text)
+}
+
+/// Fails where an argument that points to something is NULL: C has nothing there, though a
+/// Wasm memory does.
+#[inline]
+fn present(addr: u32) -> Result {
+    ensure(addr != abi::NULL, abi::ERR_ARG, || "a pointer to an argument is NULL".to_owned())
 }
 
 impl Space {
@@ -116,10 +123,12 @@ impl Space {
 
     #[inline]
     pub(crate) fn write_i32(&self, addr: u32, value: i32) -> Result {
+        present(addr)?;
         self.write(i64::from(addr), &value.to_le_bytes())
     }
 
     pub(crate) fn write_i64(&self, addr: u32, value: i64) -> Result {
+        present(addr)?;
         self.write(i64::from(addr), &value.to_le_bytes())
     }
 
@@ -133,6 +142,9 @@ impl Space {
 
     /// Reads an array of `int`.
     pub(crate) fn ints(&self, addr: u32, count: usize) -> Result<Vec<i32>> {
+        if count > 0 {
+            present(addr)?;
+        }
         let bytes = self.bytes(addr, count.saturating_mul(4))?;
         let words = bytes.chunks_exact(4);
         Ok(words.map(|word| i32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect())
@@ -140,6 +152,9 @@ impl Space {
 
     /// Writes an array of `int`.
     pub(crate) fn write_ints(&self, addr: u32, values: &[i32]) -> Result {
+        if !values.is_empty() {
+            present(addr)?;
+        }
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.write(i64::from(addr), &bytes)
     }

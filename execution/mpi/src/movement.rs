@@ -23,7 +23,7 @@ pub(crate) struct Pulls {
 }
 
 impl Pulls {
-    fn plan(list: Vec<(usize, Span)>, readers: Needs) -> Plan {
+    pub(crate) fn plan(list: Vec<(usize, Span)>, readers: Needs) -> Plan {
         Plan::Pull(Self { list, next: 0, readers, copied: false })
     }
 
@@ -68,7 +68,7 @@ impl Engine {
     }
 
     /// Parts of one buffer, by counts and displacements in elements.
-    fn parts(
+    pub(crate) fn parts(
         &self,
         (addr, datatype): (u32, i32),
         counts: u32,
@@ -89,7 +89,11 @@ impl Engine {
     }
 
     /// Equal parts of one buffer.
-    fn equal_parts(&self, (addr, count, datatype): Named, size: usize) -> Result<Vec<Span>> {
+    pub(crate) fn equal_parts(
+        &self,
+        (addr, count, datatype): Named,
+        size: usize,
+    ) -> Result<Vec<Span>> {
         let whole = i64::from(count) * size as i64;
         let whole =
             i32::try_from(whole).map_err(|_| fault(abi::ERR_COUNT, "the counts are too large"))?;
@@ -592,7 +596,7 @@ impl Engine {
     }
 
     /// Parts by counts, displacements in bytes, and datatypes of their own.
-    fn typed_parts(
+    pub(crate) fn typed_parts(
         &self,
         [addr, counts, displacements, datatypes]: [u32; 4],
         size: usize,

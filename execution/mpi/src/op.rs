@@ -4,6 +4,7 @@ use crate::{
     abi,
     basic::Kind,
     error::{Result, fault},
+    quad,
 };
 
 /// A predefined operation.
@@ -161,7 +162,7 @@ macro_rules! complex {
 }
 
 /// An order of binary128 numbers: that of the integers made from sign and magnitude.
-fn quad(bytes: [u8; 16]) -> i128 {
+fn order(bytes: [u8; 16]) -> i128 {
     let bits = i128::from_le_bytes(bytes);
     if bits < 0 { -(bits & i128::MAX) } else { bits }
 }
@@ -179,7 +180,7 @@ fn compare(kind: Kind, left: &[u8], right: &[u8]) -> Option<std::cmp::Ordering> 
         Kind::F64 => of!(f64),
         Kind::I16 => of!(i16),
         Kind::I32 => of!(i32),
-        Kind::F128 => quad(*left.first_chunk()?).partial_cmp(&quad(*right.first_chunk()?)),
+        Kind::F128 => order(*left.first_chunk()?).partial_cmp(&order(*right.first_chunk()?)),
         _ => None,
     }
 }
@@ -237,18 +238,45 @@ fn apply(builtin: Builtin, kind: Kind, layout: Layout, left: &mut [u8], right: &
             Builtin::Band | Builtin::Bor | Builtin::Bxor => integer!(u8, builtin, left, right),
             _ => false,
         },
-        Kind::C128 | Kind::Packed => false,
+        Kind::C128 => long_double_complex(builtin, left, right),
+        Kind::Packed => false,
         _ => pairs(builtin, kind, layout, left, right),
     }
 }
 
 fn long_double(builtin: Builtin, left: &mut [u8], right: &[u8]) -> bool {
     let each: fn([u8; 16], [u8; 16]) -> [u8; 16] = match builtin {
-        Builtin::Max => |a, b| if quad(b) > quad(a) { b } else { a },
-        Builtin::Min => |a, b| if quad(b) < quad(a) { b } else { a },
+        Builtin::Max => |a, b| if order(b) > order(a) { b } else { a },
+        Builtin::Min => |a, b| if order(b) < order(a) { b } else { a },
+        Builtin::Sum => {
+            |a, b| quad::add(u128::from_le_bytes(a), u128::from_le_bytes(b)).to_le_bytes()
+        }
+        Builtin::Prod => {
+            |a, b| quad::multiply(u128::from_le_bytes(a), u128::from_le_bytes(b)).to_le_bytes()
+        }
         _ => return false,
     };
     rows::<16>(left, right, each);
+    true
+}
+
+fn long_double_complex(builtin: Builtin, left: &mut [u8], right: &[u8]) -> bool {
+    let each: fn([u128; 2], [u128; 2]) -> [u128; 2] = match builtin {
+        Builtin::Sum => quad::add_complex,
+        Builtin::Prod => quad::multiply_complex,
+        _ => return false,
+    };
+    rows::<32>(left, right, |left, right| {
+        let parts = |row: [u8; 32]| {
+            let (halves, _) = row.as_chunks::<16>();
+            [u128::from_le_bytes(halves[0]), u128::from_le_bytes(halves[1])]
+        };
+        let [real, imaginary] = each(parts(left), parts(right));
+        let mut row = [0; 32];
+        row[..16].copy_from_slice(&real.to_le_bytes());
+        row[16..].copy_from_slice(&imaginary.to_le_bytes());
+        row
+    });
     true
 }
 

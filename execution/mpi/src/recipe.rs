@@ -48,6 +48,9 @@ impl Recipe {
             (abi::COMBINER_SUBARRAY, [dims, rest @ .., order], []) => {
                 self.subarray(*dims, rest, *order)?
             }
+            (abi::COMBINER_DARRAY, [size, rank, dims, rest @ .., order], []) => {
+                crate::darray::build(self.old()?, (*size, *rank), *dims, rest, *order)?
+            }
             (abi::COMBINER_RESIZED, [], [lb, extent]) => {
                 self.old()?.resized(i64::from(*lb), i64::from(*extent), Self::default())
             }
@@ -120,7 +123,7 @@ fn halves(number: i32, ints: &[i32]) -> Result<(&[i32], &[i32])> {
 }
 
 /// Blocks of equal length and distance.
-fn strided(number: i32, length: i32, stride: i64, old: &Arc<Type>) -> Result<Type> {
+pub(crate) fn strided(number: i32, length: i32, stride: i64, old: &Arc<Type>) -> Result<Type> {
     let (number, length) = (count(number)?, count(length)?);
     let block = Arc::new(Type::build(&[Part { at: 0, length, old }], Recipe::default())?);
     // A block as far apart from the next as the stride tells.

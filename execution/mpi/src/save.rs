@@ -18,6 +18,7 @@ use crate::{
     datatype::Type,
     engine::{Engine, Named, Phase},
     error::Abort,
+    graph::Graph,
     image::{Damaged, Decoded, Reader, Wire, Writer, sound, wire_enum, wire_struct},
     memory::Space,
     stop::Step,
@@ -63,7 +64,7 @@ fn check_head(kind: &[u8; 8], from: &mut Reader<'_>) -> Decoded {
 }
 
 wire_enum!(Phase { 0 => Fresh, 1 => Running, 2 => Interrupted, 3 => Over });
-wire_struct!(Named { ty, committed, name });
+wire_struct!(Named { ty, committed, name, attributes });
 
 impl Wire for Communicator {
     fn put(&self, to: &mut Writer<'_>) {
@@ -75,6 +76,7 @@ impl Wire for Communicator {
         self.handler.put(to);
         self.attributes.put(to);
         self.grid.put(to);
+        self.graph.put(to);
     }
 
     fn get(from: &mut Reader<'_>) -> Decoded<Self> {
@@ -83,8 +85,10 @@ impl Wire for Communicator {
         sound(shared.rank_of(from.me) == Some(rank), "a communicator of it belongs to others")?;
         sound(rounds < 1 << 62 && fast_rounds < 1 << 62, "a number is too large")?;
         let (name, handler, attributes): (String, i32, Attributes) = Wire::get(from)?;
-        let grid = Wire::get(from)?;
-        Ok(Self { shared, rank, rounds, fast_rounds, name, handler, attributes, grid })
+        let (grid, graph): (_, Option<Graph>) = Wire::get(from)?;
+        let fits = graph.as_ref().is_none_or(|graph| graph.fits(shared.members.len()));
+        sound(fits, "a graph of it has processes that do not exist")?;
+        Ok(Self { shared, rank, rounds, fast_rounds, name, handler, attributes, grid, graph })
     }
 }
 

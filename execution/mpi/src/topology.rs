@@ -4,8 +4,10 @@ use crate::{
     abi,
     engine::{Cb, Engine},
     error::{Result, count, ensure, fault},
+    graph::Neighbours,
     image::{Decoded, Reader, Wire, Writer, sound},
 };
+use std::cmp::Ordering;
 
 /// The most dimensions of a grid.
 const DIMENSIONS_MAX: i32 = 64;
@@ -47,6 +49,25 @@ impl Grid {
     }
 }
 
+impl Grid {
+    /// Those before and after a process along each dimension. What goes to the one before comes
+    /// from the one after, even where both are the same process.
+    pub(crate) fn neighbours(&self, rank: i32) -> Neighbours {
+        let own = self.coordinates(rank);
+        let mut neighbours = Neighbours::default();
+        for dimension in 0..own.len() {
+            for (step, slot) in [(-1, 1), (1, 0)] {
+                let mut coordinates = own.clone();
+                coordinates[dimension] += step;
+                let neighbour = self.rank(&coordinates).unwrap_or(abi::PROC_NULL);
+                neighbours.destinations.push(neighbour);
+                neighbours.sources.push((neighbour, 2 * dimension as u32 + slot));
+            }
+        }
+        neighbours
+    }
+}
+
 /// Divides a number of processes among the dimensions that are zero, as evenly as possible.
 fn divide(nodes: i32, dims: &mut [i32]) -> Result {
     let text = || fault(abi::ERR_DIMS, format!("{nodes} processes can not be divided so"));
@@ -57,31 +78,75 @@ fn divide(nodes: i32, dims: &mut [i32]) -> Result {
         return Err(text());
     }
     let free = dims.iter().filter(|dim| **dim == 0).count();
-    let mut rest = (i64::from(nodes) / fixed) as i32;
+    let rest = (i64::from(nodes) / fixed) as i32;
     if free == 0 {
         return if rest == 1 { Ok(()) } else { Err(text()) };
     }
-    let mut sizes = Vec::new();
-    for left in (1..=free as u32).rev() {
-        // The smallest divisor that is not below the even share keeps the sizes decreasing.
-        let limit = sizes.last().copied().unwrap_or(i32::MAX);
-        let size = even_divisor(rest, left, limit);
-        sizes.push(size);
-        rest /= size;
-    }
-    let mut sizes = sizes.into_iter();
+    // No number is a product of more than thirty others, but for ones.
+    let mut sizes = even_sizes(rest, free.min(31) as u32, (1, rest)).into_iter();
     for dim in dims.iter_mut().filter(|dim| **dim == 0) {
         *dim = sizes.next().unwrap_or(1);
     }
     Ok(())
 }
 
-/// The smallest divisor of `n` whose `parts`-th power is at least `n`, if not above `limit`.
-fn even_divisor(n: i32, parts: u32, limit: i32) -> i32 {
-    let enough =
-        |size: i32| i64::from(size).checked_pow(parts).is_none_or(|power| power >= i64::from(n));
-    let mut divisors = (1..=n).filter(|size| n % size == 0);
-    divisors.find(|size| enough(*size) || *size >= limit).unwrap_or(n)
+/// The divisors of a number, ascending.
+fn divisors(n: i32) -> Vec<i32> {
+    let small = (1..).take_while(|size| i64::from(*size) * i64::from(*size) <= i64::from(n));
+    let small: Vec<i32> = small.filter(|size| n % size == 0).collect();
+    let large = small.iter().rev().map(|size| n / size).filter(|size| !small.contains(size));
+    small.iter().copied().chain(large).collect()
+}
+
+/// How a power compares with a number.
+fn compare_power(base: i32, exponent: u32, n: i32) -> Ordering {
+    let power = i64::from(base).checked_pow(exponent);
+    power.map_or(Ordering::Greater, |power| power.cmp(&i64::from(n)))
+}
+
+/// Whether a number is a product of so many sizes from `low` to `high`.
+fn can_divide(n: i32, parts: u32, (low, high): (i32, i32)) -> bool {
+    let possible = compare_power(low, parts, n).is_le() && compare_power(high, parts, n).is_ge();
+    if !possible || parts <= 1 {
+        return possible;
+    }
+    let sizes = divisors(n).into_iter().rev().filter(|size| (low..=high).contains(size));
+    sizes.into_iter().any(|size| can_divide(n / size, parts - 1, (low, size)))
+}
+
+/// A number as a product of so many sizes, which decrease, between two bounds that allow it. The
+/// largest and the smallest are as close as possible; of equally close ones, those that are larger.
+fn even_sizes(n: i32, parts: u32, (low, high): (i32, i32)) -> Vec<i32> {
+    if parts <= 1 {
+        return vec![n; parts as usize];
+    }
+    let divisors = divisors(n);
+    let within = divisors.iter().copied().filter(|size| (low..=high).contains(size));
+    let (smaller, larger): (Vec<i32>, Vec<i32>) =
+        within.partition(|size| compare_power(*size, parts, n).is_lt());
+    let exact = larger.first().filter(|size| compare_power(**size, parts, n).is_eq());
+    if let Some(exact) = exact {
+        return vec![*exact; parts as usize];
+    }
+    let mut best = None;
+    for first in larger {
+        for last in smaller.iter().rev().copied() {
+            if best.is_some_and(|(first_best, last_best)| first - last > first_best - last_best) {
+                break;
+            }
+            let both = i64::from(first) * i64::from(last);
+            let rest = (i64::from(n) / both) as i32;
+            if i64::from(n) % both == 0 && can_divide(rest, parts - 2, (last, first)) {
+                best = Some((first, last));
+                break;
+            }
+        }
+    }
+    let (first, last) = best.unwrap_or((n, 1));
+    let mut sizes = vec![first];
+    sizes.extend(even_sizes(n / first / last, parts - 2, (last, first)));
+    sizes.push(last);
+    sizes
 }
 
 impl Engine {
@@ -259,8 +324,13 @@ impl Engine {
     }
 
     pub(crate) fn topo_test(&mut self, _: Cb<'_>, comm: i32, status: u32) -> Result {
-        let grid = self.communicator(comm)?.grid.is_some();
-        self.space.write_i32(status, if grid { abi::CART } else { abi::UNDEFINED })
+        let known = self.communicator(comm)?;
+        let kind = match (&known.grid, &known.graph) {
+            (Some(_), _) => abi::CART,
+            (None, Some(graph)) => graph.kind(),
+            (None, None) => abi::UNDEFINED,
+        };
+        self.space.write_i32(status, kind)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     abi,
+    attribute::Holder,
     datatype::Type,
     engine::{Cb, Engine, Named},
     error::{Result, count, ensure, fault},
@@ -168,6 +169,29 @@ impl Engine {
         self.make_type(recipe, newtype)
     }
 
+    pub(crate) fn type_create_darray(
+        &mut self,
+        _: Cb<'_>,
+        size: i32,
+        rank: i32,
+        ndims: i32,
+        gsizes: u32,
+        distribs: u32,
+        dargs: u32,
+        psizes: u32,
+        order: i32,
+        oldtype: i32,
+        newtype: u32,
+    ) -> Result {
+        let (old, n) = (self.old_type(oldtype)?, count(ndims)? as usize);
+        let mut ints = vec![size, rank, ndims];
+        for list in [gsizes, distribs, dargs, psizes] {
+            ints.extend(self.space.ints(list, n)?);
+        }
+        ints.push(order);
+        self.make_type(Self::recipe(abi::COMBINER_DARRAY, &ints, &[], &[&old]), newtype)
+    }
+
     pub(crate) fn type_create_resized(
         &mut self,
         _: Cb<'_>,
@@ -181,12 +205,13 @@ impl Engine {
         self.make_type(recipe, newtype)
     }
 
-    pub(crate) fn type_dup(&mut self, _: Cb<'_>, oldtype: i32, newtype: u32) -> Result {
+    pub(crate) fn type_dup(&mut self, cb: Cb<'_>, oldtype: i32, newtype: u32) -> Result {
         let old = self.named(oldtype)?.clone();
         self.space.check(i64::from(newtype), 4)?;
+        let attributes = self.copied_attributes(cb, Holder::Datatype, oldtype)?;
         let recipe = Self::recipe(abi::COMBINER_DUP, &[], &[], &[&old.ty]);
         let ty = Arc::new(recipe.build()?);
-        let handle = self.types.add(Named { ty, ..old });
+        let handle = self.types.add(Named { ty, attributes, ..old });
         self.space.write_i32(newtype, handle)
     }
 
@@ -199,11 +224,12 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn type_free(&mut self, _: Cb<'_>, datatype: u32) -> Result {
+    pub(crate) fn type_free(&mut self, cb: Cb<'_>, datatype: u32) -> Result {
         let handle = self.space.read_i32(datatype)?;
         self.named(handle)?;
         let predefined = handle as usize <= crate::basic::BASICS.len();
         ensure(!predefined, abi::ERR_TYPE, || "a predefined datatype can not be freed".to_owned())?;
+        self.delete_attributes(cb, Holder::Datatype, handle)?;
         self.types.remove(handle);
         self.space.write_i32(datatype, abi::DATATYPE_NULL)
     }
@@ -266,6 +292,48 @@ impl Engine {
         };
         self.write_fitting(true_lb, low)?;
         self.write_fitting(true_extent, high - low)
+    }
+
+    pub(crate) fn type_get_true_extent_x(
+        &mut self,
+        _: Cb<'_>,
+        datatype: i32,
+        true_lb: u32,
+        true_extent: u32,
+    ) -> Result {
+        let (low, high) = {
+            let ty = &self.named(datatype)?.ty;
+            (ty.true_lb, ty.true_ub)
+        };
+        self.space.write_i64(true_lb, low)?;
+        self.space.write_i64(true_extent, high - low)
+    }
+
+    pub(crate) fn type_match_size(
+        &mut self,
+        _: Cb<'_>,
+        typeclass: i32,
+        size: i32,
+        datatype: u32,
+    ) -> Result {
+        let name = match (typeclass, size) {
+            (abi::TYPECLASS_REAL, 4) => "MPI_FLOAT",
+            (abi::TYPECLASS_REAL, 8) => "MPI_DOUBLE",
+            (abi::TYPECLASS_REAL, 16) => "MPI_LONG_DOUBLE",
+            (abi::TYPECLASS_INTEGER, 1) => "MPI_INT8_T",
+            (abi::TYPECLASS_INTEGER, 2) => "MPI_INT16_T",
+            (abi::TYPECLASS_INTEGER, 4) => "MPI_INT32_T",
+            (abi::TYPECLASS_INTEGER, 8) => "MPI_INT64_T",
+            (abi::TYPECLASS_COMPLEX, 8) => "MPI_C_FLOAT_COMPLEX",
+            (abi::TYPECLASS_COMPLEX, 16) => "MPI_C_DOUBLE_COMPLEX",
+            (abi::TYPECLASS_COMPLEX, 32) => "MPI_C_LONG_DOUBLE_COMPLEX",
+            _ => "",
+        };
+        let place = crate::basic::BASICS.iter().position(|(known, _)| *known == name);
+        let place = place.ok_or_else(|| {
+            fault(abi::ERR_ARG, format!("class {typeclass} has no datatype of {size} bytes"))
+        })?;
+        self.space.write_i32(datatype, place as i32 + 1)
     }
 
     pub(crate) fn type_set_name(&mut self, _: Cb<'_>, datatype: i32, name: u32) -> Result {
@@ -343,7 +411,7 @@ impl Engine {
             Some(handle) => handle,
             None => {
                 drop(known);
-                self.types.add(Named { ty, committed: true, name: String::new() })
+                self.types.add(Named { committed: true, ..Named::new(ty, "") })
             }
         }
     }

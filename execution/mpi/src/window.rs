@@ -7,6 +7,7 @@ mod saved;
 
 use crate::{
     abi,
+    attribute::{Attributes, Holder},
     communicator::Shared,
     engine::{Blame, Cb, Engine},
     error::{Result, ensure, fault},
@@ -76,6 +77,7 @@ pub(crate) struct Window {
     held: Vec<(usize, i32)>,
     exposed_to: Option<Vec<usize>>,
     access_to: Option<Vec<usize>>,
+    pub(crate) attributes: Attributes,
 }
 
 impl Window {
@@ -138,6 +140,7 @@ impl Engine {
             held: Vec::new(),
             exposed_to: None,
             access_to: None,
+            attributes: Attributes::new(),
         }))
     }
 
@@ -194,6 +197,7 @@ impl Engine {
         let window = self.window_mut(handle)?;
         let (communicator, flavor, words) = (window.communicator, window.flavor, window.words);
         let base = window.parts[window.rank].base;
+        self.delete_attributes(cb, Holder::Window, handle)?;
         self.exchange(cb, communicator, Vec::new())?;
         if flavor == abi::WIN_FLAVOR_ALLOCATE {
             cb.free(base)?;
@@ -251,12 +255,9 @@ impl Engine {
             abi::WIN_SIZE..=abi::WIN_MODEL => {
                 Some(words.wrapping_add(4 * (keyval - abi::WIN_SIZE) as u32))
             }
-            _ => None,
+            _ => self.attribute(Holder::Window, win, keyval)?,
         };
-        if let Some(found) = found {
-            self.space.write_i32(value, found as i32)?;
-        }
-        self.space.write_i32(flag, i32::from(found.is_some()))
+        self.write_attribute(found, value, flag)
     }
 
     /// The target of a call, within its window; nothing for MPI_PROC_NULL.
@@ -339,6 +340,9 @@ impl Engine {
         let builtin = Builtin::of(op);
         let builtin = builtin
             .ok_or_else(|| fault(abi::ERR_OP, "one-sided calls need a predefined operation"))?;
+        if target.span.bytes() == 0 {
+            return Ok(());
+        }
         let kind = target.span.ty.kind;
         let kind = kind
             .ok_or_else(|| fault(abi::ERR_TYPE, "the target's elements are not all of one type"))?;
@@ -468,6 +472,10 @@ impl Engine {
         win: i32,
     ) -> Result {
         let Some(target) = self.target(win, rank, disp, 1, datatype)? else { return Ok(()) };
+        ensure(target.span.ty.is_swappable(), abi::ERR_TYPE, || {
+            "only integers, logical values and bytes of predefined datatypes can be swapped"
+                .to_owned()
+        })?;
         let new = self.buffer(origin, 1, datatype)?.pack(&self.space)?;
         let expected = self.buffer(compare, 1, datatype)?.pack(&self.space)?;
         let result = self.buffer(result, 1, datatype)?;
@@ -540,6 +548,41 @@ impl Engine {
             origin,
             origin_count,
             origin_type,
+            rank,
+            disp,
+            count,
+            datatype,
+            op,
+            win,
+        )?;
+        self.over(request)
+    }
+
+    pub(crate) fn rget_accumulate(
+        &mut self,
+        cb: Cb<'_>,
+        origin: u32,
+        origin_count: i32,
+        origin_type: i32,
+        result: u32,
+        result_count: i32,
+        result_type: i32,
+        rank: i32,
+        disp: i32,
+        count: i32,
+        datatype: i32,
+        op: i32,
+        win: i32,
+        request: u32,
+    ) -> Result {
+        self.get_accumulate(
+            cb,
+            origin,
+            origin_count,
+            origin_type,
+            result,
+            result_count,
+            result_type,
             rank,
             disp,
             count,

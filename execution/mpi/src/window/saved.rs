@@ -23,6 +23,7 @@ impl Wire for Window {
         self.held.put(to);
         self.exposed_to.put(to);
         self.access_to.put(to);
+        self.attributes.put(to);
         self.put_shared(to);
     }
 
@@ -39,6 +40,7 @@ impl Wire for Window {
             held: Wire::get(from)?,
             exposed_to: Wire::get(from)?,
             access_to: Wire::get(from)?,
+            attributes: Wire::get(from)?,
         };
         let size = window.shared.members.len();
         let own = window.shared.rank_of(from.me).map(|rank| rank as usize) == Some(window.rank);

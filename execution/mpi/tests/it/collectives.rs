@@ -317,3 +317,28 @@ fn a_wrong_collective_is_told_by_name() {
         assert!(detail.contains("MPI_Gather") && detail.contains("MPI_Scan"), "{detail}");
     });
 }
+
+#[test]
+fn long_doubles_add_and_multiply() {
+    // 1 + rank as binary128: two to the exponent, for ranks that make powers of two.
+    let power = |exponent: u128| (16383 + exponent) << 112;
+    let (sum, product, long_double, complex) = (3, 4, 16, 31);
+    run(2, |guest| {
+        let own = guest.room(64);
+        let values = [power(guest.me() as u128), power(3)];
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        guest.set(own, &bytes);
+        ok!(guest.allreduce(own, own + 32, 2, long_double, sum, WORLD));
+        // 1 + 2 = 3 and 8 + 8 = 16.
+        let three = power(1) | 1 << 111;
+        let at = |guest: &Guest, place: u32| {
+            let bytes = guest.bytes_at(own + 32 + place, 16);
+            u128::from_le_bytes(bytes.try_into().expect("16 bytes"))
+        };
+        assert_eq!([at(guest, 0), at(guest, 16)], [three, power(4)]);
+        // (1 + 8i)(2 + 8i) = 2 - 64 + (8 + 16)i.
+        ok!(guest.allreduce(own, own + 32, 1, complex, product, WORLD));
+        let minus_62 = 1 << 127 | power(5) | 0b1111 << 108;
+        assert_eq!([at(guest, 0), at(guest, 16)], [minus_62, power(4) | 1 << 111]);
+    });
+}

@@ -82,6 +82,16 @@ fn grids_have_neighbours_and_parts() {
         guest.set_ints(words, &[0, 0, 0]);
         ok!(guest.dims_create(8, 3, words));
         assert_eq!(guest.ints_at(words, 3), [2, 2, 2]);
+        for (nodes, dims) in
+            [(30, [5, 3, 2]), (936, [13, 9, 8]), (19008, [33, 24, 24]), (1, [1; 3])]
+        {
+            guest.set_ints(words, &[0, 0, 0]);
+            ok!(guest.dims_create(nodes, 3, words));
+            assert_eq!(guest.ints_at(words, 3), dims);
+        }
+        guest.set_ints(words, &[0, 0, 11, 0, 0]);
+        ok!(guest.dims_create(385, 5, words));
+        assert_eq!(guest.ints_at(words, 5), [7, 5, 11, 1, 1]);
         for (nodes, dims) in [(12, [4, 3]), (7, [7, 1]), (36, [6, 6]), (6, [3, 2])] {
             guest.set_ints(words, &[0, 0]);
             ok!(guest.dims_create(nodes, 2, words));

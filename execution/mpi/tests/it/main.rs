@@ -1,8 +1,10 @@
 //! What programs may rely on, with ranks as threads over plain memory.
 
+mod attributes;
 mod collectives;
 mod disturbed;
 mod environment;
+mod graphs;
 mod guest;
 mod header;
 mod onesided;

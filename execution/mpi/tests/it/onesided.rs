@@ -108,3 +108,41 @@ fn a_target_lets_in_the_origins_that_it_names() {
         ok!(guest.win_free(win));
     });
 }
+
+#[test]
+fn nothing_can_be_accumulated_and_only_integers_swapped() {
+    run(1, |guest| {
+        let words = guest.room(128);
+        ok!(guest.win_create(words, 64, 1, 0, WORLD, words + 64));
+        let win = guest.int(words + 64);
+        ok!(guest.type_contiguous(0, INT, words + 68));
+        ok!(guest.type_commit(words + 68));
+        let nothing = guest.int(words + 68);
+        ok!(guest.win_fence(0, win));
+        ok!(guest.accumulate(0, 1, nothing, 0, 0, 1, nothing, SUM, win));
+        guest.set_ints(words, &[5]);
+        guest.set_ints(words + 72, &[4]);
+        ok!(guest.rget_accumulate(
+            words + 72,
+            1,
+            INT,
+            words + 76,
+            1,
+            INT,
+            0,
+            0,
+            1,
+            INT,
+            SUM,
+            win,
+            words + 80
+        ));
+        ok!(guest.wait(words + 80, 0));
+        assert_eq!([guest.int(words), guest.int(words + 76)], [9, 5]);
+        ok!(guest.win_set_errhandler(win, ERRORS_RETURN));
+        let swapped = call!(guest.compare_and_swap(words, words, words + 96, DOUBLE, 0, 0, win));
+        assert_eq!(swapped, Ok(3), "MPI_ERR_TYPE");
+        ok!(guest.win_fence(0, win));
+        ok!(guest.win_free(words + 64));
+    });
+}

@@ -95,7 +95,7 @@ fn addresses_outside_of_memory_are_errors() {
             call!(guest.recv(1 << 20, 1, INT, 0, 0, WORLD, 0)),
             call!(guest.comm_rank(WORLD, bad + 6)),
             call!(guest.bcast(bad, 1 << 20, DOUBLE, 0, WORLD)),
-            call!(guest.waitall(1 << 30, 0, 0)),
+            call!(guest.waitall(1 << 30, 8, 0)),
             call!(guest.type_indexed(1 << 29, 8, 8, INT, 8)),
             call!(guest.allreduce(64, bad, 1, INT, SUM, WORLD)),
         ] {

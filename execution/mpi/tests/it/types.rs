@@ -315,3 +315,110 @@ fn uncommitted_types_and_wrong_operations_are_refused() {
         assert_eq!(call!(guest.allreduce(64, 128, 1, DOUBLE, band, WORLD)), Ok(9), "MPI_ERR_OP");
     });
 }
+
+/// The elements of an array that a process has, by the definition: dimension by dimension.
+fn owned(size: i32, distribution: i32, argument: i32, processes: i32, place: i32) -> Vec<i32> {
+    let block = match (distribution, argument) {
+        (1, -1) => (size + processes - 1) / processes,
+        (0, _) => size,
+        (_, -1) => 1,
+        (_, argument) => argument,
+    };
+    (0..size).filter(|element| element / block % processes == place).collect()
+}
+
+#[test]
+fn distributed_arrays_have_the_elements_of_each_process() {
+    run(1, |guest| {
+        let words = guest.room(4096);
+        let whole: Vec<i32> = (0..7 * 10).collect();
+        let array = guest.ints_in(&whole);
+        let (none, block, cyclic, default) = (0, 1, 2, -1);
+        for (rows, columns, processes) in [
+            ((block, default), (cyclic, default), [2, 3]),
+            ((block, 5), (cyclic, 4), [2, 2]),
+            ((none, default), (block, default), [1, 4]),
+            ((cyclic, 3), (none, default), [3, 1]),
+        ] {
+            let all = processes[0] * processes[1];
+            for (rank, order) in (0..all).flat_map(|rank| [(rank, 0), (rank, 1)]) {
+                // The last dimension runs fastest in C, the first in Fortran.
+                let mut dims = [(7, rows), (10, columns)];
+                if order == 1 {
+                    dims.reverse();
+                }
+                let grid = if order == 1 { [processes[1], processes[0]] } else { processes };
+                let list = |guest: &mut Guest, pick: fn(&(i32, (i32, i32))) -> i32| {
+                    guest.ints_in(&[pick(&dims[0]), pick(&dims[1])])
+                };
+                let sizes = list(guest, |dim| dim.0);
+                let (kinds, arguments) = (list(guest, |dim| dim.1.0), list(guest, |dim| dim.1.1));
+                let shape = guest.ints_in(&grid);
+                let made = call!(guest.type_create_darray(
+                    all, rank, 2, sizes, kinds, arguments, shape, order, INT, words
+                ));
+                assert_eq!(made, Ok(0));
+                ok!(guest.type_commit(words));
+                let ty = guest.int(words);
+                ok!(guest.type_get_extent(ty, words + 4, words + 8));
+                assert_eq!(guest.ints_at(words + 4, 2), [0, 4 * 70]);
+                let mut places = [rank / grid[1], rank % grid[1]];
+                if order == 1 {
+                    places.reverse();
+                }
+                let mine_across = owned(10, columns.0, columns.1, processes[1], places[1]);
+                let mine = owned(7, rows.0, rows.1, processes[0], places[0]);
+                let expected: Vec<i32> = mine
+                    .iter()
+                    .flat_map(|row| mine_across.iter().map(move |column| 10 * row + column))
+                    .collect();
+                guest.set_ints(words + 16, &[0]);
+                ok!(guest.pack(array, 1, ty, words + 64, 4000, words + 16, WORLD));
+                assert_eq!(guest.int(words + 16), 4 * expected.len() as i32);
+                assert_eq!(guest.ints_at(words + 64, expected.len()), expected);
+                ok!(guest.type_get_envelope(ty, words, words + 4, words + 8, words + 12));
+                assert_eq!(guest.ints_at(words, 4), [12, 0, 1, 12]);
+                guest.set_ints(words, &[ty]);
+                ok!(guest.type_free(words));
+            }
+        }
+        ok!(guest.comm_set_errhandler(WORLD, ERRORS_RETURN));
+        let (sizes, kinds) = (guest.ints_in(&[7]), guest.ints_in(&[block]));
+        let (small, shape) = (guest.ints_in(&[3]), guest.ints_in(&[2]));
+        let refused =
+            call!(guest.type_create_darray(2, 0, 1, sizes, kinds, small, shape, 0, INT, words));
+        assert_eq!(refused, Ok(12), "two blocks of three do not hold seven");
+    });
+}
+
+#[test]
+fn a_pair_is_two_elements_and_classes_have_datatypes() {
+    run(1, |guest| {
+        let (double_int, words) = (34, guest.room(128));
+        ok!(guest.sendrecv(
+            words,
+            3,
+            double_int,
+            0,
+            0,
+            words + 64,
+            4,
+            double_int,
+            0,
+            0,
+            WORLD,
+            words + 112
+        ));
+        ok!(guest.get_count(words + 112, double_int, words));
+        ok!(guest.get_elements(words + 112, double_int, words + 4));
+        assert_eq!(guest.ints_at(words, 2), [3, 6]);
+        for (class, size, handle) in [(1, 8, DOUBLE), (2, 4, 20), (3, 16, 30)] {
+            ok!(guest.type_match_size(class, size, words));
+            assert_eq!(guest.int(words), handle);
+        }
+        ok!(guest.comm_set_errhandler(WORLD, ERRORS_RETURN));
+        assert_eq!(call!(guest.type_match_size(1, 5, words)), Ok(12));
+        ok!(guest.type_get_true_extent_x(double_int, words, words + 8));
+        assert_eq!(guest.ints_at(words, 4), [0, 0, 12, 0]);
+    });
+}
