@@ -1,6 +1,15 @@
 //! `cloudskin mpirun`: the ranks of an MPI program, on the spot.
 
-use super::cells::{CellArgs, TRAP_EXIT_CODE};
+use super::{
+    cells::{CellArgs, TRAP_EXIT_CODE},
+    follow,
+    migrate::parse_site,
+};
+use crate::{exit::Failure, session::Session};
+use api::{
+    Kind, Resource,
+    cell::{CellSpec, Form, Ranks},
+};
 use cells::{
     Program,
     run::End,
@@ -17,8 +26,9 @@ use std::{
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
+use types::{ErrorKind, Period};
 
-/// Run an MPI program, here, as so many ranks
+/// Run an MPI program as so many ranks, here or at a site
 ///
 /// The ranks are cells of one process. They write to this command's standard output and error, whole
 /// lines at a time; the first one reads its standard input. A rank that fails ends all.
@@ -30,6 +40,7 @@ use std::{
 Examples:
   cloudskin build --mpi cg.c -o cg.wasm
   cloudskin mpirun -n 4 cg.wasm class=S
+  cloudskin mpirun -n 4 --sites edge cg.wasm      at a site; its log is shown here
   cloudskin mpirun -n 2 --tag-output --dir data::/data app.wasm /data/in.csv
   cloudskin build --mpi --migratable cg.c -o cg.wasm
   cloudskin mpirun -n 4 --snapshot-to cg.snap --checkpoint-every 30s cg.wasm class=S
@@ -45,6 +56,12 @@ pub(crate) struct Mpirun {
     /// Begin each line of output with its rank
     #[arg(long)]
     tag_output: bool,
+    /// Run at this site instead of here
+    #[arg(long, value_name = "SITE", value_delimiter = ',', value_parser = parse_site)]
+    sites: Vec<String>,
+    /// Name of the tissue at the site; made up if not given
+    #[arg(long, requires = "sites", value_name = "NAME")]
+    name: Option<String>,
     #[command(flatten)]
     cell: CellArgs,
     /// The module, then the program's own arguments
@@ -57,7 +74,15 @@ pub(crate) struct Mpirun {
     command: Vec<String>,
 }
 
-pub(crate) fn run(args: Mpirun) -> anyhow::Result<ExitCode> {
+impl Mpirun {
+    /// Whether it runs in this process.
+    pub(crate) fn is_local(&self) -> bool {
+        self.sites.is_empty()
+    }
+}
+
+/// Runs in this process.
+pub(crate) fn run_here(args: Mpirun) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&PathBuf::from(&args.command[0]))?;
     let mut configs = (0..args.ranks)
         .map(|rank| config(&args.cell, &args.command, args.tag_output, rank))
@@ -66,6 +91,31 @@ pub(crate) fn run(args: Mpirun) -> anyhow::Result<ExitCode> {
     let config = |_| Ok(configs.next().unwrap_or_default());
     let tissue = Tissue::new(&program, args.ranks, config, &args.cell.limits())?;
     drive(tissue, &args.cell)
+}
+
+/// Runs at a site and shows the log until all ranks have ended.
+pub(crate) async fn run_there(args: Mpirun, session: &Session) -> anyhow::Result<ExitCode> {
+    let [site] = &args.sites[..] else {
+        let message = "the ranks of a program run at one site: name one, until they can be spread";
+        return Err(Failure::error(ErrorKind::Unsupported, message));
+    };
+    let client = session.client()?;
+    let module = follow::upload(&client, Path::new(&args.command[0])).await?;
+    let spec = CellSpec {
+        module,
+        site: site.clone(),
+        args: args.command[1..].to_vec(),
+        env: args.cell.environment().into_iter().collect(),
+        dirs: args.cell.folders(),
+        memory: args.cell.memory,
+        deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
+        engine: args.cell.engine.into(),
+        restore: None,
+        form: Some(Form::Ranks(Ranks { count: args.ranks })),
+    };
+    let name = args.name.unwrap_or_else(|| follow::name_for(&args.command[0]));
+    let tissue = Resource::new(Kind::Tissue, client.tenant(), &name, &spec);
+    follow::start_and_follow(&client, &tissue).await
 }
 
 /// Goes on with all ranks of a snapshot.

@@ -15,7 +15,7 @@ use crate::{
     run::{End, THREAD_STACK_BYTES},
     wasi,
 };
-pub use saved::holds_ranks;
+pub use saved::ranks_in;
 
 use gate::Gate;
 use member::Member;

@@ -16,16 +16,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-/// Whether a snapshot is one of the ranks of an MPI program.
+/// How many ranks of an MPI program a snapshot holds; none if it is one of something else.
 ///
 /// # Errors
 /// [`Error`] if the file is not a snapshot.
-pub fn holds_ranks(path: &Path) -> Result<bool> {
+pub fn ranks_in(path: &Path) -> Result<Option<u32>> {
     let mut reader = Reader::new(BufReader::new(open(path)?))?;
     let Some(Section::Identity(_)) = reader.next()? else {
         return Err(SnapshotError::Incomplete.into());
     };
-    Ok(matches!(reader.next()?, Some(Section::Tissue(_))))
+    Ok(match reader.next()? {
+        Some(Section::Tissue(image)) => Some(image.size),
+        _ => None,
+    })
 }
 
 /// Has all ranks write themselves to a file, one after the other; they have stopped.
