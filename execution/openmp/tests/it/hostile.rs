@@ -27,7 +27,7 @@ fn wrong_calls_end_the_team_with_a_reason() {
         ("does not exist", |guest| guest.fork(999)),
         ("do not exist", |guest| guest.thread.clone().fork_call(guest, 4, 0, BEYOND)),
         ("more than 4096", |guest| guest.thread.clone().fork_call(guest, u32::MAX, 0, 0)),
-        ("serial region", |guest| guest.thread.end_serialized_parallel()),
+        ("serial region", |guest| guest.thread.clone().end_serialized_parallel(guest)),
         ("do not exist", |guest| guest.thread.critical(BEYOND)),
         ("not aligned", |guest| guest.thread.critical(1025)),
         ("does not hold it", |guest| guest.thread.end_critical(1024)),
