@@ -10,6 +10,7 @@ mod resources;
 mod server;
 mod simulate;
 mod threads;
+mod toolchain;
 
 use server::{Control, TOKEN};
 use std::{path::Path, process::Stdio};

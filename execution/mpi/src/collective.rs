@@ -5,6 +5,8 @@
 //! straight from there, and those whose memory is read wait until that is done. A round is a
 //! state machine, so that the blocking and the non-blocking calls are the same.
 
+mod saved;
+
 use crate::{
     abi,
     communicator::{Communicator, Shared},
@@ -12,7 +14,9 @@ use crate::{
     error::{Fault, Result, ensure, fault},
     mail::{Ending, Status, Work},
     movement::Pulls,
+    offer::{Entry, Offer},
     reduction::{Reduction, UserReduction},
+    stop::Step,
     transfer::Span,
     world::lock,
 };
@@ -97,48 +101,6 @@ impl Needs {
     }
 }
 
-/// What a member lets others read.
-#[derive(Debug)]
-pub(crate) enum Offer {
-    Nothing,
-    /// The same for everyone.
-    Same(Span),
-    /// One for each.
-    Each(Vec<Span>),
-    /// Bytes of the host's, the same for everyone.
-    Data(Vec<u8>),
-    /// Bytes of the host's, some for each.
-    Rows(Vec<Vec<u8>>),
-}
-
-/// What a member publishes.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    function: &'static str,
-    root: i32,
-    pub(crate) offer: Offer,
-    /// Where its part of a result will lie.
-    pub(crate) result: Option<Span>,
-}
-
-impl Entry {
-    pub(crate) fn data(&self) -> &[u8] {
-        match &self.offer {
-            Offer::Data(bytes) => bytes,
-            _ => &[],
-        }
-    }
-
-    /// The buffer that it offers to a member.
-    pub(crate) fn span(&self, member: usize) -> Option<&Span> {
-        match &self.offer {
-            Offer::Same(span) => Some(span),
-            Offer::Each(spans) => spans.get(member),
-            _ => None,
-        }
-    }
-}
-
 /// One collective call of all members.
 #[derive(Debug)]
 pub(crate) struct Round {
@@ -160,8 +122,18 @@ impl Round {
     }
 
     /// The communicator of a colour, made by whoever comes first.
-    pub(crate) fn make(&self, colour: i32, make: impl FnOnce() -> Shared) -> Arc<Shared> {
-        Arc::clone(lock(&self.made).entry(colour).or_insert_with(|| Arc::new(make())))
+    pub(crate) fn make(
+        &self,
+        colour: i32,
+        make: impl FnOnce() -> Result<Arc<Shared>>,
+    ) -> Result<Arc<Shared>> {
+        let mut made = lock(&self.made);
+        if let Some(known) = made.get(&colour) {
+            return Ok(Arc::clone(known));
+        }
+        let new = make()?;
+        made.insert(colour, Arc::clone(&new));
+        Ok(new)
     }
 }
 
@@ -277,7 +249,7 @@ impl Operation {
 }
 
 impl Engine {
-    /// Enters the next round of a communicator.
+    /// Enters the next round of a communicator, or takes up the one that an interrupted call is in.
     pub(crate) fn begin(
         &mut self,
         communicator: i32,
@@ -286,6 +258,11 @@ impl Engine {
         result: Option<Span>,
         plan: Plan,
     ) -> Result<Operation> {
+        match self.replayed() {
+            Some(Step::Entered(operation)) => return Ok(operation),
+            Some(_) => return Err(self.other_step()),
+            None => {}
+        }
         let function = self.function;
         let known = self.communicator_mut(communicator)?;
         known.rounds += 1;
@@ -304,8 +281,10 @@ impl Engine {
     /// Ends a round.
     pub(crate) fn finish(&mut self, cb: Cb<'_>, mut operation: Operation) -> Result<Operation> {
         let waits = |engine: &Self| engine.function.to_owned();
-        self.block(cb, waits, |engine, cb| Ok(operation.poll(engine, cb)?.then_some(())))?;
-        Ok(operation)
+        match self.block(cb, waits, |engine, cb| Ok(operation.poll(engine, cb)?.then_some(()))) {
+            Ok(()) => Ok(operation),
+            Err(fault) => Err(self.interrupted(fault, Step::Entered(operation))),
+        }
     }
 
     /// Ends a round now, or under a request.
@@ -358,17 +337,19 @@ impl Engine {
         self.finish(cb, operation)
     }
 
-    /// Enters a round only to make something together, without waiting.
+    /// Makes a communicator of these members together with the others of its parent. At one site
+    /// nobody waits for it: whoever comes first makes it.
     pub(crate) fn make_together(
         &mut self,
         communicator: i32,
         colour: i32,
-        make: impl FnOnce(&Self) -> Shared,
+        members: Vec<u32>,
     ) -> Result<Arc<Shared>> {
         let mut operation = self.begin(communicator, -1, Offer::Nothing, None, Plan::Meet)?;
-        let made = operation.round.make(colour, || make(self));
+        let make = || Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members)));
+        let made = operation.round.make(colour, make);
         operation.leave();
-        Ok(made)
+        made
     }
 
     /// The same within a round that was just held.
@@ -377,8 +358,9 @@ impl Engine {
         operation: &Operation,
         colour: i32,
         members: Vec<u32>,
-    ) -> Arc<Shared> {
-        operation.round.make(colour, || Shared::new(self.world.new_context(), members))
+    ) -> Result<Arc<Shared>> {
+        let make = || Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members)));
+        operation.round.make(colour, make)
     }
 
     /// Puts a contribution into a slot and waits for those of others. Gives the slots and the
@@ -392,22 +374,54 @@ impl Engine {
         bytes: &[u8],
         needs: Needs,
     ) -> Result<(Arc<Shared>, u64)> {
+        let (counted, mut written) = match self.replayed() {
+            Some(Step::Counted { round, written }) => (Some(round), written),
+            Some(_) => return Err(self.other_step()),
+            None => (None, false),
+        };
         let Communicator { shared, rank, fast_rounds, .. } = self.communicator_mut(communicator)?;
-        *fast_rounds += 1;
-        let (shared, me, round) = (Arc::clone(shared), *rank as usize, *fast_rounds);
-        let size = shared.members.len();
-        let fast = shared.fast();
-        let waits = |engine: &Self| engine.function.to_owned();
-        if round >= DEPTH {
-            // The slot is free once everyone is past the round that used it last.
-            let earlier = round + 1 - DEPTH;
-            let free = || (0..size).all(|member| fast.entered(member, earlier));
-            if !free() {
-                self.block(cb, waits, |_, _| Ok(free().then_some(())))?;
-            }
+        let round = counted.unwrap_or(*fast_rounds + 1);
+        *fast_rounds = round;
+        let (shared, me) = (Arc::clone(shared), *rank as usize);
+        let met = self.meet_in(cb, (&shared, me, round), code, bytes, needs, &mut written);
+        if let Err(fault) = met {
+            return Err(self.interrupted(fault, Step::Counted { round, written }));
         }
-        fast.write(me, round, code, bytes);
-        self.world.wake_all(&shared.members);
+        let (size, fast) = (shared.members.len(), shared.fast());
+        for member in needs.range(size) {
+            let other = fast.slot(member, round).code.load(Ordering::Relaxed);
+            ensure(other == code, abi::ERR_OTHER, || {
+                format!("member {member} calls another collective or gives another count or root")
+            })?;
+        }
+        Ok((shared, round))
+    }
+}
+
+impl Engine {
+    /// Waits until a slot is free, writes into it, and waits for the others.
+    #[inline]
+    fn meet_in(
+        &mut self,
+        cb: Cb<'_>,
+        (shared, me, round): (&Shared, usize, u64),
+        code: u64,
+        bytes: &[u8],
+        needs: Needs,
+        written: &mut bool,
+    ) -> Result {
+        let (size, fast) = (shared.members.len(), shared.fast());
+        let waits = |engine: &Self| engine.function.to_owned();
+        if !*written {
+            // The slot is free once everyone is past the round that used it last.
+            let free = |earlier| (0..size).all(|member| fast.entered(member, earlier));
+            if round >= DEPTH && !free(round + 1 - DEPTH) {
+                self.block(cb, waits, |_, _| Ok(free(round + 1 - DEPTH).then_some(())))?;
+            }
+            fast.write(me, round, code, bytes);
+            *written = true;
+            self.world.wake_all(&shared.members);
+        }
         let mut missing = needs.range(size);
         self.block(cb, waits, |_, _| {
             while missing.start < missing.end {
@@ -417,14 +431,7 @@ impl Engine {
                 missing.start += 1;
             }
             Ok(Some(()))
-        })?;
-        for member in needs.range(size) {
-            let other = fast.slot(member, round).code.load(Ordering::Relaxed);
-            ensure(other == code, abi::ERR_OTHER, || {
-                format!("member {member} calls another collective or gives another count or root")
-            })?;
-        }
-        Ok((shared, round))
+        })
     }
 }
 

@@ -13,7 +13,10 @@ use crate::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// What the members of a communicator share.
@@ -28,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) rounds: Mutex<HashMap<u64, Arc<Round>>>,
     /// The locks of the window that this communicator belongs to, if any.
     sync: OnceLock<Sync>,
+    /// How many members have freed it.
+    pub(crate) freed: AtomicUsize,
 }
 
 impl Shared {
@@ -40,6 +45,7 @@ impl Shared {
             fast: OnceLock::new(),
             rounds: Mutex::default(),
             sync: OnceLock::new(),
+            freed: AtomicUsize::new(0),
         }
     }
 
@@ -47,8 +53,18 @@ impl Shared {
         self.fast.get_or_init(|| Fast::new(self.members.len()))
     }
 
+    /// The slots, if anything was ever put into them.
+    pub(crate) fn known_fast(&self) -> Option<&Fast> {
+        self.fast.get()
+    }
+
     pub(crate) fn sync(&self) -> &Sync {
         self.sync.get_or_init(|| Sync::new(self.members.len()))
+    }
+
+    /// Whether all members have freed it.
+    pub(crate) fn is_freed(&self) -> bool {
+        self.freed.load(Ordering::Acquire) >= self.members.len()
     }
 
     /// A member's rank in the world.
@@ -124,6 +140,15 @@ impl Engine {
         Ok(self.communicators.add(new))
     }
 
+    /// Removes a communicator. What this rank gave to it is kept until all have freed it, for who
+    /// is slower may still read it.
+    pub(crate) fn retire(&mut self, handle: i32) {
+        let Some(known) = self.communicators.remove(handle) else { return };
+        known.shared.freed.fetch_add(1, Ordering::AcqRel);
+        self.lingering.push(known.shared);
+        self.lingering.retain(|shared| !shared.is_freed());
+    }
+
     pub(crate) fn comm_size(&mut self, _: Cb<'_>, comm: i32, size: u32) -> Result {
         let members = self.communicator(comm)?.shared.members.len();
         self.space.write_i32(size, members as i32)
@@ -157,8 +182,7 @@ impl Engine {
         self.space.check(i64::from(newcomm), 4)?;
         let known = self.communicator(comm)?;
         let (members, grid) = (known.shared.members.clone(), known.grid.clone());
-        let shared =
-            self.make_together(comm, 0, |engine| Shared::new(engine.world.new_context(), members))?;
+        let shared = self.make_together(comm, 0, members)?;
         let handle = self.adopt(comm, shared)?;
         self.communicator_mut(handle)?.grid = grid;
         self.copy_attributes(cb, comm, handle)?;
@@ -198,9 +222,7 @@ impl Engine {
         // Those who are in no group take part all the same.
         let colour = members.first().filter(|_| mine).map_or(-1, |first| *first as i32);
         let members = if mine { members } else { Vec::new() };
-        let shared = self.make_together(comm, colour, |engine| {
-            Shared::new(engine.world.new_context(), members)
-        })?;
+        let shared = self.make_together(comm, colour, members)?;
         let handle = self.adopt(comm, shared)?;
         self.space.write_i32(newcomm, handle)
     }
@@ -229,8 +251,13 @@ impl Engine {
         let shared = {
             let mut forming = lock(&self.world.forming);
             let count = members.len();
-            let make = || (Arc::new(Shared::new(self.world.new_context(), members)), count);
-            let (shared, left) = forming.entry(key.clone()).or_insert_with(make);
+            if !forming.contains_key(&key) {
+                let shared = Shared::new(self.world.new_context(self.me)?, members);
+                forming.insert(key.clone(), (Arc::new(shared), count));
+            }
+            let Some((shared, left)) = forming.get_mut(&key) else {
+                unreachable!("it was put there")
+            };
             *left -= 1;
             let (shared, over) = (Arc::clone(shared), *left == 0);
             if over {
@@ -277,7 +304,7 @@ impl Engine {
         // Equal keys keep the order of the parent.
         members.sort_by_key(|(key, _)| *key);
         let members = members.into_iter().map(|(_, member)| member).collect();
-        let shared = self.make_in(&round, color, members);
+        let shared = self.make_in(&round, color, members)?;
         self.adopt(comm, shared)
     }
 
@@ -308,7 +335,7 @@ impl Engine {
             "a predefined communicator can not be freed".to_owned()
         })?;
         self.delete_attributes(cb, handle)?;
-        self.communicators.remove(handle);
+        self.retire(handle);
         self.blame = Blame::Communicator(abi::COMM_WORLD);
         self.space.write_i32(comm, abi::COMM_NULL)
     }

@@ -7,6 +7,9 @@
 //! depend on who comes first. A call that waits polls for a while and then parks its thread; when
 //! all ranks wait for each other, the world ends with a sentence that tells who waits for what.
 //!
+//! A rank can leave a call that waits and make it again later, in another world: see
+//! [`World::ask_to_stop`].
+//!
 //! Start at [`World::new`]; [`functions!`] is the table for those who bind the functions.
 //! `engine` has the state of a rank and how it waits, `mail` the matching of messages, `ring` the
 //! queues, `collective` how members act together, and `memory` all that is unsafe.
@@ -25,14 +28,19 @@ mod environment;
 mod error;
 mod functions;
 mod group;
+mod image;
 mod mail;
 mod memory;
 mod movement;
+mod offer;
 mod op;
 mod point;
+mod recipe;
 mod reduction;
 mod request;
 mod ring;
+mod save;
+mod stop;
 mod table;
 mod topology;
 mod transfer;
@@ -48,4 +56,5 @@ pub use engine::{Callback, Outcome, Rank};
 pub use error::Abort;
 pub use functions::FUNCTIONS;
 pub use memory::Memory;
+pub use stop::{BLOCKING, NotStopped, Stopped};
 pub use world::World;

@@ -1,9 +1,11 @@
 //! Messages between two ranks: what was sent, what was asked for, and which belong together.
 
+mod saved;
+
 use crate::{
     abi,
     communicator::Shared,
-    error::{Fault, Result},
+    error::{Fault, Result, fault},
     memory::Space,
     ring::{Consumer, Header, Producer, Ring},
     table::Table,
@@ -162,6 +164,8 @@ pub(crate) struct Mail {
     posted: Vec<Posted>,
     unexpected: VecDeque<Message>,
     pub(crate) requests: Table<Request>,
+    /// How many messages waited so far.
+    waited: u64,
     /// Messages that `MPI_Mprobe` took out, with the envelope that found them.
     pub(crate) found: Table<(Message, Envelope)>,
     pub(crate) scratch: Vec<u8>,
@@ -177,9 +181,12 @@ pub(crate) enum Direct {
 
 /// Copies a message that waits at its sender.
 fn fetch(world: &World, space: &Space, waiting: &Waiting, span: &Span) -> Result {
-    let copied = match &waiting.body {
-        Body::Guest(source) => transfer::copy(&world.space(waiting.sender), source, space, span),
-        Body::Host(bytes) => transfer::unpack(space, span, bytes),
+    let copied = match waiting.body() {
+        Some(Body::Guest(source)) => {
+            transfer::copy(&world.space(waiting.sender), source, space, span)
+        }
+        Some(Body::Host(bytes)) => transfer::unpack(space, span, bytes),
+        None => Err(fault(abi::ERR_INTERN, "the message's sender was not restored")),
     };
     waiting.finish();
     world.wake(waiting.sender);
@@ -206,6 +213,7 @@ impl Mail {
             posted: Vec::new(),
             unexpected: VecDeque::new(),
             requests: Table::default(),
+            waited: 0,
             found: Table::new(2),
             scratch: Vec::new(),
         }
@@ -217,6 +225,12 @@ impl Mail {
         let header = Header { context, tag, len: bytes.len() as u32, waiting: None };
         self.producers[to as usize].push(world.ring_to(self.me, to), header, bytes);
         world.wake(to);
+    }
+
+    /// A message of this rank that waits for its receiver.
+    pub(crate) fn waiting(&mut self, bytes: u64, body: Body) -> Arc<Waiting> {
+        self.waited += 1;
+        Arc::new(Waiting::new(self.me, self.waited, bytes, body))
     }
 
     /// Tells a receiver of a message that waits.

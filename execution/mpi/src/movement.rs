@@ -2,9 +2,10 @@
 
 use crate::{
     abi,
-    collective::{FAST_BYTES, Needs, Offer, Operation, Plan, code},
+    collective::{FAST_BYTES, Needs, Operation, Plan, code},
     engine::{Cb, Engine},
     error::{Result, ensure, fault},
+    offer::{Offer, Source},
     transfer::{self, Span},
 };
 use std::sync::Arc;
@@ -29,16 +30,17 @@ impl Pulls {
     pub(crate) fn step(&mut self, operation: &mut Operation, engine: &Engine) -> Result<bool> {
         while let Some((from, into)) = self.list.get(self.next) {
             let Some(entry) = operation.entry(*from)? else { return Ok(false) };
-            if let Offer::Rows(rows) = &entry.offer {
-                let row = &rows[operation.me];
-                transfer::fits(row.len() as u64, into.bytes())?;
-                transfer::unpack(&engine.space, into, row)?;
-            } else {
-                let nothing = || fault(abi::ERR_OTHER, format!("member {from} offers nothing"));
-                let source = entry.span(operation.me).ok_or_else(nothing)?;
-                transfer::fits(source.bytes(), into.bytes())?;
-                let space = engine.world.space(operation.shared.members[*from]);
-                transfer::copy(&space, source, &engine.space, into)?;
+            let nothing = || fault(abi::ERR_OTHER, format!("member {from} offers nothing"));
+            match entry.source(operation.me).ok_or_else(nothing)? {
+                Source::Bytes(row) => {
+                    transfer::fits(row.len() as u64, into.bytes())?;
+                    transfer::unpack(&engine.space, into, row)?;
+                }
+                Source::Span(source) => {
+                    transfer::fits(source.bytes(), into.bytes())?;
+                    let space = engine.world.space(operation.shared.members[*from]);
+                    transfer::copy(&space, source, &engine.space, into)?;
+                }
             }
             self.next += 1;
         }
@@ -689,5 +691,14 @@ impl Engine {
     /// A span of elements of one kind, for reductions.
     pub(crate) fn same_type(span: &Span, addr: u32) -> Span {
         Span { addr, count: span.count, ty: Arc::clone(&span.ty) }
+    }
+}
+
+crate::image::wire_struct!(Pulls { list, next, readers, copied });
+
+impl Pulls {
+    /// Whether all that it names exist among so many members.
+    pub(crate) fn fits(&self, size: usize) -> bool {
+        self.readers.fits(size) && self.list.iter().all(|(from, _)| *from < size)
     }
 }

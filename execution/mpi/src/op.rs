@@ -75,6 +75,19 @@ impl Layout {
     }
 }
 
+/// Gives elements that lie as in a message their places in memory; as many as fit into `natural`.
+pub(crate) fn spread(kind: Kind, packed: &[u8], natural: &mut [u8]) {
+    let Some((value, index)) = kind.pair().filter(|_| kind.size() != kind.extent()) else {
+        return natural.copy_from_slice(packed);
+    };
+    let packed = packed.chunks_exact(kind.size());
+    for (row, element) in packed.zip(natural.chunks_exact_mut(kind.extent())) {
+        let (first, second) = row.split_at(value.size());
+        element[..first.len()].copy_from_slice(first);
+        element[index..index + second.len()].copy_from_slice(second);
+    }
+}
+
 fn rows<const N: usize>(left: &mut [u8], right: &[u8], each: impl Fn([u8; N], [u8; N]) -> [u8; N]) {
     let (left, _) = left.as_chunks_mut::<N>();
     let (right, _) = right.as_chunks::<N>();
@@ -270,3 +283,21 @@ pub(crate) struct UserOp {
     pub(crate) function: u32,
     pub(crate) commutes: bool,
 }
+
+crate::image::wire_enum!(Builtin {
+    0 => Max,
+    1 => Min,
+    2 => Sum,
+    3 => Prod,
+    4 => Land,
+    5 => Band,
+    6 => Lor,
+    7 => Bor,
+    8 => Lxor,
+    9 => Bxor,
+    10 => Minloc,
+    11 => Maxloc,
+    12 => Replace,
+    13 => NoOp,
+});
+crate::image::wire_struct!(UserOp { function, commutes });

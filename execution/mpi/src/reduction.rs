@@ -4,9 +4,11 @@
 use crate::{
     abi,
     basic::Kind,
-    collective::{FAST_BYTES, Needs, Offer, Operation, Plan, code},
+    collective::{FAST_BYTES, Needs, Operation, Plan, code},
     engine::{Cb, Engine},
     error::{Result, count, ensure, fault},
+    memory::Space,
+    offer::{Offer, Source},
     op::{self, Builtin, Layout, UserOp},
     transfer::{self, Span},
 };
@@ -48,6 +50,32 @@ pub(crate) struct Reduction {
     held: Vec<u8>,
 }
 
+/// One member's contribution.
+struct Row<'a> {
+    kind: Kind,
+    space: Space,
+    source: Source<'a>,
+}
+
+impl Row<'_> {
+    /// Reads elements from the `first` on, as they lie in memory.
+    fn read(&self, first: u64, into: &mut [u8]) -> Result {
+        let (extent, size) = (self.kind.extent(), self.kind.size());
+        match self.source {
+            Source::Span(span) => {
+                self.space.read(i64::from(span.addr) + (first * extent as u64) as i64, into)
+            }
+            Source::Bytes(bytes) => {
+                let start = first as usize * size;
+                let row = bytes.get(start..start + into.len() / extent * size);
+                let different = || fault(abi::ERR_COUNT, "members give different counts");
+                op::spread(self.kind, row.ok_or_else(different)?, into);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Combines elements of all contributions of the members in order.
 fn combine_range(
     reduction: (Builtin, Kind),
@@ -60,24 +88,22 @@ fn combine_range(
     let (builtin, kind) = reduction;
     let extent = kind.extent() as u64;
     let per_block = (BLOCK_BYTES / kind.extent()) as u64;
-    let spaces: Vec<_> = (0..members).map(|member| engine.memory_of(operation, member)).collect();
-    let mut starts = Vec::new();
-    for entry in operation.entries().take(members) {
-        let span = entry.span(operation.me);
-        starts.push(span.map(|span| i64::from(span.addr)));
+    let mut rows = Vec::new();
+    for (member, entry) in operation.entries().take(members).enumerate() {
+        let source = entry.source(operation.me);
+        let source = source.ok_or_else(|| fault(abi::ERR_OTHER, "a member offers nothing"))?;
+        rows.push(Row { kind, space: engine.memory_of(operation, member), source });
     }
     let (mut left, mut right) = (vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]);
     let mut first = range.start;
     while first < range.end {
         let elements = per_block.min(range.end - first);
         let bytes = (elements * extent) as usize;
-        for (member, (space, start)) in spaces.iter().zip(&starts).enumerate() {
-            let start = start.ok_or_else(|| fault(abi::ERR_OTHER, "a member offers nothing"))?;
-            let addr = start + (first * extent) as i64;
+        for (member, row) in rows.iter().enumerate() {
             if member == 0 {
-                space.read(addr, &mut left[..bytes])?;
+                row.read(first, &mut left[..bytes])?;
             } else {
-                space.read(addr, &mut right[..bytes])?;
+                row.read(first, &mut right[..bytes])?;
                 op::combine(builtin, kind, Layout::Natural, &mut left[..bytes], &right[..bytes])?;
             }
         }
@@ -169,7 +195,7 @@ impl Reduction {
             let bytes = (chunk.end - chunk.start) as usize * extent as usize;
             let space = engine.memory_of(operation, other);
             let (from, to) = (i64::from(result.addr) + offset, i64::from(into.addr) + offset);
-            crate::memory::Space::copy(&space, from, &engine.space, to, bytes)?;
+            Space::copy(&space, from, &engine.space, to, bytes)?;
         }
         Ok(())
     }
@@ -705,5 +731,41 @@ impl Engine {
             None => self.user_op(op)?.commutes,
         };
         self.space.write_i32(commute, i32::from(commutes))
+    }
+}
+
+crate::image::wire_enum!(Target {
+    0 => Root(into),
+    1 => Elsewhere { root },
+    2 => All(into),
+    3 => Segment { first, into },
+    4 => Prefix { inclusive, into },
+});
+crate::image::wire_struct!(Reduction { builtin, kind, count, target, stage, held });
+crate::image::wire_struct!(UserReduction { function, datatype, target });
+
+impl Target {
+    /// Whether it can be among so many members.
+    fn fits(&self, size: usize) -> bool {
+        match self {
+            Self::Elsewhere { root } => *root < size,
+            Self::Segment { first, into } => *first < 1 << 32 && into.ty.bytes(*first).is_ok(),
+            _ => true,
+        }
+    }
+}
+
+impl Reduction {
+    /// Whether all that it names exist among so many members.
+    pub(crate) fn fits(&self, size: usize) -> bool {
+        let legal = op::legal(self.builtin, self.kind).is_ok();
+        legal && self.count < 1 << 32 && self.target.fits(size)
+    }
+}
+
+impl UserReduction {
+    /// Whether all that it names exist among so many members.
+    pub(crate) fn fits(&self, size: usize) -> bool {
+        self.target.fits(size)
     }
 }

@@ -3,6 +3,8 @@
 //! All memories of a world are in reach, so that a call is over when it returns; what remains to
 //! be done is to synchronise.
 
+mod saved;
+
 use crate::{
     abi,
     communicator::Shared,
@@ -107,11 +109,13 @@ impl Engine {
         comm: i32,
         flavor: i32,
     ) -> Result<i32> {
-        let members = self.communicator(comm)?.shared.members.clone();
-        let shared =
-            self.make_together(comm, 0, |engine| Shared::new(engine.world.new_context(), members))?;
-        let communicator = self.adopt(comm, Arc::clone(&shared))?;
-        let rank = self.communicator(communicator)?.rank as usize;
+        let communicator = self.once(|engine| {
+            let members = engine.communicator(comm)?.shared.members.clone();
+            let shared = engine.make_together(comm, 0, members)?;
+            Ok(engine.adopt(comm, shared)? as u32)
+        })? as i32;
+        let known = self.communicator(communicator)?;
+        let (shared, rank) = (Arc::clone(&known.shared), known.rank as usize);
         let words = [exposed.base, exposed.size, exposed.unit as u32];
         let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let round = self.exchange(cb, communicator, bytes)?;
@@ -178,7 +182,7 @@ impl Engine {
     ) -> Result {
         self.info(info)?;
         self.space.check(i64::from(win), 4)?;
-        let base = self.allocate(cb, size)?;
+        let base = self.once(|engine| engine.allocate(cb, size))?;
         let exposed = self.exposed(base, size, disp_unit)?;
         let handle = self.create_window(cb, exposed, comm, abi::WIN_FLAVOR_ALLOCATE)?;
         self.space.write_i32(baseptr, base as i32)?;
@@ -198,7 +202,7 @@ impl Engine {
             cb.free(words)?;
         }
         self.windows.remove(handle);
-        self.communicators.remove(communicator);
+        self.retire(communicator);
         self.blame = Blame::Communicator(abi::COMM_WORLD);
         self.space.write_i32(win, abi::WIN_NULL)
     }
@@ -622,8 +626,9 @@ impl Engine {
 
     pub(crate) fn win_lock_all(&mut self, cb: Cb<'_>, assert: i32, win: i32) -> Result {
         let members = self.window_mut(win)?.parts.len();
-        (0..members as i32)
-            .try_for_each(|rank| self.win_lock(cb, abi::LOCK_SHARED, rank, assert, win))
+        (0..members as i32).try_for_each(|rank| {
+            self.once_only(|engine| engine.win_lock(cb, abi::LOCK_SHARED, rank, assert, win))
+        })
     }
 
     pub(crate) fn win_unlock_all(&mut self, _: Cb<'_>, win: i32) -> Result {
@@ -693,8 +698,12 @@ impl Engine {
         let waits = |engine: &Self| engine.function.to_owned();
         for target in &targets {
             let post = &shared.sync().posts[target * size + me];
-            self.block(cb, waits, |_, _| Ok((post.load(Ordering::SeqCst) > 0).then_some(())))?;
-            post.fetch_sub(1, Ordering::SeqCst);
+            self.once_only(|engine| {
+                let posted = || (post.load(Ordering::SeqCst) > 0).then_some(());
+                engine.block(cb, waits, |_, _| Ok(posted()))?;
+                post.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            })?;
         }
         self.window_mut(win)?.access_to = Some(targets);
         Ok(())

@@ -16,7 +16,12 @@ const HASH_DIGITS: usize = 16;
 fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     static IMPORTS: LazyLock<String> =
         LazyLock::new(|| crate::parallel::function_names().join("\n") + "\n");
-    let made = [("mpi/mpi.h", mpi::HEADER.as_bytes()), ("openmp/imports", IMPORTS.as_bytes())];
+    let made: [(_, &[u8]); 3] = [
+        ("mpi/mpi.h", mpi::HEADER.as_bytes()),
+        // The host has the functions; build systems look for a library.
+        ("mpi/libmpi.a", b"!<arch>\n"),
+        ("openmp/imports", IMPORTS.as_bytes()),
+    ];
     FILES.iter().copied().chain(made)
 }
 

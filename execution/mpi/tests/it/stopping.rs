@@ -1,0 +1,1 @@
+//! Stopping ranks, and what images may claim.
