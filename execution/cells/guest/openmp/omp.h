@@ -3,9 +3,8 @@
 #define CLOUDSKIN_OMP_H
 
 #include <stddef.h>
-#include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -116,6 +115,12 @@ typedef struct omp_alloctrait_t {
   omp_uintptr_t value;
 } omp_alloctrait_t;
 
+#ifdef _OPENMP
+#define OMP_VERSION _OPENMP
+#else
+#define OMP_VERSION 0
+#endif
+
 #ifdef __cplusplus
 #define OMP_DEFAULT(value) = value
 #else
@@ -183,118 +188,122 @@ extern omp_allocator_handle_t omp_get_default_allocator(void);
 extern void *omp_alloc(size_t, omp_allocator_handle_t from OMP_DEFAULT(omp_null_allocator));
 extern void *omp_aligned_alloc(size_t, size_t,
                                omp_allocator_handle_t from OMP_DEFAULT(omp_null_allocator));
-extern void *omp_calloc(size_t, size_t, omp_allocator_handle_t from OMP_DEFAULT(omp_null_allocator));
+extern void *omp_calloc(size_t, size_t,
+                        omp_allocator_handle_t from OMP_DEFAULT(omp_null_allocator));
 extern void *omp_aligned_calloc(size_t, size_t, size_t,
                                 omp_allocator_handle_t from OMP_DEFAULT(omp_null_allocator));
-extern void *omp_realloc(void *, size_t, omp_allocator_handle_t from OMP_DEFAULT(omp_null_allocator),
+extern void *omp_realloc(void *, size_t,
+                         omp_allocator_handle_t from OMP_DEFAULT(omp_null_allocator),
                          omp_allocator_handle_t was_from OMP_DEFAULT(omp_null_allocator));
 extern void omp_free(void *, omp_allocator_handle_t from OMP_DEFAULT(omp_null_allocator));
 
 /* One place. */
-static inline omp_proc_bind_t omp_get_proc_bind(void) { return omp_proc_bind_false; }
-static inline int omp_get_num_places(void) { return 0; }
-static inline int omp_get_place_num_procs(int place) { (void)place; return 0; }
-static inline void omp_get_place_proc_ids(int place, int *ids) { (void)place; (void)ids; }
-static inline int omp_get_place_num(void) { return -1; }
-static inline int omp_get_partition_num_places(void) { return 0; }
-static inline void omp_get_partition_place_nums(int *places) { (void)places; }
+static __inline__ omp_proc_bind_t omp_get_proc_bind(void) { return omp_proc_bind_false; }
+static __inline__ int omp_get_num_places(void) { return 0; }
+static __inline__ int omp_get_place_num_procs(int place) { (void)place; return 0; }
+static __inline__ void omp_get_place_proc_ids(int place, int *ids) { (void)place; (void)ids; }
+static __inline__ int omp_get_place_num(void) { return -1; }
+static __inline__ int omp_get_partition_num_places(void) { return 0; }
+static __inline__ void omp_get_partition_place_nums(int *places) { (void)places; }
 
 /* No device but the host, which is device 0. */
-static inline int omp_get_num_devices(void) { return 0; }
-static inline int omp_get_initial_device(void) { return 0; }
-static inline int omp_get_device_num(void) { return 0; }
-static inline int omp_is_initial_device(void) { return 1; }
-static inline int omp_pause_resource(omp_pause_resource_t kind, int device) {
+static __inline__ int omp_get_num_devices(void) { return 0; }
+static __inline__ int omp_get_initial_device(void) { return 0; }
+static __inline__ int omp_get_device_num(void) { return 0; }
+static __inline__ int omp_is_initial_device(void) { return 1; }
+static __inline__ int omp_pause_resource(omp_pause_resource_t kind, int device) {
   (void)kind;
   return device != 0;
 }
-static inline int omp_pause_resource_all(omp_pause_resource_t kind) { (void)kind; return 0; }
-static inline void *omp_target_alloc(size_t size, int device) {
+static __inline__ int omp_pause_resource_all(omp_pause_resource_t kind) { (void)kind; return 0; }
+static __inline__ void *omp_target_alloc(size_t size, int device) {
   return device == 0 ? malloc(size) : NULL;
 }
-static inline void omp_target_free(void *memory, int device) { (void)device; free(memory); }
-static inline int omp_target_is_present(const void *memory, int device) {
+static __inline__ void omp_target_free(void *memory, int device) { (void)device; free(memory); }
+static __inline__ int omp_target_is_present(const void *memory, int device) {
   (void)memory;
   return device == 0;
 }
-static inline int omp_target_is_accessible(const void *memory, size_t size, int device) {
+static __inline__ int omp_target_is_accessible(const void *memory, size_t size, int device) {
   (void)memory;
   (void)size;
   return device == 0;
 }
-static inline void *omp_get_mapped_ptr(const void *memory, int device) {
+static __inline__ void *omp_get_mapped_ptr(const void *memory, int device) {
   return device == 0 ? (void *)memory : NULL;
 }
-static inline int omp_target_associate_ptr(const void *host, const void *memory, size_t size,
+static __inline__ int omp_target_associate_ptr(const void *host, const void *memory, size_t size,
                                            size_t offset, int device) {
   (void)host, (void)memory, (void)size, (void)offset, (void)device;
   return 1;
 }
-static inline int omp_target_disassociate_ptr(const void *memory, int device) {
+static __inline__ int omp_target_disassociate_ptr(const void *memory, int device) {
   (void)memory, (void)device;
   return 1;
 }
-static inline int omp_target_memcpy(void *into, const void *from, size_t length, size_t at,
+static __inline__ int omp_target_memcpy(void *into, const void *from, size_t length, size_t at,
                                     size_t from_at, int device, int from_device) {
   if (device != 0 || from_device != 0 || !into || !from)
     return 1;
-  memmove((char *)into + at, (const char *)from + from_at, length);
+  __builtin_memmove((char *)into + at, (const char *)from + from_at, length);
   return 0;
 }
-static inline int omp_target_memcpy_rect(void *into, const void *from, size_t size, int dimensions,
-                                         const size_t *volume, const size_t *at,
-                                         const size_t *from_at, const size_t *lengths,
-                                         const size_t *from_lengths, int device,
-                                         int from_device) {
-  size_t row = size, from_row = size;
+static __inline__ int omp_target_memcpy_rect(void *into, const void *from, size_t size,
+                                             int dimensions, const size_t *volume,
+                                             const size_t *at, const size_t *from_at,
+                                             const size_t *lengths, const size_t *from_lengths,
+                                             int device, int from_device) {
+  size_t row = size, from_row = size, each;
+  char *to;
+  const char *of;
+  int inner;
   if (!into && !from)
     return 64;
   if (device != 0 || from_device != 0 || !into || !from || dimensions < 1)
     return 1;
-  for (int i = 1; i < dimensions; i++) {
-    row *= lengths[i];
-    from_row *= from_lengths[i];
+  for (inner = 1; inner < dimensions; inner++) {
+    row *= lengths[inner];
+    from_row *= from_lengths[inner];
   }
-  char *to = (char *)into + at[0] * row;
-  const char *of = (const char *)from + from_at[0] * from_row;
+  to = (char *)into + at[0] * row;
+  of = (const char *)from + from_at[0] * from_row;
   if (dimensions == 1) {
-    memmove(to, of, volume[0] * size);
+    __builtin_memmove(to, of, volume[0] * size);
     return 0;
   }
-  for (size_t i = 0; i < volume[0]; i++) {
-    int failed = omp_target_memcpy_rect(to + i * row, of + i * from_row, size, dimensions - 1,
-                                        volume + 1, at + 1, from_at + 1, lengths + 1,
-                                        from_lengths + 1, device, from_device);
-    if (failed)
-      return failed;
-  }
+  for (each = 0; each < volume[0]; each++)
+    if (omp_target_memcpy_rect(to + each * row, of + each * from_row, size, dimensions - 1,
+                               volume + 1, at + 1, from_at + 1, lengths + 1, from_lengths + 1,
+                               device, from_device))
+      return 1;
   return 0;
 }
 
-static inline void omp_display_affinity(const char *format) {
+static __inline__ void omp_display_affinity(const char *format) {
   char text[1024];
   omp_capture_affinity(text, sizeof text, format);
-  puts(text);
+  __builtin_printf("%s\n", text);
 }
-static inline void omp_display_env(int verbose) {
+extern int dprintf(int, const char *, ...);
+static __inline__ void omp_display_env(int verbose) {
   omp_sched_t kind;
   int chunk;
   const char *kinds[] = {"", "STATIC", "DYNAMIC", "GUIDED", "AUTO"};
   omp_get_schedule(&kind, &chunk);
-  fprintf(stderr,
+  dprintf(2,
           "OPENMP DISPLAY ENVIRONMENT BEGIN\n  _OPENMP = '%d'\n  OMP_NUM_THREADS = '%d'\n"
           "  OMP_SCHEDULE = '%s,%d'\n  OMP_DYNAMIC = '%s'\n  OMP_MAX_ACTIVE_LEVELS = '%d'\n"
           "  OMP_THREAD_LIMIT = '%d'\n  OMP_CANCELLATION = '%s'\nOPENMP DISPLAY ENVIRONMENT END\n",
-          _OPENMP, omp_get_max_threads(), kinds[(int)kind & 7], chunk,
+          OMP_VERSION, omp_get_max_threads(), kinds[(int)kind & 7], chunk,
           omp_get_dynamic() ? "TRUE" : "FALSE", omp_get_max_active_levels(),
           omp_get_thread_limit(), omp_get_cancellation() ? "TRUE" : "FALSE");
   (void)verbose;
 }
-static inline void omp_init_lock_with_hint(omp_lock_t *lock, omp_sync_hint_t hint) {
+static __inline__ void omp_init_lock_with_hint(omp_lock_t *lock, omp_sync_hint_t hint) {
   (void)hint;
   omp_init_lock(lock);
 }
-static inline void omp_init_nest_lock_with_hint(omp_nest_lock_t *lock, omp_sync_hint_t hint) {
+static __inline__ void omp_init_nest_lock_with_hint(omp_nest_lock_t *lock, omp_sync_hint_t hint) {
   (void)hint;
   omp_init_nest_lock(lock);
 }
@@ -304,5 +313,6 @@ static inline void omp_init_nest_lock_with_hint(omp_nest_lock_t *lock, omp_sync_
 #endif
 
 #undef OMP_DEFAULT
+#undef OMP_VERSION
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* 0 free, 1 held, 2 held and waited for. */
@@ -188,6 +189,15 @@ _Bool cloudskin_atomic_compare_exchange(size_t size, void *object, void *expecte
     memcpy(expected, object, size);
   unlock(&atomics);
   return same;
+}
+
+/* `#pragma omp error at(execution)`. */
+enum { FATAL = 2 };
+void __kmpc_error(void *place, int severity, const char *message) {
+  (void)place;
+  fprintf(stderr, "%s: %s\n", severity == FATAL ? "error" : "warning", message ? message : "");
+  if (severity == FATAL)
+    exit(1);
 }
 
 /* What the host calls for a thread: through the table, for an exported function of a command runs
