@@ -296,9 +296,15 @@ impl Thread {
     /// # Errors
     /// If it was not allocated here, and as for a task that it runs.
     pub fn task(&self, guest: &mut dyn Guest, task: u32) -> Result<()> {
-        let current = self.node();
-        if current.address == task && task != 0 {
-            current.resumed.store(true, Ordering::Relaxed);
+        let is_own = self.frame(|frame| {
+            let current = frame.node();
+            let is_own = current.address == task && task != 0;
+            if is_own {
+                current.resumed.store(true, Ordering::Relaxed);
+            }
+            is_own
+        });
+        if is_own {
             return Ok(());
         }
         let task = self.make(task, self.claim(task)?)?;
@@ -360,8 +366,8 @@ impl Thread {
         self.finish(guest, task.address, task.flags)?;
         self.pop_nodes(node_depth);
         match &task.event {
-            Some(event) => event.ended(task),
-            None => complete(team, task),
+            Some(event) if !cancelled => event.ended(task),
+            _ => complete(team, task),
         }
         Ok(())
     }
