@@ -281,7 +281,7 @@ impl World {
         }
         Self::allowed(size)?;
         if sites.iter().all(|site| site == here) {
-            return Self::new(size, config);
+            return Ok(Arc::new(Self::with_size(size, config, None).at_site(*here)));
         }
         // What waits here may be ended from elsewhere.
         let config = Config { deadlocks: false, ..config };
@@ -300,11 +300,6 @@ impl World {
     pub(crate) fn beyond(&self, rank: u32) -> Option<&Sites> {
         let sites = self.sites.as_deref()?;
         (sites.of(rank) != sites.here).then_some(sites)
-    }
-
-    /// The number of this site; zero where all ranks are at one.
-    pub fn site(&self) -> u32 {
-        self.sites.as_deref().map_or(0, |sites| sites.here)
     }
 
     /// The connection to a site broke: the world ends, unless all ranks here are through.

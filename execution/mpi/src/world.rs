@@ -126,6 +126,8 @@ pub struct World {
     pub(crate) forming: Mutex<Forming>,
     /// The other sites that have ranks of it, if any do.
     pub(crate) sites: Option<Box<Sites>>,
+    /// The number of this site.
+    site: u32,
     /// Whether its ranks here are more than their processors.
     crowded: bool,
     started: Instant,
@@ -178,6 +180,7 @@ impl World {
                 None => Shared::new(0, (0..size).collect()),
             }),
             forming: Mutex::default(),
+            site: sites.as_ref().map_or(0, |sites| sites.here),
             sites: sites.map(Box::new),
             crowded,
             started: Instant::now(),
@@ -254,6 +257,16 @@ impl World {
     fn reason(&self) -> Abort {
         let reason = || Abort::Ended { reason: "the world is over".into() };
         self.abort.get().cloned().unwrap_or_else(reason)
+    }
+
+    /// A world of one site that has this number.
+    pub(crate) fn at_site(self, site: u32) -> Self {
+        Self { site, ..self }
+    }
+
+    /// The number of this site; zero if it was given none.
+    pub fn site(&self) -> u32 {
+        self.site
     }
 
     /// Whether its ranks here are more than their processors.

@@ -40,6 +40,20 @@ unsafe impl Memory for Linear {
     }
 }
 
+/// A memory without a byte.
+pub(crate) struct NoMemory;
+
+// SAFETY: there is nothing to read or write.
+unsafe impl Memory for NoMemory {
+    fn base(&self) -> *mut u8 {
+        std::ptr::NonNull::dangling().as_ptr()
+    }
+
+    fn len(&self) -> usize {
+        0
+    }
+}
+
 /// Functions of the guest by their pointers.
 pub(crate) const OP_AFFINE: u32 = 1;
 pub(crate) const COPY_PLUS_ONE: u32 = 2;

@@ -6,4 +6,5 @@ mod guest;
 mod header;
 mod onesided;
 mod point;
+mod sites;
 mod types;
