@@ -23,7 +23,9 @@ const VERSION: u16 = 1;
 const QUEUE_BYTES: usize = 4 << 20;
 /// The longest frame: one chunk of data, and the places where it belongs.
 const FRAME_BYTES_MAX: usize = 1 << 20;
-/// What is written at once.
+/// Frames of so many bytes are written from where they are.
+const LONG_BYTES: usize = 16 << 10;
+/// What is written at once of the others.
 const BATCH_BYTES: usize = 128 << 10;
 /// How often whoever waits for room looks whether the world still goes on.
 const LOOK: Duration = Duration::from_millis(50);
@@ -123,9 +125,11 @@ impl Line {
         Ok(())
     }
 
-    /// The next frames as one row of bytes; nothing when there are no more.
-    fn batch(&self, row: &mut Vec<u8>) -> bool {
+    /// The next frames as one row of bytes, after which a long one may come that was not copied;
+    /// nothing when there are no more.
+    fn batch(&self, row: &mut Vec<u8>, long: &mut Vec<u8>) -> bool {
         row.clear();
+        long.clear();
         let mut state = self.state();
         while state.frames.is_empty() && !state.closing && state.broken.is_none() {
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -133,13 +137,16 @@ impl Line {
         if state.frames.is_empty() || state.broken.is_some() {
             return false;
         }
-        while let Some(frame) = state.frames.front()
-            && (row.is_empty() || row.len() + frame.len() <= BATCH_BYTES)
+        while row.len() < BATCH_BYTES
+            && long.is_empty()
+            && let Some(frame) = state.frames.pop_front()
         {
-            row.extend_from_slice(&(frame.len() as u32).to_le_bytes());
-            row.extend_from_slice(frame);
             state.bytes -= frame.len();
-            state.frames.pop_front();
+            row.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+            match frame.len() < LONG_BYTES {
+                true => row.extend_from_slice(&frame),
+                false => *long = frame,
+            }
         }
         drop(state);
         self.room.notify_all();
@@ -147,9 +154,10 @@ impl Line {
     }
 
     fn write_all(&self, writer: &mut dyn Write) {
-        let mut row = Vec::new();
-        while self.batch(&mut row) {
-            if let Err(error) = writer.write_all(&row).and_then(|()| writer.flush()) {
+        let (mut row, mut long) = (Vec::new(), Vec::new());
+        while self.batch(&mut row, &mut long) {
+            let written = writer.write_all(&row).and_then(|()| writer.write_all(&long));
+            if let Err(error) = written.and_then(|()| writer.flush()) {
                 return self.fail(&format!("it can not be written to: {error}"));
             }
         }
@@ -288,13 +296,17 @@ impl Connections {
     ///
     /// When a site does not do so for as long as `patience` lasts, or its connection breaks.
     pub fn close(&self, patience: Duration) -> Result<(), Abort> {
+        let deadline = Instant::now() + patience;
+        // Answers that are on their way to the queues go first.
+        if let Some(world) = self.world.get().and_then(Weak::upgrade) {
+            world.rest(deadline);
+        }
         let lines: Vec<_> = crate::world::lock(&self.lines).values().map(Arc::clone).collect();
         for line in &lines {
             line.state().closing = true;
             line.work.notify_all();
             line.room.notify_all();
         }
-        let deadline = Instant::now() + patience;
         for line in lines {
             let mut state = line.state();
             while !(state.written && state.ended) {

@@ -155,7 +155,8 @@ impl Sites {
         if waiting.is_none() {
             lane.delivered += cost(bytes.len());
         }
-        if lane.delivered - lane.granted > WINDOW_BYTES {
+        // What the engine says to itself goes beyond the window, and is little.
+        if lane.delivered - lane.granted > 2 * WINDOW_BYTES {
             return Err("has a message for which there is no room");
         }
         lane.producer.push(ring, header, bytes);
@@ -166,10 +167,10 @@ impl Sites {
         lane.granted = grant.unwrap_or(lane.granted);
         drop(desk);
         world.wake(to);
-        if let Some(bytes) = grant {
-            self.send_later(site, &Frame::Credit { from, to, bytes });
+        match grant {
+            Some(bytes) => self.send_later(site, &Frame::Credit { from, to, bytes }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn credit_came(
@@ -196,18 +197,14 @@ impl Sites {
         let waiting = lock(&peer.offers).remove(number as i32);
         let waiting = waiting.filter(|waiting| waiting.claim());
         let waiting = waiting.ok_or("asks for a message that does not wait here")?;
-        if !peer.courier.has_room() {
-            return Err("asks for more than can be sent");
-        }
-        peer.courier.push(Job::Message(Outgoing::new(ticket, waiting, limit)));
-        Ok(())
+        peer.courier.answer(Job::Message(Outgoing::new(ticket, waiting, limit)))
     }
 
-    pub(super) fn cancel_came(&self, site: u32, number: u32) {
-        let Some(peer) = self.peer(site) else { return };
+    pub(super) fn cancel_came(&self, site: u32, number: u32) -> Result<(), Wrong> {
+        let peer = self.peer(site).ok_or("comes from nowhere")?;
         let waiting = lock(&peer.desk).announced.remove(&number);
         let yes = waiting.and_then(|waiting| waiting.upgrade()).is_some_and(|w| w.cancel());
-        self.send_later(site, &Frame::Cancelled { number, yes: u8::from(yes) });
+        self.send_later(site, &Frame::Cancelled { number, yes: u8::from(yes) })
     }
 
     pub(super) fn cancelled_came(&self, world: &World, site: u32, number: u32, yes: bool) {
@@ -243,8 +240,9 @@ impl Sites {
             into.1 = copied;
         }
         drop(into);
-        if over {
-            self.conclude(world, ticket, &incoming);
+        match over {
+            true => self.conclude(world, ticket, &incoming),
+            false => world.wake(incoming.rank),
         }
         Ok(())
     }

@@ -29,6 +29,15 @@ pub(crate) struct Linear(Box<[UnsafeCell<u8>]>);
 // SAFETY: only raw pointers to it are ever followed.
 unsafe impl Sync for Linear {}
 
+impl Linear {
+    /// A memory with these bytes.
+    fn of(bytes: Vec<u8>) -> Self {
+        let bytes = Box::into_raw(bytes.into_boxed_slice());
+        // SAFETY: the box was just given up, and a cell of a byte lies in memory like the byte.
+        Self(unsafe { Box::from_raw(bytes as *mut [UnsafeCell<u8>]) })
+    }
+}
+
 // SAFETY: the box is neither moved nor shrunk while it lives.
 unsafe impl Memory for Linear {
     fn base(&self) -> *mut u8 {
@@ -198,7 +207,7 @@ macro_rules! call {
 
 impl Guest {
     pub(crate) fn new(world: &Arc<World>, number: u32, bytes: usize) -> Self {
-        let memory = Arc::new(Linear((0..bytes).map(|_| UnsafeCell::new(0)).collect()));
+        let memory = Arc::new(Linear::of(vec![0; bytes]));
         let rank = world.rank(number, Arc::clone(&memory) as Arc<dyn Memory>).expect("a seat");
         // The upper half is the heap that MPI allocates from.
         let (heap, deleted, handled) = (bytes as u32 / 2, Vec::new(), Vec::new());
@@ -226,7 +235,14 @@ impl Guest {
     }
 
     pub(crate) fn bytes_at(&self, addr: u32, len: usize) -> Vec<u8> {
-        (0..len).map(|place| self.bytes::<1>(addr as usize + place)[0]).collect()
+        assert!(addr as usize + len <= self.memory.len());
+        let mut bytes = vec![0; len];
+        // SAFETY: the range was checked; no other thread writes there meanwhile.
+        unsafe {
+            let from = self.memory.base().add(addr as usize);
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), len);
+        }
+        bytes
     }
 
     /// Puts an array of int into memory.
