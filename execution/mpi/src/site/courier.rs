@@ -91,6 +91,9 @@ pub(crate) struct Courier {
 impl Courier {
     pub(crate) fn push(&self, job: Job) {
         let mut queue = lock(&self.queue);
+        if queue.closed {
+            return;
+        }
         queue.bytes += job.cost();
         queue.jobs.push_back(job);
         drop(queue);
@@ -124,7 +127,7 @@ impl Courier {
     fn give_up(&self) {
         let mut queue = lock(&self.queue);
         queue.jobs.clear();
-        (queue.bytes, queue.busy) = (0, false);
+        (queue.bytes, queue.busy, queue.closed) = (0, false, true);
         drop(queue);
         self.bell.notify_all();
     }

@@ -1,10 +1,11 @@
 //! Worlds whose ranks are at several sites. Nearly all other tests run in such worlds as well.
 
 use crate::{call, guest::*, ok};
-use mpi::{Abort, Config, Link, Placement, World};
+use mpi::{Abort, Config, Link, Placement, World, connection::Connections};
 use proptest::prelude::*;
 use std::{
     io::{Read, Write},
+    os::unix::net::UnixStream,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex,
@@ -199,6 +200,65 @@ fn windows_elsewhere_take_scattered_data_of_many_frames() {
         let gaps = guest.ints_at(base, 3 * COUNT as usize);
         assert!(gaps.chunks(3).all(|part| part[1..] == [0, 0]));
     });
+}
+
+/// What site 0 says of what it was greeted with by site 1.
+fn greeted_with(bytes: &[u8]) -> String {
+    let (here, mut there) = UnixStream::pair().expect("sockets");
+    there.write_all(bytes).expect("a greeting");
+    drop(there.shutdown(std::net::Shutdown::Write));
+    let reader = here.try_clone().expect("the other half");
+    Connections::new(0).connect(1, reader, here).expect_err("refused").to_string()
+}
+
+#[test]
+fn strangers_are_not_connected_to() {
+    let start = "the connection to site 1 broke: ";
+    assert_eq!(
+        greeted_with(b"GET / HTTP/1.1\r\n"),
+        format!("{start}the other side does not speak this protocol")
+    );
+    assert_eq!(
+        greeted_with(b"CSKMPI\x02\0\x01\0\0\0"),
+        format!("{start}the other side speaks version 2, this one 1")
+    );
+    assert_eq!(
+        greeted_with(b"CSKMPI\x01\0\x07\0\0\0"),
+        format!("{start}site 7 is at the other end")
+    );
+    assert!(greeted_with(b"CSK").starts_with(&format!("{start}it was not greeted: ")));
+}
+
+#[test]
+fn a_connection_whose_bytes_make_no_sense_ends_the_world() {
+    for (bytes, expected) in [
+        (
+            &b"\xff\xff\xff\xff"[..],
+            "it can not be read from: a frame of 4294967295 bytes is longer",
+        ),
+        (b"\x02\0\0\0\xff\xff", "a frame from site 1 can not be read"),
+        (b"\x02\0\0\0", "it can not be read from: "),
+    ] {
+        let (here, mut there) = UnixStream::pair().expect("sockets");
+        there.write_all(b"CSKMPI\x01\0\x01\0\0\0").expect("a greeting");
+        let connections = Connections::new(0);
+        let reader = here.try_clone().expect("the other half");
+        connections.connect(1, reader, here).expect("a site");
+        let placement = Placement { here: 0, sites: vec![0, 1] };
+        let link = Arc::clone(&connections) as Arc<dyn Link>;
+        let world = World::spread(2, Config::default(), placement, link).expect("a part");
+        connections.attend(&world).expect("readers");
+        let mut guest = Guest::new(&world, 0, 1 << 16);
+        ok!(guest.init(0, 0));
+
+        there.write_all(bytes).expect("a frame");
+        drop(there);
+
+        let outcome = call!(guest.recv(64, 1, INT, 1, 0, WORLD, 0));
+        let text = outcome.expect_err("nothing can come").to_string();
+        let start = format!("the connection to site 1 broke: {expected}");
+        assert!(text.starts_with(&start), "{text}");
+    }
 }
 
 /// What unlocks tell a third rank, which is told by a message that overtakes them.
@@ -617,7 +677,6 @@ impl Write for End {
 
 #[test]
 fn a_peer_that_stands_still_costs_bounded_memory_and_no_deadlock() {
-    use mpi::connection::Connections;
     let pipes = [Arc::new(Pipe::default()), Arc::new(Pipe::default())];
     let parts = [0, 1].map(Connections::new);
     std::thread::scope(|scope| {
