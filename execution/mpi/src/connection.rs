@@ -211,7 +211,8 @@ impl Connections {
     }
 
     /// Greets another site and connects to it. Both sides do so; what is read and written is read
-    /// and written by no one else. What it sends is read from [`Connections::attend`] on.
+    /// and written by no one else, and the greeting is waited for as long as `reader` does. What
+    /// the other side sends is read from [`Connections::attend`] on.
     ///
     /// # Errors
     ///

@@ -163,7 +163,8 @@ impl Sites {
         // Whoever announces may do so because it was told of no room.
         let due = lane.delivered - lane.granted;
         let enough = if waiting.is_some() { 1 } else { WINDOW_BYTES / 4 };
-        let grant = (due >= enough && ring.backlog_bytes() == 0).then_some(lane.delivered);
+        let room = ring.backlog_bytes() == 0 && world.may_keep_more(to);
+        let grant = (due >= enough && room).then_some(lane.delivered);
         lane.granted = grant.unwrap_or(lane.granted);
         drop(desk);
         world.wake(to);

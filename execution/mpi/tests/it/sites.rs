@@ -172,6 +172,36 @@ fn a_flood_of_messages_waits_at_its_sender() {
 }
 
 #[test]
+fn messages_that_nobody_asked_for_are_kept_within_bounds() {
+    const NUMBER: u32 = 3000;
+    let config = Config { backlog_bytes_max: 1 << 20, ..Config::default() };
+    run_spread_with(&[0, 1], 4 << 20, config, |guest| {
+        ok!(guest.init(0, 0));
+        let (me, row, requests) = (guest.me(), guest.room(2000), guest.room(4 * NUMBER as usize));
+        if me == 0 {
+            for number in 0..NUMBER {
+                ok!(guest.isend(row, 2000, BYTE, 1, 0, WORLD, requests + 4 * number));
+            }
+            ok!(guest.send(row, 1, BYTE, 1, 1, WORLD));
+            // Those for which there was no room wait here.
+            let flag = guest.room(4);
+            ok!(guest.testall(NUMBER as i32, requests, flag, 0));
+            assert_eq!(guest.int(flag), 0);
+            ok!(guest.send(row, 1, BYTE, 1, 2, WORLD));
+            ok!(guest.waitall(NUMBER as i32, requests, 0));
+        } else {
+            // It takes in all of them to come to these.
+            ok!(guest.recv(row, 1, BYTE, 0, 1, WORLD, 0));
+            ok!(guest.recv(row, 1, BYTE, 0, 2, WORLD, 0));
+            for _ in 0..NUMBER {
+                ok!(guest.recv(row, 2000, BYTE, 0, 0, WORLD, 0));
+            }
+        }
+        ok!(guest.finalize());
+    });
+}
+
+#[test]
 fn windows_elsewhere_take_scattered_data_of_many_frames() {
     run_big(2, |guest| {
         const COUNT: i32 = 50_000;
