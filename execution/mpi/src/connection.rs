@@ -9,7 +9,7 @@
 //! On the wire each side first says `CSKMPI`, a version and its number, and then sends frames,
 //! each after its length in 32 bits. A length of zero says that no more will come.
 
-use crate::{Link, World, error::Abort};
+use crate::{Link, World, error::Abort, world::lock};
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, Read, Write},
@@ -75,7 +75,7 @@ struct State {
 
 impl Line {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn world(&self) -> Option<Arc<World>> {
@@ -237,8 +237,8 @@ impl Connections {
         thread
             .spawn(move || writing.write_all(&mut writer))
             .map_err(|error| lost(format!("there is no thread to write to it: {error}")))?;
-        crate::world::lock(&self.lines).insert(site, Arc::clone(&line));
-        crate::world::lock(&self.readers).push(Reader(line, Box::new(reader)));
+        lock(&self.lines).insert(site, Arc::clone(&line));
+        lock(&self.readers).push(Reader(line, Box::new(reader)));
         Ok(())
     }
 
@@ -279,7 +279,7 @@ impl Connections {
     /// When there are no threads to read.
     pub fn attend(&self, world: &Arc<World>) -> Result<(), Abort> {
         let _ = self.world.set(Arc::downgrade(world));
-        for Reader(line, mut reader) in std::mem::take(&mut *crate::world::lock(&self.readers)) {
+        for Reader(line, mut reader) in std::mem::take(&mut *lock(&self.readers)) {
             let site = line.site;
             let thread = std::thread::Builder::new().name(format!("mpi-reader-{site}"));
             thread.spawn(move || line.read_all(&mut *reader)).map_err(|error| {
@@ -302,7 +302,7 @@ impl Connections {
         if let Some(world) = self.world.get().and_then(Weak::upgrade) {
             world.rest(deadline);
         }
-        let lines: Vec<_> = crate::world::lock(&self.lines).values().map(Arc::clone).collect();
+        let lines: Vec<_> = lock(&self.lines).values().map(Arc::clone).collect();
         for line in &lines {
             line.state().closing = true;
             line.work.notify_all();
@@ -330,7 +330,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        for line in crate::world::lock(&self.lines).values() {
+        for line in lock(&self.lines).values() {
             line.state().closing = true;
             line.work.notify_all();
         }
@@ -339,7 +339,7 @@ impl Drop for Connections {
 
 impl Link for Connections {
     fn send(&self, site: u32, frame: Vec<u8>) -> Result<(), Abort> {
-        let line = crate::world::lock(&self.lines).get(&site).map(Arc::clone);
+        let line = lock(&self.lines).get(&site).map(Arc::clone);
         let reason = || Abort::Lost { site, reason: "there is none".into() };
         line.ok_or_else(reason)?.send(frame)
     }

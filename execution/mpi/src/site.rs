@@ -15,9 +15,9 @@ pub(crate) mod letter;
 pub(crate) mod reach;
 
 use crate::{
-    Config,
+    Config, abi,
     communicator::Shared,
-    error::{Abort, Result},
+    error::{Abort, Result, ensure},
     memory::Space,
     ring::Producer,
     table::Table,
@@ -371,12 +371,17 @@ impl World {
 
     /// A communicator of these members, under its context: the one that is known here, or a new
     /// one. `takers` of the members here will ask for it again.
-    pub(crate) fn shared(&self, context: u32, members: Vec<u32>, takers: usize) -> Arc<Shared> {
+    pub(crate) fn shared(
+        &self,
+        context: u32,
+        members: Vec<u32>,
+        takers: usize,
+    ) -> Result<Arc<Shared>> {
         let Some(sites) = self.sites.as_deref() else {
-            return Arc::new(Shared::new(context, members));
+            return Ok(Arc::new(Shared::new(context, members)));
         };
         let Some(spread) = Spread::of(sites, &members) else {
-            return Arc::new(Shared::new(context, members));
+            return Ok(Arc::new(Shared::new(context, members)));
         };
         let mut known = lock(&sites.known);
         if let Some(kept) = known.communicators.get_mut(&context)
@@ -384,7 +389,10 @@ impl World {
         {
             kept.takers = kept.takers.saturating_sub(1);
             kept.settle();
-            return shared;
+            // Other sites told the number.
+            let same = shared.members == members;
+            ensure(same, abi::ERR_INTERN, || format!("communicator {context} exists already"))?;
+            return Ok(shared);
         }
         for site in known.early.remove(&context).unwrap_or_default() {
             spread.made_at(site);
@@ -396,7 +404,7 @@ impl World {
         for site in others {
             sites.send(self, site, &Frame::Made { context });
         }
-        shared
+        Ok(shared)
     }
 }
 

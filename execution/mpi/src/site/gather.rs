@@ -7,15 +7,16 @@
 
 use super::{CHUNK_BYTES, Sites, frame::Frame, letter::Wrong};
 use crate::{
-    FUNCTIONS,
+    FUNCTIONS, abi,
     collective::{FAST_BYTES, Needs, Operation, Round},
     communicator::Shared,
-    engine::Engine,
+    engine::{Cb, Engine},
     error::{Result, fault},
+    mail::Envelope,
     memory::Space,
     offer::{Entry, Offer, Source},
     transfer::Pieces,
-    world::{World, lock},
+    world::{CONTEXTS_MAX, World, lock},
 };
 use std::{
     collections::BTreeMap,
@@ -331,12 +332,12 @@ impl Engine {
     /// without the others of its parent.
     pub(crate) fn agree(
         &mut self,
-        cb: crate::engine::Cb<'_>,
+        cb: Cb<'_>,
         parent: &Shared,
         tag: i32,
         members: &[u32],
     ) -> Result<u32> {
-        let context = parent.context | crate::world::CONTEXTS_MAX;
+        let context = parent.context | CONTEXTS_MAX;
         if members[0] == self.me {
             let new = self.world.new_context(self.me)?;
             for member in &members[1..] {
@@ -344,7 +345,7 @@ impl Engine {
             }
             return Ok(new);
         }
-        let envelope = crate::mail::Envelope {
+        let envelope = Envelope {
             shared: Arc::new(Shared::new(context, parent.members.clone())),
             source: 0,
             world_source: Some(members[0]),
@@ -353,7 +354,7 @@ impl Engine {
         let waits = |engine: &Self| engine.function.to_owned();
         let bytes = self.block(cb, waits, |engine, _| Ok(engine.mail.take_bytes(&envelope)))?;
         let word = bytes.first_chunk().copied();
-        let unreadable = || fault(crate::abi::ERR_INTERN, "a communicator was told without number");
+        let unreadable = || fault(abi::ERR_INTERN, "a communicator was told without number");
         Ok(u32::from_le_bytes(word.ok_or_else(unreadable)?))
     }
 }
