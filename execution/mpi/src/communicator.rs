@@ -62,9 +62,9 @@ impl Shared {
         self.sync.get_or_init(|| Sync::new(self.members.len()))
     }
 
-    /// Whether all members have freed it.
-    pub(crate) fn is_freed(&self) -> bool {
-        self.freed.load(Ordering::Acquire) >= self.members.len()
+    /// Whether all members have freed it, and nothing is under way in it that began before.
+    pub(crate) fn is_over(&self) -> bool {
+        self.freed.load(Ordering::Acquire) >= self.members.len() && lock(&self.rounds).is_empty()
     }
 
     /// A member's rank in the world.
@@ -140,13 +140,13 @@ impl Engine {
         Ok(self.communicators.add(new))
     }
 
-    /// Removes a communicator. What this rank gave to it is kept until all have freed it, for who
-    /// is slower may still read it.
+    /// Removes a communicator. What this rank gave to it is kept until all are through with it, for
+    /// who is slower may still read it.
     pub(crate) fn retire(&mut self, handle: i32) {
         let Some(known) = self.communicators.remove(handle) else { return };
         known.shared.freed.fetch_add(1, Ordering::AcqRel);
         self.lingering.push(known.shared);
-        self.lingering.retain(|shared| !shared.is_freed());
+        self.lingering.retain(|shared| !shared.is_over());
     }
 
     pub(crate) fn comm_size(&mut self, _: Cb<'_>, comm: i32, size: u32) -> Result {

@@ -106,7 +106,7 @@ impl Engine {
     fn save_state(&mut self, to: &mut Writer<'_>) {
         self.buffered.retain(|waiting| !waiting.is_over());
         self.loose.retain(|waiting| !waiting.is_over());
-        self.lingering.retain(|shared| !shared.is_freed());
+        self.lingering.retain(|shared| !shared.is_over());
         self.phase.put(to);
         self.world.stops.function(self.me).put(to);
         self.underway.function.put(to);

@@ -8,11 +8,11 @@ use std::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How often one run of a program is stopped.
-const STOPS: u32 = 24;
+const STOPS: u32 = 40;
 
 /// A rank that has stopped, with its memory.
 struct Parked {
@@ -29,6 +29,24 @@ pub(crate) struct Desk {
     /// Whether nobody is stopped any more.
     open: AtomicBool,
     rounds: AtomicU32,
+    /// The images of all worlds that were given up.
+    snapshots: Mutex<Vec<Snapshot>>,
+}
+
+/// A world that has stopped, as bytes.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) size: u32,
+    pub(crate) world: Vec<u8>,
+    pub(crate) ranks: Vec<(u32, Vec<u8>)>,
+    /// The function that each rank makes again.
+    pub(crate) functions: Vec<Option<&'static str>>,
+}
+
+/// How a run went.
+pub(crate) struct Report {
+    pub(crate) stops: u32,
+    pub(crate) snapshots: Vec<Snapshot>,
 }
 
 /// Small random numbers.
@@ -91,7 +109,11 @@ impl Desk {
 }
 
 /// Restores ranks that have stopped in a new world; the old one is given up.
-fn transplant(world: &Arc<World>, parked: Vec<Parked>, copy: bool) -> (Arc<World>, Vec<Parked>) {
+fn transplant(
+    world: &Arc<World>,
+    parked: Vec<Parked>,
+    copy: bool,
+) -> (Arc<World>, Vec<Parked>, Snapshot) {
     let mut images = Vec::new();
     let image = world.save().expect("an image of the world");
     for mut parked in parked {
@@ -113,7 +135,9 @@ fn transplant(world: &Arc<World>, parked: Vec<Parked>, copy: bool) -> (Arc<World
         assert!(again == *image, "what is restored is what was saved");
     }
     assert!(new.save().expect("an image") == image, "the world too");
-    (new, parked)
+    let ranks = images.into_iter().map(|(number, image, _)| (number, image)).collect();
+    let functions = Vec::new();
+    (new, parked, Snapshot { size: world.size(), world: image, ranks, functions })
 }
 
 /// Ends what a test that fails leaves behind.
@@ -135,7 +159,11 @@ impl Drop for Guard<'_> {
 fn disturb(world: Arc<World>, desk: &Desk, dice: &mut Dice) {
     let mut guard = Guard { world, desk };
     for _ in 0..STOPS {
-        std::thread::sleep(Duration::from_micros(dice.roll(300)));
+        let pause = if dice.roll(4) == 0 { dice.roll(500) } else { dice.roll(40) };
+        let end = Instant::now() + Duration::from_micros(pause);
+        while Instant::now() < end {
+            std::thread::yield_now();
+        }
         let world = Arc::clone(&guard.world);
         world.ask_to_stop();
         let functions = match world.wait_for_stop(Duration::from_secs(20)) {
@@ -150,21 +178,24 @@ fn disturb(world: Arc<World>, desk: &Desk, dice: &mut Dice) {
         desk.rounds.fetch_add(1, Ordering::Relaxed);
         let way = dice.roll(3);
         if way > 0 {
-            (guard.world, parked) = transplant(&world, parked, way == 2);
+            let (new, restored, snapshot) = transplant(&world, parked, way == 2);
+            (guard.world, parked) = (new, restored);
+            let snapshot = Snapshot { functions, ..snapshot };
+            desk.snapshots.lock().expect("a desk").push(snapshot);
         }
         guard.world.resume().expect("all are there");
         desk.release(parked);
     }
 }
 
-/// Runs a program whose ranks are stopped now and then; gives how often they were.
+/// Runs a program whose ranks are stopped now and then; tells how that went.
 pub(crate) fn run(
     ranks: u32,
     bytes: usize,
     config: Config,
     seed: u64,
     program: &(impl Fn(&mut Guest) + Sync),
-) -> u32 {
+) -> Report {
     let world = World::new(ranks, config).expect("a world");
     let desk = Arc::new(Desk::new(ranks));
     std::thread::scope(|scope| {
@@ -175,5 +206,6 @@ pub(crate) fn run(
         }
         disturb(world, &desk, &mut Dice(seed | 1));
     });
-    desk.rounds.load(Ordering::Relaxed)
+    let snapshots = std::mem::take(&mut *desk.snapshots.lock().expect("a desk"));
+    Report { stops: desk.rounds.load(Ordering::Relaxed), snapshots }
 }

@@ -30,7 +30,7 @@ unsafe impl Sync for Linear {}
 
 impl Linear {
     /// A memory with these bytes.
-    fn of(bytes: Vec<u8>) -> Self {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
         let bytes = Box::into_raw(bytes.into_boxed_slice());
         // SAFETY: the box was just given up, and a cell of a byte lies in memory like the byte.
         Self(unsafe { Box::from_raw(bytes as *mut [UnsafeCell<u8>]) })
@@ -211,6 +211,17 @@ impl Guest {
         let rank = world.rank(number, Arc::clone(&memory) as Arc<dyn Memory>).expect("a seat");
         // The upper half is the heap that MPI allocates from.
         let (heap, deleted, handled) = (bytes as u32 / 2, Vec::new(), Vec::new());
+        Self {
+            rank,
+            host: Host { memory, heap, allocated: 0, deleted, handled },
+            desk: None,
+            next: 64,
+        }
+    }
+
+    /// A rank that was restored over a memory.
+    pub(crate) fn over(rank: Rank, memory: Arc<Linear>) -> Self {
+        let (heap, deleted, handled) = (memory.len() as u32 / 2, Vec::new(), Vec::new());
         Self {
             rank,
             host: Host { memory, heap, allocated: 0, deleted, handled },
