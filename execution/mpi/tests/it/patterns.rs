@@ -500,7 +500,7 @@ fn results(ranks: u32, parts: &[Part], seed: Option<u64>) -> (Vec<u64>, u32) {
 }
 
 /// More of them are tried where `PROPTEST_CASES` asks for it.
-fn cases() -> u32 {
+pub(crate) fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(40)
 }
 
