@@ -417,8 +417,7 @@ impl Engine {
             return Ok(found);
         }
         self.idle += 1;
-        let patience =
-            if self.world.size() as usize > self.world.config().processors { 64 } else { 4096 };
+        let patience = if self.world.is_crowded() { 64 } else { 4096 };
         if self.idle < patience {
             return Ok(None);
         }

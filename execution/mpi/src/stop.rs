@@ -9,6 +9,8 @@ use crate::{
     collective::Operation,
     engine::{Engine, Phase},
     error::{Abort, Fault, Result},
+    image::{Damaged, Decoded, Reader, Wire, Writer, sound},
+    site::Incoming,
     world::{OVER, RUNNING, STOPPING, Waiting, World, lock},
 };
 use std::{
@@ -143,6 +145,8 @@ pub(crate) enum Step {
     Entered(Operation),
     /// A round of slots that was counted, and whether the contribution is in its slot.
     Counted { round: u64, written: bool },
+    /// Something that another site was asked for.
+    Asked(Arc<Incoming>),
 }
 
 /// The call that is under way, as far as it would have to be known if it were interrupted.
@@ -232,8 +236,7 @@ impl Engine {
     pub(crate) fn once(&mut self, part: impl FnOnce(&mut Self) -> Result<u32>) -> Result<u32> {
         let word = match self.replayed() {
             Some(Step::Word(word)) => word,
-            Some(_) => return Err(self.other_step()),
-            None => part(self)?,
+            step => self.take_up_part(step, part)?,
         };
         self.keep(Step::Word(word));
         Ok(word)
@@ -243,11 +246,31 @@ impl Engine {
     pub(crate) fn once_only(&mut self, part: impl FnOnce(&mut Self) -> Result) -> Result {
         match self.replayed() {
             Some(Step::Done) => {}
-            Some(_) => return Err(self.other_step()),
-            None => part(self)?,
+            step => self.take_up_part(step, part)?,
         }
         self.keep(Step::Done);
         Ok(())
+    }
+
+    /// Does a part; a step that is not its end belongs to what the part itself did before it was
+    /// interrupted.
+    fn take_up_part<T>(
+        &mut self,
+        step: Option<Step>,
+        part: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(step) = step {
+            self.underway.again.push_front(step);
+        }
+        part(self)
+    }
+
+    /// Does something that is not to be interrupted.
+    pub(crate) fn without_stopping<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.underway.depth += 1;
+        let result = work(self);
+        self.underway.depth = self.underway.depth.saturating_sub(1);
+        result
     }
 
     /// A call is made again with other arguments, or its image is damaged.
@@ -268,14 +291,58 @@ impl Engine {
     }
 }
 
-crate::image::wire_enum!(Step {
-    0 => Done,
-    1 => Word(word),
-    2 => Sent(sent),
-    3 => Posted(handle),
-    4 => Entered(operation),
-    5 => Counted { round, written },
-});
+impl Step {
+    /// Whether it is to be done anew by a rank that is restored: nobody remembers it there.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        matches!(self, Self::Asked(_))
+    }
+}
+
+impl Wire for Step {
+    fn put(&self, to: &mut Writer<'_>) {
+        match self {
+            // Who saves a rank leaves out what is forgotten.
+            Self::Done | Self::Asked(_) => to.byte(0),
+            Self::Word(word) => {
+                to.byte(1);
+                word.put(to);
+            }
+            Self::Sent(sent) => {
+                to.byte(2);
+                sent.put(to);
+            }
+            Self::Posted(handle) => {
+                to.byte(3);
+                handle.put(to);
+            }
+            Self::Entered(operation) => {
+                to.byte(4);
+                operation.put(to);
+            }
+            Self::Counted { round, written } => {
+                to.byte(5);
+                round.put(to);
+                written.put(to);
+            }
+        }
+    }
+
+    fn get(from: &mut Reader<'_>) -> Decoded<Self> {
+        Ok(match from.byte()? {
+            0 => Self::Done,
+            1 => Self::Word(Wire::get(from)?),
+            2 => Self::Sent(Wire::get(from)?),
+            3 => Self::Posted(Wire::get(from)?),
+            4 => Self::Entered(Wire::get(from)?),
+            5 => {
+                let (round, written) = Wire::get(from)?;
+                sound(round < 1 << 62, "a number is too large")?;
+                Self::Counted { round, written }
+            }
+            _ => return Err(Damaged::because("a step of its call is not known")),
+        })
+    }
+}
 
 /// How far a rank is, for those who wait until all have stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,7 +351,7 @@ enum Place {
     Stopped(&'static str),
     /// It was dropped after it had stopped: its image lives on elsewhere.
     Away,
-    /// It will never call again.
+    /// It will never call again, or is at another site.
     Gone,
 }
 
@@ -311,6 +378,11 @@ impl Stops {
     }
 
     pub(crate) fn gone(&self, rank: u32) {
+        self.set(rank, Place::Gone);
+    }
+
+    /// A rank is at another site.
+    pub(crate) fn elsewhere(&self, rank: u32) {
         self.set(rank, Place::Gone);
     }
 
@@ -374,7 +446,8 @@ impl Stops {
 /// Where the ranks of a world stand that has stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// The function that each rank makes again when it goes on; none for those that have finished.
+    /// The function that each rank makes again when it goes on; none for those that have finished,
+    /// or are at other sites.
     pub functions: Vec<Option<&'static str>>,
 }
 
@@ -422,7 +495,7 @@ impl World {
         self.stops.changed.notify_all();
     }
 
-    /// Waits until every rank has stopped or finished.
+    /// Waits until every rank of this site has stopped or finished.
     ///
     /// # Errors
     ///

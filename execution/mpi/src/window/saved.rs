@@ -4,7 +4,6 @@ use super::{Exposed, Window};
 use crate::{
     abi,
     image::{Decoded, Reader, Wire, Writer, sound, wire_struct},
-    world::lock,
 };
 use std::sync::atomic::Ordering;
 
@@ -37,6 +36,7 @@ impl Wire for Window {
             flavor: Wire::get(from)?,
             words: Wire::get(from)?,
             held: Wire::get(from)?,
+            written: Vec::new(),
             exposed_to: Wire::get(from)?,
             access_to: Wire::get(from)?,
         };
@@ -70,13 +70,8 @@ impl Window {
         }
         sync.completions[self.rank].store(Wire::get(from)?, Ordering::SeqCst);
         for (target, kind) in &self.held {
-            let mut holders = lock(&sync.locks[*target]);
-            let free = !holders.exclusive && (*kind == abi::LOCK_SHARED || holders.shared == 0);
-            sound(free, "a lock of a window is held by two ranks")?;
-            match *kind {
-                abi::LOCK_SHARED => holders.shared += 1,
-                _ => holders.exclusive = true,
-            }
+            let kind = if *kind == abi::LOCK_SHARED { *kind } else { abi::LOCK_EXCLUSIVE };
+            sound(sync.try_lock(*target, kind), "a lock of a window is held by two ranks")?;
         }
         Ok(())
     }

@@ -3,11 +3,13 @@
 #![expect(unsafe_code, reason = "lends memory to the engine as a Wasm host would")]
 
 use crate::disturbed::{self, Desk};
-use mpi::{Abort, Callback, Config, Memory, Rank, World};
+use mpi::{Abort, Callback, Config, Link, Memory, Placement, Rank, World, connection::Connections};
 use std::{
     cell::UnsafeCell,
+    net::{TcpListener, TcpStream},
     ops::{Deref, DerefMut},
     sync::Arc,
+    time::Duration,
 };
 
 pub(crate) const WORLD: i32 = 1;
@@ -51,6 +53,20 @@ unsafe impl Memory for Linear {
 
     fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// A memory without a byte.
+pub(crate) struct NoMemory;
+
+// SAFETY: there is nothing to read or write.
+unsafe impl Memory for NoMemory {
+    fn base(&self) -> *mut u8 {
+        std::ptr::NonNull::dangling().as_ptr()
+    }
+
+    fn len(&self) -> usize {
+        0
     }
 }
 
@@ -302,7 +318,8 @@ pub(crate) fn run(ranks: u32, program: impl Fn(&mut Guest) + Sync) {
     });
 }
 
-/// Runs a program that begins and ends by itself; undisturbed, and then stopped now and then.
+/// Runs a program that begins and ends by itself, at one site and at several; and then stopped now
+/// and then.
 pub(crate) fn run_with(
     ranks: u32,
     bytes: usize,
@@ -310,10 +327,13 @@ pub(crate) fn run_with(
     program: impl Fn(&mut Guest) + Sync,
 ) {
     run_alone(ranks, bytes, config.clone(), &program);
+    for sites in placements(ranks) {
+        run_spread_with(&sites, bytes, config.clone(), &program);
+    }
     disturbed::run(ranks, bytes, config, 0x9e37_79b9_7f4a_7c15, &program);
 }
 
-/// The same, undisturbed.
+/// Runs a program at one site, undisturbed.
 pub(crate) fn run_alone(
     ranks: u32,
     bytes: usize,
@@ -325,6 +345,76 @@ pub(crate) fn run_alone(
         for number in 0..ranks {
             let world = Arc::clone(&world);
             scope.spawn(move || program(&mut Guest::new(&world, number, bytes)));
+        }
+    });
+}
+
+/// Where ranks may be: in turns at two sites, and with neighbours at three.
+pub(crate) fn placements(ranks: u32) -> Vec<Vec<u32>> {
+    let turns = (0..ranks).map(|rank| rank % 2).collect();
+    let mixed = (0..ranks).map(|rank| [2, 0, 0, 5][rank as usize % 4]).collect();
+    match ranks {
+        1 => Vec::new(),
+        2 => vec![turns],
+        _ => vec![turns, mixed],
+    }
+}
+
+/// The parts of a world at the sites of its ranks, connected by sockets.
+pub(crate) fn spread(sites: &[u32], config: &Config) -> Vec<(Arc<World>, Arc<Connections>)> {
+    let mut numbers = sites.to_vec();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let parts: Vec<_> = numbers.iter().map(|site| (*site, Connections::new(*site))).collect();
+    for (place, (first, one)) in parts.iter().enumerate() {
+        for (second, other) in &parts[place + 1..] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let here = TcpStream::connect(listener.local_addr().expect("its number"));
+            let here = here.expect("a connection");
+            let there = listener.accept().expect("the same").0;
+            let halves = |stream: TcpStream| {
+                stream.set_nodelay(true).expect("an option");
+                (stream.try_clone().expect("the other half"), stream)
+            };
+            let ((here_in, here_out), (there_in, there_out)) = (halves(here), halves(there));
+            std::thread::scope(|scope| {
+                scope.spawn(|| one.connect(*second, here_in, here_out).expect("a greeting"));
+                other.connect(*first, there_in, there_out).expect("a greeting");
+            });
+        }
+    }
+    let part = |(here, connections): (u32, Arc<Connections>)| {
+        let placement = Placement { here, sites: sites.to_vec() };
+        let link = Arc::clone(&connections) as Arc<dyn Link>;
+        let size = sites.len() as u32;
+        let world = World::spread(size, config.clone(), placement, link).expect("a part");
+        (world, connections)
+    };
+    let parts: Vec<_> = parts.into_iter().map(part).collect();
+    for (world, connections) in &parts {
+        connections.attend(world).expect("readers");
+    }
+    parts
+}
+
+/// Runs a program whose ranks are at these sites.
+pub(crate) fn run_spread_with(
+    sites: &[u32],
+    bytes: usize,
+    config: Config,
+    program: impl Fn(&mut Guest) + Sync,
+) {
+    let parts = spread(sites, &config);
+    std::thread::scope(|scope| {
+        for (number, site) in sites.iter().enumerate() {
+            let (world, _) = parts.iter().find(|(world, _)| world.site() == *site).expect("a part");
+            let (world, program) = (Arc::clone(world), &program);
+            scope.spawn(move || program(&mut Guest::new(&world, number as u32, bytes)));
+        }
+    });
+    std::thread::scope(|scope| {
+        for (_, connections) in &parts {
+            scope.spawn(|| connections.close(Duration::from_secs(20)).expect("an orderly end"));
         }
     });
 }
