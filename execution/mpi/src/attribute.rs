@@ -175,3 +175,5 @@ impl Engine {
         Ok((result[1] != 0).then_some(result[0] as u32))
     }
 }
+
+crate::image::wire_struct!(Keyval { copy, delete, extra, freed });

@@ -5,6 +5,8 @@
 //! straight from there, and those whose memory is read wait until that is done. A round is a
 //! state machine, so that the blocking and the non-blocking calls are the same.
 
+mod saved;
+
 use crate::{
     abi,
     communicator::{Communicator, Shared},
@@ -15,6 +17,7 @@ use crate::{
     offer::{Entry, Offer},
     reduction::{Reduction, UserReduction},
     site::gather::Spread,
+    stop::Step,
     transfer::Span,
     world::lock,
 };
@@ -346,7 +349,7 @@ impl Operation {
 }
 
 impl Engine {
-    /// Enters the next round of a communicator.
+    /// Enters the next round of a communicator, or takes up the one that an interrupted call is in.
     pub(crate) fn begin(
         &mut self,
         communicator: i32,
@@ -355,6 +358,11 @@ impl Engine {
         result: Option<Span>,
         plan: Plan,
     ) -> Result<Operation> {
+        match self.replayed() {
+            Some(Step::Entered(operation)) => return Ok(*operation),
+            Some(_) => return Err(self.other_step()),
+            None => {}
+        }
         let function = self.function;
         let known = self.communicator_mut(communicator)?;
         known.rounds += 1;
@@ -379,8 +387,10 @@ impl Engine {
     /// Ends a round.
     pub(crate) fn finish(&mut self, cb: Cb<'_>, mut operation: Operation) -> Result<Operation> {
         let waits = |engine: &Self| engine.function.to_owned();
-        self.block(cb, waits, |engine, cb| Ok(operation.poll(engine, cb)?.then_some(())))?;
-        Ok(operation)
+        match self.block(cb, waits, |engine, cb| Ok(operation.poll(engine, cb)?.then_some(()))) {
+            Ok(()) => Ok(operation),
+            Err(fault) => Err(self.interrupted(fault, Step::Entered(Box::new(operation)))),
+        }
     }
 
     /// Ends a round now, or under a request.
@@ -497,27 +507,59 @@ impl Engine {
         bytes: &[u8],
         needs: Needs,
     ) -> Result<(Arc<Shared>, u64)> {
+        let (counted, mut written) = match self.replayed() {
+            Some(Step::Counted { round, written }) => (Some(round), written),
+            Some(_) => return Err(self.other_step()),
+            None => (None, false),
+        };
         let Communicator { shared, rank, fast_rounds, .. } = self.communicator_mut(communicator)?;
-        *fast_rounds += 1;
-        let (shared, me, round) = (Arc::clone(shared), *rank as usize, *fast_rounds);
-        let size = shared.members.len();
-        let fast = shared.fast();
+        let round = counted.unwrap_or(*fast_rounds + 1);
+        *fast_rounds = round;
+        let (shared, me) = (Arc::clone(shared), *rank as usize);
+        let met = self.meet_in(cb, (&shared, me, round), code, bytes, needs, &mut written);
+        if let Err(fault) = met {
+            return Err(self.interrupted(fault, Step::Counted { round, written }));
+        }
+        let (size, fast) = (shared.members.len(), shared.fast());
+        for member in needs.range(size) {
+            let other = fast.slot(member, round).code.load(Ordering::Relaxed);
+            ensure(other == code, abi::ERR_OTHER, || {
+                format!("member {member} calls another collective or gives another count or root")
+            })?;
+        }
+        Ok((shared, round))
+    }
+}
+
+impl Engine {
+    /// Waits until a slot is free, writes into it, and waits for the others.
+    #[inline]
+    fn meet_in(
+        &mut self,
+        cb: Cb<'_>,
+        (shared, me, round): (&Shared, usize, u64),
+        code: u64,
+        bytes: &[u8],
+        needs: Needs,
+        written: &mut bool,
+    ) -> Result {
+        let (size, fast) = (shared.members.len(), shared.fast());
         let waits = |engine: &Self| engine.function.to_owned();
-        if let Some(spread) = shared.spread.as_deref().filter(|spread| !spread.is_ready()) {
-            self.block(cb, waits, |_, _| Ok(spread.is_ready().then_some(())))?;
-        }
-        if round >= DEPTH {
-            // The slot is free once everyone is past the round that used it last.
-            let earlier = round + 1 - DEPTH;
-            let free = || (0..size).all(|member| fast.entered(member, earlier));
-            if !free() {
-                self.block(cb, waits, |_, _| Ok(free().then_some(())))?;
+        if !*written {
+            if let Some(spread) = shared.spread.as_deref().filter(|spread| !spread.is_ready()) {
+                self.block(cb, waits, |_, _| Ok(spread.is_ready().then_some(())))?;
             }
-        }
-        fast.write(me, round, code, bytes);
-        self.world.wake_all(&shared.members);
-        if shared.spread.is_some() {
-            self.meet_beyond(&shared, (me, round), code, bytes);
+            // The slot is free once everyone is past the round that used it last.
+            let free = |earlier| (0..size).all(|member| fast.entered(member, earlier));
+            if round >= DEPTH && !free(round + 1 - DEPTH) {
+                self.block(cb, waits, |_, _| Ok(free(round + 1 - DEPTH).then_some(())))?;
+            }
+            fast.write(me, round, code, bytes);
+            *written = true;
+            self.world.wake_all(&shared.members);
+            if shared.spread.is_some() {
+                self.meet_beyond(shared, (me, round), code, bytes);
+            }
         }
         let mut missing = needs.range(size);
         self.block(cb, waits, |_, _| {
@@ -528,14 +570,7 @@ impl Engine {
                 missing.start += 1;
             }
             Ok(Some(()))
-        })?;
-        for member in needs.range(size) {
-            let other = fast.slot(member, round).code.load(Ordering::Relaxed);
-            ensure(other == code, abi::ERR_OTHER, || {
-                format!("member {member} calls another collective or gives another count or root")
-            })?;
-        }
-        Ok((shared, round))
+        })
     }
 }
 

@@ -14,7 +14,10 @@ use crate::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// What the members of a communicator share.
@@ -31,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) rounds: Mutex<HashMap<u64, Arc<Round>>>,
     /// The locks of the window that this communicator belongs to, if any.
     sync: OnceLock<Sync>,
+    /// How many members have freed it.
+    pub(crate) freed: AtomicUsize,
 }
 
 impl Shared {
@@ -44,6 +49,7 @@ impl Shared {
             fast: OnceLock::new(),
             rounds: Mutex::default(),
             sync: OnceLock::new(),
+            freed: AtomicUsize::new(0),
         }
     }
 
@@ -56,8 +62,18 @@ impl Shared {
         self.fast.get_or_init(|| Fast::new(self.members.len()))
     }
 
+    /// The slots, if anything was ever put into them.
+    pub(crate) fn known_fast(&self) -> Option<&Fast> {
+        self.fast.get()
+    }
+
     pub(crate) fn sync(&self) -> &Sync {
         self.sync.get_or_init(|| Sync::new(self.members.len()))
+    }
+
+    /// Whether all members have freed it, and nothing is under way in it that began before.
+    pub(crate) fn is_over(&self) -> bool {
+        self.freed.load(Ordering::Acquire) >= self.members.len() && lock(&self.rounds).is_empty()
     }
 
     /// A member's rank in the world.
@@ -131,6 +147,15 @@ impl Engine {
         let Some(rank) = shared.rank_of(self.me) else { return Ok(abi::COMM_NULL) };
         let new = Communicator { handler, ..Communicator::new(shared, rank, "") };
         Ok(self.communicators.add(new))
+    }
+
+    /// Removes a communicator. What this rank gave to it is kept until all are through with it, for
+    /// who is slower may still read it.
+    pub(crate) fn retire(&mut self, handle: i32) {
+        let Some(known) = self.communicators.remove(handle) else { return };
+        known.shared.freed.fetch_add(1, Ordering::AcqRel);
+        self.lingering.push(known.shared);
+        self.lingering.retain(|shared| !shared.is_over());
     }
 
     pub(crate) fn comm_size(&mut self, _: Cb<'_>, comm: i32, size: u32) -> Result {
@@ -360,7 +385,7 @@ impl Engine {
             "a predefined communicator can not be freed".to_owned()
         })?;
         self.delete_attributes(cb, handle)?;
-        self.communicators.remove(handle);
+        self.retire(handle);
         self.blame = Blame::Communicator(abi::COMM_WORLD);
         self.space.write_i32(comm, abi::COMM_NULL)
     }

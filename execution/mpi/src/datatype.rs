@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 /// The most runs that one type may be made of.
 const RUNS_MAX: usize = 1 << 22;
+/// How deep types may be nested: some of what is done with them calls itself for each.
+const DEPTH_MAX: u32 = 512;
 /// Beyond this no address of a 32-bit memory can lie.
 const SPAN_MAX: i64 = 1 << 33;
 
@@ -100,6 +102,8 @@ pub(crate) struct Type {
     pub(crate) true_lb: i64,
     pub(crate) true_ub: i64,
     pub(crate) align: i64,
+    /// How deep the types are nested that it is made of.
+    pub(crate) depth: u32,
     /// Whether the bounds were set by `MPI_Type_create_resized`.
     pub(crate) marked: bool,
     pub(crate) runs: Vec<Run>,
@@ -139,6 +143,7 @@ impl Type {
             true_lb: 0,
             true_ub,
             align: kind.align() as i64,
+            depth: 0,
             marked: false,
             runs,
             signature,
@@ -165,7 +170,14 @@ impl Type {
     /// Fails unless addresses can be computed with its bounds.
     pub(crate) fn check_bounds(&self) -> Result {
         let wide = self.lb.abs() > SPAN_MAX || self.extent.saturating_abs() > SPAN_MAX;
-        ensure(!wide, abi::ERR_ARG, || "the datatype is larger than any memory".to_owned())
+        ensure(!wide, abi::ERR_ARG, || "the datatype is larger than any memory".to_owned())?;
+        self.check_depth()
+    }
+
+    fn check_depth(&self) -> Result {
+        ensure(self.depth <= DEPTH_MAX, abi::ERR_NO_MEM, || {
+            format!("the datatype nests {} others, of which {DEPTH_MAX} are possible", self.depth)
+        })
     }
 
     fn push_run(&mut self, new: Run) -> Result {
@@ -237,6 +249,7 @@ impl Type {
             ty.push_part(part)?;
             ty.signature.push(part.length, old);
             ty.align = ty.align.max(old.align);
+            ty.depth = ty.depth.max(old.depth + 1);
             let reach =
                 |low: i64, high: i64| (part.at + low + span.min(0), part.at + high + span.max(0));
             widen(&mut bounds, reach(old.lb, old.ub()));
@@ -247,6 +260,7 @@ impl Type {
                 widen(&mut trues, reach(old.true_lb, old.true_ub));
             }
         }
+        ty.check_depth()?;
         let (lb, ub) = marks.or(bounds).unwrap_or((0, 0));
         (ty.lb, ty.extent, ty.marked) = (lb, ub - lb, marks.is_some());
         (ty.true_lb, ty.true_ub) = trues.unwrap_or((0, 0));

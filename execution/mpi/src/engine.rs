@@ -12,6 +12,7 @@ use crate::{
     mail::Mail,
     memory::Space,
     op::UserOp,
+    stop::Underway,
     table::Table,
     transfer::Span,
     window::Window,
@@ -71,7 +72,9 @@ pub struct Rank {
 
 impl Rank {
     pub(crate) fn seated(world: Arc<World>, rank: u32, space: Space) -> Self {
-        Self { engine: Engine::new(world, rank, space) }
+        let mut engine = Engine::new(world, rank, space);
+        engine.join();
+        Self { engine }
     }
 
     /// Its number in MPI_COMM_WORLD.
@@ -94,7 +97,11 @@ impl Rank {
 impl Drop for Rank {
     fn drop(&mut self) {
         let engine = &self.engine;
-        if engine.phase == Phase::Running {
+        if engine.world.stops.has_stopped(engine.me) {
+            // Its image may live on; if not, whoever lets the others go on is told.
+            return engine.world.stops.take_away(engine.me);
+        }
+        if matches!(engine.phase, Phase::Running | Phase::Interrupted) {
             engine.world.abort(Abort::Left { rank: engine.me });
         }
         engine.world.leave(engine.me);
@@ -106,6 +113,8 @@ impl Drop for Rank {
 pub(crate) enum Phase {
     Fresh,
     Running,
+    /// It runs, and has to make again the call that it was stopped in.
+    Interrupted,
     Over,
 }
 
@@ -133,6 +142,7 @@ pub(crate) struct Engine {
     pub(crate) phase: Phase,
     pub(crate) provided: i32,
     pub(crate) mail: Mail,
+    pub(crate) underway: Underway,
     /// Non-blocking collectives under way.
     pub(crate) operations: Vec<(i32, Operation)>,
     pub(crate) communicators: Table<Communicator>,
@@ -146,6 +156,10 @@ pub(crate) struct Engine {
     /// Where `MPI_Buffer_attach` put the buffer, its size, and what is in it.
     pub(crate) buffer: Option<(u32, u32)>,
     pub(crate) buffered: Vec<Arc<Waiting>>,
+    /// Messages that wait though the program gave up their requests.
+    pub(crate) loose: Vec<Arc<Waiting>>,
+    /// What it shares with those who may still read what it gave to a communicator that it freed.
+    pub(crate) lingering: Vec<Arc<Shared>>,
     /// Classes and codes that the program added, with their texts.
     pub(crate) classes: Vec<(i32, String)>,
     /// Integers of the guest's memory that attributes point to.
@@ -163,7 +177,7 @@ impl Default for Engine {
 }
 
 impl Engine {
-    fn new(world: Arc<World>, me: u32, space: Space) -> Self {
+    pub(crate) fn new(world: Arc<World>, me: u32, space: Space) -> Self {
         let size = world.size() as usize;
         let mut engine = Self {
             me,
@@ -171,6 +185,7 @@ impl Engine {
             phase: Phase::Fresh,
             provided: abi::THREAD_SINGLE,
             mail: Mail::new(me, size),
+            underway: Underway::default(),
             operations: Vec::new(),
             communicators: Table::default(),
             groups: Table::new(2),
@@ -182,6 +197,8 @@ impl Engine {
             windows: Table::default(),
             buffer: None,
             buffered: Vec::new(),
+            loose: Vec::new(),
+            lingering: Vec::new(),
             classes: Vec::new(),
             constants: None,
             blame: Blame::Communicator(abi::COMM_WORLD),
@@ -201,6 +218,10 @@ impl Engine {
             let ty = Arc::new(Type::basic(kind));
             self.types.add(Named { ty, committed: true, name: name.to_owned() });
         }
+    }
+
+    /// Adds the communicators that every rank has.
+    fn join(&mut self) {
         let everyone = Arc::clone(&self.world.everyone);
         self.communicators.add(Communicator::new(everyone, self.me, "MPI_COMM_WORLD"));
         // The first context that each rank may make is that of itself alone.
@@ -217,7 +238,7 @@ impl Engine {
     }
 
     #[cold]
-    fn enter_early(&self, function: &'static str) -> Result<(), Abort> {
+    fn enter_early(&mut self, function: &'static str) -> Result<(), Abort> {
         const ANY_TIME: [&str; 11] = [
             "MPI_Init",
             "MPI_Init_thread",
@@ -231,6 +252,9 @@ impl Engine {
             "MPI_Error_string",
             "MPI_Get_processor_name",
         ];
+        if self.phase == Phase::Interrupted {
+            return self.take_up(function);
+        }
         if ANY_TIME.contains(&function) {
             return Ok(());
         }
@@ -245,8 +269,17 @@ impl Engine {
     #[inline]
     pub(crate) fn leave(&mut self, cb: &mut dyn Callback, result: Result) -> Outcome {
         match result {
-            Ok(()) => Ok(abi::SUCCESS),
-            Err(fault) => self.fail(cb, fault),
+            Ok(()) => {
+                if !self.underway.done.is_empty() {
+                    self.forget();
+                }
+                Ok(abi::SUCCESS)
+            }
+            Err(Fault::Abort(Abort::Stopped)) => Err(self.pause()),
+            Err(fault) => {
+                self.forget();
+                self.fail(cb, fault)
+            }
         }
     }
 
@@ -304,26 +337,29 @@ impl Engine {
         returns: bool,
     ) -> Result<i32, Abort> {
         let (name, blame) = (self.function, self.blame);
+        self.underway.depth += 1;
         let mut rank = Rank { engine: std::mem::take(self) };
         let result = cb.call(&mut rank, function, arguments, returns);
         std::mem::swap(self, &mut rank.engine);
+        self.underway.depth = self.underway.depth.saturating_sub(1);
         (self.function, self.blame) = (name, blame);
         result
     }
 
-    /// Moves on whatever can move without waiting.
+    /// Moves on whatever can move without waiting. Whether the rank is to stop.
     #[inline]
-    pub(crate) fn progress(&mut self, cb: &mut dyn Callback) -> Result {
-        self.world.check()?;
+    pub(crate) fn progress(&mut self, cb: &mut dyn Callback) -> Result<bool> {
+        let stopping = self.world.check()?;
         self.mail.poll(&self.world, &self.space);
         if !self.operations.is_empty() {
             self.progress_operations(cb)?;
         }
-        Ok(())
+        Ok(stopping)
     }
 
     /// Waits until `ready` gives something. It polls for a while and then sleeps; whoever brings
-    /// what it waits for wakes it.
+    /// what it waits for wakes it. It fails with [`Abort::Stopped`] where the rank is to stop: who
+    /// calls it then keeps what the call did, see `stop`.
     pub(crate) fn block<T>(
         &mut self,
         cb: &mut dyn Callback,
@@ -334,9 +370,12 @@ impl Engine {
             let mut began = None;
             let mut polls = 0_u32;
             loop {
-                self.progress(cb)?;
+                let stopping = self.progress(cb)?;
                 if let Some(found) = ready(self, cb)? {
                     return Ok(found);
+                }
+                if stopping && self.may_stop() {
+                    return Err(Abort::Stopped.into());
                 }
                 polls += 1;
                 std::hint::spin_loop();
@@ -348,13 +387,17 @@ impl Engine {
                 }
             }
             self.world.announce(self.me);
-            let last = self.progress(cb).and_then(|()| ready(self, cb));
-            if let Ok(None) = last {
-                self.world.sleep(self.me, None, || waits(self));
-            } else {
-                self.world.stay(self.me);
-                if let Some(found) = last? {
-                    return Ok(found);
+            let last = self.progress(cb).and_then(|stopping| Ok((stopping, ready(self, cb)?)));
+            match last {
+                Ok((stopping, None)) if !(stopping && self.may_stop()) => {
+                    self.world.sleep(self.me, None, || waits(self));
+                }
+                last => {
+                    self.world.stay(self.me);
+                    match last?.1 {
+                        Some(found) => return Ok(found),
+                        None => return Err(Abort::Stopped.into()),
+                    }
                 }
             }
         }
@@ -431,10 +474,10 @@ impl Engine {
         if len == 0 { Ok(()) } else { self.space.check(start, len as usize) }
     }
 
-    /// Adds a datatype and writes its handle.
-    pub(crate) fn add_type(&mut self, ty: Type, handle: u32) -> Result {
+    /// Makes a datatype and writes its handle.
+    pub(crate) fn make_type(&mut self, recipe: Recipe, handle: u32) -> Result {
         self.space.check(i64::from(handle), 4)?;
-        ty.check_bounds()?;
+        let ty = recipe.build()?;
         let new = self.types.add(Named { ty: Arc::new(ty), committed: false, name: String::new() });
         self.space.write_i32(handle, new)
     }

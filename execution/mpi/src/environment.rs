@@ -380,3 +380,6 @@ impl Engine {
         self.space.write_string(key, &pair.0, abi::MAX_INFO_KEY as usize).map(|_| ())
     }
 }
+
+crate::image::wire_struct!(Handler { function });
+crate::image::wire_struct!(Info { 0 });

@@ -3,7 +3,7 @@
 use crate::abi;
 use std::sync::Arc;
 
-/// Why the world ended. Every rank gets the same one.
+/// Why the world ended. Every rank gets the same one, but for [`Abort::Stopped`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Abort {
     /// The program asked for it.
@@ -68,6 +68,10 @@ pub enum Abort {
         /// Before or after what.
         when: &'static str,
     },
+    /// The rank was asked to stop, and its world goes on: once it does, the same call is to be made
+    /// again, with the same arguments.
+    #[error("the rank has stopped in this call, which is to be made again")]
+    Stopped,
     /// The connection to another site that has ranks of this world broke.
     #[error("the connection to site {site} broke: {reason}")]
     Lost {

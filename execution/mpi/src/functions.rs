@@ -1,6 +1,6 @@
 //! The table of all functions: what a linker may bind, and the methods of [`Rank`].
 
-use crate::{Callback, Outcome, Rank};
+use crate::{Callback, Outcome, Rank, stop::may_block};
 
 /// Calls a macro with all functions of MPI that the engine has, for those who bind them:
 /// `"MPI_Send" send(buf: u32, count: i32, …);` and so on. Pointers are `u32`; whatever else is an
@@ -253,10 +253,14 @@ macro_rules! methods {
                 ///
                 /// # Errors
                 ///
-                /// When the world ends. Errors that the program may handle are codes.
+                /// When the world ends, or the rank is to stop. Errors that the program may handle are
+                /// codes.
                 #[inline]
                 pub fn $method(&mut self, cb: &mut dyn Callback, $($argument: $type),*) -> Outcome {
                     self.engine.enter($name)?;
+                    if const { may_block($name) } {
+                        self.engine.stopping_point()?;
+                    }
                     let result = self.engine.$method(cb, $($argument),*);
                     self.engine.leave(cb, result)
                 }

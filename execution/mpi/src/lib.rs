@@ -8,6 +8,8 @@
 //! all ranks wait for each other, the world ends with a sentence that tells who waits for what.
 //!
 //! A world at several sites ([`World::spread`], [`connection`]) has the same semantics and results.
+//! A rank can leave a call that waits and make it again later, in another world: see
+//! [`World::ask_to_stop`].
 //!
 //! Start at [`World::new`]; [`functions!`] is the table for those who bind the functions.
 //! `engine` has the state of a rank and how it waits, `mail` the matching of messages, `ring` the
@@ -29,16 +31,20 @@ mod environment;
 mod error;
 mod functions;
 mod group;
+mod image;
 mod mail;
 mod memory;
 mod movement;
 mod offer;
 mod op;
 mod point;
+mod recipe;
 mod reduction;
 mod request;
 mod ring;
+mod save;
 mod site;
+mod stop;
 mod table;
 mod topology;
 mod transfer;
@@ -55,4 +61,5 @@ pub use error::Abort;
 pub use functions::FUNCTIONS;
 pub use memory::Memory;
 pub use site::{Link, Placement};
+pub use stop::{BLOCKING, NotStopped, Stopped};
 pub use world::World;

@@ -1,9 +1,11 @@
 //! Messages between two ranks: what was sent, what was asked for, and which belong together.
 
+mod saved;
+
 use crate::{
     abi,
     communicator::Shared,
-    error::{Fault, Result},
+    error::{Fault, Result, fault},
     memory::Space,
     ring::{Consumer, Header, Producer, Ring},
     site::{
@@ -177,6 +179,8 @@ pub(crate) struct Mail {
     kept: u64,
     told: u64,
     pub(crate) requests: Table<Request>,
+    /// How many messages waited so far.
+    waited: u64,
     /// Messages that `MPI_Mprobe` took out, with the envelope that found them.
     pub(crate) found: Table<(Message, Envelope)>,
     /// Messages that were asked for and are on their way from other sites.
@@ -233,6 +237,7 @@ impl Mail {
             kept: 0,
             told: 0,
             requests: Table::default(),
+            waited: 0,
             found: Table::new(2),
             coming: Vec::new(),
             sent: vec![0; size],
@@ -259,6 +264,12 @@ impl Mail {
         let header = Header { context, tag, len: bytes.len() as u32, waiting: None };
         self.producers[to as usize].push(world.ring_to(self.me, to), header, bytes);
         world.wake(to);
+    }
+
+    /// A message of this rank that waits for its receiver.
+    pub(crate) fn waiting(&mut self, bytes: u64, body: Body) -> Arc<Waiting> {
+        self.waited += 1;
+        Arc::new(Waiting::new(self.me, self.waited, bytes, body))
     }
 
     /// Tells a receiver of a message that waits.
@@ -338,12 +349,13 @@ impl Mail {
         span: &Span,
         status: Status,
     ) -> Taken {
-        let copied = match &waiting.body {
-            Body::Guest(source) => {
+        let copied = match waiting.body() {
+            Some(Body::Guest(source)) => {
                 transfer::copy(&world.space(waiting.sender), source, space, span)
             }
-            Body::Host(bytes) => transfer::unpack(space, span, bytes),
-            Body::Away { number } => match world.beyond(waiting.sender) {
+            Some(Body::Host(bytes)) => transfer::unpack(space, span, bytes),
+            None => Err(fault(abi::ERR_INTERN, "the message's sender was not restored")),
+            Some(Body::Away { number }) => match world.beyond(waiting.sender) {
                 Some(sites) => {
                     let from = (waiting, *number);
                     let incoming = sites.ask(world, (self.me, space), from, span);

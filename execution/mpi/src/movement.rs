@@ -698,3 +698,12 @@ impl Engine {
         Span { addr, count: span.count, ty: Arc::clone(&span.ty) }
     }
 }
+
+crate::image::wire_struct!(Pulls { list, next, readers, copied });
+
+impl Pulls {
+    /// Whether all that it names exist among so many members.
+    pub(crate) fn fits(&self, size: usize) -> bool {
+        self.readers.fits(size) && self.list.iter().all(|(from, _)| *from < size)
+    }
+}

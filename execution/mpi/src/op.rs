@@ -283,3 +283,21 @@ pub(crate) struct UserOp {
     pub(crate) function: u32,
     pub(crate) commutes: bool,
 }
+
+crate::image::wire_enum!(Builtin {
+    0 => Max,
+    1 => Min,
+    2 => Sum,
+    3 => Prod,
+    4 => Land,
+    5 => Band,
+    6 => Lor,
+    7 => Bor,
+    8 => Lxor,
+    9 => Bxor,
+    10 => Minloc,
+    11 => Maxloc,
+    12 => Replace,
+    13 => NoOp,
+});
+crate::image::wire_struct!(UserOp { function, commutes });

@@ -5,6 +5,7 @@ use crate::{
     engine::{Cb, Engine},
     error::{Result, ensure, fault},
     mail::{Direct, Ending, Envelope, Mail, Mode, Request, Status, Taken, Template, Work},
+    stop::Step,
     transfer::{self, Span},
     world::{Body, Waiting},
 };
@@ -52,6 +53,22 @@ impl Engine {
         Ok(Some(Envelope { shared, source, world_source, tag }))
     }
 
+    /// Begins to send, once for a call that is made again and kept what this gave.
+    fn send_once(
+        &mut self,
+        mode: Mode,
+        named: Named,
+        to: i32,
+        tag: i32,
+        communicator: i32,
+    ) -> Result<Option<Arc<Waiting>>> {
+        match self.replayed() {
+            Some(Step::Sent(sent)) => Ok(sent),
+            Some(_) => Err(self.other_step()),
+            None => self.begin_send(mode, named, to, tag, communicator),
+        }
+    }
+
     /// Begins to send; gives what is not over yet.
     fn begin_send(
         &mut self,
@@ -94,7 +111,7 @@ impl Engine {
             Mode::Buffered => Body::Host(span.pack(&self.space)?),
             _ => Body::Guest(span),
         };
-        let waiting = Arc::new(Waiting::new(self.me, bytes, body));
+        let waiting = self.mail.waiting(bytes, body);
         self.mail.announce(&self.world, to, context, tag, &waiting);
         if mode == Mode::Buffered {
             self.buffered.push(waiting);
@@ -125,11 +142,12 @@ impl Engine {
         tag: i32,
         communicator: i32,
     ) -> Result {
-        let Some(waiting) = self.begin_send(mode, named, to, tag, communicator)? else {
+        let Some(waiting) = self.send_once(mode, named, to, tag, communicator)? else {
             return Ok(());
         };
         let waits = |engine: &Self| format!("{}(destination {to}, tag {tag})", engine.function);
-        self.block(cb, waits, |_, _| Ok(waiting.is_over().then_some(())))
+        let sent = self.block(cb, waits, |_, _| Ok(waiting.is_over().then_some(())));
+        sent.map_err(|fault| self.interrupted(fault, Step::Sent(Some(waiting))))
     }
 
     /// Adds a request and gives its handle.
@@ -462,7 +480,7 @@ impl Engine {
     ) -> Result<Option<Ending>> {
         const POLLS: u32 = 256;
         let others = self.mail.is_clear() && self.operations.is_empty();
-        if source < 0 || tag < abi::ANY_TAG || !others {
+        if source < 0 || tag < abi::ANY_TAG || !others || !self.underway.again.is_empty() {
             return Ok(None);
         }
         let shared = &self.communicator(communicator)?.shared;
@@ -482,7 +500,9 @@ impl Engine {
                     return Ok(Some(ending));
                 }
                 Direct::NotYet => {
-                    self.world.check()?;
+                    if self.world.check()? {
+                        break;
+                    }
                     std::hint::spin_loop();
                 }
                 Direct::No => break,
@@ -493,18 +513,54 @@ impl Engine {
 
     fn receive(&mut self, cb: Cb<'_>, envelope: Option<Envelope>, span: Span) -> Result<Ending> {
         let Some(envelope) = envelope else { return Ok(Status::NOBODY.into()) };
-        let taken = self.mail.receive(&self.world, &self.space, &envelope, &span);
-        if let Some(Taken::Here(ending)) = taken {
-            return Ok(ending);
-        }
-        let handle = self.request(Work::Receive, abi::COMM_WORLD);
         let text = envelope.clone();
-        match taken {
-            Some(taken) => self.mail.settle(handle, taken, span),
-            None => self.mail.post(handle, envelope, span),
-        }
+        let handle = match self.replayed() {
+            Some(Step::Posted(handle)) => handle,
+            Some(_) => return Err(self.other_step()),
+            None => {
+                let taken = self.mail.receive(&self.world, &self.space, &envelope, &span);
+                if let Some(Taken::Here(ending)) = taken {
+                    return Ok(ending);
+                }
+                let handle = self.request(Work::Receive, abi::COMM_WORLD);
+                match taken {
+                    Some(taken) => self.mail.settle(handle, taken, span),
+                    None => self.mail.post(handle, envelope, span),
+                }
+                handle
+            }
+        };
         let waits = |engine: &Self| format!("{}({})", engine.function, who(&text));
-        self.block(cb, waits, |engine, _| Ok(engine.take_ending(handle)))
+        let ending = self.block(cb, waits, |engine, _| Ok(engine.take_ending(handle)));
+        ending.map_err(|fault| self.interrupted(fault, Step::Posted(handle)))
+    }
+
+    /// Sends what `send_once` gave and receives, in one call: both have to be over.
+    fn exchange_messages(
+        &mut self,
+        cb: Cb<'_>,
+        (sent, to, tag): (Option<Arc<Waiting>>, i32, i32),
+        envelope: Option<Envelope>,
+        span: Span,
+    ) -> Result<Ending> {
+        let handle = match self.replayed() {
+            Some(Step::Posted(handle)) => handle,
+            Some(_) => return Err(self.other_step()),
+            None => {
+                let handle = self.request(Work::Receive, abi::COMM_WORLD);
+                self.post(handle, envelope.clone(), span);
+                handle
+            }
+        };
+        self.keep(Step::Posted(handle));
+        let waits = |engine: &Self| {
+            let source = envelope.as_ref().map_or_else(String::new, who);
+            format!("{}({source}, destination {to}, tag {tag})", engine.function)
+        };
+        self.block(cb, waits, |engine, _| {
+            let over = sent.as_ref().is_none_or(|waiting| waiting.is_over());
+            Ok(if over { engine.take_ending(handle) } else { None })
+        })
     }
 
     /// The ending of a request, which is then gone.
@@ -557,16 +613,10 @@ impl Engine {
         let envelope = self.envelope(source, recvtag, comm)?;
         let span = self.buffer(recvbuf, recvcount, recvtype)?;
         let named = (sendbuf, sendcount, sendtype);
-        let sent = self.begin_send(Mode::Standard, named, dest, sendtag, comm)?;
-        let ending = self.receive(cb, envelope, span)?;
-        self.wait_sent(cb, sent, dest, sendtag)?;
+        let sent = self.send_once(Mode::Standard, named, dest, sendtag, comm)?;
+        self.keep(Step::Sent(sent.clone()));
+        let ending = self.exchange_messages(cb, (sent, dest, sendtag), envelope, span)?;
         self.conclude(ending, status)
-    }
-
-    fn wait_sent(&mut self, cb: Cb<'_>, sent: Option<Arc<Waiting>>, to: i32, tag: i32) -> Result {
-        let Some(waiting) = sent else { return Ok(()) };
-        let waits = |engine: &Self| format!("{}(destination {to}, tag {tag})", engine.function);
-        self.block(cb, waits, |_, _| Ok(waiting.is_over().then_some(())))
     }
 
     pub(crate) fn sendrecv_replace(
@@ -584,17 +634,31 @@ impl Engine {
     ) -> Result {
         let envelope = self.envelope(source, recvtag, comm)?;
         let span = self.buffer(buf, count, datatype)?;
-        let mut sent = None;
-        if let Some((context, to)) = self.destination(dest, sendtag, comm)? {
-            let bytes = span.pack(&self.space)?;
-            let body = Waiting::new(self.me, bytes.len() as u64, Body::Host(bytes));
-            let waiting = Arc::new(body);
-            self.mail.announce(&self.world, to, context, sendtag, &waiting);
-            sent = Some(waiting);
-        }
-        let ending = self.receive(cb, envelope, span)?;
-        self.wait_sent(cb, sent, dest, sendtag)?;
+        let sent = match self.replayed() {
+            Some(Step::Sent(sent)) => sent,
+            Some(_) => return Err(self.other_step()),
+            None => self.send_copy(&span, dest, sendtag, comm)?,
+        };
+        self.keep(Step::Sent(sent.clone()));
+        let ending = self.exchange_messages(cb, (sent, dest, sendtag), envelope, span)?;
         self.conclude(ending, status)
+    }
+
+    /// Begins to send a copy of a buffer, which may be written to at once.
+    fn send_copy(
+        &mut self,
+        span: &Span,
+        to: i32,
+        tag: i32,
+        communicator: i32,
+    ) -> Result<Option<Arc<Waiting>>> {
+        let Some((context, to)) = self.destination(to, tag, communicator)? else {
+            return Ok(None);
+        };
+        let bytes = span.pack(&self.space)?;
+        let waiting = self.mail.waiting(bytes.len() as u64, Body::Host(bytes));
+        self.mail.announce(&self.world, to, context, tag, &waiting);
+        Ok(Some(waiting))
     }
 
     pub(crate) fn probe(
@@ -701,15 +765,24 @@ impl Engine {
         message: u32,
         status: u32,
     ) -> Result {
-        let (taken, span) = self.receive_message(buf, count, datatype, message)?;
-        if let Taken::Here(ending) = taken {
-            return self.conclude(ending, status);
-        }
-        let handle = self.request(Work::Receive, abi::COMM_WORLD);
-        self.mail.settle(handle, taken, span);
+        let handle = match self.replayed() {
+            Some(Step::Posted(handle)) => handle,
+            Some(_) => return Err(self.other_step()),
+            None => {
+                let (taken, span) = self.receive_message(buf, count, datatype, message)?;
+                if let Taken::Here(ending) = taken {
+                    return self.conclude(ending, status);
+                }
+                let handle = self.request(Work::Receive, abi::COMM_WORLD);
+                self.mail.settle(handle, taken, span);
+                handle
+            }
+        };
         let waits = |engine: &Self| engine.function.to_owned();
-        let ending = self.block(cb, waits, |engine, _| Ok(engine.take_ending(handle)))?;
-        self.conclude(ending, status)
+        match self.block(cb, waits, |engine, _| Ok(engine.take_ending(handle))) {
+            Ok(ending) => self.conclude(ending, status),
+            Err(fault) => Err(self.interrupted(fault, Step::Posted(handle))),
+        }
     }
 
     pub(crate) fn imrecv(

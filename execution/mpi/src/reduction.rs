@@ -759,3 +759,39 @@ impl Engine {
         self.space.write_i32(commute, i32::from(commutes))
     }
 }
+
+crate::image::wire_enum!(Target {
+    0 => Root(into),
+    1 => Elsewhere { root },
+    2 => All(into),
+    3 => Segment { first, into },
+    4 => Prefix { inclusive, into },
+});
+crate::image::wire_struct!(Reduction { builtin, kind, count, target, stage, held });
+crate::image::wire_struct!(UserReduction { function, datatype, target });
+
+impl Target {
+    /// Whether it can be among so many members.
+    fn fits(&self, size: usize) -> bool {
+        match self {
+            Self::Elsewhere { root } => *root < size,
+            Self::Segment { first, into } => *first < 1 << 32 && into.ty.bytes(*first).is_ok(),
+            _ => true,
+        }
+    }
+}
+
+impl Reduction {
+    /// Whether all that it names exist among so many members.
+    pub(crate) fn fits(&self, size: usize) -> bool {
+        let legal = op::legal(self.builtin, self.kind).is_ok();
+        legal && self.count < 1 << 32 && self.target.fits(size)
+    }
+}
+
+impl UserReduction {
+    /// Whether all that it names exist among so many members.
+    pub(crate) fn fits(&self, size: usize) -> bool {
+        self.target.fits(size)
+    }
+}

@@ -6,6 +6,7 @@ use crate::{
     error::{Fault, Result, count, fault},
     mail::{Ending, Status, Work},
 };
+use std::sync::Arc;
 
 /// Requests that are over, by their places and handles.
 type Done = Vec<(usize, i32)>;
@@ -342,6 +343,10 @@ impl Engine {
         };
         let runs_on = matches!(found, Found::Pending) && !matches!(known.work, Work::Send(_));
         known.orphan = true;
+        if let Work::Send(waiting) = &known.work {
+            self.loose.retain(|waiting| !waiting.is_over());
+            self.loose.push(Arc::clone(waiting));
+        }
         if !runs_on {
             self.mail.requests.remove(handle);
         }

@@ -161,6 +161,15 @@ fn drain(words: &[AtomicU64], bytes: &mut [u8]) {
     }
 }
 
+impl Ring {
+    /// Puts a message there that was on its way to a rank that is restored.
+    pub(crate) fn refill(&self, header: Header, bytes: Box<[u8]>) {
+        let cost = cost(&bytes);
+        self.backlog().push_back((header, bytes));
+        self.backlog_len.0.fetch_add(cost, Ordering::Release);
+    }
+}
+
 /// The receiver's side: where it stands in the ring.
 #[derive(Debug, Default)]
 pub(crate) struct Consumer {
@@ -171,8 +180,13 @@ impl Consumer {
     /// The header of the next message in the ring.
     #[inline]
     pub(crate) fn peek(&self, ring: &Ring) -> Option<Header> {
-        let head = ring.slot(self.position);
-        if head[0].load(Ordering::Acquire) != Ring::lap(self.position) {
+        Self::peek_at(ring, self.position)
+    }
+
+    #[inline]
+    fn peek_at(ring: &Ring, position: u64) -> Option<Header> {
+        let head = ring.slot(position);
+        if head[0].load(Ordering::Acquire) != Ring::lap(position) {
             return None;
         }
         let envelope = head[1].load(Ordering::Relaxed);
@@ -189,11 +203,18 @@ impl Consumer {
     #[inline]
     pub(crate) fn take(&mut self, ring: &Ring, bytes: &mut [u8]) {
         let slots = slots_of(bytes.len());
+        Self::copy(ring, self.position, bytes);
+        self.position += slots;
+        ring.consumed.0.store(self.position, Ordering::Release);
+    }
+
+    #[inline]
+    fn copy(ring: &Ring, position: u64, bytes: &mut [u8]) {
         let len = bytes.len().min(HEAD_BYTES);
         let (first, rest) = bytes.split_at_mut(len);
-        drain(&ring.slot(self.position)[3..], first);
+        drain(&ring.slot(position)[3..], first);
         let (whole, rest) = rest.as_chunks_mut::<MORE_BYTES>();
-        let mut at = self.position;
+        let mut at = position;
         for chunk in whole {
             at += 1;
             let slot = ring.slot(at);
@@ -204,8 +225,19 @@ impl Consumer {
         if !rest.is_empty() {
             drain(&ring.slot(at + 1)[1..], rest);
         }
-        self.position += slots;
-        ring.consumed.0.store(self.position, Ordering::Release);
+    }
+
+    /// Copies of all messages that were not taken, while nobody sends.
+    pub(crate) fn pending(&self, ring: &Ring) -> Vec<(Header, Box<[u8]>)> {
+        let (mut messages, mut position) = (Vec::new(), self.position);
+        while let Some(header) = Self::peek_at(ring, position) {
+            let mut bytes = vec![0; header.len as usize];
+            Self::copy(ring, position, &mut bytes);
+            position += slots_of(bytes.len());
+            messages.push((header, bytes.into()));
+        }
+        messages.extend(ring.backlog().iter().cloned());
+        messages
     }
 
     /// Takes the backlog, unless there are older messages in the ring: look there again first.

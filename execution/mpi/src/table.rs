@@ -63,3 +63,30 @@ impl<T> Default for Table<T> {
         Self::new(1)
     }
 }
+
+impl<T> Table<T> {
+    /// The first handle, what stands behind each, and the free places in the order of their end.
+    pub(crate) fn parts(&self) -> (i32, &[Option<T>], &[usize]) {
+        (self.first, &self.items, &self.free)
+    }
+
+    /// A table of these parts, if the free places are those without an object.
+    pub(crate) fn from_parts(first: i32, items: Vec<Option<T>>, free: Vec<usize>) -> Option<Self> {
+        let mut named = vec![false; items.len()];
+        for place in &free {
+            let named = named.get_mut(*place).filter(|named| !**named)?;
+            *named = items[*place].is_none();
+            if !*named {
+                return None;
+            }
+        }
+        let empty = items.iter().filter(|item| item.is_none()).count();
+        (empty == free.len()).then_some(Self { first, items, free })
+    }
+
+    /// Whether its handles begin there and it has objects at all of the first `count`.
+    pub(crate) fn begins(&self, first: i32, count: usize) -> bool {
+        let start = self.items.get(..count);
+        self.first == first && start.is_some_and(|start| start.iter().all(Option::is_some))
+    }
+}

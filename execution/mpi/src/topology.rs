@@ -4,6 +4,7 @@ use crate::{
     abi,
     engine::{Cb, Engine},
     error::{Result, count, ensure, fault},
+    image::{Decoded, Reader, Wire, Writer, sound},
 };
 
 /// The most dimensions of a grid.
@@ -260,5 +261,20 @@ impl Engine {
     pub(crate) fn topo_test(&mut self, _: Cb<'_>, comm: i32, status: u32) -> Result {
         let grid = self.communicator(comm)?.grid.is_some();
         self.space.write_i32(status, if grid { abi::CART } else { abi::UNDEFINED })
+    }
+}
+
+impl Wire for Grid {
+    fn put(&self, to: &mut Writer<'_>) {
+        self.dims.put(to);
+        self.periodic.put(to);
+    }
+
+    fn get(from: &mut Reader<'_>) -> Decoded<Self> {
+        let (dims, periodic): (Vec<i32>, Vec<bool>) = Wire::get(from)?;
+        let grid = Self { dims, periodic };
+        let positive = grid.dims.iter().all(|dim| *dim > 0) && grid.size() <= 1 << 20;
+        sound(positive && grid.dims.len() == grid.periodic.len(), "a grid of it is none")?;
+        Ok(grid)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     abi,
-    datatype::{Part, Recipe, Type},
+    datatype::Type,
     engine::{Cb, Engine, Named},
     error::{Result, count, ensure, fault},
     transfer::{self, Span},
@@ -23,33 +23,7 @@ impl Engine {
     ) -> Result {
         let old = self.old_type(oldtype)?;
         let recipe = Self::recipe(abi::COMBINER_CONTIGUOUS, &[number], &[], &[&old]);
-        let part = Part { at: 0, length: count(number)?, old: &old };
-        self.add_type(Type::build(&[part], recipe)?, newtype)
-    }
-
-    /// Blocks of equal length and distance.
-    fn strided(number: i32, length: i32, stride: i64, old: &Arc<Type>) -> Result<Type> {
-        let (number, length) = (count(number)?, count(length)?);
-        let block = Arc::new(Type::build(&[Part { at: 0, length, old }], Recipe::default())?);
-        // A block as far apart from the next as the stride tells.
-        let spaced = Arc::new(Type { extent: stride, ..(*block).clone() });
-        if number <= 1 || length == 0 {
-            return Ok(if number == 0 {
-                Type { align: 1, ..Type::default() }
-            } else {
-                (*block).clone()
-            });
-        }
-        let last = Part { at: stride.saturating_mul(number as i64 - 1), length: 1, old: &block };
-        let mut whole = Type::build(
-            &[Part { at: 0, length: number - 1, old: &spaced }, last],
-            Recipe::default(),
-        )?;
-        // The bounds are those of the blocks, not of their distances.
-        let span = stride * (number as i64 - 1);
-        let (low, high) = (block.lb + span.min(0), block.ub() + span.max(0));
-        (whole.lb, whole.extent) = (low, high - low);
-        Ok(whole)
+        self.make_type(recipe, newtype)
     }
 
     pub(crate) fn type_vector(
@@ -64,9 +38,7 @@ impl Engine {
         let old = self.old_type(oldtype)?;
         let recipe =
             Self::recipe(abi::COMBINER_VECTOR, &[number, blocklength, stride], &[], &[&old]);
-        let bytes = i64::from(stride).saturating_mul(old.extent);
-        let ty = Self::strided(number, blocklength, bytes, &old)?;
-        self.add_type(Type { recipe, ..ty }, newtype)
+        self.make_type(recipe, newtype)
     }
 
     pub(crate) fn type_create_hvector(
@@ -81,23 +53,7 @@ impl Engine {
         let old = self.old_type(oldtype)?;
         let recipe =
             Self::recipe(abi::COMBINER_HVECTOR, &[number, blocklength], &[stride], &[&old]);
-        let ty = Self::strided(number, blocklength, i64::from(stride), &old)?;
-        self.add_type(Type { recipe, ..ty }, newtype)
-    }
-
-    /// Blocks of given lengths at given places, `unit` bytes each.
-    fn placed(
-        lengths: &[i32],
-        places: &[i32],
-        unit: i64,
-        old: &Arc<Type>,
-        recipe: Recipe,
-    ) -> Result<Type> {
-        let part = |(length, place): (&i32, &i32)| {
-            Ok(Part { at: i64::from(*place).saturating_mul(unit), length: count(*length)?, old })
-        };
-        let parts = lengths.iter().zip(places).map(part).collect::<Result<Vec<_>>>()?;
-        Type::build(&parts, recipe)
+        self.make_type(recipe, newtype)
     }
 
     pub(crate) fn type_indexed(
@@ -114,8 +70,7 @@ impl Engine {
             (self.space.ints(lengths, number)?, self.space.ints(displacements, number)?);
         let ints = [&[number as i32], &*lengths, &*places].concat();
         let recipe = Self::recipe(abi::COMBINER_INDEXED, &ints, &[], &[&old]);
-        let ty = Self::placed(&lengths, &places, old.extent, &old, recipe)?;
-        self.add_type(ty, newtype)
+        self.make_type(recipe, newtype)
     }
 
     pub(crate) fn type_create_hindexed(
@@ -132,8 +87,7 @@ impl Engine {
             (self.space.ints(lengths, number)?, self.space.ints(displacements, number)?);
         let ints = [&[number as i32], &*lengths].concat();
         let recipe = Self::recipe(abi::COMBINER_HINDEXED, &ints, &places, &[&old]);
-        let ty = Self::placed(&lengths, &places, 1, &old, recipe)?;
-        self.add_type(ty, newtype)
+        self.make_type(recipe, newtype)
     }
 
     pub(crate) fn type_create_indexed_block(
@@ -149,8 +103,7 @@ impl Engine {
         let places = self.space.ints(displacements, number)?;
         let ints = [&[number as i32, blocklength], &*places].concat();
         let recipe = Self::recipe(abi::COMBINER_INDEXED_BLOCK, &ints, &[], &[&old]);
-        let ty = Self::placed(&vec![blocklength; number], &places, old.extent, &old, recipe)?;
-        self.add_type(ty, newtype)
+        self.make_type(recipe, newtype)
     }
 
     pub(crate) fn type_create_hindexed_block(
@@ -170,8 +123,7 @@ impl Engine {
             &places,
             &[&old],
         );
-        let ty = Self::placed(&vec![blocklength; number], &places, 1, &old, recipe)?;
-        self.add_type(ty, newtype)
+        self.make_type(recipe, newtype)
     }
 
     pub(crate) fn type_create_struct(
@@ -188,14 +140,10 @@ impl Engine {
             (self.space.ints(lengths, number)?, self.space.ints(displacements, number)?);
         let types = self.space.ints(types, number)?;
         let olds = types.iter().map(|handle| self.old_type(*handle)).collect::<Result<Vec<_>>>()?;
-        let mut parts = Vec::with_capacity(number);
-        for ((length, place), old) in lengths.iter().zip(&places).zip(&olds) {
-            parts.push(Part { at: i64::from(*place), length: count(*length)?, old });
-        }
         let ints = [&[number as i32], &*lengths].concat();
         let recipe =
             Self::recipe(abi::COMBINER_STRUCT, &ints, &places, &olds.iter().collect::<Vec<_>>());
-        self.add_type(Type::build(&parts, recipe)?.padded(), newtype)
+        self.make_type(recipe, newtype)
     }
 
     pub(crate) fn type_create_subarray(
@@ -210,40 +158,14 @@ impl Engine {
         newtype: u32,
     ) -> Result {
         let (old, n) = (self.old_type(oldtype)?, count(ndims)? as usize);
-        let ordered = matches!(order, abi::ORDER_C | abi::ORDER_FORTRAN);
-        ensure(n > 0 && ordered, abi::ERR_ARG, || {
-            "a subarray needs dimensions and an order".to_owned()
-        })?;
-        let [mut sizes, mut subsizes, mut starts] = [
+        let [sizes, subsizes, starts] = [
             self.space.ints(sizes, n)?,
             self.space.ints(subsizes, n)?,
             self.space.ints(starts, n)?,
         ];
         let ints = [&[ndims], &*sizes, &*subsizes, &*starts, &[order]].concat();
         let recipe = Self::recipe(abi::COMBINER_SUBARRAY, &ints, &[], &[&old]);
-        // The fastest dimension first.
-        if order == abi::ORDER_C {
-            sizes.reverse();
-            subsizes.reverse();
-            starts.reverse();
-        }
-        let mut ty = Arc::clone(&old);
-        let (mut stride, mut offset) = (old.extent, 0_i64);
-        for dim in 0..n {
-            let (size, subsize, start) = (sizes[dim], subsizes[dim], starts[dim]);
-            let within = size > 0
-                && subsize > 0
-                && start >= 0
-                && i64::from(start) + i64::from(subsize) <= i64::from(size);
-            ensure(within, abi::ERR_ARG, || {
-                format!("dimension {dim} of the subarray lies outside of the array")
-            })?;
-            ty = Arc::new(Self::strided(subsize, 1, stride, &ty)?);
-            offset = offset.saturating_add(stride.saturating_mul(i64::from(start)));
-            stride = stride.saturating_mul(i64::from(size));
-        }
-        let placed = Type::build(&[Part { at: offset, length: 1, old: &ty }], recipe.clone())?;
-        self.add_type(placed.resized(0, stride, recipe), newtype)
+        self.make_type(recipe, newtype)
     }
 
     pub(crate) fn type_create_resized(
@@ -256,14 +178,14 @@ impl Engine {
     ) -> Result {
         let old = self.old_type(oldtype)?;
         let recipe = Self::recipe(abi::COMBINER_RESIZED, &[], &[lb, extent], &[&old]);
-        self.add_type(old.resized(i64::from(lb), i64::from(extent), recipe), newtype)
+        self.make_type(recipe, newtype)
     }
 
     pub(crate) fn type_dup(&mut self, _: Cb<'_>, oldtype: i32, newtype: u32) -> Result {
         let old = self.named(oldtype)?.clone();
         self.space.check(i64::from(newtype), 4)?;
         let recipe = Self::recipe(abi::COMBINER_DUP, &[], &[], &[&old.ty]);
-        let ty = Arc::new(Type { recipe, ..(*old.ty).clone() });
+        let ty = Arc::new(recipe.build()?);
         let handle = self.types.add(Named { ty, ..old });
         self.space.write_i32(newtype, handle)
     }

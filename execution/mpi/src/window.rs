@@ -4,6 +4,8 @@
 //! be done is to synchronise. Members at other sites are written to in the order of the calls
 //! ([`crate::site::reach`]).
 
+mod saved;
+
 use crate::{
     abi,
     communicator::Shared,
@@ -182,10 +184,13 @@ impl Engine {
         comm: i32,
         flavor: i32,
     ) -> Result<i32> {
-        let members = self.communicator(comm)?.shared.members.clone();
-        let shared = self.make_together(cb, comm, 0, members)?;
-        let communicator = self.adopt(comm, Arc::clone(&shared))?;
-        let rank = self.communicator(communicator)?.rank as usize;
+        let communicator = self.once(|engine| {
+            let members = engine.communicator(comm)?.shared.members.clone();
+            let shared = engine.make_together(cb, comm, 0, members)?;
+            Ok(engine.adopt(comm, shared)? as u32)
+        })? as i32;
+        let known = self.communicator(communicator)?;
+        let (shared, rank) = (Arc::clone(&known.shared), known.rank as usize);
         let words = [exposed.base, exposed.size, exposed.unit as u32];
         let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let round = self.exchange(cb, communicator, bytes)?;
@@ -253,7 +258,7 @@ impl Engine {
     ) -> Result {
         self.info(info)?;
         self.space.check(i64::from(win), 4)?;
-        let base = self.allocate(cb, size)?;
+        let base = self.once(|engine| engine.allocate(cb, size))?;
         let exposed = self.exposed(base, size, disp_unit)?;
         let handle = self.create_window(cb, exposed, comm, abi::WIN_FLAVOR_ALLOCATE)?;
         self.space.write_i32(baseptr, base as i32)?;
@@ -274,7 +279,7 @@ impl Engine {
             cb.free(words)?;
         }
         self.windows.remove(handle);
-        self.communicators.remove(communicator);
+        self.retire(communicator);
         self.blame = Blame::Communicator(abi::COMM_WORLD);
         self.space.write_i32(win, abi::WIN_NULL)
     }
@@ -742,8 +747,9 @@ impl Engine {
 
     pub(crate) fn win_lock_all(&mut self, cb: Cb<'_>, assert: i32, win: i32) -> Result {
         let members = self.window_mut(win)?.parts.len();
-        (0..members as i32)
-            .try_for_each(|rank| self.win_lock(cb, abi::LOCK_SHARED, rank, assert, win))
+        (0..members as i32).try_for_each(|rank| {
+            self.once_only(|engine| engine.win_lock(cb, abi::LOCK_SHARED, rank, assert, win))
+        })
     }
 
     pub(crate) fn win_unlock_all(&mut self, cb: Cb<'_>, win: i32) -> Result {
@@ -818,8 +824,12 @@ impl Engine {
         let waits = |engine: &Self| engine.function.to_owned();
         for target in &targets {
             let post = &shared.sync().posts[target * size + me];
-            self.block(cb, waits, |_, _| Ok((post.load(Ordering::SeqCst) > 0).then_some(())))?;
-            post.fetch_sub(1, Ordering::SeqCst);
+            self.once_only(|engine| {
+                let posted = || (post.load(Ordering::SeqCst) > 0).then_some(());
+                engine.block(cb, waits, |_, _| Ok(posted()))?;
+                post.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            })?;
         }
         self.window_mut(win)?.access_to = Some(targets);
         Ok(())

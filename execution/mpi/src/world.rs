@@ -6,7 +6,9 @@ use crate::{
     error::{Abort, Result, fault},
     memory::Space,
     ring::Ring,
+    save::Restoring,
     site::Sites,
+    stop::Stops,
     table::Table,
     transfer::Span,
 };
@@ -37,6 +39,13 @@ pub(crate) enum Body {
     Away { number: u32 },
 }
 
+/// The ranks run.
+pub(crate) const RUNNING: u8 = 0;
+/// They stop where they can.
+pub(crate) const STOPPING: u8 = 1;
+/// The world has ended.
+pub(crate) const OVER: u8 = 2;
+
 const OFFERED: u8 = 0;
 const CLAIMED: u8 = 1;
 const DONE: u8 = 2;
@@ -46,16 +55,42 @@ const CANCELLED: u8 = 3;
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) sender: u32,
+    /// The sender's number of it, which it keeps when ranks are restored.
+    pub(crate) number: u64,
+    /// Nothing between the restorations of its receiver and its sender.
+    body: OnceLock<Body>,
     pub(crate) bytes: u64,
-    pub(crate) body: Body,
     /// The other site that it was announced to, and its number there.
     pub(crate) away: OnceLock<(u32, u32)>,
     state: AtomicU8,
 }
 
 impl Waiting {
-    pub(crate) fn new(sender: u32, bytes: u64, body: Body) -> Self {
-        Self { sender, bytes, body, away: OnceLock::new(), state: AtomicU8::new(OFFERED) }
+    pub(crate) fn new(sender: u32, number: u64, bytes: u64, body: Body) -> Self {
+        let waiting = Self::unknown(sender, number, bytes);
+        waiting.know(body);
+        waiting
+    }
+
+    /// One whose bytes are not known yet.
+    pub(crate) fn unknown(sender: u32, number: u64, bytes: u64) -> Self {
+        let (body, away) = (OnceLock::new(), OnceLock::new());
+        Self { sender, number, bytes, body, away, state: AtomicU8::new(OFFERED) }
+    }
+
+    /// One that is over.
+    pub(crate) fn ended(sender: u32, cancelled: bool) -> Self {
+        let state = AtomicU8::new(if cancelled { CANCELLED } else { DONE });
+        Self { state, ..Self::unknown(sender, 0, 0) }
+    }
+
+    /// Tells where the bytes are; whether that was not known.
+    pub(crate) fn know(&self, body: Body) -> bool {
+        self.body.set(body).is_ok()
+    }
+
+    pub(crate) fn body(&self) -> Option<&Body> {
+        self.body.get()
     }
 
     fn advance(&self, to: u8) -> bool {
@@ -75,6 +110,11 @@ impl Waiting {
     /// The receiver has copied it.
     pub(crate) fn finish(&self) {
         self.state.store(DONE, Ordering::Release);
+    }
+
+    /// Whether its receiver has taken it, and not copied it yet.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.state.load(Ordering::Acquire) == CLAIMED
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -113,7 +153,7 @@ struct Seat {
 }
 
 /// Communicators that form without their parent's collectives, by parent, tag and members.
-type Forming = HashMap<(u32, i32, Vec<u32>), (Arc<Shared>, usize)>;
+pub(crate) type Forming = HashMap<(u32, i32, Vec<u32>), (Arc<Shared>, usize)>;
 
 /// The ranks of one program.
 #[derive(Debug)]
@@ -122,7 +162,11 @@ pub struct World {
     size: u32,
     seats: Vec<Seat>,
     rings: Vec<OnceLock<Box<Ring>>>,
-    over: AtomicBool,
+    /// Whether the ranks run, are to stop, or all is over; see `stop`.
+    pub(crate) state: AtomicU8,
+    pub(crate) stops: Stops,
+    /// What ranks that are restored have in common, until all are.
+    pub(crate) restoring: Mutex<Option<Restoring>>,
     abort: OnceLock<Abort>,
     pub(crate) everyone: Arc<Shared>,
     pub(crate) forming: Mutex<Forming>,
@@ -133,6 +177,8 @@ pub struct World {
     /// Whether its ranks here are more than their processors.
     crowded: bool,
     started: Instant,
+    /// How long it ran before it was restored.
+    pub(crate) before: Duration,
 }
 
 impl World {
@@ -169,13 +215,20 @@ impl World {
             // A rank that polls keeps the processor from the one it waits for.
             config.spin = config.spin.min(Duration::from_micros(2));
         }
+        let stops = Stops::new(size);
+        if let Some(sites) = &sites {
+            let elsewhere = (0..size).filter(|rank| sites.of(*rank) != sites.here);
+            elsewhere.for_each(|rank| stops.elsewhere(rank));
+        }
         let pairs = size as usize * size as usize;
         Self {
             config,
             size,
             seats: (0..size).map(|_| Seat::default()).collect(),
             rings: (0..pairs).map(|_| OnceLock::new()).collect(),
-            over: AtomicBool::new(false),
+            state: AtomicU8::new(RUNNING),
+            stops,
+            restoring: Mutex::default(),
             abort: OnceLock::new(),
             everyone: Arc::new(match &sites {
                 Some(sites) => sites.everyone(),
@@ -186,6 +239,7 @@ impl World {
             sites: sites.map(Box::new),
             crowded,
             started: Instant::now(),
+            before: Duration::ZERO,
         }
     }
 
@@ -205,6 +259,12 @@ impl World {
     ///
     /// When there is no such rank, or it was seated before.
     pub fn rank(self: &Arc<Self>, rank: u32, memory: Arc<dyn Memory>) -> Result<Rank, Abort> {
+        let space = self.take_seat(rank, memory)?;
+        Ok(Rank::seated(Arc::clone(self), rank, space))
+    }
+
+    /// Seats a rank's memory, once.
+    pub(crate) fn take_seat(&self, rank: u32, memory: Arc<dyn Memory>) -> Result<Space, Abort> {
         let refused = |reason: String| Err(Abort::Refused { reason: reason.into() });
         let Some(seat) = self.seats.get(rank as usize) else {
             return refused(format!("there is no rank {rank} in a world of {}", self.size));
@@ -215,8 +275,7 @@ impl World {
         if seat.taken.swap(true, Ordering::AcqRel) {
             return refused(format!("rank {rank} is seated already"));
         }
-        let space = seat.space.get_or_init(|| Space::new(memory)).clone();
-        Ok(Rank::seated(Arc::clone(self), rank, space))
+        Ok(seat.space.get_or_init(|| Space::new(memory)).clone())
     }
 
     /// Ends the world from outside: every rank's call fails with the reason.
@@ -231,7 +290,12 @@ impl World {
 
     /// Seconds since the world began.
     pub(crate) fn seconds(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+        self.age().as_secs_f64()
+    }
+
+    /// The same, to the nanosecond.
+    pub(crate) fn age(&self) -> Duration {
+        self.before + self.started.elapsed()
     }
 
     /// A context for a new communicator, made by a rank: each has numbers of its own, so that they
@@ -246,12 +310,25 @@ impl World {
         })
     }
 
-    /// Fails if the world has ended.
+    /// How many contexts a rank made; for one that is restored, what it had made.
+    pub(crate) fn contexts_of(&self, rank: u32) -> Option<&AtomicU32> {
+        self.seats.get(rank as usize).map(|seat| &seat.contexts)
+    }
+
+    /// The rank that made a context, and how many it made before; nothing for those that nobody
+    /// made.
+    pub(crate) fn maker_of(&self, context: u32) -> Option<(u32, u32)> {
+        let number = context.checked_sub(1)?;
+        Some((number % self.size, (number / self.size).checked_sub(1)?))
+    }
+
+    /// Fails if the world has ended; whether the ranks are to stop.
     #[inline]
-    pub(crate) fn check(&self) -> Result<(), Abort> {
-        match self.over.load(Ordering::Relaxed) {
-            false => Ok(()),
-            true => Err(self.reason()),
+    pub(crate) fn check(&self) -> Result<bool, Abort> {
+        match self.state.load(Ordering::Relaxed) {
+            RUNNING => Ok(false),
+            STOPPING => Ok(true),
+            _ => Err(self.reason()),
         }
     }
 
@@ -295,14 +372,20 @@ impl World {
             abort
         });
         let first = first.clone();
-        self.over.store(true, Ordering::SeqCst);
+        self.state.store(OVER, Ordering::SeqCst);
+        self.stops.over();
         if new {
             self.tell_abort(&first, site);
         }
+        self.rouse_all();
+        first
+    }
+
+    /// Has every rank look again at what it waits for.
+    pub(crate) fn rouse_all(&self) {
         for rank in 0..self.size {
             self.wake(rank);
         }
-        first
     }
 
     /// The ring from one rank to another, if they talked.
@@ -337,6 +420,11 @@ impl World {
     pub(crate) fn offer(&self, waiting: &Arc<Waiting>) -> u32 {
         let mut sends = lock(&self.seats[waiting.sender as usize].sends);
         sends.add(Arc::clone(waiting)) as u32
+    }
+
+    /// The same, without taking it.
+    pub(crate) fn look_up(&self, rank: u32, number: u32) -> Option<Arc<Waiting>> {
+        lock(&self.seats.get(rank as usize)?.sends).get(number as i32).cloned()
     }
 
     /// The message that a rank offered under a number.
@@ -383,10 +471,9 @@ impl World {
     pub(crate) fn leave(&self, rank: u32) {
         if let Some(seat) = self.seats.get(rank as usize) {
             seat.state.fetch_or(GONE, Ordering::SeqCst);
+            self.stops.gone(rank);
             // What waits for it can now be told from what only takes long.
-            for other in 0..self.size {
-                self.wake(other);
-            }
+            self.rouse_all();
         }
     }
 
@@ -441,7 +528,7 @@ impl World {
             states.map(|state| idle(state).then_some(state)).collect()
         };
         let Some(first) = look() else { return };
-        if look().as_ref() != Some(&first) || self.over.load(Ordering::SeqCst) {
+        if look().as_ref() != Some(&first) || self.state.load(Ordering::SeqCst) == OVER {
             return;
         }
         let mut waits = String::new();
@@ -457,6 +544,21 @@ impl World {
             let _ = write!(waits, ", and {} more", self.size - 16);
         }
         self.abort(Abort::Deadlock { waits: waits.into() });
+    }
+}
+
+impl World {
+    /// What a rank that sleeps waits for.
+    pub(crate) fn waits_in(&self, rank: u32) -> Option<String> {
+        let seat = self.seats.get(rank as usize)?;
+        let asleep = seat.state.load(Ordering::SeqCst) & ASLEEP == ASLEEP;
+        asleep.then(|| lock(&seat.waits).clone())
+    }
+
+    /// Whether a rank will never call again.
+    pub(crate) fn is_gone(&self, rank: u32) -> bool {
+        let seat = self.seats.get(rank as usize);
+        seat.is_none_or(|seat| seat.state.load(Ordering::SeqCst) & GONE != 0)
     }
 }
 

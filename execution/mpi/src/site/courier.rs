@@ -52,8 +52,8 @@ impl Outgoing {
     /// The first `limit` bytes of a message.
     pub(crate) fn new(ticket: u32, waiting: Arc<Waiting>, limit: u64) -> Self {
         let limit = limit.min(waiting.bytes);
-        let pieces = match &waiting.body {
-            Body::Guest(span) => Some(Pieces::new(span.clone(), limit)),
+        let pieces = match waiting.body() {
+            Some(Body::Guest(span)) => Some(Pieces::new(span.clone(), limit)),
             _ => None,
         };
         Self { ticket, waiting, limit, done: 0, pieces }
@@ -221,7 +221,7 @@ fn carry_message(
     // A world that is dropped has nobody left who waits for it.
     let Some(world) = world.upgrade() else { return Ok(None) };
     let mut row = Vec::new();
-    match (&mut message.pieces, &message.waiting.body) {
+    match (&mut message.pieces, message.waiting.body()) {
         (Some(pieces), _) => {
             let space = world.space(message.waiting.sender);
             let packed = pieces.pack(&space, CHUNK_BYTES as u64, &mut row);
@@ -233,7 +233,7 @@ fn carry_message(
                 return Err(Abort::Ended { reason: reason.into() });
             }
         }
-        (None, Body::Host(bytes)) => {
+        (None, Some(Body::Host(bytes))) => {
             let end = message.limit.min(message.done + CHUNK_BYTES as u64);
             row.extend_from_slice(&bytes[message.done as usize..end as usize]);
         }

@@ -126,7 +126,8 @@ impl Sites {
         if bytes > u64::from(u32::MAX) * 4 {
             return Err("announces a message that is larger than any memory");
         }
-        let waiting = Arc::new(Waiting::new(address.from, bytes, Body::Away { number }));
+        let waiting =
+            Arc::new(Waiting::new(address.from, u64::from(number), bytes, Body::Away { number }));
         if let Some(peer) = self.peer(site) {
             let mut desk = lock(&peer.desk);
             if desk.announced.len() >= ANNOUNCED_MAX {

@@ -18,6 +18,7 @@ use crate::{
     error::Result,
     memory::Space,
     op::{self, Builtin, Layout},
+    stop::Step,
     transfer::{Pieces, Span},
     world::{World, lock},
 };
@@ -70,9 +71,9 @@ impl Engine {
         Some(sites.ticket(site, self.me, &self.space, into))
     }
 
+    /// Waits for an answer that comes whatever the other ranks do: nothing is stopped for it.
     fn wait_for(&mut self, cb: Cb<'_>, incoming: &Incoming) -> Result {
-        let waits = |engine: &Self| engine.function.to_owned();
-        self.block(cb, waits, |_, _| Ok(incoming.is_over().then_some(())))?;
+        self.without_stopping(|engine| engine.wait_until_over(cb, incoming))?;
         incoming.result()
     }
 
@@ -80,10 +81,13 @@ impl Engine {
     fn keep_pace(&mut self, cb: Cb<'_>, incoming: &Incoming, asked: u64) -> Result {
         const AHEAD: u64 = 4 * CHUNK_BYTES as u64;
         let waits = |engine: &Self| engine.function.to_owned();
-        self.block(cb, waits, |_, _| {
-            let near = incoming.is_over() || incoming.received() + AHEAD > asked;
-            Ok(near.then_some(()))
-        })
+        let near = || incoming.is_over() || incoming.received() + AHEAD > asked;
+        self.without_stopping(|engine| engine.block(cb, waits, |_, _| Ok(near().then_some(()))))
+    }
+
+    fn wait_until_over(&mut self, cb: Cb<'_>, incoming: &Incoming) -> Result {
+        let waits = |engine: &Self| engine.function.to_owned();
+        self.block(cb, waits, |_, _| Ok(incoming.is_over().then_some(())))
     }
 
     /// Sends something that is answered when it is done, and waits for that.
@@ -203,7 +207,21 @@ impl Engine {
 
     pub(crate) fn lock_beyond(&mut self, cb: Cb<'_>, far: Far, kind: i32) -> Result {
         let Far { site, context, target } = far;
-        self.ask(cb, site, |ticket| Frame::Lock { context, target, kind, ticket })
+        let incoming = match self.replayed() {
+            Some(Step::Asked(incoming)) => incoming,
+            Some(_) => return Err(self.other_step()),
+            None => {
+                let nothing = Pieces::new(Span::default(), 0);
+                let Some((ticket, incoming)) = self.ticket(site, nothing) else { return Ok(()) };
+                self.tell(far, &Frame::Lock { context, target, kind, ticket });
+                incoming
+            }
+        };
+        // Who holds it may have stopped.
+        match self.wait_until_over(cb, &incoming) {
+            Ok(()) => incoming.result(),
+            Err(fault) => Err(self.interrupted(fault, Step::Asked(incoming))),
+        }
     }
 
     /// Gives a lock back, once all that was done under it is there.

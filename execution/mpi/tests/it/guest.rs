@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "lends memory to the engine as a Wasm host would")]
 
+use crate::disturbed::{self, Desk};
 use mpi::{Abort, Callback, Config, Link, Memory, Placement, Rank, World, connection::Connections};
 use std::{
     cell::UnsafeCell,
@@ -31,10 +32,16 @@ unsafe impl Sync for Linear {}
 
 impl Linear {
     /// A memory with these bytes.
-    fn of(bytes: Vec<u8>) -> Self {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
         let bytes = Box::into_raw(bytes.into_boxed_slice());
         // SAFETY: the box was just given up, and a cell of a byte lies in memory like the byte.
         Self(unsafe { Box::from_raw(bytes as *mut [UnsafeCell<u8>]) })
+    }
+
+    /// Another memory with the same bytes.
+    pub(crate) fn copied(&self) -> Self {
+        // SAFETY: the bytes are ours, and nobody writes to them while all ranks have stopped.
+        Self::of(unsafe { std::slice::from_raw_parts(self.base(), self.len()) }.to_vec())
     }
 }
 
@@ -118,6 +125,8 @@ impl Callback for Host {
                 // The guest calls MPI from within.
                 let size_at = 8;
                 assert_eq!(rank.type_size(self, datatype, size_at)?, 0);
+                // What it calls never stops, whatever is asked meanwhile.
+                assert_eq!(rank.barrier(self, SELF), Ok(0));
                 let pairs = count as usize * self.ints(size_at as i32, 1)[0] as usize / 8;
                 for pair in 0..pairs as i32 {
                     let left = self.ints(arguments[0] + 8 * pair, 2);
@@ -168,6 +177,8 @@ impl Callback for Host {
 pub(crate) struct Guest {
     pub(crate) rank: Rank,
     pub(crate) host: Host,
+    /// Where it waits when it is stopped.
+    pub(crate) desk: Option<Arc<Desk>>,
     next: u32,
 }
 
@@ -201,7 +212,12 @@ macro_rules! call {
         $crate::call!($guest.$method($($argument),*))
     }};
     ($guest:ident.$method:ident($($argument:expr),* $(,)?)) => {
-        $guest.rank.$method(&mut $guest.host, $($argument),*)
+        loop {
+            match $guest.rank.$method(&mut $guest.host, $($argument),*) {
+                Err(mpi::Abort::Stopped) => $guest.pause(),
+                outcome => break outcome,
+            }
+        }
     };
 }
 
@@ -211,7 +227,30 @@ impl Guest {
         let rank = world.rank(number, Arc::clone(&memory) as Arc<dyn Memory>).expect("a seat");
         // The upper half is the heap that MPI allocates from.
         let (heap, deleted, handled) = (bytes as u32 / 2, Vec::new(), Vec::new());
-        Self { rank, host: Host { memory, heap, allocated: 0, deleted, handled }, next: 64 }
+        Self {
+            rank,
+            host: Host { memory, heap, allocated: 0, deleted, handled },
+            desk: None,
+            next: 64,
+        }
+    }
+
+    /// A rank that was restored over a memory.
+    pub(crate) fn over(rank: Rank, memory: Arc<Linear>) -> Self {
+        let (heap, deleted, handled) = (memory.len() as u32 / 2, Vec::new(), Vec::new());
+        Self {
+            rank,
+            host: Host { memory, heap, allocated: 0, deleted, handled },
+            desk: None,
+            next: 64,
+        }
+    }
+
+    /// Waits until it may make again the call that it was stopped in.
+    pub(crate) fn pause(&mut self) {
+        let desk = self.desk.clone().expect("a desk for a rank that is stopped");
+        let rank = std::mem::take(&mut self.rank);
+        (self.rank, self.host.memory) = desk.park(rank, Arc::clone(&self.host.memory));
     }
 
     pub(crate) fn me(&self) -> i32 {
@@ -286,30 +325,32 @@ pub(crate) fn run(ranks: u32, program: impl Fn(&mut Guest) + Sync) {
     });
 }
 
-/// Runs a program that begins and ends by itself, at one site and at several.
+/// Runs a program that begins and ends by itself, at one site and at several; and then stopped now
+/// and then.
 pub(crate) fn run_with(
     ranks: u32,
     bytes: usize,
     config: Config,
     program: impl Fn(&mut Guest) + Sync,
 ) {
-    run_here_with(ranks, bytes, config.clone(), &program);
+    run_alone(ranks, bytes, config.clone(), &program);
     for sites in placements(ranks) {
         run_spread_with(&sites, bytes, config.clone(), &program);
     }
+    disturbed::run(ranks, bytes, config, 0x9e37_79b9_7f4a_7c15, &program);
 }
 
-/// Runs a program at one site.
-pub(crate) fn run_here_with(
+/// Runs a program at one site, undisturbed.
+pub(crate) fn run_alone(
     ranks: u32,
     bytes: usize,
     config: Config,
-    program: impl Fn(&mut Guest) + Sync,
+    program: &(impl Fn(&mut Guest) + Sync),
 ) {
     let world = World::new(ranks, config).expect("a world");
     std::thread::scope(|scope| {
         for number in 0..ranks {
-            let (world, program) = (Arc::clone(&world), &program);
+            let world = Arc::clone(&world);
             scope.spawn(move || program(&mut Guest::new(&world, number, bytes)));
         }
     });

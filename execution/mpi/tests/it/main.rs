@@ -1,10 +1,13 @@
 //! What programs may rely on, with ranks as threads over plain memory.
 
 mod collectives;
+mod disturbed;
 mod environment;
 mod guest;
 mod header;
 mod onesided;
+mod patterns;
 mod point;
 mod sites;
+mod stopping;
 mod types;
