@@ -179,6 +179,11 @@ impl Engine {
 
     /// Whether the call under way may be interrupted.
     pub(crate) fn may_stop(&self) -> bool {
+        self.is_outermost() && may_block(self.function)
+    }
+
+    /// Whether the call under way is the guest's, and not one from within.
+    fn is_outermost(&self) -> bool {
         self.underway.depth == 0
     }
 
@@ -212,12 +217,12 @@ impl Engine {
 
     #[cold]
     fn replay(&mut self) -> Option<Step> {
-        if self.may_stop() { self.underway.again.pop_front() } else { None }
+        if self.is_outermost() { self.underway.again.pop_front() } else { None }
     }
 
     /// Keeps what a step gave.
     pub(crate) fn keep(&mut self, step: Step) {
-        if self.may_stop() {
+        if self.is_outermost() {
             self.underway.done.push(step);
         }
     }
@@ -284,7 +289,7 @@ impl Engine {
     /// Forgets the steps of a call that is over.
     #[cold]
     pub(crate) fn forget(&mut self) {
-        if self.may_stop() {
+        if self.is_outermost() {
             self.underway.done.clear();
             self.underway.again.clear();
         }
