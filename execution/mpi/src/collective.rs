@@ -17,8 +17,8 @@ use crate::{
     offer::{Entry, Offer},
     reduction::{Reduction, UserReduction},
     site::gather::Spread,
-    stop::Step,
     transfer::Span,
+    underway::Step,
     world::lock,
 };
 use std::{
@@ -359,7 +359,7 @@ impl Engine {
         plan: Plan,
     ) -> Result<Operation> {
         match self.replayed() {
-            Some(Step::Entered(operation)) => return Ok(operation),
+            Some(Step::Entered(operation)) => return Ok(*operation),
             Some(_) => return Err(self.other_step()),
             None => {}
         }
@@ -389,7 +389,7 @@ impl Engine {
         let waits = |engine: &Self| engine.function.to_owned();
         match self.block(cb, waits, |engine, cb| Ok(operation.poll(engine, cb)?.then_some(()))) {
             Ok(()) => Ok(operation),
-            Err(fault) => Err(self.interrupted(fault, Step::Entered(operation))),
+            Err(fault) => Err(self.interrupted(fault, Step::Entered(Box::new(operation)))),
         }
     }
 

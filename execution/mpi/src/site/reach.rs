@@ -18,8 +18,8 @@ use crate::{
     error::Result,
     memory::Space,
     op::{self, Builtin, Layout},
-    stop::Step,
     transfer::{Pieces, Span},
+    underway::Step,
     world::{World, lock},
 };
 use std::sync::Arc;
