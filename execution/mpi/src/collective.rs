@@ -280,7 +280,7 @@ impl Operation {
         let word = entry.and_then(|entry| entry.data().first_chunk()).copied();
         let missing = || fault(abi::ERR_OTHER, "a communicator was told without its number");
         let context = u32::from_le_bytes(word.ok_or_else(missing)?);
-        self.round.make(colour, || Ok(engine.world.shared(context, members, 0)))
+        self.round.make(colour, || engine.world.shared(context, members, 0))
     }
 
     fn step(&mut self, engine: &mut Engine, cb: Cb<'_>) -> Result<bool> {
@@ -491,7 +491,7 @@ impl Engine {
         number: Option<u32>,
     ) -> Result<Arc<Shared>> {
         operation.round.make(colour, || match number {
-            Some(number) => Ok(self.world.shared(number, members, 0)),
+            Some(number) => self.world.shared(number, members, 0),
             None => Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members))),
         })
     }

@@ -10,7 +10,7 @@ use crate::{
     site::gather::Spread,
     topology::Grid,
     window::Sync,
-    world::lock,
+    world::{CONTEXTS_MAX, lock},
 };
 use std::{
     collections::HashMap,
@@ -233,7 +233,7 @@ impl Engine {
         self.space.check(i64::from(newcomm), 4)?;
         let known = self.communicator(comm)?;
         let (members, grid) = (known.shared.members.clone(), known.grid.clone());
-        let unnumbered = Arc::new(Shared::new(crate::world::CONTEXTS_MAX, members.clone()));
+        let unnumbered = Arc::new(Shared::new(CONTEXTS_MAX, members.clone()));
         let handle = self.adopt(comm, unnumbered)?;
         self.communicator_mut(handle)?.grid = grid;
         self.copy_attributes(cb, comm, handle)?;
@@ -287,7 +287,7 @@ impl Engine {
         let takers = members.iter().filter(near).count();
         let shared = if takers < members.len() {
             let context = self.agree(cb, &parent, tag, &members)?;
-            self.world.shared(context, members, takers - 1)
+            self.world.shared(context, members, takers - 1)?
         } else {
             self.form(parent.context, tag, members)?
         };

@@ -9,7 +9,7 @@
 //! On the wire each side first says `CSKMPI`, a version and its number, and then sends frames,
 //! each after its length in 32 bits. A length of zero says that no more will come.
 
-use crate::{Link, World, error::Abort};
+use crate::{Link, World, error::Abort, world::lock};
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, Read, Write},
@@ -23,7 +23,9 @@ const VERSION: u16 = 1;
 const QUEUE_BYTES: usize = 4 << 20;
 /// The longest frame: one chunk of data, and the places where it belongs.
 const FRAME_BYTES_MAX: usize = 1 << 20;
-/// What is written at once.
+/// Frames of so many bytes are written from where they are.
+const LONG_BYTES: usize = 16 << 10;
+/// What is written at once of the others.
 const BATCH_BYTES: usize = 128 << 10;
 /// How often whoever waits for room looks whether the world still goes on.
 const LOOK: Duration = Duration::from_millis(50);
@@ -73,7 +75,7 @@ struct State {
 
 impl Line {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn world(&self) -> Option<Arc<World>> {
@@ -123,9 +125,11 @@ impl Line {
         Ok(())
     }
 
-    /// The next frames as one row of bytes; nothing when there are no more.
-    fn batch(&self, row: &mut Vec<u8>) -> bool {
+    /// The next frames as one row of bytes, after which a long one may come that was not copied;
+    /// nothing when there are no more.
+    fn batch(&self, row: &mut Vec<u8>, long: &mut Vec<u8>) -> bool {
         row.clear();
+        long.clear();
         let mut state = self.state();
         while state.frames.is_empty() && !state.closing && state.broken.is_none() {
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -133,13 +137,16 @@ impl Line {
         if state.frames.is_empty() || state.broken.is_some() {
             return false;
         }
-        while let Some(frame) = state.frames.front()
-            && (row.is_empty() || row.len() + frame.len() <= BATCH_BYTES)
+        while row.len() < BATCH_BYTES
+            && long.is_empty()
+            && let Some(frame) = state.frames.pop_front()
         {
-            row.extend_from_slice(&(frame.len() as u32).to_le_bytes());
-            row.extend_from_slice(frame);
             state.bytes -= frame.len();
-            state.frames.pop_front();
+            row.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+            match frame.len() < LONG_BYTES {
+                true => row.extend_from_slice(&frame),
+                false => *long = frame,
+            }
         }
         drop(state);
         self.room.notify_all();
@@ -147,9 +154,10 @@ impl Line {
     }
 
     fn write_all(&self, writer: &mut dyn Write) {
-        let mut row = Vec::new();
-        while self.batch(&mut row) {
-            if let Err(error) = writer.write_all(&row).and_then(|()| writer.flush()) {
+        let (mut row, mut long) = (Vec::new(), Vec::new());
+        while self.batch(&mut row, &mut long) {
+            let written = writer.write_all(&row).and_then(|()| writer.write_all(&long));
+            if let Err(error) = written.and_then(|()| writer.flush()) {
                 return self.fail(&format!("it can not be written to: {error}"));
             }
         }
@@ -203,7 +211,8 @@ impl Connections {
     }
 
     /// Greets another site and connects to it. Both sides do so; what is read and written is read
-    /// and written by no one else. What it sends is read from [`Connections::attend`] on.
+    /// and written by no one else, and the greeting is waited for as long as `reader` does. What
+    /// the other side sends is read from [`Connections::attend`] on.
     ///
     /// # Errors
     ///
@@ -228,8 +237,8 @@ impl Connections {
         thread
             .spawn(move || writing.write_all(&mut writer))
             .map_err(|error| lost(format!("there is no thread to write to it: {error}")))?;
-        crate::world::lock(&self.lines).insert(site, Arc::clone(&line));
-        crate::world::lock(&self.readers).push(Reader(line, Box::new(reader)));
+        lock(&self.lines).insert(site, Arc::clone(&line));
+        lock(&self.readers).push(Reader(line, Box::new(reader)));
         Ok(())
     }
 
@@ -270,7 +279,7 @@ impl Connections {
     /// When there are no threads to read.
     pub fn attend(&self, world: &Arc<World>) -> Result<(), Abort> {
         let _ = self.world.set(Arc::downgrade(world));
-        for Reader(line, mut reader) in std::mem::take(&mut *crate::world::lock(&self.readers)) {
+        for Reader(line, mut reader) in std::mem::take(&mut *lock(&self.readers)) {
             let site = line.site;
             let thread = std::thread::Builder::new().name(format!("mpi-reader-{site}"));
             thread.spawn(move || line.read_all(&mut *reader)).map_err(|error| {
@@ -288,13 +297,17 @@ impl Connections {
     ///
     /// When a site does not do so for as long as `patience` lasts, or its connection breaks.
     pub fn close(&self, patience: Duration) -> Result<(), Abort> {
-        let lines: Vec<_> = crate::world::lock(&self.lines).values().map(Arc::clone).collect();
+        let deadline = Instant::now() + patience;
+        // Answers that are on their way to the queues go first.
+        if let Some(world) = self.world.get().and_then(Weak::upgrade) {
+            world.rest(deadline);
+        }
+        let lines: Vec<_> = lock(&self.lines).values().map(Arc::clone).collect();
         for line in &lines {
             line.state().closing = true;
             line.work.notify_all();
             line.room.notify_all();
         }
-        let deadline = Instant::now() + patience;
         for line in lines {
             let mut state = line.state();
             while !(state.written && state.ended) {
@@ -317,7 +330,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        for line in crate::world::lock(&self.lines).values() {
+        for line in lock(&self.lines).values() {
             line.state().closing = true;
             line.work.notify_all();
         }
@@ -326,7 +339,7 @@ impl Drop for Connections {
 
 impl Link for Connections {
     fn send(&self, site: u32, frame: Vec<u8>) -> Result<(), Abort> {
-        let line = crate::world::lock(&self.lines).get(&site).map(Arc::clone);
+        let line = lock(&self.lines).get(&site).map(Arc::clone);
         let reason = || Abort::Lost { site, reason: "there is none".into() };
         line.ok_or_else(reason)?.send(frame)
     }

@@ -154,6 +154,14 @@ impl Message {
         }
     }
 
+    /// What it takes of the host's memory.
+    fn cost(&self) -> u64 {
+        match &self.content {
+            Content::Here(bytes) => letter::cost(bytes.len()),
+            Content::There(_) => 0,
+        }
+    }
+
     fn is_cancelled(&self) -> bool {
         matches!(&self.content, Content::There(waiting) if waiting.is_cancelled())
     }
@@ -167,6 +175,9 @@ pub(crate) struct Mail {
     consumers: Vec<Consumer>,
     posted: Vec<Posted>,
     unexpected: VecDeque<Message>,
+    /// Bytes of these that are here, and what senders elsewhere were told of them.
+    kept: u64,
+    told: u64,
     pub(crate) requests: Table<Request>,
     /// How many messages waited so far.
     waited: u64,
@@ -223,6 +234,8 @@ impl Mail {
             consumers: (0..size).map(|_| Consumer::default()).collect(),
             posted: Vec::new(),
             unexpected: VecDeque::new(),
+            kept: 0,
+            told: 0,
             requests: Table::default(),
             waited: 0,
             found: Table::new(2),
@@ -296,6 +309,15 @@ impl Mail {
         if !self.coming.is_empty() {
             self.collect();
         }
+        if self.kept != self.told {
+            self.tell_kept(world);
+        }
+    }
+
+    /// Tells how much is here that nobody asked for: senders elsewhere are given room by it.
+    fn tell_kept(&mut self, world: &World) {
+        self.told = self.kept;
+        world.tell_kept(self.me, self.kept);
     }
 
     /// Ends the receives whose messages came whole from other sites.
@@ -414,8 +436,10 @@ impl Mail {
             self.posted.iter().position(|posted| posted.envelope.matches(from, context, tag));
         let Some(position) = position else {
             let content = waiting.map_or_else(|| Content::Here(bytes.into()), Content::There);
-            self.unexpected.push_back(Message { from, context, tag, content });
-            return;
+            let message = Message { from, context, tag, content };
+            self.kept += message.cost();
+            self.unexpected.push_back(message);
+            return self.tell_kept(world);
         };
         if waiting.as_ref().is_some_and(|waiting| !waiting.claim()) {
             return;
@@ -457,6 +481,13 @@ impl Mail {
             .position(|message| envelope.matches(message.from, message.context, message.tag))
     }
 
+    /// Takes a message out of the queue.
+    fn take_out(&mut self, position: usize) -> Option<Message> {
+        let message = self.unexpected.remove(position)?;
+        self.kept = self.kept.saturating_sub(message.cost());
+        Some(message)
+    }
+
     /// Takes a message that is here already, if one matches.
     pub(crate) fn receive(
         &mut self,
@@ -466,7 +497,7 @@ impl Mail {
         span: &Span,
     ) -> Option<Taken> {
         while let Some(position) = self.find(envelope) {
-            let message = self.unexpected.remove(position)?;
+            let message = self.take_out(position)?;
             if let Some(taken) = self.consume(world, space, &message, envelope, span) {
                 return Some(taken);
             }
@@ -518,7 +549,7 @@ impl Mail {
     /// Takes a message out, to be received later under its handle.
     pub(crate) fn extract(&mut self, envelope: &Envelope) -> Option<(i32, Status)> {
         let position = self.find(envelope)?;
-        let message = self.unexpected.remove(position)?;
+        let message = self.take_out(position)?;
         // From now on it can not be taken back, as its receiver was told of it.
         if let Content::There(waiting) = &message.content
             && !waiting.claim()
@@ -550,7 +581,7 @@ impl Mail {
     /// Takes the bytes of a message of the engine's own.
     pub(crate) fn take_bytes(&mut self, envelope: &Envelope) -> Option<Box<[u8]>> {
         let position = self.find(envelope)?;
-        match self.unexpected.remove(position)?.content {
+        match self.take_out(position)?.content {
             Content::Here(bytes) => Some(bytes),
             Content::There(_) => None,
         }

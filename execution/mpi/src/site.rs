@@ -15,9 +15,9 @@ pub(crate) mod letter;
 pub(crate) mod reach;
 
 use crate::{
-    Config,
+    Config, abi,
     communicator::Shared,
-    error::{Abort, Result},
+    error::{Abort, Result, ensure},
     memory::Space,
     ring::Producer,
     table::Table,
@@ -27,6 +27,7 @@ use crate::{
 use courier::{Courier, Job};
 use frame::Frame;
 use gather::{Partial, Spread};
+use letter::Wrong;
 use std::{
     collections::{BTreeSet, HashMap},
     fmt::Debug,
@@ -42,7 +43,7 @@ pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 /// Numbers of sites are below.
 const SITES_MAX: u32 = 4096;
 /// Communicators of which a site may tell before this one has them.
-const AHEAD_MAX: usize = 1 << 20;
+const AHEAD_MAX: usize = 1 << 18;
 
 /// Where the ranks of a world are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,11 @@ pub(crate) struct Incoming {
 impl Incoming {
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// How many bytes have come.
+    pub(crate) fn received(&self) -> u64 {
+        lock(&self.into).0.done()
     }
 
     /// How it ended.
@@ -201,15 +207,14 @@ impl Sites {
     /// Sends a frame; a world whose link broke is over.
     pub(crate) fn send(&self, world: &World, site: u32, frame: &Frame<'_>) {
         if let Err(abort) = self.link.send(site, frame.encode()) {
-            world.abort(abort);
+            world.link_broke(abort);
         }
     }
 
     /// The same for whoever must not wait.
-    pub(crate) fn send_later(&self, site: u32, frame: &Frame<'_>) {
-        if let Some(peer) = self.peer(site) {
-            peer.courier.push(Job::Frame(frame.encode()));
-        }
+    pub(crate) fn send_later(&self, site: u32, frame: &Frame<'_>) -> Result<(), Wrong> {
+        let peer = self.peer(site).ok_or("comes from nowhere")?;
+        peer.courier.answer(Job::Frame(frame.encode()))
     }
 
     /// A ticket for an answer, which goes where `into` says.
@@ -237,7 +242,7 @@ impl Sites {
     }
 
     /// Another site has a communicator.
-    fn made_at(&self, world: &World, site: u32, context: u32) -> Result<(), &'static str> {
+    fn made_at(&self, world: &World, site: u32, context: u32) -> Result<(), Wrong> {
         let mut known = lock(&self.known);
         let Some(kept) = known.communicators.get_mut(&context) else {
             if known.early.len() >= AHEAD_MAX {
@@ -304,9 +309,19 @@ impl World {
 
     /// The connection to a site broke: the world ends, unless all ranks here are through.
     pub fn lost(&self, site: u32, reason: &str) {
+        self.link_broke(Abort::Lost { site, reason: reason.into() });
+    }
+
+    pub(crate) fn link_broke(&self, abort: Abort) {
         if !self.is_deserted() {
-            self.abort(Abort::Lost { site, reason: reason.into() });
+            self.abort(abort);
         }
+    }
+
+    /// Waits until nothing is left to be given to the link; false if that takes longer.
+    pub(crate) fn rest(&self, deadline: Instant) -> bool {
+        let mut peers = self.sites.iter().flat_map(|sites| sites.peers.values());
+        peers.all(|peer| peer.courier.rest(deadline))
     }
 
     /// Waits until every frame that was sent before has been delivered, with what it was answered.
@@ -356,12 +371,17 @@ impl World {
 
     /// A communicator of these members, under its context: the one that is known here, or a new
     /// one. `takers` of the members here will ask for it again.
-    pub(crate) fn shared(&self, context: u32, members: Vec<u32>, takers: usize) -> Arc<Shared> {
+    pub(crate) fn shared(
+        &self,
+        context: u32,
+        members: Vec<u32>,
+        takers: usize,
+    ) -> Result<Arc<Shared>> {
         let Some(sites) = self.sites.as_deref() else {
-            return Arc::new(Shared::new(context, members));
+            return Ok(Arc::new(Shared::new(context, members)));
         };
         let Some(spread) = Spread::of(sites, &members) else {
-            return Arc::new(Shared::new(context, members));
+            return Ok(Arc::new(Shared::new(context, members)));
         };
         let mut known = lock(&sites.known);
         if let Some(kept) = known.communicators.get_mut(&context)
@@ -369,7 +389,10 @@ impl World {
         {
             kept.takers = kept.takers.saturating_sub(1);
             kept.settle();
-            return shared;
+            // Other sites told the number.
+            let same = shared.members == members;
+            ensure(same, abi::ERR_INTERN, || format!("communicator {context} exists already"))?;
+            return Ok(shared);
         }
         for site in known.early.remove(&context).unwrap_or_default() {
             spread.made_at(site);
@@ -381,7 +404,7 @@ impl World {
         for site in others {
             sites.send(self, site, &Frame::Made { context });
         }
-        shared
+        Ok(shared)
     }
 }
 

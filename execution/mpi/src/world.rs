@@ -144,6 +144,8 @@ struct Seat {
     taken: AtomicBool,
     /// How many contexts it made.
     contexts: AtomicU32,
+    /// Bytes of messages that it holds and did not ask for yet.
+    kept: AtomicU64,
     space: OnceLock<Space>,
     thread: Mutex<Option<Thread>>,
     waits: Mutex<String>,
@@ -396,6 +398,17 @@ impl World {
     #[inline]
     pub(crate) fn ring_to(&self, from: u32, to: u32) -> &Ring {
         self.rings[(to * self.size + from) as usize].get_or_init(|| Box::new(Ring::new()))
+    }
+
+    /// A rank holds so many bytes of messages that it did not ask for yet.
+    pub(crate) fn tell_kept(&self, rank: u32, bytes: u64) {
+        self.seats[rank as usize].kept.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether a rank may be sent more messages that it did not ask for.
+    pub(crate) fn may_keep_more(&self, rank: u32) -> bool {
+        let kept = self.seats[rank as usize].kept.load(Ordering::Relaxed);
+        kept < self.config.backlog_bytes_max as u64
     }
 
     /// The memory of a rank; an empty one before it is seated.

@@ -3,6 +3,7 @@
 use super::{
     CHUNK_BYTES, Link, Peer,
     frame::{Blocks, Frame},
+    letter::Wrong,
 };
 use crate::{
     error::Abort,
@@ -13,10 +14,11 @@ use crate::{
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    time::Instant,
 };
 
-/// What may be queued before a site that asks for more is refused.
-const JOBS_MAX: usize = 1 << 21;
+/// What may be queued before a site that asks for more, and takes no answers, is refused.
+const QUEUE_BYTES_MAX: usize = 512 << 20;
 
 /// Something to send.
 #[derive(Debug)]
@@ -58,9 +60,24 @@ impl Outgoing {
     }
 }
 
+impl Job {
+    /// What it costs to keep it.
+    fn cost(&self) -> usize {
+        let own = match self {
+            Self::Frame(frame) | Self::Marker(frame) => frame.len(),
+            Self::Message(_) => 256,
+            Self::Blocks { blocks, .. } => size_of_val(&**blocks),
+        };
+        own + 64
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    bytes: usize,
+    /// Whether a job is at work.
+    busy: bool,
     closed: bool,
 }
 
@@ -73,13 +90,46 @@ pub(crate) struct Courier {
 
 impl Courier {
     pub(crate) fn push(&self, job: Job) {
-        lock(&self.queue).jobs.push_back(job);
-        self.bell.notify_one();
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            return;
+        }
+        queue.bytes += job.cost();
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.bell.notify_all();
     }
 
-    /// Whether there is room for what another site asks for.
-    pub(crate) fn has_room(&self) -> bool {
-        lock(&self.queue).jobs.len() < JOBS_MAX
+    /// Queues an answer, if there is room for what another site asks for.
+    pub(crate) fn answer(&self, job: Job) -> Result<(), Wrong> {
+        if lock(&self.queue).bytes > QUEUE_BYTES_MAX {
+            return Err("asks for more answers than it takes");
+        }
+        self.push(job);
+        Ok(())
+    }
+
+    /// Waits until nothing is left to send; false if that takes longer.
+    pub(crate) fn rest(&self, deadline: Instant) -> bool {
+        let mut queue = lock(&self.queue);
+        while queue.busy || !queue.jobs.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let woken = self.bell.wait_timeout(queue, left);
+            queue = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Forgets what is to be sent.
+    fn give_up(&self) {
+        let mut queue = lock(&self.queue);
+        queue.jobs.clear();
+        (queue.bytes, queue.busy, queue.closed) = (0, false, true);
+        drop(queue);
+        self.bell.notify_all();
     }
 
     pub(crate) fn close(&self) {
@@ -90,6 +140,10 @@ impl Courier {
     /// The next job; nothing once it is closed and all was sent.
     fn next(&self) -> Option<Job> {
         let mut queue = lock(&self.queue);
+        queue.busy = false;
+        if queue.jobs.is_empty() {
+            self.bell.notify_all();
+        }
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 let streams = |job: &Job| matches!(job, Job::Message(_));
@@ -98,6 +152,8 @@ impl Courier {
                     queue.jobs.push_back(job);
                     continue;
                 }
+                queue.bytes -= job.cost();
+                queue.busy = true;
                 return Some(job);
             }
             if queue.closed {
@@ -124,8 +180,10 @@ pub(crate) fn start(
                 Ok(None) => {}
                 Err(abort) => {
                     if let Some(world) = world.upgrade() {
-                        world.abort(abort);
+                        world.link_broke(abort);
                     }
+                    // Who waits for the queue to be empty shall not wait for ever.
+                    courier.give_up();
                     break;
                 }
             }

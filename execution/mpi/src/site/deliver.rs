@@ -48,10 +48,7 @@ impl Sites {
                 self.data_came(world, site, (ticket, offset), bytes)
             }
             Frame::Done { ticket } => self.done_came(world, site, ticket),
-            Frame::Cancel { number } => {
-                self.cancel_came(site, number);
-                Ok(())
-            }
+            Frame::Cancel { number } => self.cancel_came(site, number),
             Frame::Cancelled { number, yes } => {
                 self.cancelled_came(world, site, number, yes != 0);
                 Ok(())
@@ -103,10 +100,8 @@ impl Sites {
             }
             Frame::Complete { context, target } => self.complete_came(world, context, target),
             Frame::Marker { ticket } => {
-                if let Some(peer) = self.peer(site) {
-                    peer.courier.push(Job::Marker(Frame::Done { ticket }.encode()));
-                }
-                Ok(())
+                let peer = self.peer(site).ok_or("comes from nowhere")?;
+                peer.courier.answer(Job::Marker(Frame::Done { ticket }.encode()))
             }
             Frame::Abort { variant, rank, code, function, name, class, detail } => {
                 let texts = [function, name, class, detail];

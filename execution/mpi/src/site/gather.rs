@@ -7,21 +7,22 @@
 
 use super::{CHUNK_BYTES, Sites, frame::Frame, letter::Wrong};
 use crate::{
-    FUNCTIONS,
+    FUNCTIONS, abi,
     collective::{FAST_BYTES, Needs, Operation, Round},
     communicator::Shared,
-    engine::Engine,
+    engine::{Cb, Engine},
     error::{Result, fault},
+    mail::Envelope,
     memory::Space,
     offer::{Entry, Offer, Source},
     transfer::Pieces,
-    world::{World, lock},
+    world::{CONTEXTS_MAX, World, lock},
 };
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -43,6 +44,8 @@ struct Other {
     made: AtomicBool,
     /// Bytes that it was sent, by rounds that it has not left.
     ahead: Mutex<BTreeMap<u64, u64>>,
+    /// Rounds here that have entries of its members.
+    opened: AtomicUsize,
 }
 
 /// Where the members of a communicator are.
@@ -65,7 +68,12 @@ impl Spread {
         let mut others: Vec<u32> = places.iter().copied().filter(|at| *at != sites.here).collect();
         others.sort_unstable();
         others.dedup();
-        let other = |site| Other { site, made: AtomicBool::new(false), ahead: Mutex::default() };
+        let other = |site| Other {
+            site,
+            made: AtomicBool::new(false),
+            ahead: Mutex::default(),
+            opened: AtomicUsize::new(0),
+        };
         let near = (0..members.len()).filter(|member| places[*member] == sites.here).collect();
         (!others.is_empty()).then(|| Self {
             near,
@@ -90,9 +98,13 @@ impl Spread {
         self.others.iter().map(|other| other.site)
     }
 
+    fn other(&self, site: u32) -> Option<&Other> {
+        self.others.iter().find(|other| other.site == site)
+    }
+
     /// A site has the communicator.
     pub(crate) fn made_at(&self, site: u32) {
-        if let Some(other) = self.others.iter().find(|other| other.site == site) {
+        if let Some(other) = self.other(site) {
             other.made.store(true, Ordering::Release);
         }
         let ready = self.others.iter().all(|other| other.made.load(Ordering::Acquire));
@@ -308,6 +320,9 @@ impl Engine {
             if let Some(peer) = sites.peer(site) {
                 peer.held.fetch_sub(bytes, Ordering::Relaxed);
             }
+            if let Some(other) = shared.spread.as_ref().and_then(|spread| spread.other(site)) {
+                other.opened.fetch_sub(1, Ordering::Relaxed);
+            }
             let context = shared.context;
             sites.send(&self.world, site, &Frame::Left { context, round });
         }
@@ -317,12 +332,12 @@ impl Engine {
     /// without the others of its parent.
     pub(crate) fn agree(
         &mut self,
-        cb: crate::engine::Cb<'_>,
+        cb: Cb<'_>,
         parent: &Shared,
         tag: i32,
         members: &[u32],
     ) -> Result<u32> {
-        let context = parent.context | crate::world::CONTEXTS_MAX;
+        let context = parent.context | CONTEXTS_MAX;
         if members[0] == self.me {
             let new = self.world.new_context(self.me)?;
             for member in &members[1..] {
@@ -330,7 +345,7 @@ impl Engine {
             }
             return Ok(new);
         }
-        let envelope = crate::mail::Envelope {
+        let envelope = Envelope {
             shared: Arc::new(Shared::new(context, parent.members.clone())),
             source: 0,
             world_source: Some(members[0]),
@@ -339,7 +354,7 @@ impl Engine {
         let waits = |engine: &Self| engine.function.to_owned();
         let bytes = self.block(cb, waits, |engine, _| Ok(engine.mail.take_bytes(&envelope)))?;
         let word = bytes.first_chunk().copied();
-        let unreadable = || fault(crate::abi::ERR_INTERN, "a communicator was told without number");
+        let unreadable = || fault(abi::ERR_INTERN, "a communicator was told without number");
         Ok(u32::from_le_bytes(word.ok_or_else(unreadable)?))
     }
 }
@@ -441,7 +456,11 @@ impl Sites {
         }
         partial.bytes.extend_from_slice(bytes);
         if (partial.bytes.len() as u64) < partial.total {
+            // A member sends one entry whole before it begins with another.
             let mut desk = lock(&peer.desk);
+            if desk.partial.len() >= self.of.len() {
+                return Err("begins more entries than it has members");
+            }
             desk.partial.insert((at.context, at.round, at.member), partial);
             return Ok(());
         }
@@ -450,20 +469,18 @@ impl Sites {
             Some(shared) => enter(&shared, site, at, partial, held)?.then_some(shared),
             None => None,
         };
-        match kept {
-            Some(shared) => world.wake_all(&shared.members),
-            None => {
-                peer.held.fetch_sub(held, Ordering::Relaxed);
-                self.send_later(site, &Frame::Left { context: at.context, round: at.round });
-            }
+        if let Some(shared) = kept {
+            world.wake_all(&shared.members);
+            return Ok(());
         }
-        Ok(())
+        peer.held.fetch_sub(held, Ordering::Relaxed);
+        self.send_later(site, &Frame::Left { context: at.context, round: at.round })
     }
 
     pub(super) fn left_came(&self, world: &World, site: u32, context: u32, round: u64) {
         let Some(shared) = self.communicator(context) else { return };
         let Some(spread) = &shared.spread else { return };
-        if let Some(other) = spread.others.iter().find(|other| other.site == site) {
+        if let Some(other) = spread.other(site) {
             lock(&other.ahead).remove(&round);
             world.wake_all(&shared.members);
         }
@@ -498,9 +515,15 @@ fn enter(shared: &Shared, site: u32, at: At, partial: Partial, held: u64) -> Res
     }
     let new = || Arc::new(Round::new(shared.members.len()));
     let round = Arc::clone(rounds.entry(at.round).or_insert_with(new));
-    if !round.enter(at.member as usize, entry) {
-        return Err("enters a round twice");
+    let mut held_in = lock(&round.held);
+    let first = !held_in.contains_key(&site);
+    let other = spread.other(site).filter(|_| first);
+    if other.is_some_and(|other| other.opened.fetch_add(1, Ordering::Relaxed) > AHEAD_ROUNDS) {
+        return Err("is too many rounds ahead");
     }
-    *lock(&round.held).entry(site).or_default() += held;
-    Ok(true)
+    *held_in.entry(site).or_default() += held;
+    match round.enter(at.member as usize, entry) {
+        true => Ok(true),
+        false => Err("enters a round twice"),
+    }
 }

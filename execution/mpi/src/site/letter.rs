@@ -156,21 +156,23 @@ impl Sites {
         if waiting.is_none() {
             lane.delivered += cost(bytes.len());
         }
-        if lane.delivered - lane.granted > WINDOW_BYTES {
+        // What the engine says to itself goes beyond the window, and is little.
+        if lane.delivered - lane.granted > 2 * WINDOW_BYTES {
             return Err("has a message for which there is no room");
         }
         lane.producer.push(ring, header, bytes);
         // Whoever announces may do so because it was told of no room.
         let due = lane.delivered - lane.granted;
         let enough = if waiting.is_some() { 1 } else { WINDOW_BYTES / 4 };
-        let grant = (due >= enough && ring.backlog_bytes() == 0).then_some(lane.delivered);
+        let room = ring.backlog_bytes() == 0 && world.may_keep_more(to);
+        let grant = (due >= enough && room).then_some(lane.delivered);
         lane.granted = grant.unwrap_or(lane.granted);
         drop(desk);
         world.wake(to);
-        if let Some(bytes) = grant {
-            self.send_later(site, &Frame::Credit { from, to, bytes });
+        match grant {
+            Some(bytes) => self.send_later(site, &Frame::Credit { from, to, bytes }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn credit_came(
@@ -197,18 +199,14 @@ impl Sites {
         let waiting = lock(&peer.offers).remove(number as i32);
         let waiting = waiting.filter(|waiting| waiting.claim());
         let waiting = waiting.ok_or("asks for a message that does not wait here")?;
-        if !peer.courier.has_room() {
-            return Err("asks for more than can be sent");
-        }
-        peer.courier.push(Job::Message(Outgoing::new(ticket, waiting, limit)));
-        Ok(())
+        peer.courier.answer(Job::Message(Outgoing::new(ticket, waiting, limit)))
     }
 
-    pub(super) fn cancel_came(&self, site: u32, number: u32) {
-        let Some(peer) = self.peer(site) else { return };
+    pub(super) fn cancel_came(&self, site: u32, number: u32) -> Result<(), Wrong> {
+        let peer = self.peer(site).ok_or("comes from nowhere")?;
         let waiting = lock(&peer.desk).announced.remove(&number);
         let yes = waiting.and_then(|waiting| waiting.upgrade()).is_some_and(|w| w.cancel());
-        self.send_later(site, &Frame::Cancelled { number, yes: u8::from(yes) });
+        self.send_later(site, &Frame::Cancelled { number, yes: u8::from(yes) })
     }
 
     pub(super) fn cancelled_came(&self, world: &World, site: u32, number: u32, yes: bool) {
@@ -244,8 +242,9 @@ impl Sites {
             into.1 = copied;
         }
         drop(into);
-        if over {
-            self.conclude(world, ticket, &incoming);
+        match over {
+            true => self.conclude(world, ticket, &incoming),
+            false => world.wake(incoming.rank),
         }
         Ok(())
     }

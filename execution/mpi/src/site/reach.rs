@@ -82,6 +82,14 @@ impl Engine {
         self.block(cb, waits, |_, _| Ok(incoming.is_over().then_some(())))
     }
 
+    /// Waits until no more than a few frames are on their way of what was asked for so far.
+    fn keep_pace(&mut self, cb: Cb<'_>, incoming: &Incoming, asked: u64) -> Result {
+        const AHEAD: u64 = 4 * CHUNK_BYTES as u64;
+        let waits = |engine: &Self| engine.function.to_owned();
+        let near = || incoming.is_over() || incoming.received() + AHEAD > asked;
+        self.without_stopping(|engine| engine.block(cb, waits, |_, _| Ok(near().then_some(()))))
+    }
+
     /// Sends something that is answered when it is done, and waits for that.
     fn ask(&mut self, cb: Cb<'_>, site: u32, frame: impl FnOnce(u32) -> Frame<'static>) -> Result {
         let Some((ticket, incoming)) = self.ticket(site, Pieces::new(Span::default(), 0)) else {
@@ -129,6 +137,7 @@ impl Engine {
             }
             self.tell(far, &Frame::Get { context, target: member, ticket, offset, blocks });
             offset += len;
+            self.keep_pace(cb, &incoming, offset)?;
         }
         if offset == 0 { Ok(()) } else { self.wait_for(cb, &incoming) }
     }
@@ -169,6 +178,9 @@ impl Engine {
             };
             self.tell(far, &frame);
             offset += len;
+            if let Some((_, incoming)) = &answer {
+                self.keep_pace(cb, incoming, offset)?;
+            }
         }
         match answer {
             Some((_, incoming)) if offset > 0 => self.wait_for(cb, &incoming),
@@ -278,11 +290,7 @@ impl Sites {
         let (_, space) = self.exposed(world, context, target)?;
         bytes_of(&space, &blocks)?;
         let peer = self.peer(site).ok_or("comes from nowhere")?;
-        if !peer.courier.has_room() {
-            return Err("asks for more than can be sent");
-        }
-        peer.courier.push(Job::Blocks { ticket, offset, space, blocks });
-        Ok(())
+        peer.courier.answer(Job::Blocks { ticket, offset, space, blocks })
     }
 
     pub(super) fn update_came(
@@ -306,7 +314,7 @@ impl Sites {
         let _guard = lock(shared.sync().guard(target as usize));
         let mut old = read(&space, blocks);
         if let Some((ticket, offset)) = answer {
-            self.send_later(site, &Frame::Data { ticket, offset, bytes: &old });
+            self.send_later(site, &Frame::Data { ticket, offset, bytes: &old })?;
         }
         if builtin == Builtin::NoOp {
             return Ok(());
@@ -334,7 +342,7 @@ impl Sites {
         }
         let _guard = lock(shared.sync().guard(target as usize));
         let old = read(&space, blocks);
-        self.send_later(site, &Frame::Data { ticket, offset: 0, bytes: &old });
+        self.send_later(site, &Frame::Data { ticket, offset: 0, bytes: &old })?;
         if old == expected { put(&space, blocks, new) } else { Ok(()) }
     }
 
@@ -351,11 +359,10 @@ impl Sites {
             return Err("asks for a lock of no type");
         }
         match shared.sync().lock_for(target as usize, kind, (site, ticket)) {
-            None => return Err("asks for more locks than it has ranks"),
+            None => Err("asks for more locks than it has ranks"),
             Some(true) => self.send_later(site, &Frame::Done { ticket }),
-            Some(false) => {}
+            Some(false) => Ok(()),
         }
-        Ok(())
     }
 
     pub(super) fn unlock_came(
@@ -368,14 +375,15 @@ impl Sites {
     ) -> Result<(), Wrong> {
         let (shared, _) = self.exposed(world, context, target)?;
         self.unlocked(world, &shared, target as usize, kind);
-        self.send_later(site, &Frame::Done { ticket });
-        Ok(())
+        self.send_later(site, &Frame::Done { ticket })
     }
 
     /// Gives a lock back and to the next who wait for it elsewhere.
     fn unlocked(&self, world: &World, shared: &Shared, target: usize, kind: i32) {
         for (site, ticket) in shared.sync().unlock(target, kind) {
-            self.send_later(site, &Frame::Done { ticket });
+            if let Err(wrong) = self.send_later(site, &Frame::Done { ticket }) {
+                world.lost(site, &format!("the site {wrong}"));
+            }
         }
         world.wake_all(&shared.members);
     }
