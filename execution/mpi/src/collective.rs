@@ -17,8 +17,8 @@ use crate::{
     offer::{Entry, Offer},
     reduction::{Reduction, UserReduction},
     site::gather::Spread,
-    stop::Step,
     transfer::Span,
+    underway::Step,
     world::lock,
 };
 use std::{

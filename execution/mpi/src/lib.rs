@@ -8,6 +8,7 @@
 //! all ranks wait for each other, the world ends with a sentence that tells who waits for what.
 //!
 //! A world at several sites ([`World::spread`], [`connection`]) has the same semantics and results.
+//!
 //! A rank can leave a call that waits and make it again later, in another world: see
 //! [`World::ask_to_stop`].
 //!
@@ -21,6 +22,7 @@
 mod abi;
 mod attribute;
 mod basic;
+mod blocking;
 mod collective;
 mod communicator;
 mod config;
@@ -49,17 +51,19 @@ mod table;
 mod topology;
 mod transfer;
 mod types;
+mod underway;
 mod window;
 mod world;
 
 /// `mpi.h`, which declares [`FUNCTIONS`] to programs in C and C++.
 pub const HEADER: &str = include_str!("../include/mpi.h");
 
+pub use blocking::BLOCKING;
 pub use config::Config;
 pub use engine::{Callback, Outcome, Rank};
 pub use error::Abort;
 pub use functions::FUNCTIONS;
 pub use memory::Memory;
 pub use site::{Link, Placement};
-pub use stop::{BLOCKING, NotStopped, Stopped};
+pub use stop::{NotStopped, Stopped};
 pub use world::World;

@@ -5,8 +5,8 @@ use crate::{
     engine::{Cb, Engine},
     error::{Result, ensure, fault},
     mail::{Direct, Ending, Envelope, Mail, Mode, Request, Status, Taken, Template, Work},
-    stop::Step,
     transfer::{self, Span},
+    underway::Step,
     world::{Body, Waiting},
 };
 use std::sync::Arc;

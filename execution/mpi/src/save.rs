@@ -20,7 +20,7 @@ use crate::{
     error::Abort,
     image::{Damaged, Decoded, Reader, Wire, Writer, sound, wire_enum, wire_struct},
     memory::Space,
-    stop::Step,
+    underway::Step,
     world::{STOPPING, Waiting, World, lock},
 };
 use std::{

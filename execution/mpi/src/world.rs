@@ -162,7 +162,7 @@ pub struct World {
     size: u32,
     seats: Vec<Seat>,
     rings: Vec<OnceLock<Box<Ring>>>,
-    /// Whether the ranks run, are to stop, or all is over; see `stop`.
+    /// Whether the ranks run, are to stop, or all is over; see `underway`.
     pub(crate) state: AtomicU8,
     pub(crate) stops: Stops,
     /// What ranks that are restored have in common, until all are.

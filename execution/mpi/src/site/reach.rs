@@ -18,8 +18,8 @@ use crate::{
     error::Result,
     memory::Space,
     op::{self, Builtin, Layout},
-    stop::Step,
     transfer::{Pieces, Span},
+    underway::Step,
     world::{World, lock},
 };
 use std::sync::Arc;
@@ -77,17 +77,17 @@ impl Engine {
         incoming.result()
     }
 
+    fn wait_until_over(&mut self, cb: Cb<'_>, incoming: &Incoming) -> Result {
+        let waits = |engine: &Self| engine.function.to_owned();
+        self.block(cb, waits, |_, _| Ok(incoming.is_over().then_some(())))
+    }
+
     /// Waits until no more than a few frames are on their way of what was asked for so far.
     fn keep_pace(&mut self, cb: Cb<'_>, incoming: &Incoming, asked: u64) -> Result {
         const AHEAD: u64 = 4 * CHUNK_BYTES as u64;
         let waits = |engine: &Self| engine.function.to_owned();
         let near = || incoming.is_over() || incoming.received() + AHEAD > asked;
         self.without_stopping(|engine| engine.block(cb, waits, |_, _| Ok(near().then_some(()))))
-    }
-
-    fn wait_until_over(&mut self, cb: Cb<'_>, incoming: &Incoming) -> Result {
-        let waits = |engine: &Self| engine.function.to_owned();
-        self.block(cb, waits, |_, _| Ok(incoming.is_over().then_some(())))
     }
 
     /// Sends something that is answered when it is done, and waits for that.

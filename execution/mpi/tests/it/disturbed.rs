@@ -1,7 +1,7 @@
 //! Stops the ranks of a test at random moments, and lets them go on: as they are, or restored from
 //! their images in a new world, with the same memories or with copies.
 
-use crate::guest::{Guest, Linear};
+use crate::guest::{Guest, Linear, spread};
 use mpi::{Config, Memory, NotStopped, Rank, World};
 use std::{
     sync::{
@@ -155,15 +155,20 @@ impl Drop for Guard<'_> {
     }
 }
 
+/// Lets some time pass.
+fn pause(dice: &mut Dice) {
+    let pause = if dice.roll(4) == 0 { dice.roll(500) } else { dice.roll(40) };
+    let end = Instant::now() + Duration::from_micros(pause);
+    while Instant::now() < end {
+        std::thread::yield_now();
+    }
+}
+
 /// Stops a world again and again until its ranks have finished.
 fn disturb(world: Arc<World>, desk: &Desk, dice: &mut Dice) {
     let mut guard = Guard { world, desk };
     for _ in 0..STOPS {
-        let pause = if dice.roll(4) == 0 { dice.roll(500) } else { dice.roll(40) };
-        let end = Instant::now() + Duration::from_micros(pause);
-        while Instant::now() < end {
-            std::thread::yield_now();
-        }
+        pause(dice);
         let world = Arc::clone(&guard.world);
         world.ask_to_stop();
         let functions = match world.wait_for_stop(Duration::from_secs(20)) {
@@ -186,6 +191,62 @@ fn disturb(world: Arc<World>, desk: &Desk, dice: &mut Dice) {
         guard.world.resume().expect("all are there");
         desk.release(parked);
     }
+}
+
+/// Stops the parts of a world at several sites, all at about the same time.
+fn disturb_parts(parts: &[Arc<World>], desk: &Desk, dice: &mut Dice) {
+    let _guards: Vec<_> =
+        parts.iter().map(|world| Guard { world: Arc::clone(world), desk }).collect();
+    for _ in 0..STOPS {
+        pause(dice);
+        parts.iter().for_each(|world| world.ask_to_stop());
+        let mut stopped = 0;
+        for world in parts {
+            match world.wait_for_stop(Duration::from_secs(20)) {
+                Ok(at_rest) => stopped += at_rest.functions.iter().flatten().count(),
+                Err(NotStopped::Ended(_)) => return,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        let parked = desk.collect(stopped);
+        if parked.is_empty() {
+            return;
+        }
+        for world in parts {
+            world.flush_links(Duration::from_secs(20)).expect("an answer");
+        }
+        desk.rounds.fetch_add(1, Ordering::Relaxed);
+        parts.iter().for_each(|world| world.resume().expect("all are there"));
+        desk.release(parked);
+    }
+}
+
+/// Runs a program at these sites, whose ranks are stopped now and then; gives how often they were.
+pub(crate) fn run_spread(
+    sites: &[u32],
+    bytes: usize,
+    config: &Config,
+    seed: u64,
+    program: &(impl Fn(&mut Guest) + Sync),
+) -> u32 {
+    let parts = spread(sites, config);
+    let desk = Arc::new(Desk::new(sites.len() as u32));
+    std::thread::scope(|scope| {
+        for (number, site) in sites.iter().enumerate() {
+            let (world, _) = parts.iter().find(|(world, _)| world.site() == *site).expect("a part");
+            let mut guest = Guest::new(world, number as u32, bytes);
+            guest.desk = Some(Arc::clone(&desk));
+            scope.spawn(move || program(&mut guest));
+        }
+        let worlds: Vec<_> = parts.iter().map(|(world, _)| Arc::clone(world)).collect();
+        disturb_parts(&worlds, &desk, &mut Dice(seed | 1));
+    });
+    std::thread::scope(|scope| {
+        for (_, connections) in &parts {
+            scope.spawn(|| connections.close(Duration::from_secs(20)).expect("an orderly end"));
+        }
+    });
+    desk.rounds.load(Ordering::Relaxed)
 }
 
 /// Runs a program whose ranks are stopped now and then; tells how that went.

@@ -504,6 +504,18 @@ pub(crate) fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(40)
 }
 
+/// The results of ranks at several sites, stopped at moments that a seed chooses.
+fn spread_results(sites: &[u32], parts: &[Part], seed: u64) -> (Vec<u64>, u32) {
+    let results = Mutex::new(vec![0; sites.len()]);
+    let body = |guest: &mut Guest| {
+        let me = guest.me() as usize;
+        let result = program(guest, parts);
+        results.lock().expect("results")[me] = result;
+    };
+    let stops = disturbed::run_spread(sites, 8 << 20, &config(), seed, &body);
+    (results.into_inner().expect("results"), stops)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -515,6 +527,17 @@ proptest! {
     ) {
         let (expected, _) = results(ranks, &parts, None);
         let (found, stops) = results(ranks, &parts, Some(seed));
+        prop_assert_eq!(found, expected, "after {} stops", stops);
+    }
+
+    #[test]
+    fn programs_at_several_sites_stop_and_go_on(
+        sites in prop::sample::select(vec![vec![0_u32, 1], vec![0, 1, 0], vec![2, 0, 0, 5]]),
+        parts in prop::collection::vec(parts(), 1..16),
+        seed in any::<u64>(),
+    ) {
+        let (expected, _) = results(sites.len() as u32, &parts, None);
+        let (found, stops) = spread_results(&sites, &parts, seed);
         prop_assert_eq!(found, expected, "after {} stops", stops);
     }
 }
