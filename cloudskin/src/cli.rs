@@ -2,10 +2,11 @@
 
 use crate::commands::{
     apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, get, join,
-    logs, migrate, mpirun, play, restore, run, services, simulate, snapshot, status, token, top,
-    up, version, wait, why,
+    logs, migrate, mpirun, play, restore, run, services, simulate, snapshot, status, token,
+    toolchain, top, up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
+use std::ffi::OsString;
 
 /// A cloud–edge continuum in one binary: services that run at any site and move live.
 #[derive(Debug, Parser)]
@@ -82,6 +83,7 @@ pub(crate) enum Command {
     Status(status::Status),
     Doctor(doctor::Doctor),
     Build(build::Build),
+    Toolchain(toolchain::Toolchain),
     Run(run::Run),
     Mpirun(mpirun::Mpirun),
     Apply(apply::Apply),
@@ -108,6 +110,21 @@ pub(crate) enum Command {
     Site(services::Site),
     Worker(services::Worker),
     Compile(services::Compile),
+    Cc(toolchain::Cc),
+}
+
+impl Cli {
+    /// This process's command line.
+    pub(crate) fn of_this_process() -> Self {
+        let mut args: Vec<OsString> = std::env::args_os().collect();
+        // As every other mpirun spells it; here it would be `-n` with the value `p`.
+        if args.get(1).is_some_and(|arg| arg == "mpirun")
+            && args.get(2).is_some_and(|arg| arg == "-np")
+        {
+            args[2] = "-n".into();
+        }
+        Self::parse_from(args)
+    }
 }
 
 const STYLES: styling::Styles = styling::Styles::styled()

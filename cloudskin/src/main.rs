@@ -11,11 +11,10 @@ mod session;
 mod table;
 mod when;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::of_this_process();
     output::set_up_logs(cli.verbose);
     match commands::dispatch(cli) {
         Ok(code) => code,

@@ -1,6 +1,6 @@
 //! Kernels that check their own results.
 
-use super::native::Both;
+use super::native::{Both, Form};
 use crate::{
     Context,
     pairs::{PAIRS_MIN, Pairs},
@@ -23,6 +23,7 @@ const KERNELS: [(&str, &[&str]); 7] = [
 ];
 
 const SERIAL: &str = "hpc/serial";
+const THREADS: &str = "hpc/openmp-2-threads";
 const RANKS: &str = "hpc/mpi-2-ranks";
 
 pub(super) const SERIAL_ROWS: &[&str] = &[
@@ -34,6 +35,17 @@ pub(super) const SERIAL_ROWS: &[&str] = &[
     "hpc/serial-sort",
     "hpc/serial-nbody",
     "hpc/serial-dgemm",
+];
+
+pub(super) const THREADS_ROWS: &[&str] = &[
+    THREADS,
+    "hpc/openmp-2-threads-stencil",
+    "hpc/openmp-2-threads-transpose",
+    "hpc/openmp-2-threads-spmv",
+    "hpc/openmp-2-threads-cg",
+    "hpc/openmp-2-threads-sort",
+    "hpc/openmp-2-threads-nbody",
+    "hpc/openmp-2-threads-dgemm",
 ];
 
 pub(super) const RANKS_ROWS: &[&str] = &[
@@ -48,23 +60,27 @@ pub(super) const RANKS_ROWS: &[&str] = &[
 ];
 
 pub(super) fn serial(context: &Context) -> anyhow::Result<Vec<Row>> {
-    measure(context, SERIAL, "clang -O3", false, Goal::AtMost(1.2))
+    measure(context, SERIAL, "clang -O3", Form::Serial, Goal::AtMost(1.2))
+}
+
+pub(super) fn two_threads(context: &Context) -> anyhow::Result<Vec<Row>> {
+    measure(context, THREADS, "libomp, clang -O3", Form::Threads, Goal::AtMost(1.15))
 }
 
 pub(super) fn two_ranks(context: &Context) -> anyhow::Result<Vec<Row>> {
-    measure(context, RANKS, "OpenMPI, clang -O3", true, Goal::AtMost(1.15))
+    measure(context, RANKS, "OpenMPI, clang -O3", Form::Ranks, Goal::AtMost(1.15))
 }
 
 fn measure(
     context: &Context,
     all: &str,
     peer: &str,
-    ranks: bool,
+    form: Form,
     mean: Goal,
 ) -> anyhow::Result<Vec<Row>> {
     let (mut rows, mut measured) = (Vec::new(), Vec::new());
     for (kernel, arguments) in KERNELS {
-        let both = Both::build(context, &format!("../examples/hpc/{kernel}.c"), ranks)?;
+        let both = Both::build(context, &format!("../examples/hpc/{kernel}.c"), form)?;
         let pairs = Pairs::measure(context.count(PAIRS_MIN, 1), |side| {
             milliseconds(&both.run(side, arguments)?)
         })?;

@@ -1,6 +1,6 @@
 //! Parallel programs as cells, beside the same programs built natively.
 //!
-//! The native peer is clang at `-O3`, and OpenMPI for ranks; both sides run in turns, and the
+//! The native peer is clang at `-O3`, libomp for threads and OpenMPI for ranks; both sides run in turns, and the
 //! programs time themselves and check their results.
 
 mod kernels;
@@ -13,8 +13,10 @@ use crate::suite::{Group, Suite};
 pub const SUITE: Suite = Suite {
     area: "hpc",
     groups: &[
-        Group { rows: latency::ROWS, run: latency::run },
+        Group { rows: latency::RANKS_ROWS, run: latency::ranks },
+        Group { rows: latency::THREADS_ROWS, run: latency::threads },
         Group { rows: kernels::SERIAL_ROWS, run: kernels::serial },
+        Group { rows: kernels::THREADS_ROWS, run: kernels::two_threads },
         Group { rows: kernels::RANKS_ROWS, run: kernels::two_ranks },
     ],
 };

@@ -8,8 +8,18 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Ranks of a parallel program: one for each processor of the smallest machine.
-const RANKS: &str = "2";
+/// Ranks or threads of a parallel program: one for each processor of the smallest machine.
+const TWO: &str = "2";
+
+/// What a program is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Serial,
+    /// Two threads of OpenMP.
+    Threads,
+    /// Two ranks of MPI.
+    Ranks,
+}
 
 /// One source, built both ways.
 #[derive(Debug)]
@@ -18,30 +28,34 @@ pub(super) struct Both {
     module: PathBuf,
     native: PathBuf,
     copy: PathBuf,
-    ranks: bool,
+    form: Form,
 }
 
 impl Both {
-    /// Builds the source; with MPI if it shall have ranks.
+    /// Builds the source in this form.
     ///
     /// # Errors
     /// If a compiler is missing or refuses it.
-    pub(super) fn build(context: &Context, source: &str, ranks: bool) -> anyhow::Result<Self> {
+    pub(super) fn build(context: &Context, source: &str, form: Form) -> anyhow::Result<Self> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
         let stem = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let folder = context.folder(&stem)?;
         let module = folder.join("cell.wasm");
-        let flags = if ranks { vec!["-O3", "-DUSE_MPI"] } else { vec!["-O3"] };
+        let flags = match form {
+            Form::Ranks => vec!["-O3", "-DUSE_MPI"],
+            Form::Serial | Form::Threads => vec!["-O3"],
+        };
         let mut options = Options::new(vec![source.clone()], Environment::from_process());
         options.output = Some(module.clone());
-        options.mpi = ranks;
+        options.mpi = form == Form::Ranks;
+        options.openmp = form == Form::Threads;
         options.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         build(&options)?;
         let native = folder.join("native");
-        compile(&source, &native, &flags, ranks)?;
+        compile(&source, &native, &flags, form)?;
         let copy = folder.join("copy");
         std::fs::copy(&native, &copy)?;
-        Ok(Self { cloudskin: context.cloudskin()?.to_owned(), module, native, copy, ranks })
+        Ok(Self { cloudskin: context.cloudskin()?.to_owned(), module, native, copy, form })
     }
 
     /// Runs one side with these arguments; what it says.
@@ -63,21 +77,24 @@ impl Both {
 
     fn cell(&self) -> Command {
         let mut command = Command::new(&self.cloudskin);
-        match self.ranks {
-            true => command.args(["mpirun", "-n", RANKS]),
-            false => command.arg("run"),
+        match self.form {
+            Form::Serial => command.arg("run"),
+            Form::Threads => command.args(["run", "--cpus", TWO]),
+            Form::Ranks => command.args(["mpirun", "-n", TWO]),
         };
         command.arg(&self.module);
         command
     }
 
     fn natively(&self, program: &Path) -> Command {
-        if !self.ranks {
-            return Command::new(program);
+        if self.form != Form::Ranks {
+            let mut command = Command::new(program);
+            command.env("OMP_NUM_THREADS", TWO);
+            return command;
         }
         let mut command = Command::new("mpirun.openmpi");
         command
-            .args(["--bind-to", "core", "-n", RANKS])
+            .args(["--bind-to", "core", "-n", TWO])
             .arg(program)
             // It refuses to run as root unless it is told twice.
             .envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
@@ -85,14 +102,17 @@ impl Both {
     }
 }
 
-fn compile(source: &Path, output: &Path, flags: &[&str], ranks: bool) -> anyhow::Result<()> {
-    let mut command = match ranks {
-        true => Command::new("mpicc.openmpi"),
-        false => Command::new("clang-19"),
+fn compile(source: &Path, output: &Path, flags: &[&str], form: Form) -> anyhow::Result<()> {
+    let mut command = match form {
+        Form::Ranks => Command::new("mpicc.openmpi"),
+        Form::Serial | Form::Threads => Command::new("clang-19"),
     };
+    if form == Form::Threads {
+        command.arg("-fopenmp");
+    }
     command.env("OMPI_CC", "clang-19").args(flags).arg(source).arg("-o").arg(output).arg("-lm");
     let built = command.output().with_context(|| {
-        format!("cannot start {command:?}: install clang-19, openmpi-bin and libopenmpi-dev")
+        format!("cannot start {command:?}: install clang-19, libomp-19-dev, openmpi-bin and libopenmpi-dev")
     })?;
     let said = String::from_utf8_lossy(&built.stderr);
     anyhow::ensure!(built.status.success(), "{command:?}: {said}");

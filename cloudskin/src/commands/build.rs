@@ -20,12 +20,13 @@ Examples:
   cloudskin build counter.c tracker.c -O2 -lm -o counter.wasm --migratable
   cloudskin build main.cpp -std=c++20 -o main.wasm
   cloudskin build --mpi cg.c -o cg.wasm
+  cloudskin build --openmp stencil.c -o stencil.wasm
   cloudskin build app.rs -o app.wasm
   cloudskin build app.wasm --migratable -o app-migratable.wasm
 
 `cloudskin doctor` says which tools are missing, and how to install them.")]
 pub(crate) struct Build {
-    /// Sources and compiler flags; `-o FILE`, `--migratable`, `--mpi`, `--unwind-area=BYTES`
+    /// Sources and compiler flags; `-o FILE`, `--migratable`, `--mpi`, `--openmp`, `--unwind-area=BYTES`
     #[arg(
         value_name = "INPUTS AND FLAGS",
         required = true,

@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod cells;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod cpus;
 pub(crate) mod dashboard;
 pub(crate) mod delete;
 pub(crate) mod describe;
@@ -27,6 +28,7 @@ pub(crate) mod simulate;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod token;
+pub(crate) mod toolchain;
 pub(crate) mod top;
 pub(crate) mod up;
 pub(crate) mod version;
@@ -46,6 +48,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     // What runs no asynchronous service needs no runtime, and starts the sooner.
     match cli.command {
         Command::Build(args) => return build::run(args),
+        Command::Cc(args) => return toolchain::compile(args),
         Command::Simulate(args) => return simulate::run(&args),
         Command::Run(args) if args.is_local() => return run::run_here(&args),
         Command::Mpirun(args) => return mpirun::run(args),
@@ -87,6 +90,8 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Completions(args) => completions::run(args),
         Command::Version(args) => version::run(args),
         Command::Build(args) => build::run(args),
+        Command::Toolchain(args) => toolchain::run(args),
+        Command::Cc(args) => toolchain::compile(args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Run(args) => run::run_there(args, session).await,
         Command::Restore(args) => restore::run(args, session).await,

@@ -1,8 +1,8 @@
 //! `cloudskin mpirun`: the ranks of an MPI program, on the spot.
 
 use super::cells::{CellArgs, TRAP_EXIT_CODE};
-use anyhow::bail;
 use cells::{
+    Program,
     run::End,
     tissue::{RANKS_MAX, Tissue},
     wasi,
@@ -10,21 +10,30 @@ use cells::{
 use clap::Args;
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
 };
 
 /// Run an MPI program, here, as so many ranks
 ///
 /// The ranks are cells of one process. They write to this command's standard output and error, whole
 /// lines at a time; the first one reads its standard input. A rank that fails ends all.
+///
+/// A program built with --mpi --migratable can be saved while it runs, all ranks together, where
+/// they stand in calls of MPI; `cloudskin restore SNAPSHOT MODULE` goes on from there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cloudskin build --mpi cg.c -o cg.wasm
   cloudskin mpirun -n 4 cg.wasm class=S
   cloudskin mpirun -n 2 --tag-output --dir data::/data app.wasm /data/in.csv
+  cloudskin build --mpi --migratable cg.c -o cg.wasm
+  cloudskin mpirun -n 4 --snapshot-to cg.snap --checkpoint-every 30s cg.wasm class=S
+  cloudskin restore cg.snap cg.wasm               after the machine has failed
 
 Exit codes: that of the first rank that ended with one; what MPI_Abort was given; 124 if they ran
 into their deadline, 134 if one trapped.")]
@@ -49,17 +58,36 @@ pub(crate) struct Mpirun {
 }
 
 pub(crate) fn run(args: Mpirun) -> anyhow::Result<ExitCode> {
-    if args.cell.writes_snapshots() {
-        bail!("the ranks of an MPI program cannot be saved yet: leave --snapshot-to out");
-    }
     let program = args.cell.load(&PathBuf::from(&args.command[0]))?;
     let mut configs = (0..args.ranks)
-        .map(|rank| config(&args, rank))
+        .map(|rank| config(&args.cell, &args.command, args.tag_output, rank))
         .collect::<anyhow::Result<Vec<_>>>()?
         .into_iter();
     let config = |_| Ok(configs.next().unwrap_or_default());
     let tissue = Tissue::new(&program, args.ranks, config, &args.cell.limits())?;
-    args.cell.end_in_time()?;
+    drive(tissue, &args.cell)
+}
+
+/// Goes on with all ranks of a snapshot.
+pub(crate) fn restore(
+    cell: &CellArgs,
+    program: &Arc<Program>,
+    snapshot: &Path,
+) -> anyhow::Result<ExitCode> {
+    // Checked once here, so that the closure below cannot fail.
+    cell.config(&[])?;
+    let config = |rank| {
+        Ok(config(cell, &[], false, rank).expect("the folders could be opened a moment ago"))
+    };
+    let tissue = Tissue::restore(program, snapshot, config, &cell.limits())?;
+    drive(tissue, cell)
+}
+
+/// Runs all ranks to their ends.
+fn drive(tissue: Tissue, cell: &CellArgs) -> anyhow::Result<ExitCode> {
+    let remote = tissue.remote();
+    cell.take_snapshots(move |path, last, patience| remote.snapshot(path, last, patience))?;
+    cell.end_in_time()?;
     let code = AtomicU8::new(0);
     tissue.run(|rank, end| match end {
         Ok(End::Exited(0) | End::Suspended) => {}
@@ -93,9 +121,14 @@ fn end_all(rank: u32, error: cells::Error) -> ! {
     std::process::exit(code.into());
 }
 
-fn config(args: &Mpirun, rank: u32) -> anyhow::Result<wasi::Config> {
-    let mut config = args.cell.config(&args.command)?;
-    let tag = if args.tag_output { format!("[{rank}] ") } else { String::new() };
+fn config(
+    cell: &CellArgs,
+    command: &[String],
+    tag_output: bool,
+    rank: u32,
+) -> anyhow::Result<wasi::Config> {
+    let mut config = cell.config(command)?;
+    let tag = if tag_output { format!("[{rank}] ") } else { String::new() };
     let lines = |to| Box::new(Lines { to, tag: tag.clone(), line: Vec::new() });
     config.streams.stdout = lines(Stream::Stdout);
     config.streams.stderr = lines(Stream::Stderr);

@@ -1,6 +1,6 @@
 //! `cloudskin restore`: a program or a service goes on where a snapshot left it.
 
-use super::{cells::CellArgs, follow, migrate::parse_site};
+use super::{cells::CellArgs, follow, migrate::parse_site, mpirun};
 use crate::{
     exit::Failure,
     output::FormatArgs,
@@ -16,6 +16,7 @@ use api::{
 use cells::{
     run::{Run as Cell, identify},
     snapshot::{self, Expected, Identity},
+    tissue::holds_ranks,
 };
 use clap::Args;
 use orchestrator::client::{
@@ -87,11 +88,15 @@ impl Restore {
 pub(crate) fn restore_here(args: &Restore) -> anyhow::Result<ExitCode> {
     let module = args.module.as_deref().context("name the program's module")?;
     let program = args.cell.load(module)?;
+    let what = || format!("cannot restore `{}`", args.snapshot.display());
+    if holds_ranks(&args.snapshot).with_context(what)? {
+        return mpirun::restore(&args.cell, &program, &args.snapshot).with_context(what);
+    }
     // Checked once here, so that the closure below cannot fail.
     args.cell.config(&[])?;
     let config = || args.cell.config(&[]).expect("the folders could be opened a moment ago");
-    let run = Cell::restore(&program, &args.snapshot, config, &args.cell.limits())
-        .with_context(|| format!("cannot restore `{}`", args.snapshot.display()))?;
+    let run =
+        Cell::restore(&program, &args.snapshot, config, &args.cell.limits()).with_context(what)?;
     args.cell.drive(run)
 }
 

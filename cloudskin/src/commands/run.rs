@@ -1,6 +1,6 @@
 //! `cloudskin run`: one cell, on the spot, like a program.
 
-use super::{cells::CellArgs, follow};
+use super::{cells::CellArgs, cpus::CpuArgs, follow};
 use crate::session::Session;
 use api::{Kind, Resource, cell::CellSpec};
 use cells::run::Run as Cell;
@@ -19,6 +19,8 @@ Examples:
   cloudskin run hello.wasm
   cloudskin run --dir data::/data --env LANG=C app.wasm /data/in.csv --quiet
   cloudskin run --deadline 10s --memory 256Mi app.wasm
+  cloudskin run --cpus 2 stencil.wasm 100 1000    a program built with --openmp
+  OMP_SCHEDULE=dynamic cloudskin run stencil.wasm
   cloudskin run --site edge app.wasm              at a site; its log is shown here
   cloudskin run --snapshot-to app.snap app.wasm   SIGUSR1 writes a snapshot and goes on,
                                                   SIGUSR2 writes one and ends
@@ -27,6 +29,8 @@ Exit codes: the program's own; 124 if it ran into its deadline, 134 if it trappe
 pub(crate) struct Run {
     #[command(flatten)]
     cell: CellArgs,
+    #[command(flatten)]
+    cpus: CpuArgs,
     /// Run at this site instead of here
     #[arg(long, value_name = "SITE")]
     site: Option<String>,
@@ -58,6 +62,10 @@ impl Run {
 pub(crate) fn run_here(args: &Run) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&args.module())?;
     let config = args.cell.config(&args.command)?;
+    if program.has_threads() {
+        return args.cpus.drive(&args.cell, &program, config);
+    }
+    args.cpus.refuse_more_than_one(program.name())?;
     let run = Cell::new(&program, config, &args.cell.limits())?;
     args.cell.drive(run)
 }

@@ -8,6 +8,7 @@ const COMMANDS: &[&str] = &[
     "status",
     "doctor",
     "build",
+    "toolchain",
     "run",
     "mpirun",
     "apply",

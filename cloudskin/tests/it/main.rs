@@ -7,8 +7,11 @@ mod local;
 mod moves;
 mod ranks;
 mod resources;
+mod saved;
 mod server;
 mod simulate;
+mod threads;
+mod toolchain;
 
 use server::{Control, TOKEN};
 use std::{path::Path, process::Stdio};

@@ -14,6 +14,7 @@ use crate::{
     program::Program,
     ranks::Seat,
     snapshot::{GlobalValue, Identity, PAGES_MAX, Reader, Section, SnapshotError, Writer},
+    trap,
     wasi::{self, Wait, Wasi, WasiImage},
 };
 use std::{
@@ -25,7 +26,7 @@ use std::{
     },
 };
 use types::Digest;
-use wasmtime::{Instance, Memory, Store, Trap, TypedFunc, Val, WasmBacktrace};
+use wasmtime::{Instance, Memory, Store, Trap, TypedFunc, Val};
 
 /// Size of a Wasm page.
 const WASM_PAGE_BYTES: u64 = 64 << 10;
@@ -90,7 +91,7 @@ impl Cell {
                 limit_bytes: limits.memory_bytes,
             });
         }
-        let engine = program.ready().module().engine();
+        let engine = program.ready()?.module().engine();
         let mut store = Store::new(
             engine,
             State {
@@ -108,7 +109,7 @@ impl Cell {
         // A module's start function runs now; it gets one tick of the worker's clock.
         store.set_epoch_deadline(2);
         let instance = program
-            .ready()
+            .ready()?
             .instantiate(&mut store)
             .map_err(|error| not_instantiated(program, error))?;
         let start = instance
@@ -146,6 +147,26 @@ impl Cell {
         let seat = Seat::take(&mut self.store, memory, world, rank).map_err(Error::Mpi)?;
         self.store.data_mut().seat = Some(seat);
         Ok(())
+    }
+
+    /// Puts it, restored, where this rank of a restored world was.
+    pub(crate) fn restore_seat(
+        &mut self,
+        world: &Arc<mpi::World>,
+        rank: u32,
+        image: &[u8],
+    ) -> Result<()> {
+        let memory = self.memory().ok_or_else(no_memory)?;
+        let seat =
+            Seat::restore(&mut self.store, memory, world, rank, image).map_err(Error::Mpi)?;
+        self.store.data_mut().seat = Some(seat);
+        Ok(())
+    }
+
+    /// What MPI knows of the rank that it is; the world has stopped.
+    pub(crate) fn save_seat(&mut self) -> Result<Vec<u8>> {
+        let seat = self.store.data_mut().seat.as_mut();
+        seat.map_or_else(|| Ok(Vec::new()), |seat| seat.save().map_err(Error::Mpi))
     }
 
     /// Leaves its world, because of this failure if there is one.
@@ -218,7 +239,7 @@ impl Cell {
 
     fn failure(&self, error: &wasmtime::Error, unwinding: bool) -> Error {
         let state = self.store.data();
-        let frames = frames(error);
+        let frames = trap::frames(error);
         if let Some(abort) = error.downcast_ref::<mpi::Abort>() {
             return Error::Mpi(abort.clone());
         }
@@ -228,7 +249,7 @@ impl Cell {
             },
             Some(Trap::Interrupt) => Error::Deadline { limit_ms: 0, frames },
             Some(trap) => {
-                let mut text = describe(*trap);
+                let mut text = trap::describe(*trap);
                 if let Some(denied) = state.limiter.denied_bytes {
                     text.push_str(&format!(
                         ", after {denied} bytes of memory were refused to it (the limit is {} bytes)",
@@ -315,7 +336,8 @@ impl Cell {
         if self.store.data().seat.is_some() {
             return Err(Error::NotMigratable {
                 module: self.program.name().to_owned(),
-                reason: "it is a rank of an MPI program, whose messages no snapshot carries yet"
+                reason: "it is a program with MPI: run it with `cloudskin mpirun`, which saves \
+                         all its ranks together"
                     .into(),
             });
         }
@@ -424,8 +446,17 @@ impl Cell {
             Section::ZeroPages { first, count } => self.apply_zero_pages(*first, *count),
             Section::MemorySize(pages) => self.grow_to(u64::from(*pages) * WASM_PAGE_BYTES),
             Section::Globals(values) => self.apply_globals(values),
-            Section::Wasi(_) | Section::Service(_) | Section::Commit { .. } => Ok(()),
+            Section::Wasi(_)
+            | Section::Service(_)
+            | Section::Tissue(_)
+            | Section::Rank(_)
+            | Section::Commit { .. } => Ok(()),
         }
+    }
+
+    /// It goes on where what is applied to it stood.
+    pub(crate) fn assume_suspended(&mut self) {
+        self.phase = Phase::Suspended;
     }
 
     fn apply_identity(&mut self, identity: &Identity) -> Result<(), SnapshotError> {
@@ -579,7 +610,7 @@ fn not_instantiated(program: &Program, error: wasmtime::Error) -> Error {
     if error.is::<Trap>() {
         return Error::Trap {
             trap: format!("its start function failed: {:#}", error.root_cause()),
-            frames: frames(&error),
+            frames: trap::frames(&error),
         };
     }
     let reason = match program.purpose() {
@@ -587,47 +618,4 @@ fn not_instantiated(program: &Program, error: wasmtime::Error) -> Error {
         Use::Program => format!("{error:#}"),
     };
     Error::Malformed { module: program.name().to_owned(), reason }
-}
-
-/// The guest's functions, innermost first.
-fn frames(error: &wasmtime::Error) -> Vec<String> {
-    /// More are not read by anybody.
-    const FRAMES_MAX: usize = 16;
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
-    backtrace
-        .frames()
-        .iter()
-        .take(FRAMES_MAX)
-        .map(|frame| match frame.func_name() {
-            Some(name) => demangled(name),
-            None => format!("function {}", frame.func_index()),
-        })
-        .collect()
-}
-
-/// A C++ or Rust name as it was written.
-fn demangled(name: &str) -> String {
-    match cpp_demangle::Symbol::new(name) {
-        Ok(symbol) => symbol.demangle().unwrap_or_else(|_| name.to_owned()),
-        Err(_) => format!("{:#}", rustc_demangle::demangle(name)),
-    }
-}
-
-/// What a trap means to somebody who wrote C.
-fn describe(trap: Trap) -> String {
-    match trap {
-        Trap::StackOverflow => "the call stack is exhausted (endless recursion?)".into(),
-        Trap::MemoryOutOfBounds => {
-            "it accessed memory outside its own (a bad pointer, or a stack overflow)".into()
-        }
-        Trap::UnreachableCodeReached => {
-            "it aborted (`abort`, a failed `assert`, or undefined behaviour)".into()
-        }
-        Trap::IntegerDivisionByZero => "it divided an integer by zero".into(),
-        Trap::IndirectCallToNull | Trap::TableOutOfBounds => {
-            "it called a function pointer that points nowhere".into()
-        }
-        Trap::BadSignature => "it called a function pointer with another type".into(),
-        other => other.to_string(),
-    }
 }

@@ -89,6 +89,7 @@ fn config(purpose: Use, backend: Backend, job: Job) -> wasmtime::Result<Config> 
         }
         Use::Program => {
             config.max_wasm_stack(PROGRAM_STACK_BYTES);
+            config.shared_memory(true);
             // Not used, but checked against the other.
             config.async_stack_size(PROGRAM_STACK_BYTES * 2);
         }
@@ -110,9 +111,13 @@ fn pool() -> PoolingAllocationConfig {
     pool
 }
 
-/// A number that differs whenever code compiled by one engine cannot run in the other.
+/// Changes with what the compiler writes down about a module.
+const FACTS_VERSION: u32 = 2;
+
+/// A number that differs whenever what was compiled for one engine cannot be used by the other.
 pub(crate) fn fingerprint(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
+    FACTS_VERSION.hash(&mut hasher);
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.finish()
 }

@@ -83,6 +83,15 @@ pub enum Error {
         /// What is allowed.
         limit_bytes: u64,
     },
+    /// It runs on threads, which one cell does not have.
+    #[error(
+        "`{module}` runs on threads (it was built with --openmp), which is not possible here: \
+         build it without --openmp for one thread"
+    )]
+    Threads {
+        /// The module's name.
+        module: String,
+    },
     /// No place for another running cell.
     #[error("this worker holds as many running cells as it can ({limit})")]
     Cells {
@@ -181,6 +190,9 @@ pub enum Error {
     /// The other side of a migration did not do its part.
     #[error("the state could not be handed over: {0}")]
     Handover(String),
+    /// The ranks of an MPI program did not all stop; they go on.
+    #[error("the program was not stopped: {0}")]
+    NotStopped(mpi::NotStopped),
     /// The MPI program that the cell is a rank of has ended.
     #[error(transparent)]
     Mpi(mpi::Abort),
@@ -222,10 +234,11 @@ impl Error {
             | Self::Ended { .. }
             | Self::Mpi(_)
             | Self::StackTooDeep { .. } => ErrorKind::Guest,
-            Self::Deadline { .. } | Self::Deaf { .. } | Self::NoBarrier { .. } => {
-                ErrorKind::Timeout
-            }
-            Self::NotMigratable { .. } => ErrorKind::Unsupported,
+            Self::Deadline { .. }
+            | Self::Deaf { .. }
+            | Self::NoBarrier { .. }
+            | Self::NotStopped(_) => ErrorKind::Timeout,
+            Self::NotMigratable { .. } | Self::Threads { .. } => ErrorKind::Unsupported,
             Self::Snapshot(_) | Self::Journal { .. } | Self::Diverged { .. } => ErrorKind::Corrupt,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Handover(_) => ErrorKind::Unavailable,

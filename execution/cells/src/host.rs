@@ -131,7 +131,7 @@ impl wasi::Host for State {
 }
 
 /// Makes the guest return from all its functions, leaving its call stack in the unwind area.
-fn begin_unwind(caller: &mut Caller<'_, State>, why: Stop) -> wasmtime::Result<()> {
+pub(crate) fn begin_unwind(caller: &mut Caller<'_, State>, why: Stop) -> wasmtime::Result<()> {
     let state = caller.data();
     let (Some(asyncify), Some(memory)) = (&state.asyncify, state.memory) else { return Ok(()) };
     let (area, area_bytes) = (asyncify.area, asyncify.area_bytes);
@@ -167,12 +167,17 @@ pub(crate) fn link(name: &str, module: &Module) -> Result<InstancePre<State>> {
     if module.get_export("_start").is_none_or(|export| export.func().is_none()) {
         return Err(Error::NoStart { module: name.to_owned() });
     }
-    linker.instantiate_pre(module).map_err(|error| match missing(module, &error) {
+    linker.instantiate_pre(module).map_err(|error| not_linked(name, module, &error))
+}
+
+/// Why a module was not linked: what it imports and nobody has, if that is it.
+pub(crate) fn not_linked(name: &str, module: &Module, error: &wasmtime::Error) -> Error {
+    match missing(module, error) {
         imports if imports.is_empty() => {
             Error::Malformed { module: name.to_owned(), reason: format!("{error:#}") }
         }
         imports => Error::Imports { module: name.to_owned(), imports },
-    })
+    }
 }
 
 /// The imports that nobody provides: the one that linking stopped at, and those of modules that we
@@ -180,9 +185,11 @@ pub(crate) fn link(name: &str, module: &Module) -> Result<InstancePre<State>> {
 fn missing(module: &Module, error: &wasmtime::Error) -> Vec<String> {
     let Some(first) = error.downcast_ref::<UnknownImportError>() else { return Vec::new() };
     let mut names = vec![format!("{}.{}", first.module(), first.name())];
+    let openmp = crate::parallel::function_names();
     for import in module.imports() {
         let name = format!("{}.{}", import.module(), import.name());
-        if !HOST_MODULES.contains(&import.module()) && !names.contains(&name) {
+        let known = HOST_MODULES.contains(&import.module()) || openmp.contains(&import.name());
+        if !known && !names.contains(&name) {
             names.push(name);
         }
     }

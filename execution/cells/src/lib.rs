@@ -26,6 +26,7 @@ mod service;
 pub mod snapshot;
 pub mod tissue;
 pub mod toolchain;
+mod trap;
 pub mod wasi;
 pub mod worker;
 

@@ -34,7 +34,15 @@ pub struct Program {
     purpose: Use,
     backend: Backend,
     facts: Facts,
-    ready: InstancePre<host::State>,
+    code: Code,
+}
+
+/// What is left to do before it runs.
+enum Code {
+    /// Nothing but to instantiate it.
+    Ready(InstancePre<host::State>),
+    /// It runs on threads over a memory that is made for each run.
+    Threads(Module),
 }
 
 /// What the compiler process finds out about a module, so that no other looks at its bytes.
@@ -42,6 +50,8 @@ pub struct Program {
 pub(crate) struct Facts {
     /// Memory at the start, in bytes.
     pub(crate) memory_min_bytes: u64,
+    /// Whether its memory is one that threads share.
+    pub(crate) threads: bool,
     /// Where the call stack goes when the cell is suspended, or why it cannot be.
     pub(crate) unwind: Result<(u32, u32), String>,
     /// Exports of the mutable globals that a snapshot carries.
@@ -55,6 +65,7 @@ impl Facts {
                 .memories
                 .first()
                 .map_or(0, |memory| memory.minimum_pages.saturating_mul(64 << 10)),
+            threads: inspection.memories.iter().any(|memory| memory.shared),
             unwind: match &inspection.migratable {
                 Ok(UnwindArea { address, size_bytes }) => Ok((*address, *size_bytes)),
                 Err(reason) => Err(reason.to_string()),
@@ -99,8 +110,25 @@ impl Program {
         &self.facts
     }
 
-    pub(crate) fn ready(&self) -> &InstancePre<host::State> {
-        &self.ready
+    /// Whether it runs on threads: by [`Parallel`](crate::parallel::Parallel), not as one cell.
+    pub fn has_threads(&self) -> bool {
+        matches!(self.code, Code::Threads(_))
+    }
+
+    /// What is instantiated for a cell.
+    pub(crate) fn ready(&self) -> Result<&InstancePre<host::State>> {
+        match &self.code {
+            Code::Ready(ready) => Ok(ready),
+            Code::Threads(_) => Err(Error::Threads { module: self.name.clone() }),
+        }
+    }
+
+    /// The module of a program on threads.
+    pub(crate) fn threads(&self) -> Option<&Module> {
+        match &self.code {
+            Code::Ready(_) => None,
+            Code::Threads(module) => Some(module),
+        }
     }
 
     /// Where the call stack goes when a cell of this program is suspended: (address, bytes).
@@ -156,8 +184,11 @@ impl Runtime {
         // the cache's key: `Cache::load` has checked its keyed hash.
         let module = unsafe { Module::deserialize(engine, &entry.code) }
             .map_err(|error| Error::runtime("compiled code cannot be loaded", error))?;
-        let ready = host::link(&name, &module)?;
-        Ok(Arc::new(Program { name, digest, purpose, backend, facts, ready }))
+        let code = match facts.threads {
+            false => Code::Ready(host::link(&name, &module)?),
+            true => Code::Threads(module),
+        };
+        Ok(Arc::new(Program { name, digest, purpose, backend, facts, code }))
     }
 
     fn compile(

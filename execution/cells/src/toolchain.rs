@@ -7,6 +7,7 @@
 //!
 //! [`inspect`] says what a module is without running it; the loader uses it on strangers' bytes.
 
+mod driver;
 mod error;
 mod flags;
 mod inspect;
@@ -18,7 +19,9 @@ mod run;
 mod rust;
 mod sections;
 mod tools;
+mod wrappers;
 
+pub use driver::{Driven, Driver};
 pub use error::{Error, install_line};
 pub use inspect::{
     Export, ExternKind, GlobalType, Import, InspectError, Inspection, MODULE_BYTES_MAX, Memory,
@@ -27,6 +30,7 @@ pub use inspect::{
 pub use migratable::{NotMigratable, UnwindArea};
 pub use options::{Environment, Options, UNWIND_AREA_BYTES_DEFAULT};
 pub use tools::{Goal, ToolStatus};
+pub use wrappers::write_wrappers;
 
 use error::file;
 use plan::{Places, Program};
@@ -92,6 +96,9 @@ fn native(options: &Options, parts: &[plan::Part], places: &Places<'_>) -> Resul
     let mut flags = flags::sort(&options.flags, &environment.current_dir)?;
     if options.mpi {
         flags.use_mpi(&places.resources.join("mpi"));
+    }
+    if options.openmp {
+        flags.use_openmp(places.resources);
     }
     let goal = if plan::needs_cxx(parts, &flags) { Goal::Cxx } else { Goal::C };
     let survey = survey(options, goal)?;

@@ -142,6 +142,11 @@ pub enum NotStopped {
 }
 
 impl World {
+    /// Whether a rank stands where it stopped.
+    pub fn has_stopped(&self, rank: u32) -> bool {
+        self.stops.has_stopped(rank)
+    }
+
     /// Asks every rank to stop where it can: its call fails with [`Abort::Stopped`], and is to be
     /// made again after [`World::resume`].
     pub fn ask_to_stop(&self) {

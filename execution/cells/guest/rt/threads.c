@@ -134,6 +134,16 @@ int __wrap_fflush(FILE *stream) {
   return failed;
 }
 
+int __cxa_atexit(void (*)(void *), void *, void *);
+
+/* Objects of a thread's own live as long as the program: its threads do. */
+int __cxa_thread_atexit(void (*destroy)(void *), void *object, void *library) {
+  enter(&heap, &heap_depth);
+  int failed = __cxa_atexit(destroy, object, library);
+  leave(&heap, &heap_depth);
+  return failed;
+}
+
 /* Atomic operations on objects longer than eight bytes. The compiler knows their names as its own,
    so they are given to the linker under others. */
 void cloudskin_atomic_load(size_t size, void *from, void *into, int order) __asm__("__atomic_load");

@@ -2,6 +2,7 @@
 
 use crate::{
     run::{THREAD_STACK_BYTES, wait_for},
+    trap,
     wasi::{self, Wait, Waited, Wasi},
 };
 use openmp::{Error, Guest, Result, Runtime, Thread, Threads, Worker};
@@ -95,9 +96,18 @@ fn failed(error: wasmtime::Error, thread: u32) -> Error {
         Ok(error) => error,
         Err(error) => match error.downcast::<wasi::Exit>() {
             Ok(exit) => Error::Guest { thread, source: Box::new(exit) },
-            Err(error) => Error::Guest { thread, source: error.into() },
+            Err(error) => Error::Guest { thread, source: Box::new(trapped(&error)) },
         },
     }
+}
+
+/// What ended a thread, with where it was.
+pub(super) fn trapped(error: &wasmtime::Error) -> crate::Error {
+    let trap = match error.downcast_ref::<wasmtime::Trap>() {
+        Some(trap) => trap::describe(*trap),
+        None => format!("{:#}", error.root_cause()),
+    };
+    crate::Error::Trap { trap, frames: trap::frames(error) }
 }
 
 impl<C: AsContextMut<Data = State>> View<C> {

@@ -23,24 +23,33 @@ fn enter<R>(
     })
 }
 
+/// Where the functions go: to a linker, or only their names to a list.
+struct Offers<'a> {
+    linker: Option<&'a mut Linker<State>>,
+    names: Vec<&'static str>,
+}
+
 macro_rules! offer {
-    ($linker:ident: $($name:ident($($arg:ident: $type:ty),*) -> $result:ty = |$thread:ident, $guest:ident| $body:expr;)*) => {
+    ($offers:ident: $($name:ident($($arg:ident: $type:ty),*) -> $result:ty = |$thread:ident, $guest:ident| $body:expr;)*) => {
         $(
-            $linker.func_wrap(
-                MODULE,
-                stringify!($name),
-                |caller: Caller<'_, State>, $($arg: $type),*| -> wasmtime::Result<$result> {
-                    $(let _ = $arg;)*
-                    enter(caller, |$thread, $guest| { let _ = (&$thread, &$guest); $body })
-                },
-            )?;
+            $offers.names.push(stringify!($name));
+            if let Some(linker) = &mut $offers.linker {
+                linker.func_wrap(
+                    MODULE,
+                    stringify!($name),
+                    |caller: Caller<'_, State>, $($arg: $type),*| -> wasmtime::Result<$result> {
+                        $(let _ = $arg;)*
+                        enter(caller, |$thread, $guest| { let _ = (&$thread, &$guest); $body })
+                    },
+                )?;
+            }
         )*
     };
 }
 
 macro_rules! loops {
-    ($linker:ident: $($kind:ident $type:ty: $static:ident $init:ident $next:ident $fini:ident;)*) => {
-        offer! { $linker:
+    ($offers:ident: $($kind:ident $type:ty: $static:ident $init:ident $next:ident $fini:ident;)*) => {
+        offer! { $offers:
             $(
                 $static(p: u32, g: u32, schedule: u32, last: u32, lower: u32, upper: u32, stride: u32, step: $type, chunk: $type) -> () =
                     |t, guest| t.for_static_init(&StaticLoop {
@@ -62,15 +71,27 @@ macro_rules! loops {
 
 /// Adds all of them.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    add_regions(linker)?;
-    add_loops(linker)?;
-    add_tasks(linker)?;
-    add_api(linker)?;
-    add_locks(linker)
+    add(&mut Offers { linker: Some(linker), names: Vec::new() })
 }
 
-fn add_regions(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    offer! { linker:
+/// The names of all of them.
+pub(super) fn names() -> Vec<&'static str> {
+    let mut offers = Offers { linker: None, names: Vec::new() };
+    // Without a linker nothing is left to fail.
+    let _ = add(&mut offers);
+    offers.names
+}
+
+fn add(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
+    add_regions(offers)?;
+    add_loops(offers)?;
+    add_tasks(offers)?;
+    add_api(offers)?;
+    add_locks(offers)
+}
+
+fn add_regions(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
+    offer! { offers:
         __kmpc_global_thread_num(p: u32) -> u32 = |t, guest| Ok(t.global_number());
         __kmpc_global_num_threads(p: u32) -> u32 = |t, guest| Ok(t.num_threads());
         __kmpc_bound_thread_num(p: u32) -> u32 = |t, guest| Ok(t.thread_num());
@@ -114,14 +135,14 @@ fn add_regions(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn add_loops(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    loops! { linker:
+fn add_loops(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
+    loops! { offers:
         I32 i32: __kmpc_for_static_init_4 __kmpc_dispatch_init_4 __kmpc_dispatch_next_4 __kmpc_dispatch_fini_4;
         U32 u32: __kmpc_for_static_init_4u __kmpc_dispatch_init_4u __kmpc_dispatch_next_4u __kmpc_dispatch_fini_4u;
         I64 i64: __kmpc_for_static_init_8 __kmpc_dispatch_init_8 __kmpc_dispatch_next_8 __kmpc_dispatch_fini_8;
         U64 u64: __kmpc_for_static_init_8u __kmpc_dispatch_init_8u __kmpc_dispatch_next_8u __kmpc_dispatch_fini_8u;
     }
-    offer! { linker:
+    offer! { offers:
         __kmpc_for_static_fini(p: u32, g: u32) -> () = |t, guest| Ok(());
         __kmpc_dispatch_deinit(p: u32, g: u32) -> () = |t, guest| t.dispatch_deinit();
         __kmpc_ordered(p: u32, g: u32) -> () = |t, guest| t.ordered();
@@ -135,8 +156,8 @@ fn add_loops(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn add_tasks(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    offer! { linker:
+fn add_tasks(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
+    offer! { offers:
         __kmpc_omp_task_alloc(p: u32, g: u32, flags: u32, size: u32, shared: u32, entry: u32) -> u32 =
             |t, guest| t.task_alloc(guest, flags, size, shared, entry);
         __kmpc_omp_task(p: u32, g: u32, task: u32) -> u32 = |t, guest| t.task(guest, task).map(|()| 0);
@@ -167,8 +188,8 @@ fn add_tasks(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn add_api(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    offer! { linker:
+fn add_api(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
+    offer! { offers:
         omp_set_num_threads(threads: i32) -> () = |t, guest| { t.set_num_threads(threads); Ok(()) };
         omp_get_num_threads() -> u32 = |t, guest| Ok(t.num_threads());
         omp_get_max_threads() -> u32 = |t, guest| Ok(t.max_threads());
@@ -198,8 +219,8 @@ fn add_api(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn add_locks(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    offer! { linker:
+fn add_locks(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
+    offer! { offers:
         omp_init_lock(lock: u32) -> () = |t, guest| t.init_lock(lock);
         omp_destroy_lock(lock: u32) -> () = |t, guest| t.destroy_lock(lock);
         omp_set_lock(lock: u32) -> () = |t, guest| t.set_lock(lock);

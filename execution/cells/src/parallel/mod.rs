@@ -8,19 +8,23 @@ mod guest;
 mod link;
 
 use crate::{
-    engine::PROGRAM_STACK_BYTES,
     error::{Error, Result},
+    host,
+    program::Program,
     run::THREAD_STACK_BYTES,
     wasi::{self, Exit, Wasi},
 };
 use guest::{Instances, Pool, State};
-use openmp::{Advice, LinearMemory, Memory, Runtime};
+use openmp::{Advice, LinearMemory, Memory, Region, Runtime};
 use std::{
     cell::UnsafeCell,
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
-use wasmtime::{Config, Engine, Linker, Module, SharedMemory};
+use wasmtime::{Linker, Module, SharedMemory};
 
 /// What a module must import its memory as.
 const MEMORY: (&str, &str) = ("env", "memory");
@@ -28,17 +32,44 @@ const MEMORY: (&str, &str) = ("env", "memory");
 /// Size of a Wasm page.
 const PAGE_BYTES: u64 = 64 << 10;
 
-/// A program with OpenMP, compiled.
-#[derive(Clone)]
-pub struct Parallel {
-    name: String,
-    module: Module,
+/// The names of the functions that a program may import for OpenMP, from the module `env`.
+pub(crate) fn function_names() -> Vec<&'static str> {
+    link::names()
 }
 
-impl std::fmt::Debug for Parallel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parallel").field("name", &self.name).finish_non_exhaustive()
+/// How many processors a program may use now: what its planner says last counts from its next
+/// parallel region on.
+#[derive(Debug)]
+pub struct Grant(AtomicU32);
+
+impl Grant {
+    /// So many, until somebody says otherwise.
+    pub fn new(processors: u32) -> Arc<Self> {
+        Arc::new(Self(AtomicU32::new(processors)))
     }
+
+    /// Grants another number.
+    pub fn set(&self, processors: u32) {
+        self.0.store(processors, Ordering::Relaxed);
+    }
+
+    /// What is granted.
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Advice for Grant {
+    fn threads(&self, _: &Region) -> u32 {
+        self.get()
+    }
+}
+
+/// A program on threads that runs, or will.
+#[derive(Debug)]
+pub struct Parallel {
+    program: Arc<Program>,
+    module: Module,
 }
 
 struct Shared(SharedMemory);
@@ -50,25 +81,20 @@ impl LinearMemory for Shared {
 }
 
 impl Parallel {
-    /// Compiles a module in this process.
+    /// The program, which was built with `--openmp`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if it is no such module.
-    pub fn compile(name: &str, wasm: &[u8]) -> Result<Self> {
-        let mut config = Config::new();
-        config.wasm_threads(true).shared_memory(true).max_wasm_stack(PROGRAM_STACK_BYTES);
-        config.async_stack_size(PROGRAM_STACK_BYTES * 2);
-        let engine = Engine::new(&config)
-            .map_err(|error| Error::runtime("cannot start the WebAssembly engine", error))?;
-        let module = Module::new(&engine, wasm).map_err(|error| Error::Malformed {
-            module: name.to_owned(),
-            reason: format!("{error:#}"),
+    /// [`Error::Malformed`] if it is not made of threads.
+    pub fn new(program: &Arc<Program>) -> Result<Self> {
+        let module = program.threads().cloned().ok_or_else(|| Error::Malformed {
+            module: program.name().to_owned(),
+            reason: "its memory is not shared between threads: build it with --openmp".into(),
         })?;
-        Ok(Self { name: name.to_owned(), module })
+        Ok(Self { program: program.clone(), module })
     }
 
     fn malformed(&self, reason: impl std::fmt::Display) -> Error {
-        Error::Malformed { module: self.name.clone(), reason: format!("{reason:#}") }
+        Error::Malformed { module: self.program.name().to_owned(), reason: format!("{reason:#}") }
     }
 
     /// Runs the program to its end; gives its exit code. It uses at most `memory_bytes`.
@@ -128,7 +154,7 @@ impl Parallel {
             .ok_or_else(|| self.malformed("it imports no shared memory `env.memory`"))?;
         let needs_bytes = import.minimum().saturating_mul(PAGE_BYTES);
         if needs_bytes > limit_bytes {
-            let module = self.name.clone();
+            let module = self.program.name().to_owned();
             return Err(Error::Memory { module, needs_bytes, limit_bytes });
         }
         // A smaller maximum than the module allows keeps it within its limit.
@@ -148,7 +174,9 @@ impl Parallel {
         let mut store =
             wasmtime::Store::new(self.module.engine(), State::idle(wasi.clone(), memory.clone()));
         linker.define(&mut store, MEMORY.0, MEMORY.1, memory.clone()).map_err(failed)?;
-        let ready = linker.instantiate_pre(&self.module).map_err(|error| self.malformed(error))?;
+        let ready = linker
+            .instantiate_pre(&self.module)
+            .map_err(|error| host::not_linked(self.program.name(), &self.module, &error))?;
         Ok(Instances {
             ready,
             wasi,
@@ -164,13 +192,26 @@ fn ending(error: wasmtime::Error) -> Result<u32> {
     if let Some(Exit(code)) = error.downcast_ref::<Exit>() {
         return Ok(*code);
     }
-    let trap = match error.downcast_ref::<openmp::Error>() {
+    match error.downcast::<openmp::Error>() {
         // What ended a thread is wrapped in what OpenMP says of it.
-        Some(openmp::Error::Guest { source, .. }) if source.is::<Exit>() => {
-            return Ok(source.downcast_ref::<Exit>().map_or(1, |exit| exit.0));
+        Ok(openmp::Error::Guest { source, thread }) => match source.downcast::<Exit>() {
+            Ok(exit) => Ok(exit.0),
+            Err(source) => Err(source.downcast::<Error>().map_or_else(
+                |source| Error::Trap { trap: source.to_string(), frames: Vec::new() },
+                |trapped| in_thread(*trapped, thread),
+            )),
+        },
+        Ok(error) => Err(Error::Trap { trap: types::chain(&error), frames: Vec::new() }),
+        Err(error) => Err(guest::trapped(&error)),
+    }
+}
+
+/// Says which thread it was, unless there was but one.
+fn in_thread(error: Error, thread: u32) -> Error {
+    match error {
+        Error::Trap { trap, frames } if thread > 0 => {
+            Error::Trap { trap: format!("in thread {thread}, {trap}"), frames }
         }
-        Some(error) => types::chain(error).to_string(),
-        None => format!("{error:#}"),
-    };
-    Err(Error::Trap { trap, frames: Vec::new() })
+        error => error,
+    }
 }

@@ -14,9 +14,8 @@ const WHOLE_PROGRAM: &str = "a build makes a whole program: list the sources ins
 const NO_MACHINE: &str = "a module runs on every machine: leave it out";
 
 /// Flags that would be misunderstood, and why.
-const REFUSED: [(&str, &str); 16] = [
+const REFUSED: [(&str, &str); 15] = [
     ("-pthread", NO_THREADS),
-    ("-fopenmp", NO_THREADS),
     ("-matomics", NO_THREADS),
     ("-c", WHOLE_PROGRAM),
     ("-S", WHOLE_PROGRAM),
@@ -36,6 +35,43 @@ const REFUSED: [(&str, &str); 16] = [
 /// What the MPI engine calls in the guest.
 const MPI_EXPORTS: [&str; 3] = ["--export-table", "--export=malloc", "--export=free"];
 
+/// How sources with OpenMP are compiled: without atomics, clang would make plain operations of
+/// theirs and globals of their threads' variables.
+const OPENMP: [&str; 3] = ["-fopenmp", "-matomics", "-mbulk-memory"];
+
+/// How a program on threads is linked. The C library is not told of threads, hence the unchecked
+/// features; what is wrapped is made safe by `guest/rt/threads.c`.
+const THREADS_LINK: [&str; 7] = [
+    "--shared-memory",
+    "--import-memory",
+    "--max-memory=4294967296",
+    "--no-check-features",
+    "--export-table",
+    "--export=__tls_size",
+    "--export=cloudskin_threads",
+];
+
+/// The functions of the C library that `guest/rt/threads.c` wraps.
+const THREADS_WRAPPED: [&str; 12] = [
+    "malloc",
+    "free",
+    "calloc",
+    "realloc",
+    "posix_memalign",
+    "aligned_alloc",
+    "vfprintf",
+    "fwrite",
+    "fputs",
+    "puts",
+    "putchar",
+    "fflush",
+];
+
+/// Whether a compiler would take it for OpenMP with threads.
+pub(super) fn is_openmp(flag: &str) -> bool {
+    flag == "-fopenmp" || flag.starts_with("-fopenmp=")
+}
+
 /// Flags by the step that uses them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Flags {
@@ -47,6 +83,8 @@ pub(super) struct Flags {
     pub(super) folders: Vec<PathBuf>,
     /// Whether debug information is wanted.
     pub(super) debug: bool,
+    /// Whether it runs on threads.
+    pub(super) threads: bool,
 }
 
 /// Whether the flag, as written, is followed by its value.
@@ -82,6 +120,22 @@ impl Flags {
     pub(super) fn use_mpi(&mut self, folder: &Path) {
         self.compile.extend(["-isystem".to_owned(), folder.display().to_string()]);
         self.link.extend(MPI_EXPORTS.map(|flag| format!("-Wl,{flag}")));
+    }
+
+    /// For a program on threads; `resources` has OpenMP's header and the list of its functions,
+    /// which the program imports.
+    pub(super) fn use_openmp(&mut self, resources: &Path) {
+        self.threads = true;
+        self.compile.extend(OPENMP.map(str::to_owned));
+        let folder = resources.join("openmp");
+        self.compile.extend(["-isystem".to_owned(), folder.display().to_string()]);
+        self.link.extend(THREADS_LINK.map(|flag| format!("-Wl,{flag}")));
+        self.link.extend(THREADS_WRAPPED.map(|name| format!("-Wl,--wrap={name}")));
+        // The linker does not look into libraries for what is only wrapped, and would then call
+        // whatever function comes first.
+        self.link.extend(THREADS_WRAPPED.map(|name| format!("-Wl,--undefined={name}")));
+        let imports = folder.join("imports").display().to_string();
+        self.link.push(format!("-Wl,--allow-undefined-file={imports}"));
     }
 
     fn take_pair(&mut self, name: &str, value: &str, current_dir: &Path) {
@@ -173,8 +227,7 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be_honoured_by_name() {
-        for flag in ["-pthread", "-fopenmp=libomp", "-c", "-march=native", "-s", "--target=x", "-D"]
-        {
+        for flag in ["-pthread", "-matomics", "-c", "-march=native", "-s", "--target=x", "-D"] {
             let error = sorted(&[flag]).unwrap_err();
 
             assert!(error.to_string().contains(&format!("`{flag}`")), "{error}");

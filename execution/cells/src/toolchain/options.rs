@@ -21,6 +21,8 @@ pub struct Options {
     pub migratable: bool,
     /// Whether the program may use MPI.
     pub mpi: bool,
+    /// Whether the program uses OpenMP, on threads.
+    pub openmp: bool,
     /// Flags in the compiler's own spelling: `-I -D -U -O -l -L -std= -g -W -f -m`.
     pub flags: Vec<String>,
     /// Room for the call stack of a suspended program.
@@ -62,9 +64,14 @@ impl Environment {
 impl Options {
     /// Refuses what cannot work.
     pub(super) fn check(&self) -> Result<(), Error> {
-        if self.mpi && self.migratable {
-            let reason = "the ranks of an MPI program cannot be saved yet: leave it out";
+        if self.openmp && self.migratable {
+            let reason = "a program that runs on threads cannot be saved yet: leave it out, or \
+                          build without `--openmp` for one thread";
             return Err(flag("--migratable", reason));
+        }
+        if self.openmp && self.mpi {
+            let reason = "ranks run on one thread each: leave it out, or `--mpi`";
+            return Err(flag("--openmp", reason));
         }
         if UNWIND_AREA_BYTES.contains(&self.unwind_area_bytes) {
             return Ok(());
@@ -80,6 +87,7 @@ impl Options {
             output: None,
             migratable: false,
             mpi: false,
+            openmp: false,
             flags: Vec::new(),
             unwind_area_bytes: UNWIND_AREA_BYTES_DEFAULT,
             environment,
@@ -87,7 +95,7 @@ impl Options {
     }
 
     /// Reads a command line in the manner of a C compiler: inputs and flags in any order, with
-    /// `-o FILE`, `--migratable`, `--mpi` and `--unwind-area=BYTES`.
+    /// `-o FILE`, `--migratable`, `--mpi`, `--openmp` (or `-fopenmp`) and `--unwind-area=BYTES`.
     pub fn from_args<I>(args: I, environment: Environment) -> Result<Self, Error>
     where
         I: IntoIterator<Item = String>,
@@ -99,6 +107,8 @@ impl Options {
                 options.migratable = true;
             } else if arg == "--mpi" {
                 options.mpi = true;
+            } else if arg == "--openmp" || super::flags::is_openmp(&arg) {
+                options.openmp = true;
             } else if let Some(file) = arg.strip_prefix("-o") {
                 let file = if file.is_empty() { args.next() } else { Some(file.to_owned()) };
                 let file = file.ok_or(flag(&arg, "name the file to write after it"))?;

@@ -22,7 +22,7 @@ const EMULATED: [(&str, &str); 4] = [
     ("-D_WASI_EMULATED_MMAN", "-lwasi-emulated-mman"),
     ("-D_WASI_EMULATED_GETPID", "-lwasi-emulated-getpid"),
 ];
-/// Where a migratable program may be suspended.
+/// Where a migratable program may be suspended, besides MPI's functions that may wait.
 const BARRIERS: &str =
     "wasi_snapshot_preview1.fd_read,wasi_snapshot_preview1.poll_oneoff,cloudskin.checkpoint";
 /// Passes that clean up what instrumentation leaves in the functions that may suspend. Not `-O2`: the
@@ -184,6 +184,11 @@ pub(super) fn native(
         objects.push(object);
     }
     let is_cxx = needs_cxx(parts, flags);
+    if flags.threads {
+        let (step, object) = threads(clang, places);
+        compile.push(step);
+        objects.push(object);
+    }
     let (area, exceptions) = runtime(is_cxx, unwind_area_bytes, clang, places, &mut compile);
     let output = places.work.join(LINKED_NAME);
     let link = link(&objects, &area, exceptions.as_deref(), flags, clang, &output);
@@ -203,12 +208,27 @@ fn runtime(
     if !is_cxx {
         return (area, None);
     }
-    let exceptions = places.work.join("exceptions.o");
+    let (step, exceptions) = exceptions(clang, places);
+    steps.push(step);
+    (area, Some(exceptions))
+}
+
+/// The step that compiles what ends a cell at a throw, and its object.
+fn exceptions(clang: &Clang, places: &Places<'_>) -> (Step, PathBuf) {
+    let object = places.work.join("exceptions.o");
     let mut command = Command::compiler(clang, places, true);
     command.args(["-std=c++17", "-O2", "-fno-exceptions"]);
-    command.compile(&places.resources.join("rt/exceptions.cpp"), &exceptions);
-    steps.push(command.step("the runtime's `exceptions.cpp`".to_owned()));
-    (area, Some(exceptions))
+    command.compile(&places.resources.join("rt/exceptions.cpp"), &object);
+    (command.step("the runtime's `exceptions.cpp`".to_owned()), object)
+}
+
+/// The step that compiles what makes the C library bear threads, and its object.
+fn threads(clang: &Clang, places: &Places<'_>) -> (Step, PathBuf) {
+    let object = places.work.join("threads.o");
+    let mut command = Command::compiler(clang, places, false);
+    command.args(["-O2", "-matomics", "-mbulk-memory"]);
+    command.compile(&places.resources.join("rt/threads.c"), &object);
+    (command.step("the runtime's `threads.c`".to_owned()), object)
 }
 
 /// The step that compiles the unwind area, and its object; Rust programs link it too.
@@ -233,20 +253,53 @@ fn link(
     command.arg("--target=wasm32-wasi");
     command.arg(format!("-fuse-ld={}", clang.linker.display()));
     // No -O here: with it the driver runs whatever wasm-opt it finds.
-    command.args(objects).arg(area);
-    if let Some(exceptions) = exceptions {
-        // Taken like an archive's member, only by programs that throw.
-        command.arg("-Wl,--start-lib").arg(exceptions).arg("-Wl,--end-lib");
-        command.arg("-Wl,--wrap=_ZSt9terminatev");
-    }
-    command.args(linker_args().map(|arg| format!("-Wl,{arg}")));
-    if !flags.debug {
-        // The C library brings its own debug information, larger than most programs.
-        command.arg("-Wl,--strip-debug");
-    }
-    command.args(&flags.link).args(EMULATED.map(|(_, library)| library));
+    command.args(objects).args(link_args(&[area.to_owned()], exceptions, flags));
     command.arg("-o").arg(output);
     command.step("the program".to_owned())
+}
+
+/// What a link is given beside the program's own objects: our runtime's, and how a cell is laid
+/// out.
+pub(super) fn link_args(
+    runtime: &[PathBuf],
+    exceptions: Option<&Path>,
+    flags: &Flags,
+) -> Vec<OsString> {
+    let mut args: Vec<OsString> = runtime.iter().map(Into::into).collect();
+    if let Some(exceptions) = exceptions {
+        // Taken like an archive's member, only by programs that throw.
+        args.extend(["-Wl,--start-lib".into(), exceptions.into(), "-Wl,--end-lib".into()]);
+        args.push("-Wl,--wrap=_ZSt9terminatev".into());
+    }
+    args.extend(linker_args().map(|arg| format!("-Wl,{arg}").into()));
+    if !flags.debug {
+        // The C library brings its own debug information, larger than most programs.
+        args.push("-Wl,--strip-debug".into());
+    }
+    args.extend(flags.link.iter().map(Into::into));
+    args.extend(EMULATED.map(|(_, library)| library.into()));
+    args
+}
+
+/// The compiler and its first arguments, for whatever a build system asks it to do.
+pub(super) fn driver(cxx: bool, clang: &Clang, places: &Places<'_>) -> (PathBuf, Vec<OsString>) {
+    let mut command = Command::compiler(clang, places, cxx);
+    command.args(OPTIMISATION).args(EMULATED.map(|(define, _)| define));
+    if cxx {
+        command.args(EXCEPTIONS);
+    }
+    // What is for compiling alone is given to links too.
+    command.arg("-Wno-unused-command-line-argument");
+    (command.program, command.args)
+}
+
+/// The step that compiles a piece of our runtime, and its object.
+pub(super) fn runtime_object(name: &str, clang: &Clang, places: &Places<'_>) -> (Step, PathBuf) {
+    match name {
+        "threads" => threads(clang, places),
+        "exceptions" => exceptions(clang, places),
+        _ => unwind_area(super::UNWIND_AREA_BYTES_DEFAULT, clang, places),
+    }
 }
 
 /// What the linker is told for every language.
@@ -259,7 +312,11 @@ pub(super) fn linker_args() -> impl Iterator<Item = String> {
 pub(super) fn instrument(wasm_opt: &Path, input: &Path, output: &Path) -> Step {
     let mut command = Command::new(wasm_opt);
     command.arg(input).args(FEATURES);
-    command.arg("--asyncify").arg(format!("--pass-arg=asyncify-imports@{BARRIERS}"));
+    let mut barriers = BARRIERS.to_owned();
+    for function in mpi::BLOCKING {
+        barriers.push_str(&format!(",{}.{function}", crate::ranks::MODULE));
+    }
+    command.arg("--asyncify").arg(format!("--pass-arg=asyncify-imports@{barriers}"));
     command.args(TIDY);
     // Instrumentation makes debug information wrong; function names stay (-g).
     command.args(["--strip-dwarf", "-g", "-o"]).arg(output);

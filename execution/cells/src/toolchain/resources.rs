@@ -4,15 +4,25 @@ use super::Error;
 use super::error::file;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 include!(concat!(env!("OUT_DIR"), "/guest_files.rs"));
 
 /// Digits of the hash in the folder's name: enough that two versions never share one.
 const HASH_DIGITS: usize = 16;
 
-/// Names and contents: this crate's own, and the header of the MPI engine.
+/// Names and contents: this crate's own, the header of the MPI engine, and the names of what
+/// compilers call for OpenMP.
 fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
-    FILES.iter().copied().chain([("mpi/mpi.h", mpi::HEADER.as_bytes())])
+    static IMPORTS: LazyLock<String> =
+        LazyLock::new(|| crate::parallel::function_names().join("\n") + "\n");
+    let made: [(_, &[u8]); 3] = [
+        ("mpi/mpi.h", mpi::HEADER.as_bytes()),
+        // The host has the functions; build systems look for a library.
+        ("mpi/libmpi.a", b"!<arch>\n"),
+        ("openmp/imports", IMPORTS.as_bytes()),
+    ];
+    FILES.iter().copied().chain(made)
 }
 
 /// The folder of this version's files below the cache, written if it is not there or not intact.

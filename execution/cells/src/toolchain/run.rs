@@ -22,7 +22,10 @@ const VARIABLES_REMOVED: [&str; 6] = [
 ];
 
 /// What the linker says about things that a cell does not have, and what to do.
-const HINTS: [(&str, &str); 6] = [
+const HINTS: [(&str, &str); 9] = [
+    ("undefined symbol: omp_", "add --openmp for a program with OpenMP"),
+    ("'omp.h' file not found", "add --openmp for a program with OpenMP"),
+    ("'mpi.h' file not found", "add --mpi for a program with MPI"),
     ("undefined symbol: operator new", "add -lc++ for objects that were made from C++"),
     ("undefined symbol: pthread_", "threads are not available to a program built this way"),
     ("undefined symbol: fork", "a cell cannot start processes"),
@@ -48,9 +51,7 @@ pub(super) fn step(step: &Step, current_dir: &Path, search_path: &OsStr) -> Resu
     command.args(&step.args).current_dir(current_dir).stdin(Stdio::null());
     command.env("PATH", search_path).env("LC_ALL", "C");
     command.envs(step.env.iter().map(|(name, value)| (name, value)));
-    for variable in VARIABLES_REMOVED {
-        command.env_remove(variable);
-    }
+    remove_native_variables(&mut command);
     if std::env::var_os("SOURCE_DATE_EPOCH").is_none() {
         // `__DATE__` and `__TIME__` would make every build different.
         command.env("SOURCE_DATE_EPOCH", "0");
@@ -67,9 +68,21 @@ pub(super) fn step(step: &Step, current_dir: &Path, search_path: &OsStr) -> Resu
     Err(Error::Failed {
         tool: tool.to_string_lossy().into_owned(),
         what: step.what.clone(),
-        hint: HINTS.iter().find(|(symptom, _)| said.contains(symptom)).map(|(_, hint)| *hint),
+        hint: hint(&said),
         output: if said.is_empty() { output.status.to_string() } else { said },
     })
+}
+
+/// Has the command not see a user's settings for native builds.
+pub(super) fn remove_native_variables(command: &mut Command) {
+    for variable in VARIABLES_REMOVED {
+        command.env_remove(variable);
+    }
+}
+
+/// What to do about what a tool said, where that is known.
+pub(super) fn hint(said: &str) -> Option<&'static str> {
+    HINTS.iter().find(|(symptom, _)| said.contains(symptom)).map(|(_, hint)| *hint)
 }
 
 /// Runs steps that do not depend on each other, as many at once as there are processors.

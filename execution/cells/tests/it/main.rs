@@ -8,10 +8,12 @@
 )]
 
 mod compile;
+mod conformance;
 mod guests;
 mod hostile;
 mod parallel;
 mod programs;
+mod saved;
 mod services;
 mod tissues;
 mod worker;

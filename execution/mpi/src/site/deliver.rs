@@ -158,7 +158,13 @@ fn abort(
     code: i32,
     [function, name, class, detail]: [&str; 4],
 ) -> Abort {
-    const WHEN: [&str; 3] = ["before MPI_Init", "after MPI_Finalize", "a second time"];
+    const WHEN: [&str; 5] = [
+        "before MPI_Init",
+        "after MPI_Finalize",
+        "a second time",
+        "instead of the function that it was stopped in",
+        "with other arguments than before it was stopped",
+    ];
     let when = WHEN.iter().find(|when| **when == name).copied();
     let function = function_named(function);
     match (variant, when) {

@@ -1,0 +1,70 @@
+//! Programs on threads: how many processors they get.
+
+use super::cells::{CellArgs, exit_code};
+use anyhow::bail;
+use cells::{
+    Program,
+    parallel::{Grant, Parallel},
+    wasi,
+};
+use clap::Args;
+use std::{num::NonZeroU32, process::ExitCode, sync::Arc};
+
+/// Processors of a program built with `--openmp`.
+#[derive(Debug, Args)]
+pub(crate) struct CpuArgs {
+    /// Processors for a program built with --openmp; all of this machine's if not given
+    #[arg(long, value_name = "N")]
+    cpus: Option<NonZeroU32>,
+    /// Most it may ever get, which is what omp_get_max_threads tells it; as --cpus if not given
+    #[arg(long, value_name = "N")]
+    max_cpus: Option<NonZeroU32>,
+    /// Let each parallel region have what is granted then, although the program asks for more
+    #[arg(long)]
+    elastic: bool,
+}
+
+impl CpuArgs {
+    /// Refuses several processors for a program that has no threads.
+    pub(crate) fn refuse_more_than_one(&self, module: &str) -> anyhow::Result<()> {
+        if [self.cpus, self.max_cpus].iter().flatten().any(|cpus| cpus.get() > 1) {
+            bail!("`{module}` runs on one thread: leave --cpus out, or build it with --openmp");
+        }
+        Ok(())
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn drive(
+        &self,
+        cell: &CellArgs,
+        program: &Arc<Program>,
+        mut config: wasi::Config,
+    ) -> anyhow::Result<ExitCode> {
+        if cell.writes_snapshots() {
+            bail!("a program on threads cannot be saved: leave --snapshot-to out");
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+        let cpus = self.cpus.map_or(processors, NonZeroU32::get);
+        let ceiling = self.max_cpus.map_or(cpus, NonZeroU32::get);
+        if cpus > ceiling {
+            bail!("--cpus {cpus} is more than --max-cpus {ceiling}");
+        }
+        let openmp =
+            openmp::Config { elastic: self.elastic, ..openmp::Config::new(ceiling, processors) };
+        add_openmp_variables(&mut config.variables);
+        cell.end_in_time()?;
+        let ended = Parallel::new(program)?.run(config, openmp, Grant::new(cpus), cell.memory.0);
+        exit_code(ended)
+    }
+}
+
+/// The runtime's own variables count although the program sees no others.
+fn add_openmp_variables(variables: &mut Vec<(String, String)>) {
+    let ours = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    for (name, value) in ours.filter(|(name, _)| name.starts_with("OMP_")) {
+        if !variables.iter().any(|(known, _)| *known == name) {
+            variables.push((name, value));
+        }
+    }
+}
