@@ -1,8 +1,9 @@
 //! Which functions may wait.
 
-/// The functions that may wait, or that programs call again and again until something is there:
-/// those that [`Abort::Stopped`] may come from, and thus the imports that a guest must be able to
-/// leave and make again.
+/// The functions that may wait, or that programs call again and again until something is there.
+///
+/// [`Abort::Stopped`](crate::Abort::Stopped) comes from these alone: they are the imports that a
+/// guest must be able to leave and make again.
 pub const BLOCKING: &[&str] = &[
     "MPI_Init",
     "MPI_Init_thread",

@@ -9,13 +9,15 @@
 //!
 //! A world at several sites ([`World::spread`], [`connection`]) has the same semantics and results.
 //!
-//! A rank can leave a call that waits and make it again later, in another world: see
-//! [`World::ask_to_stop`].
+//! A rank can leave a call that waits and make it again later ([`World::ask_to_stop`], [`BLOCKING`]);
+//! meanwhile it can be saved ([`Rank::save`], [`World::save`]) and restored in another world
+//! ([`World::restored`]).
 //!
 //! Start at [`World::new`]; [`functions!`] is the table for those who bind the functions.
 //! `engine` has the state of a rank and how it waits, `mail` the matching of messages, `ring` the
-//! queues, `collective` how members act together, `site` what goes between sites, and `memory` all
-//! that is unsafe.
+//! queues, `collective` how members act together, `site` what goes between sites, `underway` how a
+//! call is interrupted and made again, `save` and `image` the bytes of what is saved, and `memory`
+//! all that is unsafe.
 
 #![allow(clippy::too_many_arguments, reason = "MPI's functions have as many")]
 

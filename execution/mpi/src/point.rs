@@ -535,7 +535,8 @@ impl Engine {
         ending.map_err(|fault| self.interrupted(fault, Step::Posted(handle)))
     }
 
-    /// Sends what `send_once` gave and receives, in one call: both have to be over.
+    /// Receives after something was sent in the same call, which is kept as its first step: both
+    /// have to be over.
     fn exchange_messages(
         &mut self,
         cb: Cb<'_>,
@@ -552,14 +553,17 @@ impl Engine {
                 handle
             }
         };
-        self.keep(Step::Posted(handle));
         let waits = |engine: &Self| {
             let source = envelope.as_ref().map_or_else(String::new, who);
             format!("{}({source}, destination {to}, tag {tag})", engine.function)
         };
-        self.block(cb, waits, |engine, _| {
+        let ending = self.block(cb, waits, |engine, _| {
             let over = sent.as_ref().is_none_or(|waiting| waiting.is_over());
             Ok(if over { engine.take_ending(handle) } else { None })
+        });
+        ending.map_err(|fault| {
+            let fault = self.interrupted(fault, Step::Sent(sent));
+            self.interrupted(fault, Step::Posted(handle))
         })
     }
 
@@ -614,7 +618,6 @@ impl Engine {
         let span = self.buffer(recvbuf, recvcount, recvtype)?;
         let named = (sendbuf, sendcount, sendtype);
         let sent = self.send_once(Mode::Standard, named, dest, sendtag, comm)?;
-        self.keep(Step::Sent(sent.clone()));
         let ending = self.exchange_messages(cb, (sent, dest, sendtag), envelope, span)?;
         self.conclude(ending, status)
     }
@@ -639,7 +642,6 @@ impl Engine {
             Some(_) => return Err(self.other_step()),
             None => self.send_copy(&span, dest, sendtag, comm)?,
         };
-        self.keep(Step::Sent(sent.clone()));
         let ending = self.exchange_messages(cb, (sent, dest, sendtag), envelope, span)?;
         self.conclude(ending, status)
     }
