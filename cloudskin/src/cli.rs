@@ -2,7 +2,7 @@
 
 use crate::commands::{
     apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, get, join,
-    logs, migrate, mpirun, play, restore, run, services, simulate, snapshot, status, token,
+    logs, migrate, mpirun, play, restore, run, scale, services, simulate, snapshot, status, token,
     toolchain, top, up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
@@ -94,6 +94,7 @@ pub(crate) enum Command {
     Logs(logs::Logs),
     Wait(wait::Wait),
     Migrate(migrate::Migrate),
+    Scale(scale::Scale),
     Snapshot(snapshot::Snapshot),
     Restore(restore::Restore),
     Play(play::Play),

@@ -23,13 +23,16 @@ pub enum Kind {
     Service,
     /// One running Wasm unit.
     Cell,
+    /// The cells of one run of a parallel program.
+    Tissue,
     /// One recorded choice.
     Decision,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Site, Self::Block, Self::Service, Self::Cell, Self::Decision];
+    pub const ALL: [Self; 6] =
+        [Self::Site, Self::Block, Self::Service, Self::Cell, Self::Tissue, Self::Decision];
 
     /// The kind as REST paths and the command line write it: `service`.
     pub const fn path(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Kind {
             Self::Block => "block",
             Self::Service => "service",
             Self::Cell => "cell",
+            Self::Tissue => "tissue",
             Self::Decision => "decision",
         }
     }
@@ -208,7 +212,9 @@ impl Resource {
             Kind::Site => self.spec::<site::SiteSpec>().map(drop),
             Kind::Block => self.spec::<block::BlockSpec>()?.check(),
             Kind::Service => self.spec::<service::ServiceSpec>()?.check(),
-            Kind::Cell => self.spec::<cell::CellSpec>().map(drop),
+            Kind::Cell | Kind::Tissue => {
+                self.spec::<cell::CellSpec>()?.check(self.kind == Kind::Tissue)
+            }
             Kind::Decision => self.spec::<decision::DecisionSpec>().map(drop),
         }
     }

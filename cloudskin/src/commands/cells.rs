@@ -5,7 +5,7 @@ use anyhow::Context;
 use cells::{
     Cache, Compiler, Program, Runtime, Use,
     limits::Limits,
-    run::{End, Remote, Run, THREAD_STACK_BYTES},
+    run::{End, Run, THREAD_STACK_BYTES},
     toolchain::Environment,
     wasi, worker,
 };
@@ -70,6 +70,9 @@ pub(crate) struct CellArgs {
     /// Write a snapshot here on SIGUSR1 (and go on) or SIGUSR2 (and end)
     #[arg(long, value_name = "FILE")]
     snapshot_to: Option<PathBuf>,
+    /// Write a snapshot to the file of --snapshot-to from time to time
+    #[arg(long, value_name = "PERIOD", requires = "snapshot_to")]
+    checkpoint_every: Option<Period>,
 }
 
 impl CellArgs {
@@ -98,6 +101,20 @@ impl CellArgs {
     /// Whether a signal shall have it write a snapshot.
     pub(crate) fn writes_snapshots(&self) -> bool {
         self.snapshot_to.is_some()
+    }
+
+    /// Has snapshots taken on signals and from time to time, where they are wanted: `save` writes
+    /// one to a file, the last if asked, and gives its size.
+    pub(crate) fn take_snapshots(
+        &self,
+        save: impl Fn(&Path, bool, Duration) -> cells::Result<u64> + Send + Sync + 'static,
+    ) -> anyhow::Result<()> {
+        let Some(path) = &self.snapshot_to else { return Ok(()) };
+        let save = Arc::new(save);
+        if let Some(every) = self.checkpoint_every {
+            snapshot_every(every, save.clone(), path.clone())?;
+        }
+        snapshot_on_signals(save, path.clone())
     }
 
     /// Has this process end at the deadline, if there is one.
@@ -153,9 +170,8 @@ impl CellArgs {
 
     /// Runs the cell to its end, on a thread with room for deep recursion.
     pub(crate) fn drive(&self, run: Run) -> anyhow::Result<ExitCode> {
-        if let Some(path) = self.snapshot_to.clone() {
-            snapshot_on_signals(run.remote(), path)?;
-        }
+        let remote = run.remote();
+        self.take_snapshots(move |path, last, patience| remote.snapshot(path, last, patience))?;
         self.end_in_time()?;
         let outcome = std::thread::Builder::new()
             .name("cell".into())
@@ -197,7 +213,24 @@ fn end_after(deadline: Period) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn snapshot_on_signals(remote: Remote, path: PathBuf) -> anyhow::Result<()> {
+/// Writes a snapshot to a file, the last if asked, within this time; gives its size.
+type Save = dyn Fn(&Path, bool, Duration) -> cells::Result<u64> + Send + Sync;
+
+/// Saves the program from time to time, for as long as this process lives.
+fn snapshot_every(every: Period, save: Arc<Save>, path: PathBuf) -> anyhow::Result<()> {
+    let work = move || loop {
+        std::thread::sleep(every.0);
+        match save(&path, false, SNAPSHOT_PATIENCE) {
+            Ok(_) | Err(cells::Error::Ended { .. }) => {}
+            Err(cells::Error::NotStopped(mpi::NotStopped::Ended(_))) => {}
+            Err(error) => complain(&format!("no snapshot: {}", types::chain(&error))),
+        }
+    };
+    std::thread::Builder::new().name("checkpoints".into()).spawn(work)?;
+    Ok(())
+}
+
+fn snapshot_on_signals(save: Arc<Save>, path: PathBuf) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut go_on, mut end) = {
         let _inside = runtime.enter();
@@ -207,7 +240,7 @@ fn snapshot_on_signals(remote: Remote, path: PathBuf) -> anyhow::Result<()> {
         let last = runtime.block_on(async {
             tokio::select! { _ = go_on.recv() => false, _ = end.recv() => true }
         });
-        match remote.snapshot(&path, last, SNAPSHOT_PATIENCE) {
+        match save(&path, last, SNAPSHOT_PATIENCE) {
             Ok(size) => complain(&format!("snapshot: {} ({} KiB)", path.display(), size >> 10)),
             Err(error) => complain(&format!("no snapshot: {}", types::chain(&error))),
         }

@@ -2,6 +2,7 @@
 
 use super::cells::{CellArgs, exit_code};
 use anyhow::bail;
+use api::cell::Threads;
 use cells::{
     Program,
     parallel::{Grant, Parallel},
@@ -33,6 +34,16 @@ impl CpuArgs {
         Ok(())
     }
 
+    /// What is asked for, where there are so many processors unless that is said.
+    pub(crate) fn threads(&self, processors: u32) -> anyhow::Result<Threads> {
+        let most = self.max_cpus.map(NonZeroU32::get);
+        let cpus = self.cpus.map_or(processors.min(most.unwrap_or(processors)), NonZeroU32::get);
+        if let Some(most) = most.filter(|most| cpus > *most) {
+            bail!("--cpus {cpus} is more than --max-cpus {most}");
+        }
+        Ok(Threads { cpus, max_cpus: most, elastic: self.elastic })
+    }
+
     /// Runs the program to its end.
     pub(crate) fn drive(
         &self,
@@ -44,16 +55,15 @@ impl CpuArgs {
             bail!("a program on threads cannot be saved: leave --snapshot-to out");
         }
         let processors = std::thread::available_parallelism().map_or(1, usize::from) as u32;
-        let cpus = self.cpus.map_or(processors, NonZeroU32::get);
-        let ceiling = self.max_cpus.map_or(cpus, NonZeroU32::get);
-        if cpus > ceiling {
-            bail!("--cpus {cpus} is more than --max-cpus {ceiling}");
-        }
-        let openmp =
-            openmp::Config { elastic: self.elastic, ..openmp::Config::new(ceiling, processors) };
+        let threads = self.threads(processors)?;
+        let openmp = openmp::Config {
+            elastic: threads.elastic,
+            ..openmp::Config::new(threads.ceiling(), processors)
+        };
+        let grant = Grant::new(threads.cpus);
         add_openmp_variables(&mut config.variables);
         cell.end_in_time()?;
-        let ended = Parallel::new(program)?.run(config, openmp, Grant::new(cpus), cell.memory.0);
+        let ended = Parallel::new(program)?.run(config, openmp, grant, cell.memory.0);
         exit_code(ended)
     }
 }

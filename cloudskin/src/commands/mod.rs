@@ -23,6 +23,7 @@ pub(crate) mod play;
 pub(crate) mod restore;
 pub(crate) mod rows;
 pub(crate) mod run;
+pub(crate) mod scale;
 pub(crate) mod services;
 pub(crate) mod simulate;
 pub(crate) mod snapshot;
@@ -51,7 +52,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cc(args) => return toolchain::compile(args),
         Command::Simulate(args) => return simulate::run(&args),
         Command::Run(args) if args.is_local() => return run::run_here(&args),
-        Command::Mpirun(args) => return mpirun::run(args),
+        Command::Mpirun(args) if args.is_local() => return mpirun::run_here(args),
         Command::Restore(args) if args.is_local() => return restore::restore_here(&args),
         Command::Worker(args) => return services::worker(args),
         Command::Compile(args) => return services::compile(args),
@@ -100,7 +101,8 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Join(args) => join::run(args).await,
         Command::Control(args) => services::control(args).await,
         Command::Site(args) => services::site(args).await,
-        Command::Mpirun(args) => mpirun::run(args),
+        Command::Mpirun(args) => mpirun::run_there(args, session).await,
+        Command::Scale(args) => scale::run(args, session).await,
         Command::Worker(args) => services::worker(args),
         Command::Compile(args) => services::compile(args),
     }

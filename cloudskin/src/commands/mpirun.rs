@@ -1,8 +1,17 @@
 //! `cloudskin mpirun`: the ranks of an MPI program, on the spot.
 
-use super::cells::{CellArgs, TRAP_EXIT_CODE};
-use anyhow::bail;
+use super::{
+    cells::{CellArgs, TRAP_EXIT_CODE},
+    follow,
+    migrate::parse_site,
+};
+use crate::{exit::Failure, session::Session};
+use api::{
+    Kind, Resource,
+    cell::{CellSpec, Form, Ranks},
+};
 use cells::{
+    Program,
     run::End,
     tissue::{RANKS_MAX, Tissue},
     wasi,
@@ -10,21 +19,32 @@ use cells::{
 use clap::Args;
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
 };
+use types::{ErrorKind, Period};
 
-/// Run an MPI program, here, as so many ranks
+/// Run an MPI program as so many ranks, here or at a site
 ///
 /// The ranks are cells of one process. They write to this command's standard output and error, whole
 /// lines at a time; the first one reads its standard input. A rank that fails ends all.
+///
+/// A program built with --mpi --migratable can be saved while it runs, all ranks together, where
+/// they stand in calls of MPI; `cloudskin restore SNAPSHOT MODULE` goes on from there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cloudskin build --mpi cg.c -o cg.wasm
   cloudskin mpirun -n 4 cg.wasm class=S
+  cloudskin mpirun -n 4 --sites edge cg.wasm      at a site; its log is shown here
   cloudskin mpirun -n 2 --tag-output --dir data::/data app.wasm /data/in.csv
+  cloudskin build --mpi --migratable cg.c -o cg.wasm
+  cloudskin mpirun -n 4 --snapshot-to cg.snap --checkpoint-every 30s cg.wasm class=S
+  cloudskin restore cg.snap cg.wasm               after the machine has failed
 
 Exit codes: that of the first rank that ended with one; what MPI_Abort was given; 124 if they ran
 into their deadline, 134 if one trapped.")]
@@ -36,6 +56,12 @@ pub(crate) struct Mpirun {
     /// Begin each line of output with its rank
     #[arg(long)]
     tag_output: bool,
+    /// Run at this site instead of here
+    #[arg(long, value_name = "SITE", value_delimiter = ',', value_parser = parse_site)]
+    sites: Vec<String>,
+    /// Name of the tissue at the site; made up if not given
+    #[arg(long, requires = "sites", value_name = "NAME")]
+    name: Option<String>,
     #[command(flatten)]
     cell: CellArgs,
     /// The module, then the program's own arguments
@@ -48,18 +74,70 @@ pub(crate) struct Mpirun {
     command: Vec<String>,
 }
 
-pub(crate) fn run(args: Mpirun) -> anyhow::Result<ExitCode> {
-    if args.cell.writes_snapshots() {
-        bail!("the ranks of an MPI program cannot be saved yet: leave --snapshot-to out");
+impl Mpirun {
+    /// Whether it runs in this process.
+    pub(crate) fn is_local(&self) -> bool {
+        self.sites.is_empty()
     }
+}
+
+/// Runs in this process.
+pub(crate) fn run_here(args: Mpirun) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&PathBuf::from(&args.command[0]))?;
     let mut configs = (0..args.ranks)
-        .map(|rank| config(&args, rank))
+        .map(|rank| config(&args.cell, &args.command, args.tag_output, rank))
         .collect::<anyhow::Result<Vec<_>>>()?
         .into_iter();
     let config = |_| Ok(configs.next().unwrap_or_default());
     let tissue = Tissue::new(&program, args.ranks, config, &args.cell.limits())?;
-    args.cell.end_in_time()?;
+    drive(tissue, &args.cell)
+}
+
+/// Runs at a site and shows the log until all ranks have ended.
+pub(crate) async fn run_there(args: Mpirun, session: &Session) -> anyhow::Result<ExitCode> {
+    let [site] = &args.sites[..] else {
+        let message = "the ranks of a program run at one site: name one, until they can be spread";
+        return Err(Failure::error(ErrorKind::Unsupported, message));
+    };
+    let client = session.client()?;
+    let module = follow::upload(&client, Path::new(&args.command[0])).await?;
+    let spec = CellSpec {
+        module,
+        site: site.clone(),
+        args: args.command[1..].to_vec(),
+        env: args.cell.environment().into_iter().collect(),
+        dirs: args.cell.folders(),
+        memory: args.cell.memory,
+        deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
+        engine: args.cell.engine.into(),
+        restore: None,
+        form: Some(Form::Ranks(Ranks { count: args.ranks })),
+    };
+    let name = args.name.unwrap_or_else(|| follow::name_for(&args.command[0]));
+    let tissue = Resource::new(Kind::Tissue, client.tenant(), &name, &spec);
+    follow::start_and_follow(&client, &tissue).await
+}
+
+/// Goes on with all ranks of a snapshot.
+pub(crate) fn restore(
+    cell: &CellArgs,
+    program: &Arc<Program>,
+    snapshot: &Path,
+) -> anyhow::Result<ExitCode> {
+    // Checked once here, so that the closure below cannot fail.
+    cell.config(&[])?;
+    let config = |rank| {
+        Ok(config(cell, &[], false, rank).expect("the folders could be opened a moment ago"))
+    };
+    let tissue = Tissue::restore(program, snapshot, config, &cell.limits())?;
+    drive(tissue, cell)
+}
+
+/// Runs all ranks to their ends.
+fn drive(tissue: Tissue, cell: &CellArgs) -> anyhow::Result<ExitCode> {
+    let remote = tissue.remote();
+    cell.take_snapshots(move |path, last, patience| remote.snapshot(path, last, patience))?;
+    cell.end_in_time()?;
     let code = AtomicU8::new(0);
     tissue.run(|rank, end| match end {
         Ok(End::Exited(0) | End::Suspended) => {}
@@ -93,9 +171,14 @@ fn end_all(rank: u32, error: cells::Error) -> ! {
     std::process::exit(code.into());
 }
 
-fn config(args: &Mpirun, rank: u32) -> anyhow::Result<wasi::Config> {
-    let mut config = args.cell.config(&args.command)?;
-    let tag = if args.tag_output { format!("[{rank}] ") } else { String::new() };
+fn config(
+    cell: &CellArgs,
+    command: &[String],
+    tag_output: bool,
+    rank: u32,
+) -> anyhow::Result<wasi::Config> {
+    let mut config = cell.config(command)?;
+    let tag = if tag_output { format!("[{rank}] ") } else { String::new() };
     let lines = |to| Box::new(Lines { to, tag: tag.clone(), line: Vec::new() });
     config.streams.stdout = lines(Stream::Stdout);
     config.streams.stderr = lines(Stream::Stderr);

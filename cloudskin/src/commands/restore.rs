@@ -1,6 +1,6 @@
 //! `cloudskin restore`: a program or a service goes on where a snapshot left it.
 
-use super::{cells::CellArgs, follow, migrate::parse_site};
+use super::{cells::CellArgs, follow, migrate::parse_site, mpirun};
 use crate::{
     exit::Failure,
     output::FormatArgs,
@@ -10,12 +10,13 @@ use crate::{
 use anyhow::Context;
 use api::{
     Kind, Resource,
-    cell::CellSpec,
+    cell::{CellSpec, Form, Ranks},
     service::{ServiceSpec, ServiceStatus},
 };
 use cells::{
     run::{Run as Cell, identify},
     snapshot::{self, Expected, Identity},
+    tissue::ranks_in,
 };
 use clap::Args;
 use orchestrator::client::{
@@ -87,11 +88,15 @@ impl Restore {
 pub(crate) fn restore_here(args: &Restore) -> anyhow::Result<ExitCode> {
     let module = args.module.as_deref().context("name the program's module")?;
     let program = args.cell.load(module)?;
+    let what = || format!("cannot restore `{}`", args.snapshot.display());
+    if ranks_in(&args.snapshot).with_context(what)?.is_some() {
+        return mpirun::restore(&args.cell, &program, &args.snapshot).with_context(what);
+    }
     // Checked once here, so that the closure below cannot fail.
     args.cell.config(&[])?;
     let config = || args.cell.config(&[]).expect("the folders could be opened a moment ago");
-    let run = Cell::restore(&program, &args.snapshot, config, &args.cell.limits())
-        .with_context(|| format!("cannot restore `{}`", args.snapshot.display()))?;
+    let run =
+        Cell::restore(&program, &args.snapshot, config, &args.cell.limits()).with_context(what)?;
     args.cell.drive(run)
 }
 
@@ -111,7 +116,8 @@ async fn restore_there(
 ) -> anyhow::Result<ExitCode> {
     let client = session.client()?;
     // A file that is no snapshot is told here, not by the site.
-    identify(&args.snapshot)
+    let ranks = identify(&args.snapshot)
+        .and_then(|_| ranks_in(&args.snapshot))
         .with_context(|| format!("cannot restore `{}`", args.snapshot.display()))?;
     let name = follow::name_for(&module.to_string_lossy());
     let module = follow::upload(&client, module).await?;
@@ -126,8 +132,10 @@ async fn restore_there(
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),
         restore: Some(digest),
+        form: ranks.map(|count| Form::Ranks(Ranks { count })),
     };
-    let cell = Resource::new(Kind::Cell, client.tenant(), &name, &spec);
+    let kind = if spec.form.is_some() { Kind::Tissue } else { Kind::Cell };
+    let cell = Resource::new(kind, client.tenant(), &name, &spec);
     follow::start_and_follow(&client, &cell).await
 }
 

@@ -4,7 +4,7 @@ use crate::{table::Table, when};
 use api::{
     Kind, Resource,
     block::{BlockSpec, BlockStatus},
-    cell::{CellSpec, CellStatus},
+    cell::{CellSpec, CellStatus, Form, Ranks},
     decision::{DecisionSpec, DecisionStatus},
     service::{ServiceSpec, ServiceStatus},
     site::SiteStatus,
@@ -24,6 +24,7 @@ pub(crate) fn table(kind: Kind, wide: bool) -> Table {
         ),
         Kind::Block => (&["NAME", "VERSION", "READY", "SERVICES", "AGE"], &[]),
         Kind::Cell => (&["NAME", "STATE", "SITE", "AGE"], &["MODULE", "ARGS"]),
+        Kind::Tissue => (&["NAME", "STATE", "SITE", "SIZE", "AGE"], &["MODULE", "ARGS"]),
         Kind::Decision => (&["NAME", "ACTION", "SUBJECT", "BY", "OUTCOME", "AGE"], &["REASON"]),
     };
     let more = if wide { more } else { &[] };
@@ -41,6 +42,7 @@ pub(crate) fn row(resource: &Resource, wide: bool, now: u64) -> Vec<String> {
         Kind::Site => site(resource, age, now),
         Kind::Block => block(resource, age),
         Kind::Cell => cell(resource, age),
+        Kind::Tissue => tissue(resource, age),
         Kind::Decision => decision(resource, age),
     };
     cells.insert(0, resource.metadata.name.clone());
@@ -116,6 +118,18 @@ fn cell(resource: &Resource, age: String) -> Cells {
         vec![name, spec.args.join(" ")]
     });
     (vec![state, site, age], more.unwrap_or_default())
+}
+
+fn tissue(resource: &Resource, age: String) -> Cells {
+    let (mut cells, more) = cell(resource, age);
+    let form = resource.spec::<CellSpec>().ok().and_then(|spec| spec.form);
+    let size = form.map(|form| match form {
+        Form::Ranks(Ranks { count: 1 }) => "1 rank".to_owned(),
+        Form::Ranks(Ranks { count }) => format!("{count} ranks"),
+        Form::Threads(threads) => format!("{} of {} CPUs", threads.cpus, threads.ceiling()),
+    });
+    cells.insert(2, size.unwrap_or_default());
+    (cells, more)
 }
 
 fn decision(resource: &Resource, age: String) -> Cells {

@@ -2,8 +2,12 @@
 
 use super::{cells::CellArgs, cpus::CpuArgs, follow};
 use crate::session::Session;
-use api::{Kind, Resource, cell::CellSpec};
-use cells::run::Run as Cell;
+use anyhow::Context;
+use api::{
+    Kind, Resource,
+    cell::{CellSpec, Form},
+};
+use cells::{run::Run as Cell, toolchain};
 use clap::Args;
 use std::{path::PathBuf, process::ExitCode};
 use types::Period;
@@ -22,6 +26,7 @@ Examples:
   cloudskin run --cpus 2 stencil.wasm 100 1000    a program built with --openmp
   OMP_SCHEDULE=dynamic cloudskin run stencil.wasm
   cloudskin run --site edge app.wasm              at a site; its log is shown here
+  cloudskin run --site edge --cpus 1 --max-cpus 4 --elastic stencil.wasm
   cloudskin run --snapshot-to app.snap app.wasm   SIGUSR1 writes a snapshot and goes on,
                                                   SIGUSR2 writes one and ends
 
@@ -70,10 +75,25 @@ pub(crate) fn run_here(args: &Run) -> anyhow::Result<ExitCode> {
     args.cell.drive(run)
 }
 
+/// What it is made of, if not one cell.
+fn form(args: &Run) -> anyhow::Result<Option<Form>> {
+    let path = args.module();
+    let what = || format!("cannot read `{}`", path.display());
+    let bytes = std::fs::read(&path).with_context(what)?;
+    let inspected = toolchain::inspect(&bytes).with_context(what)?;
+    if !inspected.uses_threads {
+        args.cpus.refuse_more_than_one(&path.display().to_string())?;
+        return Ok(None);
+    }
+    // One processor is at every site.
+    Ok(Some(Form::Threads(args.cpus.threads(1)?)))
+}
+
 /// Runs at a site and shows its log until it ends.
 pub(crate) async fn run_there(args: Run, session: &Session) -> anyhow::Result<ExitCode> {
     let client = session.client()?;
     let site = args.site.clone().unwrap_or_default();
+    let form = form(&args)?;
     let module = follow::upload(&client, &args.module()).await?;
     let spec = CellSpec {
         module,
@@ -85,8 +105,10 @@ pub(crate) async fn run_there(args: Run, session: &Session) -> anyhow::Result<Ex
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),
         restore: None,
+        form,
     };
     let name = args.name.unwrap_or_else(|| follow::name_for(&args.command[0]));
-    let cell = Resource::new(Kind::Cell, client.tenant(), &name, &spec);
+    let kind = if spec.form.is_some() { Kind::Tissue } else { Kind::Cell };
+    let cell = Resource::new(kind, client.tenant(), &name, &spec);
     follow::start_and_follow(&client, &cell).await
 }

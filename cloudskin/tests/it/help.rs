@@ -19,6 +19,7 @@ const COMMANDS: &[&str] = &[
     "logs",
     "wait",
     "migrate",
+    "scale",
     "snapshot",
     "restore",
     "play",

@@ -7,6 +7,7 @@ mod local;
 mod moves;
 mod ranks;
 mod resources;
+mod saved;
 mod server;
 mod simulate;
 mod threads;

@@ -84,6 +84,4 @@ async fn ranks_end_together_and_whoever_ends_them_is_named() {
 
     let missing = run(home, "build --mpi files.c").await;
     assert!(missing.code != 0 && missing.err.contains("MPI_File_delete"), "{missing:?}");
-    let both = run(home, "build --mpi --migratable ends.c").await;
-    assert!(both.code == 2 && both.err.contains("cannot be saved yet"), "{both:?}");
 }

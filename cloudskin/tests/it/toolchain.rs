@@ -86,7 +86,7 @@ async fn project(home: &Path) -> Option<PathBuf> {
     }
     let built = run(home, "build hello.cpp").await;
     if built.err.contains("apt-get install") {
-        println!("skipped: {}", built.err);
+        eprintln!("skipped: {}", built.err);
         return None;
     }
     run(home, "toolchain link tools").await.ok();
@@ -97,7 +97,7 @@ fn told(home: &Path, program: &str, args: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(args).current_dir(home).env("HOME", home).env_remove("XDG_CACHE_HOME");
     let Ok(output) = command.output() else {
-        println!("skipped: there is no {program}");
+        eprintln!("skipped: there is no {program}");
         return None;
     };
     let text = [output.stdout, output.stderr].concat();

@@ -149,6 +149,26 @@ impl Cell {
         Ok(())
     }
 
+    /// Puts it, restored, where this rank of a restored world was.
+    pub(crate) fn restore_seat(
+        &mut self,
+        world: &Arc<mpi::World>,
+        rank: u32,
+        image: &[u8],
+    ) -> Result<()> {
+        let memory = self.memory().ok_or_else(no_memory)?;
+        let seat =
+            Seat::restore(&mut self.store, memory, world, rank, image).map_err(Error::Mpi)?;
+        self.store.data_mut().seat = Some(seat);
+        Ok(())
+    }
+
+    /// What MPI knows of the rank that it is; the world has stopped.
+    pub(crate) fn save_seat(&mut self) -> Result<Vec<u8>> {
+        let seat = self.store.data_mut().seat.as_mut();
+        seat.map_or_else(|| Ok(Vec::new()), |seat| seat.save().map_err(Error::Mpi))
+    }
+
     /// Leaves its world, because of this failure if there is one.
     pub(crate) fn leave_seat(&mut self, failure: Option<&str>) {
         if let Some(seat) = self.store.data_mut().seat.take() {
@@ -316,7 +336,8 @@ impl Cell {
         if self.store.data().seat.is_some() {
             return Err(Error::NotMigratable {
                 module: self.program.name().to_owned(),
-                reason: "it is a rank of an MPI program, whose messages no snapshot carries yet"
+                reason: "it is a program with MPI: run it with `cloudskin mpirun`, which saves \
+                         all its ranks together"
                     .into(),
             });
         }
@@ -425,8 +446,17 @@ impl Cell {
             Section::ZeroPages { first, count } => self.apply_zero_pages(*first, *count),
             Section::MemorySize(pages) => self.grow_to(u64::from(*pages) * WASM_PAGE_BYTES),
             Section::Globals(values) => self.apply_globals(values),
-            Section::Wasi(_) | Section::Service(_) | Section::Commit { .. } => Ok(()),
+            Section::Wasi(_)
+            | Section::Service(_)
+            | Section::Tissue(_)
+            | Section::Rank(_)
+            | Section::Commit { .. } => Ok(()),
         }
+    }
+
+    /// It goes on where what is applied to it stood.
+    pub(crate) fn assume_suspended(&mut self) {
+        self.phase = Phase::Suspended;
     }
 
     fn apply_identity(&mut self, identity: &Identity) -> Result<(), SnapshotError> {

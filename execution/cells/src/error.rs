@@ -190,6 +190,9 @@ pub enum Error {
     /// The other side of a migration did not do its part.
     #[error("the state could not be handed over: {0}")]
     Handover(String),
+    /// The ranks of an MPI program did not all stop; they go on.
+    #[error("the program was not stopped: {0}")]
+    NotStopped(mpi::NotStopped),
     /// The MPI program that the cell is a rank of has ended.
     #[error(transparent)]
     Mpi(mpi::Abort),
@@ -231,9 +234,10 @@ impl Error {
             | Self::Ended { .. }
             | Self::Mpi(_)
             | Self::StackTooDeep { .. } => ErrorKind::Guest,
-            Self::Deadline { .. } | Self::Deaf { .. } | Self::NoBarrier { .. } => {
-                ErrorKind::Timeout
-            }
+            Self::Deadline { .. }
+            | Self::Deaf { .. }
+            | Self::NoBarrier { .. }
+            | Self::NotStopped(_) => ErrorKind::Timeout,
             Self::NotMigratable { .. } | Self::Threads { .. } => ErrorKind::Unsupported,
             Self::Snapshot(_) | Self::Journal { .. } | Self::Diverged { .. } => ErrorKind::Corrupt,
             Self::Fenced { .. } => ErrorKind::Fenced,

@@ -131,7 +131,7 @@ impl wasi::Host for State {
 }
 
 /// Makes the guest return from all its functions, leaving its call stack in the unwind area.
-fn begin_unwind(caller: &mut Caller<'_, State>, why: Stop) -> wasmtime::Result<()> {
+pub(crate) fn begin_unwind(caller: &mut Caller<'_, State>, why: Stop) -> wasmtime::Result<()> {
     let state = caller.data();
     let (Some(asyncify), Some(memory)) = (&state.asyncify, state.memory) else { return Ok(()) };
     let (area, area_bytes) = (asyncify.area, asyncify.area_bytes);

@@ -4,7 +4,10 @@
 //! one rank's linear memory to another's, and calls back into the guest for operations and
 //! handlers of the program.
 
-use crate::host::State;
+use crate::{
+    host::{State, Stop, begin_unwind},
+    wasi,
+};
 use mpi::{Abort, Callback, Rank, World};
 use std::sync::{
     Arc,
@@ -65,6 +68,25 @@ impl Seat {
         let memory = Lent::of(memory, &*store)?;
         let rank = world.rank(rank, memory.clone())?;
         Ok(Self { rank: Some(Box::new(rank)), memory })
+    }
+
+    /// Takes it as it was when the rank stopped.
+    pub(crate) fn restore(
+        store: &mut Store<State>,
+        memory: Memory,
+        world: &Arc<World>,
+        rank: u32,
+        image: &[u8],
+    ) -> Result<Self, Abort> {
+        let memory = Lent::of(memory, &*store)?;
+        let rank = world.restore_rank(rank, memory.clone(), image)?;
+        Ok(Self { rank: Some(Box::new(rank)), memory })
+    }
+
+    /// All that MPI knows of the rank, which has stopped as all have.
+    pub(crate) fn save(&mut self) -> Result<Vec<u8>, Abort> {
+        let rank = self.rank.as_mut();
+        rank.ok_or_else(|| refused("MPI is at work for it")).and_then(|rank| rank.save())
     }
 
     /// Leaves it; the others learn why, if it failed.
@@ -162,10 +184,14 @@ fn refused(reason: &str) -> Abort {
 
 /// Has the engine work for the rank of the calling cell, which is one of its own unless it has a
 /// seat among others.
-fn with_rank<T>(
+///
+/// A rank that is to stop leaves the guest from within the call; the guest makes it again when it
+/// goes on.
+fn with_rank<T: Default>(
     caller: &mut Caller<'_, State>,
     work: impl FnOnce(&mut Rank, &mut dyn Callback) -> Result<T, Abort>,
 ) -> wasmtime::Result<T> {
+    <State as wasi::Host>::enter(caller)?;
     if caller.data().seat.is_none() {
         sit_alone(caller)?;
     }
@@ -179,7 +205,13 @@ fn with_rank<T>(
     if let Some(seat) = &mut guest.caller.data_mut().seat {
         seat.rank = Some(rank);
     }
-    Ok(outcome?)
+    match outcome {
+        Err(Abort::Stopped) => {
+            begin_unwind(guest.caller, Stop::Asked)?;
+            Ok(T::default())
+        }
+        outcome => Ok(outcome?),
+    }
 }
 
 /// A program that was started alone is a world of one rank.

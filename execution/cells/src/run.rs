@@ -132,6 +132,13 @@ impl Run {
             match section {
                 Section::Wasi(bytes) => image = Some(bytes),
                 Section::Identity(identity) => sequence = identity.sequence,
+                Section::Tissue(_) => {
+                    return Err(SnapshotError::Malformed {
+                        section: "tissue",
+                        reason: "this is a snapshot of all ranks of an MPI program".into(),
+                    }
+                    .into());
+                }
                 Section::Service(_) => {
                     return Err(SnapshotError::Malformed {
                         section: "service",
@@ -171,16 +178,6 @@ impl Run {
     /// # Errors
     /// [`Error::Trap`] and its like if the program failed.
     pub fn run(mut self) -> Result<End> {
-        self.drive()
-    }
-
-    /// The cell that it drives.
-    pub(crate) fn cell(&mut self) -> &mut Cell {
-        &mut self.cell
-    }
-
-    /// The same as [`Run::run`]; what the program held stays.
-    pub(crate) fn drive(&mut self) -> Result<End> {
         loop {
             let pause = self.cell.resume()?;
             if let Pause::Exited(code) = pause {
@@ -210,32 +207,11 @@ impl Run {
     }
 
     fn write_snapshot(&mut self, path: &Path) -> Result<u64> {
-        let failed = |source| Error::Write { path: path.to_owned(), source };
-        let draft = path.with_extension("draft");
-        let identity = Identity {
-            module: self.cell.program().digest(),
-            name: self.cell.program().name().to_owned(),
-            epoch: Epoch(0),
-            incarnation: 0,
-            sequence: self.sequence + 1,
-            at: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |now| now.as_millis() as u64),
-            begun: true,
-        };
-        let file = File::create(&draft).map_err(failed)?;
-        let saved = self
-            .cell
-            .save(BufWriter::new(&file), &identity, true)
-            .and_then(|()| file.sync_data().map_err(failed))
-            .and_then(|()| std::fs::rename(&draft, path).map_err(failed));
-        if let Err(error) = saved {
-            // The first error is the one that matters.
-            let _ = std::fs::remove_file(&draft);
-            return Err(error);
-        }
+        let identity = identity(self.cell.program(), self.sequence + 1);
+        let cell = &mut self.cell;
+        let size = write_whole(path, |file| cell.save(file, &identity, true))?;
         self.sequence += 1;
-        Ok(file.metadata().map_or(0, |metadata| metadata.len()))
+        Ok(size)
     }
 
     /// Until what the program waits for has happened, or a snapshot is asked for.
@@ -245,6 +221,39 @@ impl Run {
         // A counter that is read starts anew.
         let _ = rustix::io::read(&self.remote.shared.wakeup, &mut [0; 8]);
     }
+}
+
+/// The identity of a program's snapshot that is taken now.
+pub(crate) fn identity(program: &Program, sequence: u64) -> Identity {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Identity {
+        module: program.digest(),
+        name: program.name().to_owned(),
+        epoch: Epoch(0),
+        incarnation: 0,
+        sequence,
+        at: now.map_or(0, |now| now.as_millis() as u64),
+        begun: true,
+    }
+}
+
+/// Writes a file that is there whole and on the disk, or not at all; gives its size.
+pub(crate) fn write_whole(
+    path: &Path,
+    write: impl FnOnce(BufWriter<&File>) -> Result<()>,
+) -> Result<u64> {
+    let failed = |source| Error::Write { path: path.to_owned(), source };
+    let draft = path.with_extension("draft");
+    let file = File::create(&draft).map_err(failed)?;
+    let written = write(BufWriter::new(&file))
+        .and_then(|()| file.sync_data().map_err(failed))
+        .and_then(|()| std::fs::rename(&draft, path).map_err(failed));
+    if let Err(error) = written {
+        // The first error is the one that matters.
+        let _ = std::fs::remove_file(&draft);
+        return Err(error);
+    }
+    Ok(file.metadata().map_or(0, |metadata| metadata.len()))
 }
 
 /// Blocks until standard input has something (if `input`), the time is over, or `wakeup` fires.
@@ -272,6 +281,6 @@ pub fn identify(path: &Path) -> Result<Identity> {
     }
 }
 
-fn open(path: &Path) -> Result<File> {
+pub(crate) fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }

@@ -78,7 +78,9 @@ impl Engine {
         self.constants = Some(addr);
         let last = abi::ERR_LASTCODE + self.classes.len() as i32;
         let size = self.world.size() as i32;
-        let values = [abi::TAG_MAX, abi::PROC_NULL, abi::ANY_SOURCE, 1, size, last];
+        // The parts of a world have begun at different times.
+        let one_clock = i32::from(self.world.sites.is_none());
+        let values = [abi::TAG_MAX, abi::PROC_NULL, abi::ANY_SOURCE, one_clock, size, last];
         self.space.write_ints(addr, &values)?;
         Ok(Some(addr.wrapping_add(4 * place as u32)))
     }

@@ -16,12 +16,13 @@ use crate::{
     movement::Pulls,
     offer::{Entry, Offer},
     reduction::{Reduction, UserReduction},
-    stop::Step,
+    site::gather::Spread,
     transfer::Span,
+    underway::Step,
     world::lock,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
@@ -60,8 +61,15 @@ impl Fast {
         self.slot(member, round).round.load(Ordering::Acquire) >= round
     }
 
+    /// Whether a round is the next of a member.
+    pub(crate) fn is_next(&self, member: usize, round: u64) -> bool {
+        let last = round.checked_sub(1);
+        last.is_some_and(|last| self.slot(member, last).round.load(Ordering::Acquire) == last)
+            && !self.entered(member, round)
+    }
+
     #[inline]
-    fn write(&self, member: usize, round: u64, code: u64, bytes: &[u8]) {
+    pub(crate) fn write(&self, member: usize, round: u64, code: u64, bytes: &[u8]) {
         let slot = self.slot(member, round);
         for (word, chunk) in slot.words.iter().zip(bytes.chunks(8)) {
             let mut padded = [0; 8];
@@ -107,6 +115,8 @@ pub(crate) struct Round {
     entries: Vec<OnceLock<Entry>>,
     stages: Vec<AtomicU8>,
     left: AtomicUsize,
+    /// Bytes of entries that came from other sites.
+    pub(crate) held: Mutex<BTreeMap<u32, u64>>,
     /// Communicators that it makes, by colour.
     made: Mutex<HashMap<i32, Arc<Shared>>>,
 }
@@ -117,8 +127,19 @@ impl Round {
             entries: (0..members).map(|_| OnceLock::new()).collect(),
             stages: (0..members).map(|_| AtomicU8::new(0)).collect(),
             left: AtomicUsize::new(0),
+            held: Mutex::default(),
             made: Mutex::default(),
         }
+    }
+
+    /// What a member published, if it came.
+    pub(crate) fn entry(&self, member: usize) -> Option<&Entry> {
+        self.entries[member].get()
+    }
+
+    /// Publishes a member's entry; false if it did so before.
+    pub(crate) fn enter(&self, member: usize, entry: Entry) -> bool {
+        self.entries[member].set(entry).is_ok()
     }
 
     /// The communicator of a colour, made by whoever comes first.
@@ -142,17 +163,42 @@ impl Round {
 pub(crate) enum Plan {
     /// To wait until everyone came.
     Meet,
+    /// To wait until this member came, if any: it numbers what they make.
+    Make(Option<usize>),
+    /// The same for a communicator of these members that was given its handle before.
+    Adopt {
+        handle: i32,
+        members: Vec<u32>,
+    },
     Pull(Pulls),
     Reduce(Reduction),
     ReduceByUser(UserReduction),
+}
+
+impl Plan {
+    /// Who reads what a member offers that has this plan.
+    fn audience(&self, offer: &Offer) -> Needs {
+        match (self, offer) {
+            (Self::Meet, _) => Needs::All,
+            (_, Offer::Nothing) => Needs::None,
+            (Self::Pull(pulls), Offer::Same(_)) => pulls.readers(),
+            (Self::Reduce(reduction), _) => reduction.readers(),
+            (Self::ReduceByUser(reduction), _) => reduction.readers(),
+            _ => Needs::All,
+        }
+    }
 }
 
 /// A member's part in a round.
 #[derive(Debug)]
 pub(crate) struct Operation {
     pub(crate) shared: Arc<Shared>,
-    round: Arc<Round>,
-    number: u64,
+    pub(crate) round: Arc<Round>,
+    pub(crate) number: u64,
+    /// The other sites that are still to be sent this member's entry, by their places.
+    pub(crate) unsent: Vec<usize>,
+    /// How it ended, where that is all there is left to do.
+    outcome: Option<Result>,
     pub(crate) me: usize,
     function: &'static str,
     root: i32,
@@ -164,6 +210,13 @@ pub(crate) struct Operation {
 impl Operation {
     pub(crate) fn size(&self) -> usize {
         self.shared.members.len()
+    }
+
+    /// The members at this site: whose memory is in reach.
+    pub(crate) fn near(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+        let spread = self.shared.spread.as_deref();
+        let count = spread.map_or(self.size(), |spread| spread.near().len());
+        (0..count).map(move |place| spread.map_or(place, |spread| spread.near()[place]))
     }
 
     /// What a member published, if it came.
@@ -208,16 +261,35 @@ impl Operation {
         engine.world.wake_all(&self.shared.members);
     }
 
-    /// Whether these members are that far.
+    /// Whether these members are that far, as far as they are at this site: those elsewhere read
+    /// copies.
     pub(crate) fn have_reached(&self, who: Needs, stage: u8) -> bool {
-        let mut stages = self.round.stages[who.range(self.size())].iter();
-        stages.all(|reached| reached.load(Ordering::Acquire) >= stage)
+        let reached = |member: usize| self.round.stages[member].load(Ordering::Acquire) >= stage;
+        match (self.shared.spread.as_deref(), who) {
+            (None, who) => who.range(self.size()).all(reached),
+            (Some(spread), Needs::All) => spread.near().iter().all(|member| reached(*member)),
+            (Some(spread), Needs::One(member)) => !spread.is_near(member) || reached(member),
+            (Some(_), Needs::None) => true,
+        }
+    }
+
+    /// The communicator of these members, which the first of them numbers.
+    fn adopt(&self, engine: &Engine, colour: i32, members: Vec<u32>) -> Result<Arc<Shared>> {
+        let first = members.first().and_then(|first| self.shared.rank_of(*first));
+        let entry = first.map_or(Ok(None), |first| self.entry(first as usize))?;
+        let word = entry.and_then(|entry| entry.data().first_chunk()).copied();
+        let missing = || fault(abi::ERR_OTHER, "a communicator was told without its number");
+        let context = u32::from_le_bytes(word.ok_or_else(missing)?);
+        self.round.make(colour, || engine.world.shared(context, members, 0))
     }
 
     fn step(&mut self, engine: &mut Engine, cb: Cb<'_>) -> Result<bool> {
         let Some(mut plan) = self.plan.take() else { return Ok(true) };
         let done = match &mut plan {
             Plan::Meet => self.have_come(self.size()),
+            Plan::Make(None) => Ok(true),
+            Plan::Make(Some(first)) => self.entry(*first).map(|entry| entry.is_some()),
+            Plan::Adopt { handle, members } => self.step_adopt(engine, *handle, members),
             Plan::Pull(pulls) => pulls.step(self, engine),
             Plan::Reduce(reduction) => reduction.step(self, engine),
             Plan::ReduceByUser(reduction) => reduction.step(self, engine, cb),
@@ -226,24 +298,52 @@ impl Operation {
         done
     }
 
-    /// Goes on as far as it can; whether it is over.
-    pub(crate) fn poll(&mut self, engine: &mut Engine, cb: Cb<'_>) -> Result<bool> {
-        let done = self.step(engine, cb);
-        if done.is_err() {
-            // Nobody shall wait for one that gave up.
-            self.reach(engine, u8::MAX);
+    fn step_adopt(&self, engine: &mut Engine, handle: i32, members: &[u32]) -> Result<bool> {
+        let first = members.first().and_then(|first| self.shared.rank_of(*first));
+        if first.is_some_and(|first| self.round.entry(first as usize).is_none()) {
+            return Ok(false);
         }
-        if !matches!(done, Ok(false)) {
-            self.leave();
+        let shared = self.adopt(engine, 0, members.to_vec())?;
+        if let Some(known) = engine.communicators.get_mut(handle) {
+            known.shared = shared;
         }
-        done
+        Ok(true)
     }
 
-    /// Leaves the round, which ends with its last member.
-    fn leave(&mut self) {
+    /// Goes on as far as it can; whether it is over.
+    pub(crate) fn poll(&mut self, engine: &mut Engine, cb: Cb<'_>) -> Result<bool> {
+        if !self.unsent.is_empty() {
+            self.publish(engine)?;
+        }
+        if self.outcome.is_none() {
+            let done = self.step(engine, cb);
+            if let Ok(false) = done {
+                return Ok(false);
+            }
+            if done.is_err() {
+                // Nobody shall wait for one that gave up.
+                self.reach(engine, u8::MAX);
+            }
+            self.outcome = Some(done.map(|_| ()));
+        }
+        // Those elsewhere need its entry even so.
+        if !self.unsent.is_empty() && engine.world.check().is_ok() {
+            return Ok(false);
+        }
+        self.leave(engine);
+        self.outcome.take().unwrap_or(Ok(())).map(|()| true)
+    }
+
+    /// Leaves the round, which ends with its last member at this site.
+    fn leave(&mut self, engine: &Engine) {
         self.plan = None;
-        if self.round.left.fetch_add(1, Ordering::AcqRel) + 1 == self.size() {
-            lock(&self.shared.rounds).remove(&self.number);
+        if self.round.left.fetch_add(1, Ordering::AcqRel) + 1 < self.near().len() {
+            return;
+        }
+        lock(&self.shared.rounds).remove(&self.number);
+        if self.shared.spread.is_some() {
+            let held = std::mem::take(&mut *lock(&self.round.held));
+            engine.leave_beyond(&self.shared, self.number, held);
         }
     }
 }
@@ -259,7 +359,7 @@ impl Engine {
         plan: Plan,
     ) -> Result<Operation> {
         match self.replayed() {
-            Some(Step::Entered(operation)) => return Ok(operation),
+            Some(Step::Entered(operation)) => return Ok(*operation),
             Some(_) => return Err(self.other_step()),
             None => {}
         }
@@ -270,12 +370,18 @@ impl Engine {
         let members = shared.members.len();
         let round = {
             let mut rounds = lock(&shared.rounds);
+            if let Some(spread) = &shared.spread {
+                spread.enter(me, number);
+            }
             Arc::clone(rounds.entry(number).or_insert_with(|| Arc::new(Round::new(members))))
         };
+        let readers = |spread: &Spread| spread.readers(plan.audience(&offer));
+        let unsent = shared.spread.as_deref().map_or(Vec::new(), readers);
         // Each member enters a round once, as rounds are counted.
-        let _ = round.entries[me].set(Entry { function, root, offer, result });
+        round.enter(me, Entry { function, root, offer, result });
         self.world.wake_all(&shared.members);
-        Ok(Operation { shared, round, number, me, function, root, seen: 0, plan: Some(plan) })
+        let (plan, outcome) = (Some(plan), None);
+        Ok(Operation { shared, round, number, unsent, outcome, me, function, root, seen: 0, plan })
     }
 
     /// Ends a round.
@@ -283,7 +389,7 @@ impl Engine {
         let waits = |engine: &Self| engine.function.to_owned();
         match self.block(cb, waits, |engine, cb| Ok(operation.poll(engine, cb)?.then_some(()))) {
             Ok(()) => Ok(operation),
-            Err(fault) => Err(self.interrupted(fault, Step::Entered(operation))),
+            Err(fault) => Err(self.interrupted(fault, Step::Entered(Box::new(operation)))),
         }
     }
 
@@ -337,30 +443,57 @@ impl Engine {
         self.finish(cb, operation)
     }
 
+    /// What this rank tells the others when they make a communicator of these members.
+    pub(crate) fn number_for(&self, members: &[u32]) -> Result<Offer> {
+        Ok(match members.first() == Some(&self.me) {
+            true => Offer::Data(self.world.new_context(self.me)?.to_le_bytes().to_vec()),
+            false => Offer::Nothing,
+        })
+    }
+
     /// Makes a communicator of these members together with the others of its parent. At one site
-    /// nobody waits for it: whoever comes first makes it.
+    /// nobody waits for it: whoever comes first makes it. At several, its first member numbers it.
     pub(crate) fn make_together(
         &mut self,
+        cb: Cb<'_>,
         communicator: i32,
         colour: i32,
         members: Vec<u32>,
     ) -> Result<Arc<Shared>> {
-        let mut operation = self.begin(communicator, -1, Offer::Nothing, None, Plan::Meet)?;
-        let make = || Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members)));
-        let made = operation.round.make(colour, make);
-        operation.leave();
-        made
+        let parent = Arc::clone(&self.communicator(communicator)?.shared);
+        if parent.spread.is_none() {
+            let mut operation = self.begin(communicator, -1, Offer::Nothing, None, Plan::Meet)?;
+            let make = || Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members)));
+            let made = operation.round.make(colour, make);
+            operation.leave(self);
+            return made;
+        }
+        let mine = members.contains(&self.me);
+        let first = members.first().filter(|_| mine).and_then(|first| parent.rank_of(*first));
+        let offer = self.number_for(&members)?;
+        let plan = Plan::Make(first.map(|first| first as usize));
+        let operation = self.begin(communicator, -1, offer, None, plan)?;
+        let operation = self.finish(cb, operation)?;
+        match mine {
+            true => operation.adopt(self, colour, members),
+            // It is in none.
+            false => Ok(Arc::new(Shared::new(0, Vec::new()))),
+        }
     }
 
-    /// The same within a round that was just held.
+    /// The same within a round that was just held, in which `number` was told by the first member
+    /// if they are at several sites.
     pub(crate) fn make_in(
         &self,
         operation: &Operation,
         colour: i32,
         members: Vec<u32>,
+        number: Option<u32>,
     ) -> Result<Arc<Shared>> {
-        let make = || Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members)));
-        operation.round.make(colour, make)
+        operation.round.make(colour, || match number {
+            Some(number) => self.world.shared(number, members, 0),
+            None => Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members))),
+        })
     }
 
     /// Puts a contribution into a slot and waits for those of others. Gives the slots and the
@@ -413,6 +546,9 @@ impl Engine {
         let (size, fast) = (shared.members.len(), shared.fast());
         let waits = |engine: &Self| engine.function.to_owned();
         if !*written {
+            if let Some(spread) = shared.spread.as_deref().filter(|spread| !spread.is_ready()) {
+                self.block(cb, waits, |_, _| Ok(spread.is_ready().then_some(())))?;
+            }
             // The slot is free once everyone is past the round that used it last.
             let free = |earlier| (0..size).all(|member| fast.entered(member, earlier));
             if round >= DEPTH && !free(round + 1 - DEPTH) {
@@ -421,6 +557,9 @@ impl Engine {
             fast.write(me, round, code, bytes);
             *written = true;
             self.world.wake_all(&shared.members);
+            if shared.spread.is_some() {
+                self.meet_beyond(shared, (me, round), code, bytes);
+            }
         }
         let mut missing = needs.range(size);
         self.block(cb, waits, |_, _| {

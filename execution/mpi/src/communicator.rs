@@ -3,14 +3,15 @@
 use crate::{
     abi,
     attribute::{Attributes, Holder},
-    collective::{Fast, Round},
+    collective::{Fast, Plan, Round},
     engine::{Blame, Cb, Engine},
     error::{Result, ensure, fault},
     graph::Graph,
     mail::{Status, Work},
+    site::gather::Spread,
     topology::Grid,
     window::Sync,
-    world::lock,
+    world::{CONTEXTS_MAX, lock},
 };
 use std::{
     collections::HashMap,
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) members: Vec<u32>,
     /// Whether a member's rank is its rank in the world.
     identity: bool,
+    /// Where they are, if not all are at this site.
+    pub(crate) spread: Option<Box<Spread>>,
     fast: OnceLock<Fast>,
     pub(crate) rounds: Mutex<HashMap<u64, Arc<Round>>>,
     /// The locks of the window that this communicator belongs to, if any.
@@ -43,11 +46,17 @@ impl Shared {
             context,
             members,
             identity,
+            spread: None,
             fast: OnceLock::new(),
             rounds: Mutex::default(),
             sync: OnceLock::new(),
             freed: AtomicUsize::new(0),
         }
+    }
+
+    /// The same, where its members are at several sites.
+    pub(crate) fn over(self, spread: Option<Spread>) -> Self {
+        Self { spread: spread.map(Box::new), ..self }
     }
 
     pub(crate) fn fast(&self) -> &Fast {
@@ -63,9 +72,9 @@ impl Shared {
         self.sync.get_or_init(|| Sync::new(self.members.len()))
     }
 
-    /// Whether all members have freed it.
-    pub(crate) fn is_freed(&self) -> bool {
-        self.freed.load(Ordering::Acquire) >= self.members.len()
+    /// Whether all members have freed it, and nothing is under way in it that began before.
+    pub(crate) fn is_over(&self) -> bool {
+        self.freed.load(Ordering::Acquire) >= self.members.len() && lock(&self.rounds).is_empty()
     }
 
     /// A member's rank in the world.
@@ -143,13 +152,13 @@ impl Engine {
         Ok(self.communicators.add(new))
     }
 
-    /// Removes a communicator. What this rank gave to it is kept until all have freed it, for who
-    /// is slower may still read it.
+    /// Removes a communicator. What this rank gave to it is kept until all are through with it, for
+    /// who is slower may still read it.
     pub(crate) fn retire(&mut self, handle: i32) {
         let Some(known) = self.communicators.remove(handle) else { return };
         known.shared.freed.fetch_add(1, Ordering::AcqRel);
         self.lingering.push(known.shared);
-        self.lingering.retain(|shared| !shared.is_freed());
+        self.lingering.retain(|shared| !shared.is_over());
     }
 
     pub(crate) fn comm_size(&mut self, _: Cb<'_>, comm: i32, size: u32) -> Result {
@@ -185,13 +194,20 @@ impl Engine {
         self.space.check(i64::from(newcomm), 4)?;
         let known = self.communicator(comm)?;
         let members = known.shared.members.clone();
-        let (grid, graph) = (known.grid.clone(), known.graph.clone());
-        let shared = self.make_together(comm, 0, members)?;
+        let shared = self.make_together(cb, comm, 0, members)?;
         let handle = self.adopt(comm, shared)?;
-        let attributes = self.copied_attributes(cb, Holder::Communicator, comm)?;
-        let new = self.communicator_mut(handle)?;
-        (new.grid, new.graph, new.attributes) = (grid, graph, attributes);
+        self.copy_extras(cb, comm, handle)?;
         self.space.write_i32(newcomm, handle)
+    }
+
+    /// Gives a duplicate the topology of its original, and the attributes that are to be copied.
+    fn copy_extras(&mut self, cb: Cb<'_>, from: i32, to: i32) -> Result {
+        let known = self.communicator(from)?;
+        let (grid, graph) = (known.grid.clone(), known.graph.clone());
+        let attributes = self.copied_attributes(cb, Holder::Communicator, from)?;
+        let new = self.communicator_mut(to)?;
+        (new.grid, new.graph, new.attributes) = (grid, graph, attributes);
+        Ok(())
     }
 
     pub(crate) fn comm_dup_with_info(
@@ -212,14 +228,39 @@ impl Engine {
         newcomm: u32,
         request: u32,
     ) -> Result {
-        // Its context is known at once, so that nothing is left to wait for.
         self.space.check(i64::from(request), 4)?;
+        let shared = Arc::clone(&self.communicator(comm)?.shared);
+        if shared.spread.is_some() {
+            return self.duplicate_later(cb, comm, newcomm, request);
+        }
+        // Its context is known at once, so that nothing is left to wait for.
         self.comm_dup(cb, comm, newcomm)?;
         let handle = self.request(Work::Done(Status::EMPTY.into()), comm);
         self.space.write_i32(request, handle)
     }
 
-    pub(crate) fn comm_create(&mut self, _: Cb<'_>, comm: i32, group: i32, newcomm: u32) -> Result {
+    /// Duplicates a communicator under a request: it may be used once its first member has told
+    /// its number.
+    fn duplicate_later(&mut self, cb: Cb<'_>, comm: i32, newcomm: u32, request: u32) -> Result {
+        self.space.check(i64::from(newcomm), 4)?;
+        let known = self.communicator(comm)?;
+        let members = known.shared.members.clone();
+        let unnumbered = Arc::new(Shared::new(CONTEXTS_MAX, members.clone()));
+        let handle = self.adopt(comm, unnumbered)?;
+        self.copy_extras(cb, comm, handle)?;
+        self.space.write_i32(newcomm, handle)?;
+        let offer = self.number_for(&members)?;
+        let operation = self.begin(comm, -1, offer, None, Plan::Adopt { handle, members })?;
+        self.conduct(cb, comm, operation, Some(request))
+    }
+
+    pub(crate) fn comm_create(
+        &mut self,
+        cb: Cb<'_>,
+        comm: i32,
+        group: i32,
+        newcomm: u32,
+    ) -> Result {
         self.space.check(i64::from(newcomm), 4)?;
         let members = self.group(group)?.to_vec();
         self.inside(comm, &members)?;
@@ -227,7 +268,7 @@ impl Engine {
         // Those who are in no group take part all the same.
         let colour = members.first().filter(|_| mine).map_or(-1, |first| *first as i32);
         let members = if mine { members } else { Vec::new() };
-        let shared = self.make_together(comm, colour, members)?;
+        let shared = self.make_together(cb, comm, colour, members)?;
         let handle = self.adopt(comm, shared)?;
         self.space.write_i32(newcomm, handle)
     }
@@ -240,7 +281,7 @@ impl Engine {
 
     pub(crate) fn comm_create_group(
         &mut self,
-        _: Cb<'_>,
+        cb: Cb<'_>,
         comm: i32,
         group: i32,
         tag: i32,
@@ -252,26 +293,34 @@ impl Engine {
         if !members.contains(&self.me) {
             return self.space.write_i32(newcomm, abi::COMM_NULL);
         }
-        let key = (self.communicator(comm)?.shared.context, tag, members.clone());
-        let shared = {
-            let mut forming = lock(&self.world.forming);
-            let count = members.len();
-            if !forming.contains_key(&key) {
-                let shared = Shared::new(self.world.new_context(self.me)?, members);
-                forming.insert(key.clone(), (Arc::new(shared), count));
-            }
-            let Some((shared, left)) = forming.get_mut(&key) else {
-                unreachable!("it was put there")
-            };
-            *left -= 1;
-            let (shared, over) = (Arc::clone(shared), *left == 0);
-            if over {
-                forming.remove(&key);
-            }
-            shared
+        let parent = Arc::clone(&self.communicator(comm)?.shared);
+        let near = |member: &&u32| self.world.beyond(**member).is_none();
+        let takers = members.iter().filter(near).count();
+        let shared = if takers < members.len() {
+            let context = self.agree(cb, &parent, tag, &members)?;
+            self.world.shared(context, members, takers - 1)?
+        } else {
+            self.form(parent.context, tag, members)?
         };
         let handle = self.adopt(comm, shared)?;
         self.space.write_i32(newcomm, handle)
+    }
+
+    /// The communicator that these members make; the first to come makes it.
+    fn form(&self, parent: u32, tag: i32, members: Vec<u32>) -> Result<Arc<Shared>> {
+        let key = (parent, tag, members);
+        let mut forming = lock(&self.world.forming);
+        let (shared, left) = match forming.remove(&key) {
+            Some(known) => known,
+            None => {
+                let (number, members) = (self.world.new_context(self.me)?, key.2.clone());
+                (Arc::new(Shared::new(number, members)), key.2.len())
+            }
+        };
+        if left > 1 {
+            forming.insert(key, (Arc::clone(&shared), left - 1));
+        }
+        Ok(shared)
     }
 
     pub(crate) fn comm_split(
@@ -292,7 +341,11 @@ impl Engine {
 
     /// Splits a communicator by colour; gives the handle of this rank's part.
     pub(crate) fn split(&mut self, cb: Cb<'_>, comm: i32, color: i32, key: i32) -> Result<i32> {
-        let bytes = [color.to_le_bytes(), key.to_le_bytes()].concat();
+        let mut bytes = [color.to_le_bytes(), key.to_le_bytes()].concat();
+        if self.communicator(comm)?.shared.spread.is_some() && color != abi::UNDEFINED {
+            // Who will be the first of a part, and so number it, is not known yet.
+            bytes.extend(self.world.new_context(self.me)?.to_le_bytes());
+        }
         let round = self.exchange(cb, comm, bytes)?;
         if color == abi::UNDEFINED {
             return Ok(abi::COMM_NULL);
@@ -300,16 +353,18 @@ impl Engine {
         let mut members = Vec::new();
         for (member, entry) in round.shared.members.iter().zip(round.entries()) {
             let (words, _) = entry.data().as_chunks::<4>();
-            if let [its_color, its_key] = words
+            if let [its_color, its_key, number @ ..] = words
                 && i32::from_le_bytes(*its_color) == color
             {
-                members.push((i32::from_le_bytes(*its_key), *member));
+                let number = number.first().map(|number| u32::from_le_bytes(*number));
+                members.push((i32::from_le_bytes(*its_key), *member, number));
             }
         }
         // Equal keys keep the order of the parent.
-        members.sort_by_key(|(key, _)| *key);
-        let members = members.into_iter().map(|(_, member)| member).collect();
-        let shared = self.make_in(&round, color, members)?;
+        members.sort_by_key(|(key, ..)| *key);
+        let number = members.first().and_then(|(.., number)| *number);
+        let members = members.into_iter().map(|(_, member, _)| member).collect();
+        let shared = self.make_in(&round, color, members, number)?;
         self.adopt(comm, shared)
     }
 
@@ -327,8 +382,9 @@ impl Engine {
         ensure(matches!(split_type, abi::COMM_TYPE_SHARED | abi::UNDEFINED), abi::ERR_ARG, || {
             format!("{split_type} is no type to split by")
         })?;
-        // All ranks of a world run on one machine.
-        let color = if split_type == abi::UNDEFINED { abi::UNDEFINED } else { 0 };
+        // All ranks of a site run on one machine.
+        let here = self.world.site() as i32;
+        let color = if split_type == abi::UNDEFINED { abi::UNDEFINED } else { here };
         let handle = self.split(cb, comm, color, key)?;
         self.space.write_i32(newcomm, handle)
     }

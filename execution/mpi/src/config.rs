@@ -15,8 +15,8 @@ pub struct Config {
     pub spin: Duration,
     /// How many processors the ranks share. With fewer processors than ranks, waits are short.
     pub processors: usize,
-    /// Whether ranks that all wait for each other end the world with a description. To be off
-    /// where some messages come from outside of this process.
+    /// Whether ranks that all wait for each other end the world with a description. It is off in
+    /// a world at several sites, where messages come from outside of this process.
     pub deadlocks: bool,
     /// What `MPI_Get_processor_name` tells.
     pub processor_name: String,

@@ -12,9 +12,9 @@ use crate::{
     mail::Mail,
     memory::Space,
     op::UserOp,
-    stop::Underway,
     table::Table,
     transfer::Span,
+    underway::Underway,
     window::Window,
     world::{Waiting, World},
 };
@@ -366,7 +366,7 @@ impl Engine {
 
     /// Waits until `ready` gives something. It polls for a while and then sleeps; whoever brings
     /// what it waits for wakes it. It fails with [`Abort::Stopped`] where the rank is to stop: who
-    /// calls it then keeps what the call did, see `stop`.
+    /// calls it then keeps what the call did, see `underway`.
     pub(crate) fn block<T>(
         &mut self,
         cb: &mut dyn Callback,
@@ -424,8 +424,7 @@ impl Engine {
             return Ok(found);
         }
         self.idle += 1;
-        let patience =
-            if self.world.size() as usize > self.world.config().processors { 64 } else { 4096 };
+        let patience = if self.world.is_crowded() { 64 } else { 4096 };
         if self.idle < patience {
             return Ok(None);
         }

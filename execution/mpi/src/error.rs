@@ -72,6 +72,14 @@ pub enum Abort {
     /// again, with the same arguments.
     #[error("the rank has stopped in this call, which is to be made again")]
     Stopped,
+    /// The connection to another site that has ranks of this world broke.
+    #[error("the connection to site {site} broke: {reason}")]
+    Lost {
+        /// The other site's number.
+        site: u32,
+        /// How it broke.
+        reason: Arc<str>,
+    },
     /// A world can not be made, or a rank is taken twice.
     #[error("{reason}")]
     Refused {
@@ -161,6 +169,12 @@ const CLASSES: [(&str, &str); abi::ERR_LASTCODE as usize + 1] = [
     ("MPI_ERR_UNSUPPORTED_OPERATION", "operation is not supported"),
     ("MPI_ERR_LASTCODE", "last error code"),
 ];
+
+/// The name of an error class that another site tells of.
+pub(crate) fn class_named(name: &str) -> &'static str {
+    let known = CLASSES.iter().find(|(class, _)| *class == name);
+    known.map_or("MPI_ERR_UNKNOWN", |(class, _)| class)
+}
 
 /// The name of an error class and its text.
 pub(crate) fn describe(class: i32) -> (&'static str, &'static str) {

@@ -1,6 +1,6 @@
 //! The table of all functions: what a linker may bind, and the methods of [`Rank`].
 
-use crate::{Callback, Outcome, Rank, stop::may_block};
+use crate::{Callback, Outcome, Rank, blocking::may_block};
 
 /// Calls a macro with all functions of MPI that the engine has, for those who bind them:
 /// `"MPI_Send" send(buf: u32, count: i32, …);` and so on. Pointers are `u32`; whatever else is an

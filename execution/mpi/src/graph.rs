@@ -98,10 +98,6 @@ fn numbers(bytes: &[u8]) -> Vec<i32> {
     words.iter().map(|word| i32::from_le_bytes(*word)).collect()
 }
 
-fn bytes_of(numbers: &[i32]) -> Vec<u8> {
-    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
-}
-
 impl Engine {
     fn graph(&mut self, comm: i32, distributed: bool) -> Result<&Graph> {
         let graph = self.communicator(comm)?.graph.as_ref();
@@ -133,7 +129,7 @@ impl Engine {
 
     pub(crate) fn graph_create(
         &mut self,
-        _: Cb<'_>,
+        cb: Cb<'_>,
         comm_old: i32,
         nnodes: i32,
         index: u32,
@@ -148,7 +144,7 @@ impl Engine {
         })?;
         let (index, edges) = self.read_graph(nnodes, index, edges)?;
         let members = self.communicator(comm_old)?.shared.members[..nnodes as usize].to_vec();
-        let shared = self.make_together(comm_old, 0, members)?;
+        let shared = self.make_together(cb, comm_old, 0, members)?;
         let handle = self.adopt(comm_old, shared)?;
         if handle != abi::COMM_NULL {
             let new = self.communicator_mut(handle)?;
@@ -261,11 +257,18 @@ impl Engine {
         Ok(Edges { ranks, weights })
     }
 
-    /// Makes the communicator of a graph in the round in which its edges were told.
-    fn adopt_graph(&mut self, comm_old: i32, round: &Operation, graph: Graph, comm: u32) -> Result {
-        let members = round.shared.members.clone();
-        let shared = self.make_in(round, 0, members)?;
-        let handle = self.adopt(comm_old, shared)?;
+    /// Makes the communicator of a graph, and tells its members the edges that this one knows.
+    fn tell_edges(&mut self, cb: Cb<'_>, comm_old: i32, edges: &[i32]) -> Result<(i32, Operation)> {
+        let handle = self.once(|engine| {
+            let members = engine.communicator(comm_old)?.shared.members.clone();
+            let shared = engine.make_together(cb, comm_old, 0, members)?;
+            Ok(engine.adopt(comm_old, shared)? as u32)
+        })? as i32;
+        let bytes = edges.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Ok((handle, self.exchange(cb, handle, bytes)?))
+    }
+
+    fn give_graph(&mut self, handle: i32, graph: Graph, comm: u32) -> Result {
         self.communicator_mut(handle)?.graph = Some(graph);
         self.space.write_i32(comm, handle)
     }
@@ -293,12 +296,12 @@ impl Engine {
         })?;
         let sources = self.read_edges(indegree, sources, sourceweights, size as i32)?;
         let destinations = self.read_edges(outdegree, destinations, destweights, size as i32)?;
-        let round = self.exchange(cb, comm_old, bytes_of(&destinations.ranks))?;
+        let (handle, round) = self.tell_edges(cb, comm_old, &destinations.ranks)?;
         let mut graph = Graph { sources, destinations, weighted, ..Graph::default() };
         let lists: Vec<&[u8]> = round.entries().map(|entry| entry.data()).collect();
         let list = |rank: i32| lists.get(rank as usize).map_or(Vec::new(), |list| numbers(list));
         graph.match_slots(me as i32, list);
-        self.adopt_graph(comm_old, &round, graph, comm_dist_graph)
+        self.give_graph(handle, graph, comm_dist_graph)
     }
 
     /// The edges that a process gives: source, destination and weight of each.
@@ -340,7 +343,7 @@ impl Engine {
         let (me, size) = self.place(comm_old)?;
         let given = [sources, degrees, destinations, weights];
         let edges = self.read_any_edges(n, given, size as i32)?;
-        let round = self.exchange(cb, comm_old, bytes_of(&edges))?;
+        let (handle, round) = self.tell_edges(cb, comm_old, &edges)?;
         let mut graph = Graph { weighted: weights != abi::UNWEIGHTED, ..Graph::default() };
         let mut blocks: HashMap<i32, u32> = HashMap::new();
         for entry in round.entries() {
@@ -360,7 +363,7 @@ impl Engine {
                 *block += 1;
             }
         }
-        self.adopt_graph(comm_old, &round, graph, comm_dist_graph)
+        self.give_graph(handle, graph, comm_dist_graph)
     }
 
     pub(crate) fn dist_graph_neighbors_count(

@@ -8,6 +8,10 @@ use crate::{
     error::{Fault, Result, fault},
     memory::Space,
     ring::{Consumer, Header, Producer, Ring},
+    site::{
+        Incoming,
+        letter::{self, Address},
+    },
     table::Table,
     transfer::{self, Span},
     world::{Body, Waiting, World},
@@ -150,6 +154,14 @@ impl Message {
         }
     }
 
+    /// What it takes of the host's memory.
+    fn cost(&self) -> u64 {
+        match &self.content {
+            Content::Here(bytes) => letter::cost(bytes.len()),
+            Content::There(_) => 0,
+        }
+    }
+
     fn is_cancelled(&self) -> bool {
         matches!(&self.content, Content::There(waiting) if waiting.is_cancelled())
     }
@@ -163,12 +175,36 @@ pub(crate) struct Mail {
     consumers: Vec<Consumer>,
     posted: Vec<Posted>,
     unexpected: VecDeque<Message>,
+    /// Bytes of these that are here, and what senders elsewhere were told of them.
+    kept: u64,
+    told: u64,
     pub(crate) requests: Table<Request>,
     /// How many messages waited so far.
     waited: u64,
     /// Messages that `MPI_Mprobe` took out, with the envelope that found them.
     pub(crate) found: Table<(Message, Envelope)>,
+    /// Messages that were asked for and are on their way from other sites.
+    coming: Vec<Coming>,
+    /// Bytes that were sent at once to ranks of other sites.
+    sent: Vec<u64>,
     pub(crate) scratch: Vec<u8>,
+}
+
+/// A message that comes from another site into the buffer of a request.
+#[derive(Debug)]
+struct Coming {
+    request: i32,
+    incoming: Arc<Incoming>,
+    status: Status,
+    span: Span,
+}
+
+/// What became of a message that was taken.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Here(Ending),
+    /// It comes from another site.
+    Coming(Arc<Incoming>, Status),
 }
 
 /// What the shortest way to a message finds.
@@ -177,20 +213,6 @@ pub(crate) enum Direct {
     NotYet,
     /// Something is in the way: the message is to be matched as all are.
     No,
-}
-
-/// Copies a message that waits at its sender.
-fn fetch(world: &World, space: &Space, waiting: &Waiting, span: &Span) -> Result {
-    let copied = match waiting.body() {
-        Some(Body::Guest(source)) => {
-            transfer::copy(&world.space(waiting.sender), source, space, span)
-        }
-        Some(Body::Host(bytes)) => transfer::unpack(space, span, bytes),
-        None => Err(fault(abi::ERR_INTERN, "the message's sender was not restored")),
-    };
-    waiting.finish();
-    world.wake(waiting.sender);
-    copied
 }
 
 /// Ends a receive whose bytes were copied, or were not.
@@ -212,16 +234,33 @@ impl Mail {
             consumers: (0..size).map(|_| Consumer::default()).collect(),
             posted: Vec::new(),
             unexpected: VecDeque::new(),
+            kept: 0,
+            told: 0,
             requests: Table::default(),
             waited: 0,
             found: Table::new(2),
+            coming: Vec::new(),
+            sent: vec![0; size],
             scratch: Vec::new(),
+        }
+    }
+
+    /// Whether a short message may be copied to its receiver at once.
+    #[inline]
+    pub(crate) fn has_room(&self, world: &World, to: u32, bytes: usize) -> bool {
+        match world.beyond(to) {
+            Some(sites) => sites.has_room(self.me, to, self.sent[to as usize], bytes),
+            None => world.ring_to(self.me, to).backlog_bytes() < world.config().backlog_bytes_max,
         }
     }
 
     /// Queues bytes at their receiver, which is awake afterwards.
     #[inline]
     pub(crate) fn push(&mut self, world: &World, to: u32, context: u32, tag: i32, bytes: &[u8]) {
+        if let Some(sites) = world.beyond(to) {
+            self.sent[to as usize] += letter::cost(bytes.len());
+            return sites.eager(world, Address { from: self.me, to, context, tag }, bytes);
+        }
         let header = Header { context, tag, len: bytes.len() as u32, waiting: None };
         self.producers[to as usize].push(world.ring_to(self.me, to), header, bytes);
         world.wake(to);
@@ -242,6 +281,9 @@ impl Mail {
         tag: i32,
         waiting: &Arc<Waiting>,
     ) {
+        if let Some(sites) = world.beyond(to) {
+            return sites.announce(world, Address { from: self.me, to, context, tag }, waiting);
+        }
         let header = Header { context, tag, len: 0, waiting: Some(world.offer(waiting)) };
         self.producers[to as usize].push(world.ring_to(self.me, to), header, &[]);
         world.wake(to);
@@ -264,6 +306,67 @@ impl Mail {
                 }
             }
         }
+        if !self.coming.is_empty() {
+            self.collect();
+        }
+        if self.kept != self.told {
+            self.tell_kept(world);
+        }
+    }
+
+    /// Tells how much is here that nobody asked for: senders elsewhere are given room by it.
+    fn tell_kept(&mut self, world: &World) {
+        self.told = self.kept;
+        world.tell_kept(self.me, self.kept);
+    }
+
+    /// Ends the receives whose messages came whole from other sites.
+    #[cold]
+    fn collect(&mut self) {
+        let over = self.coming.extract_if(.., |coming| coming.incoming.is_over());
+        for Coming { request, incoming, status, span } in over.collect::<Vec<_>>() {
+            self.finish(request, ending(status, &span, incoming.result()));
+        }
+    }
+
+    /// Ends a request once its message has come.
+    pub(crate) fn expect(
+        &mut self,
+        request: i32,
+        incoming: Arc<Incoming>,
+        status: Status,
+        span: Span,
+    ) {
+        self.coming.push(Coming { request, incoming, status, span });
+    }
+
+    /// Copies a message that waits at its sender, or asks for it.
+    fn fetch(
+        &self,
+        world: &World,
+        space: &Space,
+        waiting: &Waiting,
+        span: &Span,
+        status: Status,
+    ) -> Taken {
+        let copied = match waiting.body() {
+            Some(Body::Guest(source)) => {
+                transfer::copy(&world.space(waiting.sender), source, space, span)
+            }
+            Some(Body::Host(bytes)) => transfer::unpack(space, span, bytes),
+            None => Err(fault(abi::ERR_INTERN, "the message's sender was not restored")),
+            Some(Body::Away { number }) => match world.beyond(waiting.sender) {
+                Some(sites) => {
+                    let from = (waiting, *number);
+                    let incoming = sites.ask(world, (self.me, space), from, span);
+                    return Taken::Coming(incoming, status);
+                }
+                None => Ok(()),
+            },
+        };
+        waiting.finish();
+        world.wake(waiting.sender);
+        Taken::Here(ending(status, span, copied))
     }
 
     /// Whether no message and no receive stands before those that come now.
@@ -333,8 +436,10 @@ impl Mail {
             self.posted.iter().position(|posted| posted.envelope.matches(from, context, tag));
         let Some(position) = position else {
             let content = waiting.map_or_else(|| Content::Here(bytes.into()), Content::There);
-            self.unexpected.push_back(Message { from, context, tag, content });
-            return;
+            let message = Message { from, context, tag, content };
+            self.kept += message.cost();
+            self.unexpected.push_back(message);
+            return self.tell_kept(world);
         };
         if waiting.as_ref().is_some_and(|waiting| !waiting.claim()) {
             return;
@@ -342,11 +447,19 @@ impl Mail {
         let Posted { request, envelope, span } = self.posted.remove(position);
         let len = waiting.as_ref().map_or(bytes.len() as u64, |waiting| waiting.bytes);
         let status = envelope.status(from, tag, len);
-        let copied = match &waiting {
-            Some(waiting) => fetch(world, space, waiting, &span),
-            None => transfer::unpack(space, &span, bytes),
+        let taken = match &waiting {
+            Some(waiting) => self.fetch(world, space, waiting, &span, status),
+            None => Taken::Here(ending(status, &span, transfer::unpack(space, &span, bytes))),
         };
-        self.finish(request, ending(status, &span, copied));
+        self.settle(request, taken, span);
+    }
+
+    /// Ends a request with what was taken, now or once it has come.
+    pub(crate) fn settle(&mut self, request: i32, taken: Taken, span: Span) {
+        match taken {
+            Taken::Here(ending) => self.finish(request, ending),
+            Taken::Coming(incoming, status) => self.expect(request, incoming, status, span),
+        }
     }
 
     /// Ends what a request stands for.
@@ -368,6 +481,13 @@ impl Mail {
             .position(|message| envelope.matches(message.from, message.context, message.tag))
     }
 
+    /// Takes a message out of the queue.
+    fn take_out(&mut self, position: usize) -> Option<Message> {
+        let message = self.unexpected.remove(position)?;
+        self.kept = self.kept.saturating_sub(message.cost());
+        Some(message)
+    }
+
     /// Takes a message that is here already, if one matches.
     pub(crate) fn receive(
         &mut self,
@@ -375,11 +495,11 @@ impl Mail {
         space: &Space,
         envelope: &Envelope,
         span: &Span,
-    ) -> Option<Ending> {
+    ) -> Option<Taken> {
         while let Some(position) = self.find(envelope) {
-            let message = self.unexpected.remove(position)?;
-            if let Some(ending) = self.consume(world, space, &message, envelope, span) {
-                return Some(ending);
+            let message = self.take_out(position)?;
+            if let Some(taken) = self.consume(world, space, &message, envelope, span) {
+                return Some(taken);
             }
         }
         None
@@ -393,14 +513,18 @@ impl Mail {
         message: &Message,
         envelope: &Envelope,
         span: &Span,
-    ) -> Option<Ending> {
+    ) -> Option<Taken> {
         let status = envelope.status(message.from, message.tag, message.bytes());
-        let copied = match &message.content {
-            Content::Here(bytes) => transfer::unpack(space, span, bytes),
-            Content::There(waiting) if waiting.claim() => fetch(world, space, waiting, span),
-            Content::There(_) => return None,
-        };
-        Some(ending(status, span, copied))
+        match &message.content {
+            Content::Here(bytes) => {
+                let copied = transfer::unpack(space, span, bytes);
+                Some(Taken::Here(ending(status, span, copied)))
+            }
+            Content::There(waiting) if waiting.claim() => {
+                Some(self.fetch(world, space, waiting, span, status))
+            }
+            Content::There(_) => None,
+        }
     }
 
     /// Waits for a message under a request.
@@ -425,7 +549,7 @@ impl Mail {
     /// Takes a message out, to be received later under its handle.
     pub(crate) fn extract(&mut self, envelope: &Envelope) -> Option<(i32, Status)> {
         let position = self.find(envelope)?;
-        let message = self.unexpected.remove(position)?;
+        let message = self.take_out(position)?;
         // From now on it can not be taken back, as its receiver was told of it.
         if let Content::There(waiting) = &message.content
             && !waiting.claim()
@@ -443,13 +567,23 @@ impl Mail {
         space: &Space,
         handle: i32,
         span: &Span,
-    ) -> Option<Ending> {
+    ) -> Option<Taken> {
         let (message, envelope) = self.found.remove(handle)?;
         let status = envelope.status(message.from, message.tag, message.bytes());
-        let copied = match &message.content {
-            Content::Here(bytes) => transfer::unpack(space, span, bytes),
-            Content::There(waiting) => fetch(world, space, waiting, span),
-        };
-        Some(ending(status, span, copied))
+        Some(match &message.content {
+            Content::Here(bytes) => {
+                Taken::Here(ending(status, span, transfer::unpack(space, span, bytes)))
+            }
+            Content::There(waiting) => self.fetch(world, space, waiting, span, status),
+        })
+    }
+
+    /// Takes the bytes of a message of the engine's own.
+    pub(crate) fn take_bytes(&mut self, envelope: &Envelope) -> Option<Box<[u8]>> {
+        let position = self.find(envelope)?;
+        match self.take_out(position)?.content {
+            Content::Here(bytes) => Some(bytes),
+            Content::There(_) => None,
+        }
     }
 }

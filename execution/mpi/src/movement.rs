@@ -27,6 +27,11 @@ impl Pulls {
         Plan::Pull(Self { list, next: 0, readers, copied: false })
     }
 
+    /// Who copies from this member.
+    pub(crate) fn readers(&self) -> Needs {
+        self.readers
+    }
+
     pub(crate) fn step(&mut self, operation: &mut Operation, engine: &Engine) -> Result<bool> {
         while let Some((from, into)) = self.list.get(self.next) {
             let Some(entry) = operation.entry(*from)? else { return Ok(false) };

@@ -20,6 +20,7 @@ impl Offer {
     /// The same offer without the memory it lies in: bytes in the order of their types, as in a
     /// message. For members who do not read that memory, those that `wanted` refuses, the rows of
     /// an offer to each are left empty.
+    #[allow(dead_code, reason = "for ranks that are saved within a round")]
     pub(crate) fn materialise(
         &self,
         space: &Space,

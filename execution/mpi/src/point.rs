@@ -4,9 +4,9 @@ use crate::{
     abi,
     engine::{Cb, Engine},
     error::{Result, ensure, fault},
-    mail::{Direct, Ending, Envelope, Mode, Request, Status, Template, Work},
-    stop::Step,
+    mail::{Direct, Ending, Envelope, Mail, Mode, Request, Status, Taken, Template, Work},
     transfer::{self, Span},
+    underway::Step,
     world::{Body, Waiting},
 };
 use std::sync::Arc;
@@ -82,7 +82,9 @@ impl Engine {
         let ty = self.datatype(datatype)?;
         if mode != Mode::Synchronous && count >= 0 && ty.is_dense() {
             let bytes = ty.size.saturating_mul(count as u64);
-            if bytes <= 64 && mode != Mode::Buffered {
+            let near = self.world.beyond(to).is_none();
+            let room = |mail: &Mail| near || mail.has_room(&self.world, to, bytes as usize);
+            if bytes <= 64 && mode != Mode::Buffered && room(&self.mail) {
                 let mut small = [0; 64];
                 self.space.read(i64::from(addr), &mut small[..bytes as usize])?;
                 self.mail.push(&self.world, to, context, tag, &small[..bytes as usize]);
@@ -94,9 +96,8 @@ impl Engine {
         if mode == Mode::Buffered {
             self.reserve(bytes)?;
         }
-        let config = self.world.config();
-        let room = self.world.ring_to(self.me, to).backlog_bytes() < config.backlog_bytes_max;
-        if mode != Mode::Synchronous && bytes <= config.eager_bytes as u64 && room {
+        let short = mode != Mode::Synchronous && bytes <= self.world.config().eager_bytes as u64;
+        if short && self.mail.has_room(&self.world, to, bytes as usize) {
             let mut row = std::mem::take(&mut self.mail.scratch);
             row.resize(row.len().max(bytes as usize), 0);
             let packed = transfer::pack_into(&self.space, &span, &mut row[..bytes as usize]);
@@ -210,7 +211,7 @@ impl Engine {
             return self.mail.finish(handle, Status::NOBODY.into());
         };
         match self.mail.receive(&self.world, &self.space, &envelope, &span) {
-            Some(ending) => self.mail.finish(handle, ending),
+            Some(taken) => self.mail.settle(handle, taken, span),
             None => self.mail.post(handle, envelope, span),
         }
     }
@@ -517,12 +518,15 @@ impl Engine {
             Some(Step::Posted(handle)) => handle,
             Some(_) => return Err(self.other_step()),
             None => {
-                let here = self.mail.receive(&self.world, &self.space, &envelope, &span);
-                if let Some(ending) = here {
+                let taken = self.mail.receive(&self.world, &self.space, &envelope, &span);
+                if let Some(Taken::Here(ending)) = taken {
                     return Ok(ending);
                 }
                 let handle = self.request(Work::Receive, abi::COMM_WORLD);
-                self.mail.post(handle, envelope, span);
+                match taken {
+                    Some(taken) => self.mail.settle(handle, taken, span),
+                    None => self.mail.post(handle, envelope, span),
+                }
                 handle
             }
         };
@@ -531,7 +535,8 @@ impl Engine {
         ending.map_err(|fault| self.interrupted(fault, Step::Posted(handle)))
     }
 
-    /// Sends what `send_once` gave and receives, in one call: both have to be over.
+    /// Receives after something was sent in the same call, which is kept as its first step: both
+    /// have to be over.
     fn exchange_messages(
         &mut self,
         cb: Cb<'_>,
@@ -548,14 +553,17 @@ impl Engine {
                 handle
             }
         };
-        self.keep(Step::Posted(handle));
         let waits = |engine: &Self| {
             let source = envelope.as_ref().map_or_else(String::new, who);
             format!("{}({source}, destination {to}, tag {tag})", engine.function)
         };
-        self.block(cb, waits, |engine, _| {
+        let ending = self.block(cb, waits, |engine, _| {
             let over = sent.as_ref().is_none_or(|waiting| waiting.is_over());
             Ok(if over { engine.take_ending(handle) } else { None })
+        });
+        ending.map_err(|fault| {
+            let fault = self.interrupted(fault, Step::Sent(sent));
+            self.interrupted(fault, Step::Posted(handle))
         })
     }
 
@@ -610,7 +618,6 @@ impl Engine {
         let span = self.buffer(recvbuf, recvcount, recvtype)?;
         let named = (sendbuf, sendcount, sendtype);
         let sent = self.send_once(Mode::Standard, named, dest, sendtag, comm)?;
-        self.keep(Step::Sent(sent.clone()));
         let ending = self.exchange_messages(cb, (sent, dest, sendtag), envelope, span)?;
         self.conclude(ending, status)
     }
@@ -635,7 +642,6 @@ impl Engine {
             Some(_) => return Err(self.other_step()),
             None => self.send_copy(&span, dest, sendtag, comm)?,
         };
-        self.keep(Step::Sent(sent.clone()));
         let ending = self.exchange_messages(cb, (sent, dest, sendtag), envelope, span)?;
         self.conclude(ending, status)
     }
@@ -740,28 +746,45 @@ impl Engine {
         count: i32,
         datatype: i32,
         message: u32,
-    ) -> Result<Ending> {
+    ) -> Result<(Taken, Span)> {
         let handle = self.space.read_i32(message)?;
         let span = self.buffer(buf, count, datatype)?;
         self.space.write_i32(message, abi::MESSAGE_NULL)?;
         if handle == abi::MESSAGE_NO_PROC {
-            return Ok(Status::NOBODY.into());
+            return Ok((Taken::Here(Status::NOBODY.into()), span));
         }
-        let ending = self.mail.receive_found(&self.world, &self.space, handle, &span);
-        ending.ok_or_else(|| fault(abi::ERR_REQUEST, format!("there is no message {handle}")))
+        let taken = self.mail.receive_found(&self.world, &self.space, handle, &span);
+        let none = || fault(abi::ERR_REQUEST, format!("there is no message {handle}"));
+        Ok((taken.ok_or_else(none)?, span))
     }
 
     pub(crate) fn mrecv(
         &mut self,
-        _: Cb<'_>,
+        cb: Cb<'_>,
         buf: u32,
         count: i32,
         datatype: i32,
         message: u32,
         status: u32,
     ) -> Result {
-        let ending = self.receive_message(buf, count, datatype, message)?;
-        self.conclude(ending, status)
+        let handle = match self.replayed() {
+            Some(Step::Posted(handle)) => handle,
+            Some(_) => return Err(self.other_step()),
+            None => {
+                let (taken, span) = self.receive_message(buf, count, datatype, message)?;
+                if let Taken::Here(ending) = taken {
+                    return self.conclude(ending, status);
+                }
+                let handle = self.request(Work::Receive, abi::COMM_WORLD);
+                self.mail.settle(handle, taken, span);
+                handle
+            }
+        };
+        let waits = |engine: &Self| engine.function.to_owned();
+        match self.block(cb, waits, |engine, _| Ok(engine.take_ending(handle))) {
+            Ok(ending) => self.conclude(ending, status),
+            Err(fault) => Err(self.interrupted(fault, Step::Posted(handle))),
+        }
     }
 
     pub(crate) fn imrecv(
@@ -774,8 +797,9 @@ impl Engine {
         request: u32,
     ) -> Result {
         self.space.check(i64::from(request), 4)?;
-        let ending = self.receive_message(buf, count, datatype, message)?;
-        let handle = self.request(Work::Done(ending), abi::COMM_WORLD);
+        let (taken, span) = self.receive_message(buf, count, datatype, message)?;
+        let handle = self.request(Work::Receive, abi::COMM_WORLD);
+        self.mail.settle(handle, taken, span);
         self.space.write_i32(request, handle)
     }
 

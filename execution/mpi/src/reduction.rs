@@ -38,6 +38,17 @@ enum Target {
     Prefix { inclusive: bool, into: Span },
 }
 
+impl Target {
+    /// Who reads this member's contribution.
+    fn readers(&self) -> Needs {
+        match self {
+            Self::Root(_) => Needs::None,
+            Self::Elsewhere { root } => Needs::One(*root),
+            _ => Needs::All,
+        }
+    }
+}
+
 /// A reduction by an operation of MPI, in one round.
 #[derive(Debug)]
 pub(crate) struct Reduction {
@@ -118,10 +129,16 @@ impl Reduction {
         Self { builtin, kind, count, target, stage: 0, held: Vec::new() }
     }
 
-    /// The elements that a member combines where each does a part.
-    fn chunk(&self, member: usize, size: usize) -> std::ops::Range<u64> {
-        let (member, size) = (member as u64, size as u64);
-        self.count * member / size..self.count * (member + 1) / size
+    /// Who reads this member's contribution.
+    pub(crate) fn readers(&self) -> Needs {
+        self.target.readers()
+    }
+
+    /// The elements that a member combines where each at this site does a part: the one at a
+    /// place among so many.
+    fn chunk(&self, place: usize, size: usize) -> std::ops::Range<u64> {
+        let (place, size) = (place as u64, size as u64);
+        self.count * place / size..self.count * (place + 1) / size
     }
 
     fn write_to(
@@ -166,7 +183,10 @@ impl Reduction {
             Target::Elsewhere { .. } => Ok(()),
             Target::Root(into) => self.write_to(operation, engine, &into, size, 0..self.count),
             Target::All(into) => {
-                let range = self.chunk(me, size);
+                let mut near = operation.near();
+                let near_size = near.len();
+                let range =
+                    self.chunk(near.position(|member| member == me).unwrap_or(0), near_size);
                 self.write_to(operation, engine, &into, size, range)
             }
             Target::Segment { first, into } => {
@@ -185,10 +205,11 @@ impl Reduction {
 
     /// Fetches what other members combined.
     fn fetch(&self, operation: &Operation, engine: &Engine, into: &Span) -> Result {
-        let (me, size) = (operation.me, operation.size());
-        let extent = self.kind.extent() as i64;
-        for other in (0..size).map(|step| (me + step) % size).filter(|other| *other != me) {
-            let chunk = self.chunk(other, size);
+        let near: Vec<usize> = operation.near().collect();
+        let (size, extent) = (near.len(), self.kind.extent() as i64);
+        let me = near.iter().position(|member| *member == operation.me).unwrap_or(0);
+        for place in (0..size).map(|step| (me + step) % size).filter(|place| *place != me) {
+            let (chunk, other) = (self.chunk(place, size), near[place]);
             let result = operation.entry(other)?.and_then(|entry| entry.result.as_ref());
             let result = result.ok_or_else(|| fault(abi::ERR_OTHER, "a member has no result"))?;
             let offset = chunk.start as i64 * extent;
@@ -248,6 +269,11 @@ pub(crate) struct UserReduction {
 }
 
 impl UserReduction {
+    /// Who reads this member's contribution.
+    pub(crate) fn readers(&self) -> Needs {
+        self.target.readers()
+    }
+
     pub(crate) fn step(
         &mut self,
         operation: &mut Operation,

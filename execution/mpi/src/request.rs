@@ -358,7 +358,13 @@ impl Engine {
         match self.mail.requests.get(handle).map(|request| &request.work) {
             None => Err(fault(abi::ERR_REQUEST, format!("there is no request {handle}"))),
             Some(Work::Send(waiting)) => {
-                waiting.cancel();
+                match (waiting.away.get(), self.world.sites.as_deref()) {
+                    // Its receiver's site tells later whether it was in time.
+                    (Some(away), Some(sites)) => sites.take_back(&self.world, *away),
+                    _ => {
+                        waiting.cancel();
+                    }
+                }
                 Ok(())
             }
             Some(Work::Receive) => {

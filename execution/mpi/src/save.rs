@@ -21,7 +21,7 @@ use crate::{
     graph::Graph,
     image::{Damaged, Decoded, Reader, Wire, Writer, sound, wire_enum, wire_struct},
     memory::Space,
-    stop::Step,
+    underway::Step,
     world::{STOPPING, Waiting, World, lock},
 };
 use std::{
@@ -110,12 +110,14 @@ impl Engine {
     fn save_state(&mut self, to: &mut Writer<'_>) {
         self.buffered.retain(|waiting| !waiting.is_over());
         self.loose.retain(|waiting| !waiting.is_over());
-        self.lingering.retain(|shared| !shared.is_freed());
+        self.lingering.retain(|shared| !shared.is_over());
         self.phase.put(to);
         self.world.stops.function(self.me).put(to);
         self.underway.function.put(to);
-        (self.underway.again.len() as u32).put(to);
-        self.underway.again.iter().for_each(|step| step.put(to));
+        let steps = self.underway.again.iter().filter(|step| !step.is_forgotten());
+        let steps: Vec<_> = steps.collect();
+        (steps.len() as u32).put(to);
+        steps.iter().for_each(|step| step.put(to));
         self.contexts_made().load(Ordering::Relaxed).put(to);
         self.provided.put(to);
         self.communicators.put(to);
@@ -205,7 +207,7 @@ impl Rank {
     ///
     /// # Errors
     ///
-    /// When some rank runs, or the state is larger than an image can be.
+    /// When some rank runs or is at another site, or the state is larger than an image can be.
     pub fn save(&mut self) -> Result<Vec<u8>, Abort> {
         let engine = &mut self.engine;
         let world = Arc::clone(&engine.world);
@@ -242,8 +244,13 @@ impl Rank {
 }
 
 impl World {
-    /// Fails unless all ranks have stopped or finished.
+    /// Fails unless all ranks have stopped or finished, at one site.
     fn check_rest(&self) -> Result<(), Abort> {
+        if self.sites.is_some() {
+            let reason =
+                "a world can be saved while all of its ranks are at one site, and not at several";
+            return Err(refused(reason.into()));
+        }
         let stopped = self.state.load(Ordering::SeqCst) == STOPPING && self.stops.all_rest();
         let reason = || refused("only a world whose ranks have all stopped can be saved".into());
         if stopped { Ok(()) } else { Err(reason()) }

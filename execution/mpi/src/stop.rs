@@ -1,289 +1,19 @@
-//! Stopping: how ranks leave their calls, to be saved or moved, and make them again.
+//! Stopping: how the ranks of a world leave their calls, to be saved or moved, and go on.
 //!
-//! A rank that is asked to stop does so where a call begins that may wait, or where one waits. The
-//! call fails with [`Abort::Stopped`], and the guest makes it again later, with the same arguments.
-//! What such a call has done by then is kept as [`Step`]s, in order: made again, it takes these
-//! instead of doing them twice. Whatever is not a step can be done again, for it only looks.
+//! A rank that is asked to stop does so where a call begins that may wait, or where one waits; see
+//! `underway` for how such a call is made again.
 
 use crate::{
-    collective::Operation,
-    engine::{Engine, Phase},
-    error::{Abort, Fault, Result},
-    world::{OVER, RUNNING, STOPPING, Waiting, World, lock},
+    error::Abort,
+    world::{OVER, RUNNING, STOPPING, World, lock},
 };
 use std::{
-    collections::VecDeque,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Condvar, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     time::{Duration, Instant},
 };
-
-/// The functions that may wait, or that programs call again and again until something is there:
-/// those that [`Abort::Stopped`] may come from, and thus the imports that a guest must be able to
-/// leave and make again.
-pub const BLOCKING: &[&str] = &[
-    "MPI_Init",
-    "MPI_Init_thread",
-    "MPI_Finalize",
-    "MPI_Send",
-    "MPI_Ssend",
-    "MPI_Bsend",
-    "MPI_Rsend",
-    "MPI_Recv",
-    "MPI_Sendrecv",
-    "MPI_Sendrecv_replace",
-    "MPI_Probe",
-    "MPI_Iprobe",
-    "MPI_Mprobe",
-    "MPI_Improbe",
-    "MPI_Mrecv",
-    "MPI_Buffer_detach",
-    "MPI_Wait",
-    "MPI_Test",
-    "MPI_Request_get_status",
-    "MPI_Waitall",
-    "MPI_Testall",
-    "MPI_Waitany",
-    "MPI_Testany",
-    "MPI_Waitsome",
-    "MPI_Testsome",
-    "MPI_Comm_dup",
-    "MPI_Comm_dup_with_info",
-    "MPI_Comm_idup",
-    "MPI_Comm_create",
-    "MPI_Comm_create_group",
-    "MPI_Comm_split",
-    "MPI_Comm_split_type",
-    "MPI_Comm_disconnect",
-    "MPI_Cart_create",
-    "MPI_Cart_sub",
-    "MPI_Graph_create",
-    "MPI_Dist_graph_create",
-    "MPI_Dist_graph_create_adjacent",
-    "MPI_Barrier",
-    "MPI_Bcast",
-    "MPI_Gather",
-    "MPI_Gatherv",
-    "MPI_Scatter",
-    "MPI_Scatterv",
-    "MPI_Allgather",
-    "MPI_Allgatherv",
-    "MPI_Alltoall",
-    "MPI_Alltoallv",
-    "MPI_Alltoallw",
-    "MPI_Neighbor_allgather",
-    "MPI_Neighbor_allgatherv",
-    "MPI_Neighbor_alltoall",
-    "MPI_Neighbor_alltoallv",
-    "MPI_Neighbor_alltoallw",
-    "MPI_Reduce",
-    "MPI_Allreduce",
-    "MPI_Reduce_scatter",
-    "MPI_Reduce_scatter_block",
-    "MPI_Scan",
-    "MPI_Exscan",
-    "MPI_Win_create",
-    "MPI_Win_allocate",
-    "MPI_Win_free",
-    "MPI_Put",
-    "MPI_Get",
-    "MPI_Accumulate",
-    "MPI_Get_accumulate",
-    "MPI_Fetch_and_op",
-    "MPI_Compare_and_swap",
-    "MPI_Win_fence",
-    "MPI_Win_lock",
-    "MPI_Win_unlock",
-    "MPI_Win_lock_all",
-    "MPI_Win_unlock_all",
-    "MPI_Win_flush",
-    "MPI_Win_flush_local",
-    "MPI_Win_flush_all",
-    "MPI_Win_flush_local_all",
-    "MPI_Win_sync",
-    "MPI_Win_post",
-    "MPI_Win_start",
-    "MPI_Win_complete",
-    "MPI_Win_wait",
-    "MPI_Win_test",
-];
-
-/// Whether a function is one of [`BLOCKING`].
-pub(crate) const fn may_block(function: &str) -> bool {
-    let mut place = 0;
-    while place < BLOCKING.len() {
-        if same(BLOCKING[place].as_bytes(), function.as_bytes()) {
-            return true;
-        }
-        place += 1;
-    }
-    false
-}
-
-const fn same(left: &[u8], right: &[u8]) -> bool {
-    if left.len() != right.len() {
-        return false;
-    }
-    let mut place = 0;
-    while place < left.len() {
-        if left[place] != right[place] {
-            return false;
-        }
-        place += 1;
-    }
-    true
-}
-
-/// Something that an interrupted call has done, and what it gave.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// A part that gives nothing.
-    Done,
-    /// Memory of the guest's, or a handle.
-    Word(u32),
-    /// A message that was sent; with what is not over yet.
-    Sent(Option<Arc<Waiting>>),
-    /// A receive that was posted under a request.
-    Posted(i32),
-    /// A round that was entered.
-    Entered(Operation),
-    /// A round of slots that was counted, and whether the contribution is in its slot.
-    Counted { round: u64, written: bool },
-}
-
-/// The call that is under way, as far as it would have to be known if it were interrupted.
-#[derive(Debug, Default)]
-pub(crate) struct Underway {
-    pub(crate) function: &'static str,
-    /// What it did since it was made last.
-    pub(crate) done: Vec<Step>,
-    /// What it did before, and has to take up.
-    pub(crate) again: VecDeque<Step>,
-    /// How many calls of the guest it is in: what these call can not be interrupted.
-    pub(crate) depth: u32,
-}
-
-impl Engine {
-    /// Stops here if that was asked for. Nothing of the call may have been done.
-    #[inline]
-    pub(crate) fn stopping_point(&mut self) -> Result<(), Abort> {
-        match self.world.check() {
-            Ok(false) => Ok(()),
-            Ok(true) => self.stop_at_entry(),
-            Err(abort) => Err(abort),
-        }
-    }
-
-    #[cold]
-    fn stop_at_entry(&mut self) -> Result<(), Abort> {
-        if self.may_stop() { Err(self.pause()) } else { Ok(()) }
-    }
-
-    /// Whether the call under way may be interrupted.
-    pub(crate) fn may_stop(&self) -> bool {
-        self.underway.depth == 0
-    }
-
-    /// Leaves the call under way, to be made again.
-    pub(crate) fn pause(&mut self) -> Abort {
-        let earlier = std::mem::take(&mut self.underway.again);
-        self.underway.again = self.underway.done.drain(..).chain(earlier).collect();
-        if !self.underway.again.is_empty() {
-            self.underway.function = self.function;
-            self.phase = Phase::Interrupted;
-        }
-        self.world.stopped(self.me, self.function);
-        Abort::Stopped
-    }
-
-    /// Takes up a call that was interrupted.
-    pub(crate) fn take_up(&mut self, function: &'static str) -> Result<(), Abort> {
-        if self.underway.function != function {
-            let when = "instead of the function that it was stopped in";
-            return Err(self.world.abort(Abort::OutOfTurn { function, rank: self.me, when }));
-        }
-        self.phase = Phase::Running;
-        Ok(())
-    }
-
-    /// What a step gave that the call did before it was interrupted.
-    #[inline]
-    pub(crate) fn replayed(&mut self) -> Option<Step> {
-        if self.underway.again.is_empty() { None } else { self.replay() }
-    }
-
-    #[cold]
-    fn replay(&mut self) -> Option<Step> {
-        if self.may_stop() { self.underway.again.pop_front() } else { None }
-    }
-
-    /// Keeps what a step gave.
-    pub(crate) fn keep(&mut self, step: Step) {
-        if self.may_stop() {
-            self.underway.done.push(step);
-        }
-    }
-
-    /// Keeps the step that was interrupted, if that is how a call fails.
-    #[cold]
-    pub(crate) fn interrupted(&mut self, fault: Fault, step: Step) -> Fault {
-        if matches!(fault, Fault::Abort(Abort::Stopped)) {
-            self.keep(step);
-        }
-        fault
-    }
-
-    /// Does a part of a call once that gives a number, however often the call is made. A part that
-    /// is interrupted is done again from its beginning.
-    pub(crate) fn once(&mut self, part: impl FnOnce(&mut Self) -> Result<u32>) -> Result<u32> {
-        let word = match self.replayed() {
-            Some(Step::Word(word)) => word,
-            Some(_) => return Err(self.other_step()),
-            None => part(self)?,
-        };
-        self.keep(Step::Word(word));
-        Ok(word)
-    }
-
-    /// The same for a part that gives nothing.
-    pub(crate) fn once_only(&mut self, part: impl FnOnce(&mut Self) -> Result) -> Result {
-        match self.replayed() {
-            Some(Step::Done) => {}
-            Some(_) => return Err(self.other_step()),
-            None => part(self)?,
-        }
-        self.keep(Step::Done);
-        Ok(())
-    }
-
-    /// A call is made again with other arguments, or its image is damaged.
-    #[cold]
-    pub(crate) fn other_step(&mut self) -> Fault {
-        let when = "with other arguments than before it was stopped";
-        let abort = Abort::OutOfTurn { function: self.function, rank: self.me, when };
-        self.world.abort(abort).into()
-    }
-
-    /// Forgets the steps of a call that is over.
-    #[cold]
-    pub(crate) fn forget(&mut self) {
-        if self.may_stop() {
-            self.underway.done.clear();
-            self.underway.again.clear();
-        }
-    }
-}
-
-crate::image::wire_enum!(Step {
-    0 => Done,
-    1 => Word(word),
-    2 => Sent(sent),
-    3 => Posted(handle),
-    4 => Entered(operation),
-    5 => Counted { round, written },
-});
 
 /// How far a rank is, for those who wait until all have stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,7 +22,7 @@ enum Place {
     Stopped(&'static str),
     /// It was dropped after it had stopped: its image lives on elsewhere.
     Away,
-    /// It will never call again.
+    /// It will never call again, or is at another site.
     Gone,
 }
 
@@ -319,6 +49,11 @@ impl Stops {
     }
 
     pub(crate) fn gone(&self, rank: u32) {
+        self.set(rank, Place::Gone);
+    }
+
+    /// A rank is at another site.
+    pub(crate) fn elsewhere(&self, rank: u32) {
         self.set(rank, Place::Gone);
     }
 
@@ -382,7 +117,8 @@ impl Stops {
 /// Where the ranks of a world stand that has stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// The function that each rank makes again when it goes on; none for those that have finished.
+    /// The function that each rank makes again when it goes on; none for those that have finished,
+    /// or are at other sites.
     pub functions: Vec<Option<&'static str>>,
 }
 
@@ -406,6 +142,11 @@ pub enum NotStopped {
 }
 
 impl World {
+    /// Whether a rank stands where it stopped.
+    pub fn has_stopped(&self, rank: u32) -> bool {
+        self.stops.has_stopped(rank)
+    }
+
     /// Asks every rank to stop where it can: its call fails with [`Abort::Stopped`], and is to be
     /// made again after [`World::resume`].
     pub fn ask_to_stop(&self) {
@@ -417,7 +158,7 @@ impl World {
 
     /// Notes that a rank has stopped, unless it was let go on meanwhile: then it only makes its
     /// call again.
-    fn stopped(&self, rank: u32, function: &'static str) {
+    pub(crate) fn stopped(&self, rank: u32, function: &'static str) {
         let mut places = lock(&self.stops.places);
         if self.state.load(Ordering::SeqCst) != STOPPING {
             return;
@@ -430,7 +171,7 @@ impl World {
         self.stops.changed.notify_all();
     }
 
-    /// Waits until every rank has stopped or finished.
+    /// Waits until every rank of this site has stopped or finished.
     ///
     /// # Errors
     ///
@@ -491,18 +232,5 @@ impl World {
             return Err(self.abort(Abort::Left { rank }));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_function_that_may_block_exists() {
-        for name in BLOCKING {
-            assert!(crate::FUNCTIONS.contains(name), "{name}");
-        }
-        assert!(may_block("MPI_Waitall") && !may_block("MPI_Irecv") && !may_block("MPI_Wait "));
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 use std::sync::Arc;
 
 /// A buffer as a program names it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Span {
     pub(crate) addr: u32,
     pub(crate) count: u64,
@@ -42,9 +42,9 @@ impl Span {
     }
 }
 
-/// Walks through the blocks of a span.
-struct Cursor<'a> {
-    ty: &'a Type,
+/// Walks through the blocks of a span, whose type it is told at each step.
+#[derive(Debug)]
+struct Cursor {
     base: i64,
     elements: u64,
     run: usize,
@@ -52,27 +52,27 @@ struct Cursor<'a> {
     within: u64,
 }
 
-impl<'a> Cursor<'a> {
-    fn new(span: &'a Span) -> Self {
+impl Cursor {
+    fn new(span: &Span) -> Self {
         let base = i64::from(span.addr);
-        Self { ty: &span.ty, base, elements: span.count, run: 0, repeat: 0, within: 0 }
+        Self { base, elements: span.count, run: 0, repeat: 0, within: 0 }
     }
 
     /// The rest of the block where it stands.
     #[inline]
-    fn block(&self) -> Option<(i64, u64)> {
+    fn block(&self, ty: &Type) -> Option<(i64, u64)> {
         if self.elements == 0 {
             return None;
         }
-        let run = self.ty.runs.get(self.run)?;
+        let run = ty.runs.get(self.run)?;
         let start = self.base + run.offset + run.stride * self.repeat as i64;
         Some((start + self.within as i64, run.len - self.within))
     }
 
     #[inline]
-    fn advance(&mut self, bytes: u64) {
+    fn advance(&mut self, ty: &Type, bytes: u64) {
         self.within += bytes;
-        let run = &self.ty.runs[self.run];
+        let run = &ty.runs[self.run];
         if self.within < run.len {
             return;
         }
@@ -83,11 +83,78 @@ impl<'a> Cursor<'a> {
         }
         self.repeat = 0;
         self.run += 1;
-        if self.run == self.ty.runs.len() {
+        if self.run == ty.runs.len() {
             self.run = 0;
             self.elements -= 1;
-            self.base = self.base.wrapping_add(self.ty.extent);
+            self.base = self.base.wrapping_add(ty.extent);
         }
+    }
+}
+
+/// The data of a span, piece by piece.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    span: Span,
+    cursor: Cursor,
+    done: u64,
+    bytes: u64,
+}
+
+impl Pieces {
+    /// The first `limit` bytes of a span, or all.
+    pub(crate) fn new(span: Span, limit: u64) -> Self {
+        let (cursor, bytes) = (Cursor::new(&span), span.bytes().min(limit));
+        Self { span, cursor, done: 0, bytes }
+    }
+
+    /// How many bytes are behind.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> u64 {
+        self.bytes - self.done
+    }
+
+    /// The next block, of at most `limit` bytes: its address and length.
+    pub(crate) fn next(&mut self, limit: u64) -> Option<(i64, usize)> {
+        let limit = limit.min(self.left());
+        if limit == 0 {
+            return None;
+        }
+        let (addr, len) = match self.span.ty.is_dense() {
+            true => (i64::from(self.span.addr) + self.done as i64, limit),
+            false => {
+                let (addr, len) = self.cursor.block(&self.span.ty)?;
+                let len = len.min(limit);
+                self.cursor.advance(&self.span.ty, len);
+                (addr, len)
+            }
+        };
+        self.done += len;
+        Some((addr, len as usize))
+    }
+
+    /// Appends the next bytes to a row, as many as `limit` at most.
+    pub(crate) fn pack(&mut self, space: &Space, limit: u64, row: &mut Vec<u8>) -> Result {
+        let end = self.done + limit.min(self.left());
+        while let Some((addr, len)) = self.next(end - self.done) {
+            let start = row.len();
+            row.resize(start + len, 0);
+            space.read(addr, &mut row[start..])?;
+        }
+        Ok(())
+    }
+
+    /// Puts a row where the next bytes belong; what is beyond the last is left out.
+    pub(crate) fn unpack(&mut self, space: &Space, mut row: &[u8]) -> Result {
+        while let Some((addr, len)) = self.next(row.len() as u64) {
+            let (first, rest) = row.split_at(len);
+            space.write(addr, first)?;
+            row = rest;
+        }
+        Ok(())
     }
 }
 
@@ -101,10 +168,10 @@ fn walk(span: &Span, limit: u64, mut each: impl FnMut(i64, usize, usize) -> Resu
     let mut cursor = Cursor::new(span);
     let mut done = 0;
     while done < bytes {
-        let Some((addr, len)) = cursor.block() else { break };
+        let Some((addr, len)) = cursor.block(&span.ty) else { break };
         let len = len.min(bytes - done);
         each(addr, done as usize, len as usize)?;
-        cursor.advance(len);
+        cursor.advance(&span.ty, len);
         done += len;
     }
     Ok(())
@@ -135,16 +202,15 @@ pub(crate) fn copy(from: &Space, source: &Span, into: &Space, target: &Span) -> 
             Space::copy(from, addr, into, start + at as i64, len)
         });
     }
-    let (mut source, mut target) = (Cursor::new(source), Cursor::new(target));
+    let (mut reader, mut writer) = (Cursor::new(source), Cursor::new(target));
     let mut left = bytes;
     while left > 0 {
-        let (Some((read, here)), Some((write, there))) = (source.block(), target.block()) else {
-            break;
-        };
+        let blocks = (reader.block(&source.ty), writer.block(&target.ty));
+        let (Some((read, here)), Some((write, there))) = blocks else { break };
         let len = here.min(there).min(left);
         Space::copy(from, read, into, write, len as usize)?;
-        source.advance(len);
-        target.advance(len);
+        reader.advance(&source.ty, len);
+        writer.advance(&target.ty, len);
         left -= len;
     }
     Ok(())

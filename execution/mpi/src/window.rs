@@ -1,7 +1,8 @@
 //! One-sided communication: windows into the memories of others.
 //!
-//! All memories of a world are in reach, so that a call is over when it returns; what remains to
-//! be done is to synchronise.
+//! All memories of a site are in reach, so that a call is over when it returns; what remains to
+//! be done is to synchronise. Members at other sites are written to in the order of the calls
+//! ([`crate::site::reach`]).
 
 mod saved;
 
@@ -15,12 +16,16 @@ use crate::{
     memory::Space,
     movement::Named,
     op::{self, Builtin, Layout},
+    site::reach::{Combining, Far},
     transfer::{self, Span},
     world::lock,
 };
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, Ordering, fence},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering, fence},
+    },
 };
 
 /// Who holds the lock of one member's window.
@@ -28,6 +33,20 @@ use std::sync::{
 struct Holders {
     shared: u32,
     exclusive: bool,
+    /// Who waits at other sites: the type of lock, the site and its ticket.
+    queue: VecDeque<(i32, (u32, u32))>,
+}
+
+impl Holders {
+    /// Takes the lock, unless others hold it in a way that excludes this.
+    fn take(&mut self, kind: i32) -> bool {
+        let free = !self.exclusive && (kind == abi::LOCK_SHARED || self.shared == 0);
+        if free {
+            self.exclusive = kind == abi::LOCK_EXCLUSIVE;
+            self.shared += u32::from(kind == abi::LOCK_SHARED);
+        }
+        free
+    }
 }
 
 /// What the members of a window share.
@@ -50,6 +69,58 @@ impl Sync {
             posts: (0..members * members).map(|_| AtomicU32::new(0)).collect(),
             completions: (0..members).map(|_| AtomicU32::new(0)).collect(),
         }
+    }
+
+    /// Held while one accumulates into a target.
+    pub(crate) fn guard(&self, target: usize) -> &Mutex<()> {
+        &self.guards[target]
+    }
+
+    /// Takes a lock if it is free, and nobody waits for it elsewhere.
+    fn try_lock(&self, target: usize, kind: i32) -> bool {
+        let mut holders = lock(&self.locks[target]);
+        holders.queue.is_empty() && holders.take(kind)
+    }
+
+    /// Takes a lock for another site, or lets that wait; nothing if more wait than there are
+    /// members.
+    pub(crate) fn lock_for(&self, target: usize, kind: i32, who: (u32, u32)) -> Option<bool> {
+        let mut holders = lock(&self.locks[target]);
+        if holders.queue.len() >= self.locks.len() {
+            return None;
+        }
+        let taken = holders.queue.is_empty() && holders.take(kind);
+        if !taken {
+            holders.queue.push_back((kind, who));
+        }
+        Some(taken)
+    }
+
+    /// Gives a lock back; tells who has it now of those that waited at other sites.
+    pub(crate) fn unlock(&self, target: usize, kind: i32) -> Vec<(u32, u32)> {
+        let mut holders = lock(&self.locks[target]);
+        match kind {
+            abi::LOCK_SHARED => holders.shared = holders.shared.saturating_sub(1),
+            _ => holders.exclusive = false,
+        }
+        let mut next = Vec::new();
+        while let Some((kind, who)) = holders.queue.front().copied()
+            && holders.take(kind)
+        {
+            holders.queue.pop_front();
+            next.push(who);
+        }
+        next
+    }
+
+    /// A target lets an origin in.
+    pub(crate) fn post(&self, target: usize, origin: usize) {
+        self.posts[target * self.locks.len() + origin].fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// An origin is through with a target.
+    pub(crate) fn complete(&self, target: usize) {
+        self.completions[target].fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -75,6 +146,8 @@ pub(crate) struct Window {
     words: Option<u32>,
     /// The locks that this rank holds, by target, and whether it has all.
     held: Vec<(usize, i32)>,
+    /// Other sites that were written to since they last said that all is there.
+    written: Vec<u32>,
     exposed_to: Option<Vec<usize>>,
     access_to: Option<Vec<usize>>,
     pub(crate) attributes: Attributes,
@@ -91,6 +164,8 @@ struct Target {
     rank: usize,
     space: Space,
     span: Span,
+    /// Where it is, if at another site.
+    far: Option<Far>,
 }
 
 impl Engine {
@@ -113,7 +188,7 @@ impl Engine {
     ) -> Result<i32> {
         let communicator = self.once(|engine| {
             let members = engine.communicator(comm)?.shared.members.clone();
-            let shared = engine.make_together(comm, 0, members)?;
+            let shared = engine.make_together(cb, comm, 0, members)?;
             Ok(engine.adopt(comm, shared)? as u32)
         })? as i32;
         let known = self.communicator(communicator)?;
@@ -138,6 +213,7 @@ impl Engine {
             flavor,
             words: None,
             held: Vec::new(),
+            written: Vec::new(),
             exposed_to: None,
             access_to: None,
             attributes: Attributes::new(),
@@ -198,6 +274,7 @@ impl Engine {
         let (communicator, flavor, words) = (window.communicator, window.flavor, window.words);
         let base = window.parts[window.rank].base;
         self.delete_attributes(cb, Holder::Window, handle)?;
+        self.settle(cb, handle)?;
         self.exchange(cb, communicator, Vec::new())?;
         if flavor == abi::WIN_FLAVOR_ALLOCATE {
             cb.free(base)?;
@@ -293,7 +370,32 @@ impl Engine {
             )
         })?;
         let space = if member == self.me { self.space.clone() } else { self.world.space(member) };
-        Ok(Some(Target { rank: rank as usize, space, span }))
+        let far = self.far(win, rank as usize)?;
+        Ok(Some(Target { rank: rank as usize, space, span, far }))
+    }
+
+    /// Where a member of a window is, if at another site.
+    fn far(&mut self, win: i32, rank: usize) -> Result<Option<Far>> {
+        let world = Arc::clone(&self.world);
+        let shared = &self.window_mut(win)?.shared;
+        let member = shared.members[rank];
+        let (context, target) = (shared.context, rank as u32);
+        Ok(world.beyond(member).map(|sites| Far { site: sites.of(member), context, target }))
+    }
+
+    /// Notes that a site was written to, and may not have all of it yet.
+    fn wrote(&mut self, win: i32, far: Far) -> Result {
+        let written = &mut self.window_mut(win)?.written;
+        if !written.contains(&far.site) {
+            written.push(far.site);
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was written through a window is there.
+    fn settle(&mut self, cb: Cb<'_>, win: i32) -> Result {
+        let written = std::mem::take(&mut self.window_mut(win)?.written);
+        self.settle_beyond(cb, &written)
     }
 
     fn put_now(
@@ -309,11 +411,16 @@ impl Engine {
         };
         let origin = self.buffer(addr, count, datatype)?;
         transfer::fits(origin.bytes(), target.span.bytes())?;
+        if let Some(far) = target.far {
+            self.wrote(win, far)?;
+            return self.put_beyond(far, origin, target.span);
+        }
         transfer::copy(&self.space, &origin, &target.space, &target.span)
     }
 
     fn get_now(
         &mut self,
+        cb: Cb<'_>,
         (addr, count, datatype): Named,
         rank: i32,
         displacement: i32,
@@ -325,12 +432,16 @@ impl Engine {
         };
         let origin = self.buffer(addr, count, datatype)?;
         transfer::fits(target.span.bytes(), origin.bytes())?;
+        if let Some(far) = target.far {
+            return self.get_beyond(cb, far, origin, target.span);
+        }
         transfer::copy(&target.space, &target.span, &self.space, &origin)
     }
 
     /// Combines the origin's data into the target's, and gives what was there before.
     fn update(
         &mut self,
+        cb: Cb<'_>,
         origin: Option<Span>,
         result: Option<Span>,
         target: Target,
@@ -351,6 +462,19 @@ impl Engine {
             (_, Builtin::NoOp) | (None, _) => Vec::new(),
             (Some(origin), _) => origin.pack(&self.space)?,
         };
+        if let Some(far) = target.far {
+            let bytes = target.span.bytes();
+            if let Some(result) = &result {
+                transfer::fits(bytes, result.bytes())?;
+            }
+            if builtin != Builtin::NoOp {
+                transfer::fits(row.len() as u64, bytes)?;
+                transfer::fits(bytes, row.len() as u64)?;
+            }
+            self.wrote(win, far)?;
+            let combining = Combining { op, kind };
+            return self.update_beyond(cb, far, combining, (&row, target.span), result);
+        }
         let window = self.window_mut(win)?;
         let shared = Arc::clone(&window.shared);
         let _guard = lock(&shared.sync().guards[target.rank]);
@@ -384,7 +508,7 @@ impl Engine {
 
     pub(crate) fn get(
         &mut self,
-        _: Cb<'_>,
+        cb: Cb<'_>,
         origin: u32,
         origin_count: i32,
         origin_type: i32,
@@ -394,12 +518,12 @@ impl Engine {
         datatype: i32,
         win: i32,
     ) -> Result {
-        self.get_now((origin, origin_count, origin_type), rank, disp, (count, datatype), win)
+        self.get_now(cb, (origin, origin_count, origin_type), rank, disp, (count, datatype), win)
     }
 
     pub(crate) fn accumulate(
         &mut self,
-        _: Cb<'_>,
+        cb: Cb<'_>,
         origin: u32,
         origin_count: i32,
         origin_type: i32,
@@ -412,12 +536,12 @@ impl Engine {
     ) -> Result {
         let Some(target) = self.target(win, rank, disp, count, datatype)? else { return Ok(()) };
         let origin = self.buffer(origin, origin_count, origin_type)?;
-        self.update(Some(origin), None, target, op, win)
+        self.update(cb, Some(origin), None, target, op, win)
     }
 
     pub(crate) fn get_accumulate(
         &mut self,
-        _: Cb<'_>,
+        cb: Cb<'_>,
         origin: u32,
         origin_count: i32,
         origin_type: i32,
@@ -437,12 +561,12 @@ impl Engine {
             _ => Some(self.buffer(origin, origin_count, origin_type)?),
         };
         let result = self.buffer(result, result_count, result_type)?;
-        self.update(origin, Some(result), target, op, win)
+        self.update(cb, origin, Some(result), target, op, win)
     }
 
     pub(crate) fn fetch_and_op(
         &mut self,
-        _: Cb<'_>,
+        cb: Cb<'_>,
         origin: u32,
         result: u32,
         datatype: i32,
@@ -457,12 +581,12 @@ impl Engine {
             _ => Some(self.buffer(origin, 1, datatype)?),
         };
         let result = self.buffer(result, 1, datatype)?;
-        self.update(origin, Some(result), target, op, win)
+        self.update(cb, origin, Some(result), target, op, win)
     }
 
     pub(crate) fn compare_and_swap(
         &mut self,
-        _: Cb<'_>,
+        cb: Cb<'_>,
         origin: u32,
         compare: u32,
         result: u32,
@@ -479,6 +603,9 @@ impl Engine {
         let new = self.buffer(origin, 1, datatype)?.pack(&self.space)?;
         let expected = self.buffer(compare, 1, datatype)?.pack(&self.space)?;
         let result = self.buffer(result, 1, datatype)?;
+        if let Some(far) = target.far {
+            return self.swap_beyond(cb, far, target.span, [&expected, &new], result);
+        }
         let shared = Arc::clone(&self.window_mut(win)?.shared);
         let _guard = lock(&shared.sync().guards[target.rank]);
         let old = target.span.pack(&target.space)?;
@@ -514,7 +641,7 @@ impl Engine {
 
     pub(crate) fn rget(
         &mut self,
-        _: Cb<'_>,
+        cb: Cb<'_>,
         origin: u32,
         origin_count: i32,
         origin_type: i32,
@@ -525,7 +652,7 @@ impl Engine {
         win: i32,
         request: u32,
     ) -> Result {
-        self.get_now((origin, origin_count, origin_type), rank, disp, (count, datatype), win)?;
+        self.get_now(cb, (origin, origin_count, origin_type), rank, disp, (count, datatype), win)?;
         self.over(request)
     }
 
@@ -600,27 +727,17 @@ impl Engine {
     }
 
     pub(crate) fn win_fence(&mut self, cb: Cb<'_>, _: i32, win: i32) -> Result {
+        self.settle(cb, win)?;
         let communicator = self.meeting(win)?;
         self.barrier(cb, communicator)
     }
 
-    /// Takes a lock, unless others hold it in a way that excludes this.
+    /// Takes a lock of a member here, unless others hold it in a way that excludes this.
     fn try_lock(&mut self, win: i32, kind: i32, target: usize) -> Result<bool> {
-        let window = self.window_mut(win)?;
-        let mut holders = lock(&window.shared.sync().locks[target]);
-        let free = !holders.exclusive && (kind == abi::LOCK_SHARED || holders.shared == 0);
-        if free {
-            holders.exclusive = kind == abi::LOCK_EXCLUSIVE;
-            holders.shared += u32::from(kind == abi::LOCK_SHARED);
-        }
-        drop(holders);
-        if free {
-            window.held.push((target, kind));
-        }
-        Ok(free)
+        Ok(self.window_mut(win)?.sync().try_lock(target, kind))
     }
 
-    fn release(&mut self, win: i32, target: usize) -> Result {
+    fn release(&mut self, cb: Cb<'_>, win: i32, target: usize) -> Result {
         fence(Ordering::SeqCst);
         let window = self.window_mut(win)?;
         let place = window.held.iter().position(|(held, _)| *held == target);
@@ -628,15 +745,14 @@ impl Engine {
             fault(abi::ERR_RMA_SYNC, format!("rank {target} of the window is not locked"))
         })?;
         let (_, kind) = window.held.remove(place);
-        let mut holders = lock(&window.sync().locks[target]);
-        match kind {
-            abi::LOCK_SHARED => holders.shared -= 1,
-            _ => holders.exclusive = false,
-        }
-        drop(holders);
         let shared = Arc::clone(&window.shared);
-        self.world.wake_all(&shared.members);
-        Ok(())
+        match self.far(win, target)? {
+            Some(far) => self.unlock_beyond(cb, far, kind),
+            None => {
+                self.world.unlock_here(&shared, target, kind);
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn win_lock(
@@ -657,14 +773,19 @@ impl Engine {
         let known = matches!(lock_type, abi::LOCK_SHARED | abi::LOCK_EXCLUSIVE);
         ensure(known, abi::ERR_LOCKTYPE, || format!("{lock_type} is no type of lock"))?;
         let waits = |engine: &Self| format!("{}(rank {rank})", engine.function);
-        self.block(cb, waits, |engine, _| {
-            Ok(engine.try_lock(win, lock_type, target)?.then_some(()))
-        })
+        match self.far(win, target)? {
+            Some(far) => self.lock_beyond(cb, far, lock_type)?,
+            None => self.block(cb, waits, |engine, _| {
+                Ok(engine.try_lock(win, lock_type, target)?.then_some(()))
+            })?,
+        }
+        self.window_mut(win)?.held.push((target, lock_type));
+        Ok(())
     }
 
-    pub(crate) fn win_unlock(&mut self, _: Cb<'_>, rank: i32, win: i32) -> Result {
+    pub(crate) fn win_unlock(&mut self, cb: Cb<'_>, rank: i32, win: i32) -> Result {
         self.window_mut(win)?.shared.member(rank)?;
-        self.release(win, rank as usize)
+        self.release(cb, win, rank as usize)
     }
 
     pub(crate) fn win_lock_all(&mut self, cb: Cb<'_>, assert: i32, win: i32) -> Result {
@@ -674,36 +795,38 @@ impl Engine {
         })
     }
 
-    pub(crate) fn win_unlock_all(&mut self, _: Cb<'_>, win: i32) -> Result {
+    pub(crate) fn win_unlock_all(&mut self, cb: Cb<'_>, win: i32) -> Result {
         let held: Vec<usize> =
             self.window_mut(win)?.held.iter().map(|(target, _)| *target).collect();
-        held.into_iter().try_for_each(|target| self.release(win, target))
+        held.into_iter().try_for_each(|target| self.release(cb, win, target))
     }
 
-    /// Calls are complete when they return: a flush only orders them.
-    fn flush(&mut self, win: i32) -> Result {
+    /// Calls to members here are complete when they return: a flush only orders them.
+    fn flush(&mut self, cb: Cb<'_>, win: i32) -> Result {
+        self.settle(cb, win)?;
         self.meeting(win).map(|_| ())
     }
 
-    pub(crate) fn win_flush(&mut self, _: Cb<'_>, rank: i32, win: i32) -> Result {
+    pub(crate) fn win_flush(&mut self, cb: Cb<'_>, rank: i32, win: i32) -> Result {
         self.window_mut(win)?.shared.member(rank)?;
-        self.flush(win)
+        self.flush(cb, win)
     }
 
-    pub(crate) fn win_flush_local(&mut self, cb: Cb<'_>, rank: i32, win: i32) -> Result {
-        self.win_flush(cb, rank, win)
+    pub(crate) fn win_flush_local(&mut self, _: Cb<'_>, rank: i32, win: i32) -> Result {
+        self.window_mut(win)?.shared.member(rank)?;
+        self.meeting(win).map(|_| ())
     }
 
-    pub(crate) fn win_flush_all(&mut self, _: Cb<'_>, win: i32) -> Result {
-        self.flush(win)
+    pub(crate) fn win_flush_all(&mut self, cb: Cb<'_>, win: i32) -> Result {
+        self.flush(cb, win)
     }
 
     pub(crate) fn win_flush_local_all(&mut self, _: Cb<'_>, win: i32) -> Result {
-        self.flush(win)
+        self.meeting(win).map(|_| ())
     }
 
     pub(crate) fn win_sync(&mut self, _: Cb<'_>, win: i32) -> Result {
-        self.flush(win)
+        self.meeting(win).map(|_| ())
     }
 
     /// A group's members by their ranks in a window.
@@ -721,12 +844,15 @@ impl Engine {
         ensure(window.exposed_to.is_none(), abi::ERR_RMA_SYNC, || {
             "the window is exposed already".to_owned()
         })?;
-        let (me, size) = (window.rank, window.parts.len());
-        for origin in &origins {
-            window.sync().posts[me * size + origin].fetch_add(1, Ordering::SeqCst);
-        }
-        window.exposed_to = Some(origins);
+        let me = window.rank;
+        window.exposed_to = Some(origins.clone());
         let shared = Arc::clone(&window.shared);
+        for origin in origins {
+            match self.far(win, origin)? {
+                Some(far) => self.post_beyond(Far { target: me as u32, ..far }, origin),
+                None => shared.sync().post(me, origin),
+            }
+        }
         self.world.wake_all(&shared.members);
         Ok(())
     }
@@ -758,10 +884,13 @@ impl Engine {
         let targets = window.access_to.take();
         let targets =
             targets.ok_or_else(|| fault(abi::ERR_RMA_SYNC, "no access epoch was started"))?;
-        for target in targets {
-            window.sync().completions[target].fetch_add(1, Ordering::SeqCst);
-        }
         let shared = Arc::clone(&window.shared);
+        for target in targets {
+            match self.far(win, target)? {
+                Some(far) => self.complete_beyond(far),
+                None => shared.sync().complete(target),
+            }
+        }
         self.world.wake_all(&shared.members);
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::{
     memory::Space,
     ring::Ring,
     save::Restoring,
+    site::Sites,
     stop::Stops,
     table::Table,
     transfer::Span,
@@ -34,6 +35,8 @@ pub(crate) enum Body {
     Guest(Span),
     /// In memory of the host: a buffered send.
     Host(Vec<u8>),
+    /// At the sender's site, which is another, under its number there.
+    Away { number: u32 },
 }
 
 /// The ranks run.
@@ -57,6 +60,8 @@ pub(crate) struct Waiting {
     /// Nothing between the restorations of its receiver and its sender.
     body: OnceLock<Body>,
     pub(crate) bytes: u64,
+    /// The other site that it was announced to, and its number there.
+    pub(crate) away: OnceLock<(u32, u32)>,
     state: AtomicU8,
 }
 
@@ -69,7 +74,8 @@ impl Waiting {
 
     /// One whose bytes are not known yet.
     pub(crate) fn unknown(sender: u32, number: u64, bytes: u64) -> Self {
-        Self { sender, number, bytes, body: OnceLock::new(), state: AtomicU8::new(OFFERED) }
+        let (body, away) = (OnceLock::new(), OnceLock::new());
+        Self { sender, number, bytes, body, away, state: AtomicU8::new(OFFERED) }
     }
 
     /// One that is over.
@@ -138,6 +144,8 @@ struct Seat {
     taken: AtomicBool,
     /// How many contexts it made.
     contexts: AtomicU32,
+    /// Bytes of messages that it holds and did not ask for yet.
+    kept: AtomicU64,
     space: OnceLock<Space>,
     thread: Mutex<Option<Thread>>,
     waits: Mutex<String>,
@@ -154,7 +162,7 @@ pub struct World {
     size: u32,
     seats: Vec<Seat>,
     rings: Vec<OnceLock<Box<Ring>>>,
-    /// Whether the ranks run, are to stop, or all is over; see `stop`.
+    /// Whether the ranks run, are to stop, or all is over; see `underway`.
     pub(crate) state: AtomicU8,
     pub(crate) stops: Stops,
     /// What ranks that are restored have in common, until all are.
@@ -162,6 +170,12 @@ pub struct World {
     abort: OnceLock<Abort>,
     pub(crate) everyone: Arc<Shared>,
     pub(crate) forming: Mutex<Forming>,
+    /// The other sites that have ranks of it, if any do.
+    pub(crate) sites: Option<Box<Sites>>,
+    /// The number of this site.
+    site: u32,
+    /// Whether its ranks here are more than their processors.
+    crowded: bool,
     started: Instant,
     /// How long it ran before it was restored.
     pub(crate) before: Duration,
@@ -174,24 +188,37 @@ impl World {
     ///
     /// When there are none or more than [`Config::RANKS_MAX`].
     pub fn new(size: u32, config: Config) -> Result<Arc<Self>, Abort> {
+        Self::allowed(size)?;
+        Ok(Arc::new(Self::with_size(size, config, None)))
+    }
+
+    /// Fails unless a world may have so many ranks.
+    pub(crate) fn allowed(size: u32) -> Result<(), Abort> {
         if size == 0 || size > Config::RANKS_MAX {
             let reason = format!("a world has 1 to {} ranks, not {size}", Config::RANKS_MAX);
             return Err(Abort::Refused { reason: reason.into() });
         }
-        Ok(Arc::new(Self::with_size(size, config)))
+        Ok(())
     }
 
     /// A world without ranks, for those that are taken away for a moment.
     pub(crate) fn nowhere() -> Arc<Self> {
         static NOWHERE: OnceLock<Arc<World>> = OnceLock::new();
-        Arc::clone(NOWHERE.get_or_init(|| Arc::new(Self::with_size(0, Config::default()))))
+        Arc::clone(NOWHERE.get_or_init(|| Arc::new(Self::with_size(0, Config::default(), None))))
     }
 
-    pub(crate) fn with_size(size: u32, mut config: Config) -> Self {
+    pub(crate) fn with_size(size: u32, mut config: Config, sites: Option<Sites>) -> Self {
         config.eager_bytes = config.eager_bytes.min(Config::EAGER_BYTES_MAX);
-        if size as usize > config.processors {
+        let here = |sites: &Sites| (0..size).filter(|rank| sites.of(*rank) == sites.here).count();
+        let crowded = sites.as_ref().map_or(size as usize, here) > config.processors;
+        if crowded {
             // A rank that polls keeps the processor from the one it waits for.
             config.spin = config.spin.min(Duration::from_micros(2));
+        }
+        let stops = Stops::new(size);
+        if let Some(sites) = &sites {
+            let elsewhere = (0..size).filter(|rank| sites.of(*rank) != sites.here);
+            elsewhere.for_each(|rank| stops.elsewhere(rank));
         }
         let pairs = size as usize * size as usize;
         Self {
@@ -200,11 +227,17 @@ impl World {
             seats: (0..size).map(|_| Seat::default()).collect(),
             rings: (0..pairs).map(|_| OnceLock::new()).collect(),
             state: AtomicU8::new(RUNNING),
-            stops: Stops::new(size),
+            stops,
             restoring: Mutex::default(),
             abort: OnceLock::new(),
-            everyone: Arc::new(Shared::new(0, (0..size).collect())),
+            everyone: Arc::new(match &sites {
+                Some(sites) => sites.everyone(),
+                None => Shared::new(0, (0..size).collect()),
+            }),
             forming: Mutex::default(),
+            site: sites.as_ref().map_or(0, |sites| sites.here),
+            sites: sites.map(Box::new),
+            crowded,
             started: Instant::now(),
             before: Duration::ZERO,
         }
@@ -236,6 +269,9 @@ impl World {
         let Some(seat) = self.seats.get(rank as usize) else {
             return refused(format!("there is no rank {rank} in a world of {}", self.size));
         };
+        if let Some(sites) = self.beyond(rank) {
+            return refused(format!("rank {rank} is at site {}", sites.of(rank)));
+        }
         if seat.taken.swap(true, Ordering::AcqRel) {
             return refused(format!("rank {rank} is seated already"));
         }
@@ -302,11 +338,45 @@ impl World {
         self.abort.get().cloned().unwrap_or_else(reason)
     }
 
+    /// A world of one site that has this number.
+    pub(crate) fn at_site(self, site: u32) -> Self {
+        Self { site, ..self }
+    }
+
+    /// The number of this site; zero if it was given none.
+    pub fn site(&self) -> u32 {
+        self.site
+    }
+
+    /// Whether its ranks here are more than their processors.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded
+    }
+
+    /// Whether all ranks that were seated here are through.
+    pub(crate) fn is_deserted(&self) -> bool {
+        let mut here = (0..self.size).filter(|rank| self.beyond(*rank).is_none());
+        here.all(|rank| self.seats[rank as usize].state.load(Ordering::SeqCst) & GONE != 0)
+    }
+
     /// Ends the world; gives the reason that counts, which is the first.
     pub(crate) fn abort(&self, abort: Abort) -> Abort {
-        let first = self.abort.get_or_init(|| abort).clone();
+        self.abort_told_by(abort, None)
+    }
+
+    /// The same, where another site may have told of it.
+    pub(crate) fn abort_told_by(&self, abort: Abort, site: Option<u32>) -> Abort {
+        let mut new = false;
+        let first = self.abort.get_or_init(|| {
+            new = true;
+            abort
+        });
+        let first = first.clone();
         self.state.store(OVER, Ordering::SeqCst);
         self.stops.over();
+        if new {
+            self.tell_abort(&first, site);
+        }
         self.rouse_all();
         first
     }
@@ -328,6 +398,17 @@ impl World {
     #[inline]
     pub(crate) fn ring_to(&self, from: u32, to: u32) -> &Ring {
         self.rings[(to * self.size + from) as usize].get_or_init(|| Box::new(Ring::new()))
+    }
+
+    /// A rank holds so many bytes of messages that it did not ask for yet.
+    pub(crate) fn tell_kept(&self, rank: u32, bytes: u64) {
+        self.seats[rank as usize].kept.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether a rank may be sent more messages that it did not ask for.
+    pub(crate) fn may_keep_more(&self, rank: u32) -> bool {
+        let kept = self.seats[rank as usize].kept.load(Ordering::Relaxed);
+        kept < self.config.backlog_bytes_max as u64
     }
 
     /// The memory of a rank; an empty one before it is seated.

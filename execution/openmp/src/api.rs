@@ -118,7 +118,51 @@ impl Thread {
 
     /// `omp_get_thread_limit`.
     pub fn thread_limit(&self) -> u32 {
-        self.shared.config.thread_limit
+        self.icvs().thread_limit
+    }
+
+    /// `omp_get_team_num`.
+    pub fn team_num(&self) -> u32 {
+        self.frame(|frame| frame.team.league.0)
+    }
+
+    /// `omp_get_num_teams`.
+    pub fn num_teams(&self) -> u32 {
+        self.frame(|frame| frame.team.league.1)
+    }
+
+    /// `omp_get_max_teams`; 0 where nothing is set.
+    pub fn max_teams(&self) -> u32 {
+        self.icvs().teams
+    }
+
+    /// `omp_set_num_teams`; a number below 1 changes nothing.
+    pub fn set_num_teams(&self, teams: i32) {
+        if let Ok(teams @ 1..) = u32::try_from(teams) {
+            self.set_icvs(|icvs| icvs.teams = teams);
+        }
+    }
+
+    /// `omp_get_teams_thread_limit`; 0 where nothing is set.
+    pub fn teams_thread_limit(&self) -> u32 {
+        self.icvs().teams_thread_limit
+    }
+
+    /// `omp_set_teams_thread_limit`; a number below 1 changes nothing.
+    pub fn set_teams_thread_limit(&self, threads: i32) {
+        if let Ok(threads @ 1..) = u32::try_from(threads) {
+            self.set_icvs(|icvs| icvs.teams_thread_limit = threads);
+        }
+    }
+
+    /// `omp_get_default_device`; whatever it is, the host runs all target regions.
+    pub fn default_device(&self) -> i32 {
+        self.icvs().default_device
+    }
+
+    /// `omp_set_default_device`.
+    pub fn set_default_device(&self, device: i32) {
+        self.set_icvs(|icvs| icvs.default_device = device);
     }
 
     /// `omp_get_level`.

@@ -4,7 +4,7 @@ use crate::{Error, Guest, Result, Thread, shared::lock};
 use std::sync::atomic::Ordering;
 
 /// Kinds as the compiler numbers them.
-const PARALLEL: u32 = 1;
+pub(crate) const PARALLEL: u32 = 1;
 const LOOP: u32 = 2;
 const SECTIONS: u32 = 3;
 const TASKGROUP: u32 = 4;
@@ -47,21 +47,24 @@ impl Thread {
         Ok(self.team().cancelled.load(Ordering::Acquire) == kind)
     }
 
-    /// `__kmpc_cancel_barrier`: a barrier; whether the construct that it ends was cancelled.
+    /// `__kmpc_cancel_barrier`: a barrier; whether the region was cancelled, and the thread is to
+    /// go to its end. After a cancelled loop the region goes on.
     ///
     /// # Errors
     /// As for a barrier.
     pub fn cancel_barrier(&self, guest: &mut dyn Guest) -> Result<bool> {
         self.barrier(guest)?;
         let team = self.team();
-        let told = if team.size == 1 { &team.cancelled } else { &team.verdict };
-        if told.load(Ordering::Acquire) == 0 {
-            return Ok(false);
+        if team.is_cancelled() {
+            return Ok(true);
         }
-        team.cancelled.store(0, Ordering::Release);
-        // Nobody cancels the next construct before all have forgotten this.
-        self.barrier(guest)?;
-        Ok(true)
+        let told = if team.size == 1 { &team.cancelled } else { &team.verdict };
+        if told.load(Ordering::Acquire) != 0 {
+            team.cancelled.store(0, Ordering::Release);
+            // Nobody cancels the next construct before all have forgotten this.
+            self.barrier(guest)?;
+        }
+        Ok(team.is_cancelled())
     }
 
     /// Whether the loop or the whole region was cancelled.

@@ -1,6 +1,6 @@
 //! Settings: what the host fixes, and the `OMP_*` variables.
 
-use crate::{Error, Result};
+use crate::{Error, Result, alloc::DEFAULT_ALLOCATOR};
 use std::collections::BTreeMap;
 
 /// Largest team and largest number of threads at all; identities fit into a lock's word.
@@ -58,6 +58,8 @@ pub struct Config {
     pub num_threads: Vec<u32>,
     /// `OMP_STACKSIZE`, in bytes.
     pub stack_bytes: u32,
+    /// `OMP_NUM_TEAMS`; 0 leaves it open.
+    pub teams: u32,
     /// `OMP_CANCELLATION`.
     pub cancellation: bool,
     /// `OMP_MAX_TASK_PRIORITY`.
@@ -80,6 +82,7 @@ impl Config {
             max_active_levels: 1,
             num_threads: Vec::new(),
             stack_bytes: 4 << 20,
+            teams: 0,
             cancellation: false,
             max_task_priority: 0,
             spins: SPINS_DEFAULT,
@@ -119,6 +122,7 @@ impl Config {
                 // The host's limit stands.
                 self.thread_limit = number()?.clamp(1, self.thread_limit);
             }
+            "OMP_NUM_TEAMS" => self.teams = number()?,
             "OMP_CANCELLATION" => self.cancellation = truth()?,
             "OMP_MAX_TASK_PRIORITY" => self.max_task_priority = number()?,
             "OMP_STACKSIZE" => {
@@ -209,6 +213,14 @@ pub(crate) struct Icvs {
     pub(crate) dynamic: bool,
     pub(crate) schedule: Schedule,
     pub(crate) max_active_levels: u32,
+    /// Threads that a region may have: fewer within teams that say so.
+    pub(crate) thread_limit: u32,
+    /// Teams where no clause says how many; 0 leaves it open.
+    pub(crate) teams: u32,
+    /// Threads of each such team; 0 leaves it open.
+    pub(crate) teams_thread_limit: u32,
+    pub(crate) default_device: i32,
+    pub(crate) allocator: u32,
 }
 
 impl Icvs {
@@ -218,6 +230,11 @@ impl Icvs {
             dynamic: config.dynamic,
             schedule: config.schedule,
             max_active_levels: config.max_active_levels,
+            thread_limit: config.thread_limit,
+            teams: config.teams,
+            teams_thread_limit: 0,
+            default_device: 0,
+            allocator: DEFAULT_ALLOCATOR,
         }
     }
 

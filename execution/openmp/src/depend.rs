@@ -126,8 +126,9 @@ impl Thread {
         let dependences = self.dependences(lists)?;
         let task = self.make(task, self.claim(task)?)?;
         let (size, node) = self.frame(|frame| (frame.team.size, frame.node().clone()));
-        // A thread alone runs them in their order.
-        if size > 1 && !node.is_final {
+        // A thread alone runs them in their order, unless one of them waits for its event.
+        let in_order = size == 1 && !task.is_detached() && !node.has_children();
+        if !in_order && !node.is_final {
             let mut depend = lock(&node.depend);
             for dependence in &dependences {
                 for earlier in depend.before(dependence) {

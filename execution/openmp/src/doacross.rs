@@ -117,7 +117,8 @@ impl Thread {
         }
         let Some((flags, number)) = self.iteration(vector)? else { return Ok(()) };
         let Some(word) = flags.0.get(number / 32) else { return Ok(()) };
-        let through = || word.load(Ordering::Acquire) & 1 << (number % 32) != 0;
+        let through =
+            || word.load(Ordering::Acquire) & 1 << (number % 32) != 0 || team.is_cancelled();
         self.shared.wait(&team.gate, team.spins, through)
     }
 

@@ -13,6 +13,9 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+/// Most teams of a league.
+const TEAMS_MAX: u32 = 256;
+
 /// Most variables that a region shares.
 const ARGS_MAX: u32 = 4096;
 
@@ -146,9 +149,9 @@ impl Thread {
         self.shared.check()?;
         let work = self.work(argc, microtask, args)?;
         let parent = self.frame(|frame| (frame.team.clone(), frame.tid));
-        let level = parent.0.active_level;
+        let (level, depth) = (parent.0.active_level, parent.0.depth);
         let size = self.reserve(level, work.icvs);
-        let crew = match self.hire(guest, size - 1, level) {
+        let crew = match self.hire(guest, size - 1, depth) {
             Ok(crew) => crew,
             Err(error) => {
                 self.shared.busy.fetch_sub(size - 1, Ordering::Relaxed);
@@ -162,7 +165,7 @@ impl Thread {
         }
         let ran = self.run_member(guest, team, 0);
         self.shared.busy.fetch_sub(size - 1, Ordering::Relaxed);
-        if level > 0 {
+        if depth > 0 {
             lock(&self.shared.idle).extend(crew);
         }
         ran
@@ -183,7 +186,7 @@ impl Thread {
     fn reserve(&self, active_level: u32, icvs: Icvs) -> u32 {
         let config = &self.shared.config;
         let pushed = self.pushed_threads.replace(0);
-        let wanted = if pushed == 0 { icvs.threads } else { pushed };
+        let wanted = if pushed == 0 { icvs.threads } else { pushed }.min(icvs.thread_limit);
         let bounds = size::Bounds {
             thread_limit: config.thread_limit,
             max_active_levels: icvs.max_active_levels,
@@ -198,12 +201,12 @@ impl Thread {
     }
 
     /// Finds so many threads, or fewer where no more may be made.
-    fn hire(&self, guest: &mut dyn Guest, count: u32, level: u32) -> Result<Vec<Arc<Mailbox>>> {
+    fn hire(&self, guest: &mut dyn Guest, count: u32, depth: u32) -> Result<Vec<Arc<Mailbox>>> {
         if count == 0 {
             return Ok(Vec::new());
         }
         // Between regions the first thread keeps those it had, in their order.
-        let keeps = level == 0;
+        let keeps = depth == 0;
         let mut crew = if keeps { self.crew.take() } else { Vec::new() };
         while crew.len() < count as usize {
             let idle = lock(&self.shared.idle).pop();
@@ -238,7 +241,22 @@ impl Thread {
         Ok(Some(mailbox))
     }
 
-    /// `__kmpc_fork_teams`: a league of one team.
+    /// `__kmpc_push_num_teams` and `__kmpc_push_num_teams_51`: what the next league's clauses ask
+    /// for.
+    pub fn push_num_teams(&self, teams: u32, threads: u32) {
+        let positive = |number: u32| if number > i32::MAX as u32 { 0 } else { number };
+        self.pushed_teams.set((positive(teams), positive(threads)));
+    }
+
+    /// `__kmpc_set_thread_limit`: most threads of regions within this task.
+    pub fn set_thread_limit(&self, threads: u32) {
+        if (1..=i32::MAX as u32).contains(&threads) {
+            self.set_icvs(|icvs| icvs.thread_limit = icvs.thread_limit.min(threads));
+        }
+    }
+
+    /// `__kmpc_fork_teams`: a league, whose teams never wait for one another: this thread runs
+    /// them one after the other.
     ///
     /// # Errors
     /// As for [`Self::fork_call`].
@@ -249,10 +267,19 @@ impl Thread {
         microtask: u32,
         args: u32,
     ) -> Result<()> {
-        let work = self.work(argc, microtask, args)?;
-        let parent = self.frame(|frame| (frame.team.clone(), frame.tid));
-        let team = Arc::new(Team::new(1, Some(parent), work, &self.shared));
-        self.run_member(guest, team, 0)
+        let mut work = self.work(argc, microtask, args)?;
+        let (teams, threads) = self.pushed_teams.replace((0, 0));
+        let or = |asked: u32, otherwise: u32| if asked == 0 { otherwise } else { asked };
+        let teams = or(teams, work.icvs.teams).clamp(1, TEAMS_MAX);
+        let most = work.icvs.thread_limit;
+        work.icvs.thread_limit = or(or(threads, work.icvs.teams_thread_limit), most).min(most);
+        let around = self.team();
+        for number in 0..teams {
+            let league = (number, teams);
+            let team = Team::of_league(&around, league, work.clone(), &self.shared);
+            self.run_member(guest, Arc::new(team), 0)?;
+        }
+        Ok(())
     }
 
     /// `__kmpc_serialized_parallel`: a region that this thread runs alone, by its own call.
@@ -269,8 +296,12 @@ impl Thread {
     /// `__kmpc_end_serialized_parallel`.
     ///
     /// # Errors
-    /// If the thread is not in such a region.
-    pub fn end_serialized_parallel(&self) -> Result<()> {
+    /// If the thread is not in such a region, and as for a barrier.
+    pub fn end_serialized_parallel(&self, guest: &mut dyn Guest) -> Result<()> {
+        let team = self.team();
+        if team.size == 1 && team.queue.outstanding() > 0 {
+            self.barrier(guest)?;
+        }
         self.pop_serial()
     }
 }

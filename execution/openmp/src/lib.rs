@@ -10,10 +10,13 @@
 //! Everything a guest passes may be wrong: addresses, schedules, calls out of order. It then gets
 //! an [`Error`], and so do all its other threads at their next wait, so that no one waits for ever.
 
+mod affinity;
+mod alloc;
 mod api;
 mod cancel;
 mod config;
 mod depend;
+mod detach;
 mod dispatch;
 mod doacross;
 mod error;

@@ -73,6 +73,12 @@ impl Memory {
         Ok(self.byte(address)?.load(Ordering::Relaxed))
     }
 
+    /// Writes a byte.
+    pub(crate) fn put_u8(&self, address: u32, value: u8) -> Result<()> {
+        self.byte(address)?.store(value, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Reads a word.
     pub fn u32(&self, address: u32) -> Result<u32> {
         Ok(u32::from_le(self.word(address)?.load(Ordering::Relaxed)))

@@ -57,6 +57,9 @@ impl Thread {
             Method::Gather => {
                 team.partials[tid as usize].store(data, Ordering::Release);
                 self.barrier(guest)?;
+                if team.is_cancelled() {
+                    return Ok(0);
+                }
                 if tid == 0 {
                     for partial in &team.partials[1..] {
                         let partial = partial.load(Ordering::Acquire);

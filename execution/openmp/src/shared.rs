@@ -1,6 +1,9 @@
 //! What all threads of a program share.
 
-use crate::{Advice, Config, Error, Memory, Result, Threads, gate::Gate, tasks::Group, team::Team};
+use crate::{
+    Advice, Config, Error, Memory, Result, Threads, affinity::DEFAULT_FORMAT, alloc::Allocator,
+    detach::Events, gate::Gate, tasks::Group, team::Team,
+};
 use std::{
     collections::HashMap,
     sync::{
@@ -30,6 +33,12 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Mutex<Vec<Arc<Mailbox>>>,
     /// Groups with reductions, by the handle that the program was given.
     pub(crate) handles: Mutex<HashMap<u32, Weak<Group>>>,
+    /// What detached tasks wait for.
+    pub(crate) events: Mutex<Events>,
+    /// Allocators that the program has made.
+    pub(crate) allocators: Mutex<Vec<Option<Allocator>>>,
+    /// How `omp_capture_affinity` describes a thread.
+    pub(crate) affinity_format: Mutex<Vec<u8>>,
     pub(crate) started: Instant,
     stopped: AtomicBool,
     failure: Mutex<Option<Error>>,
@@ -88,6 +97,9 @@ impl Shared {
             idle: Mutex::default(),
             mailboxes: Mutex::default(),
             handles: Mutex::default(),
+            events: Mutex::default(),
+            allocators: Mutex::default(),
+            affinity_format: Mutex::new(DEFAULT_FORMAT.to_vec()),
             started: Instant::now(),
             stopped: AtomicBool::new(false),
             failure: Mutex::default(),

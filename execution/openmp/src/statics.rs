@@ -181,7 +181,10 @@ impl Thread {
             return kind.store(memory, asked.stride, step);
         }
         let place = if among_teams {
-            (0, 1)
+            self.frame(|frame| {
+                let (number, teams) = frame.team.league;
+                (i128::from(number), i128::from(teams))
+            })
         } else {
             self.frame(|frame| (i128::from(frame.tid), i128::from(frame.team.size)))
         };

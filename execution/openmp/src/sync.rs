@@ -30,7 +30,7 @@ impl Thread {
             team.copied.store(data, Ordering::Release);
         }
         self.barrier(guest)?;
-        if !did_it {
+        if !did_it && !team.is_cancelled() {
             guest.call(function, &[data, team.copied.load(Ordering::Acquire)], false)?;
         }
         // The data lies on the other thread's stack.

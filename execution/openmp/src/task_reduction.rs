@@ -77,7 +77,7 @@ impl Thread {
 
     fn item(&self, guest: &mut dyn Guest, at: u32, threads: u32) -> Result<Item> {
         let word = |index: u32| self.memory().u32(at.saturating_add(index * 4));
-        let (shared, original, size) = (word(0)?, word(1)?, word(2)?);
+        let ((shared, original), size) = (self.addresses(at)?, word(2)?);
         let (init, fini, combine) = (word(3)?, word(4)?, word(5)?);
         // Copies of different threads share no cache line.
         let stride = u64::from(size.max(1)).next_multiple_of(64);
@@ -90,7 +90,6 @@ impl Thread {
         }
         let copies = self.alloc(guest, bytes as u32)?;
         let stride = stride as u32;
-        let original = if original == 0 { shared } else { original };
         for thread in 0..threads {
             let copy = copies + thread * stride;
             self.memory().clear(copy, size)?;
@@ -130,7 +129,7 @@ impl Thread {
         for reductions in all {
             let modifier = team.modifiers.iter().find_map(|modifier| {
                 let modifier = lock(modifier).clone()?;
-                Arc::ptr_eq(&modifier.reductions, &reductions).then_some(modifier)
+                (modifier.reductions.handle == reductions.handle).then_some(modifier)
             });
             if let Some(modifier) = modifier {
                 let ended = modifier.ended.fetch_add(1, Ordering::AcqRel) + 1;
@@ -176,13 +175,35 @@ impl Thread {
                 self.first_modifier(guest, slot, own)?
             }
         };
-        let handle = modifier.reductions.handle;
-        lock(&group.reductions).push(modifier.reductions.clone());
+        let reductions = self.aliases(&modifier.reductions, count, items)?;
+        let handle = reductions.handle;
+        lock(&group.reductions).push(Arc::new(reductions));
         Ok(handle)
     }
 }
 
 impl Thread {
+    /// The same variables as this thread has them: the last to end adds all copies to its own.
+    fn aliases(&self, all: &Reductions, count: u32, items: u32) -> Result<Reductions> {
+        if all.items.len() != count as usize {
+            return Err(Error::Misuse("threads of one team reduce different variables"));
+        }
+        let alias = |(item, index): (&Item, u32)| {
+            let at = items.saturating_add(index * ITEM_BYTES);
+            let (shared, original) = self.addresses(at)?;
+            Ok(Item { shared, original, ..*item })
+        };
+        let items: Result<_> = all.items.iter().zip(0..).map(alias).collect();
+        Ok(Reductions { items: items?, handle: all.handle })
+    }
+
+    /// Where a variable is, and where its original, as a description says.
+    fn addresses(&self, at: u32) -> Result<(u32, u32)> {
+        let shared = self.memory().u32(at)?;
+        let original = self.memory().u32(at.saturating_add(4))?;
+        Ok((shared, if original == 0 { shared } else { original }))
+    }
+
     /// What all threads use: of those that make copies at the same time, the first one's.
     fn first_modifier(
         &self,

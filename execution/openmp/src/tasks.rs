@@ -1,7 +1,7 @@
 //! Explicit tasks: their queue, their execution, and waiting for them.
 
 use crate::{
-    Error, Guest, Result, Thread, config::Icvs, depend::Depend, shared::lock,
+    Error, Guest, Result, Thread, config::Icvs, depend::Depend, detach::Event, shared::lock,
     task_reduction::Reductions, team::Team,
 };
 use std::{
@@ -49,6 +49,10 @@ pub(crate) struct Node {
     done: AtomicBool,
     /// Whether its own parent is done, and `parent` another.
     orphan: AtomicBool,
+    /// Where the task is in the guest's memory; 0 if it is an implicit one.
+    address: u32,
+    /// Whether the task has asked to be called again for its next part.
+    resumed: AtomicBool,
     pub(crate) icvs: Mutex<Icvs>,
 }
 
@@ -77,10 +81,19 @@ pub(crate) struct Task {
     priority: u32,
     pub(crate) node: Arc<Node>,
     group: Option<Arc<Group>>,
+    /// What must come besides its end.
+    event: Option<Arc<Event>>,
     /// Tasks it waits for, and one while it is being made.
     pub(crate) unmet: AtomicU32,
     /// Tasks that wait for it; `None` once it is done.
     pub(crate) successors: Mutex<Option<Vec<Arc<Task>>>>,
+}
+
+impl Task {
+    /// Whether it is not done when its function has returned.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.event.is_some()
+    }
 }
 
 impl Drop for Task {
@@ -108,7 +121,7 @@ impl Node {
     fn new(
         parent: Option<Arc<Node>>,
         group: Option<Arc<Group>>,
-        is_final: bool,
+        (address, is_final): (u32, bool),
         icvs: Icvs,
     ) -> Self {
         Self {
@@ -119,19 +132,22 @@ impl Node {
             is_final,
             done: AtomicBool::new(false),
             orphan: AtomicBool::new(false),
+            address,
+            resumed: AtomicBool::new(false),
             icvs: Mutex::new(icvs),
         }
     }
 
     /// The task region of a thread in a region.
     pub(crate) fn implicit(icvs: Icvs) -> Self {
-        Self::new(None, None, false, icvs)
+        Self::new(None, None, (0, false), icvs)
     }
 
-    pub(crate) fn child(parent: &Arc<Node>, is_final: bool) -> Arc<Self> {
+    pub(crate) fn child(parent: &Arc<Node>, address: u32, is_final: bool) -> Arc<Self> {
         let group = lock(&parent.group).clone();
         let icvs = *lock(&parent.icvs);
-        Arc::new(Self::new(Some(parent.clone()), group, is_final || parent.is_final, icvs))
+        let is_final = is_final || parent.is_final;
+        Arc::new(Self::new(Some(parent.clone()), group, (address, is_final), icvs))
     }
 
     /// The nearest task around it that is not done; forgets those that are.
@@ -260,7 +276,7 @@ impl Thread {
             let most = self.shared.config.max_task_priority;
             self.memory().u32(address + PRIORITY_AT)?.min(most)
         };
-        let node = Node::child(&parent, allocated.flags & FINAL != 0);
+        let node = Node::child(&parent, address, allocated.flags & FINAL != 0);
         let group = lock(&parent.group).clone();
         Ok(Arc::new(Task {
             address,
@@ -268,18 +284,42 @@ impl Thread {
             priority,
             node,
             group,
+            event: self.events.borrow_mut().remove(&address),
             unmet: AtomicU32::new(1),
             successors: Mutex::new(Some(Vec::new())),
         }))
     }
 
-    /// `__kmpc_omp_task`: the task may run from now on.
+    /// `__kmpc_omp_task`: the task may run from now on. An untied task calls this for itself, and
+    /// is then called again for its next part; always by the same thread, as a tied one.
     ///
     /// # Errors
     /// If it was not allocated here, and as for a task that it runs.
     pub fn task(&self, guest: &mut dyn Guest, task: u32) -> Result<()> {
+        let is_own = self.frame(|frame| {
+            let current = frame.node();
+            let is_own = current.address == task && task != 0;
+            if is_own {
+                current.resumed.store(true, Ordering::Relaxed);
+            }
+            is_own
+        });
+        if is_own {
+            return Ok(());
+        }
         let task = self.make(task, self.claim(task)?)?;
         self.submit(guest, task)
+    }
+
+    /// Calls a task's function, for each of its parts.
+    fn call_task(&self, guest: &mut dyn Guest, task: u32, node: &Node) -> Result<()> {
+        loop {
+            let entry = self.memory().u32(task + ENTRY_AT)?;
+            guest.call(entry, &[self.gtid, task], true)?;
+            if !node.resumed.swap(false, Ordering::Relaxed) {
+                return Ok(());
+            }
+        }
     }
 
     /// Queues a task whose predecessors are known, or runs it.
@@ -318,18 +358,17 @@ impl Thread {
         // Those above that are done need not be remembered.
         task.node.living_parent();
         if !cancelled {
-            let entry = self.memory().u32(task.address + ENTRY_AT)?;
-            guest.call(entry, &[self.gtid, task.address], true)?;
+            self.call_task(guest, task.address, &task.node)?;
         }
         if self.depth() != depth {
             return Err(Error::Misuse("a task leaves a region open"));
         }
         self.finish(guest, task.address, task.flags)?;
         self.pop_nodes(node_depth);
-        for next in done(team, task) {
-            team.queue.push(next);
+        match &task.event {
+            Some(event) if !cancelled => event.ended(task),
+            _ => complete(team, task),
         }
-        team.gate.ring();
         Ok(())
     }
 
@@ -395,10 +434,10 @@ impl Thread {
     ///
     /// # Errors
     /// If the task was not allocated here.
-    pub fn task_begin_if0(&self, task: u32) -> Result<()> {
-        let known = self.allocated.borrow().get(&task).copied();
-        let task = known.ok_or(Error::Misuse("it starts a task that it has not allocated"))?;
-        self.push_node(Node::child(&self.node(), task.flags & FINAL != 0));
+    pub fn task_begin_if0(&self, address: u32) -> Result<()> {
+        let known = self.allocated.borrow().get(&address).copied();
+        let known = known.ok_or(Error::Misuse("it starts a task that it has not allocated"))?;
+        self.push_node(Node::child(&self.node(), address, known.flags & FINAL != 0));
         Ok(())
     }
 
@@ -412,7 +451,15 @@ impl Thread {
         if nodes < 2 {
             return Err(Error::Misuse("it completes a task that it has not begun"));
         }
-        self.node().done.store(true, Ordering::Release);
+        let node = self.node();
+        if node.resumed.swap(false, Ordering::Relaxed) {
+            self.call_task(guest, task, &node)?;
+        }
+        let event = self.events.borrow_mut().remove(&task);
+        if let Some(event) = event {
+            self.wait_for_event(guest, &event)?;
+        }
+        node.done.store(true, Ordering::Release);
         self.pop_nodes(nodes - 1);
         self.finish(guest, task, allocated.flags)
     }
@@ -439,6 +486,14 @@ impl Thread {
         lock(&node.group).clone_from(&group.outer);
         Ok(())
     }
+}
+
+/// Ends a task: those that waited for it alone are ready.
+pub(crate) fn complete(team: &Team, task: &Task) {
+    for next in done(team, task) {
+        team.queue.push(next);
+    }
+    team.gate.ring();
 }
 
 /// Counts a task as not done.

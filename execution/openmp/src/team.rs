@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Result,
+    cancel::PARALLEL,
     config::Icvs,
     dispatch::SharedLoop,
     doacross::Flags,
@@ -23,6 +24,10 @@ pub(crate) struct Team {
     /// Regions around a thread of it, the serial ones among them.
     pub(crate) level: u32,
     pub(crate) active_level: u32,
+    /// Active regions around it, those outside its league among them.
+    pub(crate) depth: u32,
+    /// Its number, and how many teams there are, where it is within a `teams` region.
+    pub(crate) league: (u32, u32),
     /// The team whose thread made it, and which one that was.
     pub(crate) parent: Option<(Arc<Team>, u32)>,
     pub(crate) spins: u32,
@@ -31,6 +36,8 @@ pub(crate) struct Team {
     pub(crate) work: Work,
     arrived: AtomicU32,
     epoch: AtomicU32,
+    /// Threads that are through with the region.
+    joined: AtomicU32,
     pub(crate) queue: Queue,
     /// Single regions that a thread has taken.
     pub(crate) singles: AtomicU64,
@@ -64,17 +71,21 @@ impl Team {
     ) -> Self {
         let (level, active) =
             parent.as_ref().map_or((0, 0), |(team, _)| (team.level + 1, team.active_level));
+        let depth = parent.as_ref().map_or(0, |(team, _)| team.depth);
         let threads = shared.busy.load(Ordering::Relaxed).max(size);
         Self {
             size,
             level,
             active_level: active + u32::from(size > 1),
+            depth: depth + u32::from(size > 1),
+            league: parent.as_ref().map_or((0, 1), |(team, _)| team.league),
             parent,
             spins: shared.spins(threads),
             gate: Gate::default(),
             work,
             arrived: AtomicU32::new(0),
             epoch: AtomicU32::new(0),
+            joined: AtomicU32::new(0),
             queue: Queue::default(),
             singles: AtomicU64::new(0),
             copied: AtomicU32::new(0),
@@ -94,6 +105,33 @@ impl Team {
             self.gate.ring();
         }
         epoch
+    }
+
+    /// A team of a league: its thread is an initial one, with no regions around it.
+    pub(crate) fn of_league(
+        around: &Team,
+        league: (u32, u32),
+        work: Work,
+        shared: &Shared,
+    ) -> Self {
+        Self { depth: around.depth, league, ..Self::new(1, None, work, shared) }
+    }
+
+    /// Whether its threads are to go to the region's end, where alone they wait for one another.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire) == PARALLEL
+    }
+
+    /// Says that a thread has come to the region's end.
+    pub(crate) fn join(&self) {
+        if self.joined.fetch_add(1, Ordering::AcqRel) + 1 == self.size {
+            self.gate.ring();
+        }
+    }
+
+    /// Whether the region is over: all threads have come to its end and all tasks are done.
+    pub(crate) fn is_over(&self) -> bool {
+        self.joined.load(Ordering::Acquire) == self.size && self.queue.outstanding() == 0
     }
 
     /// Whether the barrier of this number is over: all threads have come and all tasks are done.

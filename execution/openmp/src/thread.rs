@@ -3,6 +3,7 @@
 use crate::{
     Error, Guest, Memory, Result,
     config::Icvs,
+    detach::Event,
     dispatch::Cursor,
     doacross::Doacross,
     reduce::Method,
@@ -33,6 +34,10 @@ pub struct Thread {
     slots: RefCell<Vec<u32>>,
     /// Tasks that were allocated but not yet given to the queue.
     pub(crate) allocated: RefCell<HashMap<u32, Allocated>>,
+    /// Events of such tasks.
+    pub(crate) events: RefCell<HashMap<u32, Arc<Event>>>,
+    /// Teams, and threads in each, that a clause asks for.
+    pub(crate) pushed_teams: Cell<(u32, u32)>,
     /// Threads that the first thread keeps, so that thread-private data stays with its number.
     pub(crate) crew: RefCell<Vec<Arc<Mailbox>>>,
     /// Copies of variables that the compiler does not place in thread-local storage.
@@ -93,6 +98,8 @@ impl Thread {
             pushed_threads: Cell::new(0),
             slots: RefCell::default(),
             allocated: RefCell::default(),
+            events: RefCell::default(),
+            pushed_teams: Cell::new((0, 0)),
             crew: RefCell::default(),
             private: RefCell::default(),
         }
@@ -171,7 +178,10 @@ impl Thread {
         // What a wrong program left open ends here.
         self.frames.borrow_mut().truncate(depth + 1);
         self.frame(|frame| frame.nodes.truncate(1));
-        self.barrier(guest)?;
+        if team.size > 1 || team.queue.outstanding() > 0 {
+            team.join();
+            self.help(guest, &team, None, || team.is_over())?;
+        }
         self.frames.borrow_mut().truncate(depth);
         Ok(())
     }
@@ -221,10 +231,10 @@ impl Thread {
         if in_task {
             return Err(Error::Misuse("a barrier within a task"));
         }
-        if team.size == 1 {
+        if team.size == 1 && team.queue.outstanding() == 0 {
             return Ok(());
         }
         let epoch = team.arrive();
-        self.help(guest, &team, None, || team.passed(epoch))
+        self.help(guest, &team, None, || team.passed(epoch) || team.is_cancelled())
     }
 }

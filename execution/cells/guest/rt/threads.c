@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* 0 free, 1 held, 2 held and waited for. */
@@ -144,6 +145,31 @@ int __cxa_thread_atexit(void (*destroy)(void *), void *object, void *library) {
   return failed;
 }
 
+/* Variables of C++ functions are made once, by the first thread that comes; the others wait. The
+   lowest byte of such a variable's word says 1 when it is there, which compiled code reads too. */
+enum { MADE = 1, BEING_MADE = 256, WAITED_FOR = 512 };
+
+int __cxa_guard_acquire(int *word) {
+  for (;;) {
+    int seen = 0;
+    if (__atomic_compare_exchange_n(word, &seen, BEING_MADE, 0, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
+      return 1;
+    if (seen & MADE)
+      return 0;
+    if (seen == WAITED_FOR ||
+        __atomic_compare_exchange_n(word, &seen, WAITED_FOR, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+      __builtin_wasm_memory_atomic_wait32(word, WAITED_FOR, -1);
+  }
+}
+
+static void end_guard(int *word, int state) {
+  if (__atomic_exchange_n(word, state, __ATOMIC_RELEASE) == WAITED_FOR)
+    __builtin_wasm_memory_atomic_notify(word, ~0u);
+}
+
+void __cxa_guard_release(int *word) { end_guard(word, MADE); }
+void __cxa_guard_abort(int *word) { end_guard(word, 0); }
+
 /* Atomic operations on objects longer than eight bytes. The compiler knows their names as its own,
    so they are given to the linker under others. */
 void cloudskin_atomic_load(size_t size, void *from, void *into, int order) __asm__("__atomic_load");
@@ -188,6 +214,15 @@ _Bool cloudskin_atomic_compare_exchange(size_t size, void *object, void *expecte
     memcpy(expected, object, size);
   unlock(&atomics);
   return same;
+}
+
+/* `#pragma omp error at(execution)`. */
+enum { FATAL = 2 };
+void __kmpc_error(void *place, int severity, const char *message) {
+  (void)place;
+  fprintf(stderr, "%s: %s\n", severity == FATAL ? "error" : "warning", message ? message : "");
+  if (severity == FATAL)
+    exit(1);
 }
 
 /* What the host calls for a thread: through the table, for an exported function of a command runs

@@ -87,7 +87,8 @@ fn add(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
     add_loops(offers)?;
     add_tasks(offers)?;
     add_api(offers)?;
-    add_locks(offers)
+    add_locks(offers)?;
+    add_memory(offers)
 }
 
 fn add_regions(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
@@ -99,13 +100,17 @@ fn add_regions(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
         __kmpc_in_parallel(p: u32) -> u32 = |t, guest| Ok(u32::from(t.in_parallel()));
         __kmpc_push_num_threads(p: u32, g: u32, threads: u32) -> () = |t, guest| { t.push_num_threads(threads); Ok(()) };
         __kmpc_push_proc_bind(p: u32, g: u32, kind: u32) -> () = |t, guest| Ok(());
-        __kmpc_push_num_teams(p: u32, g: u32, teams: u32, threads: u32) -> () = |t, guest| Ok(());
+        __kmpc_push_num_teams(p: u32, g: u32, teams: u32, threads: u32) -> () =
+            |t, guest| { t.push_num_teams(teams, threads); Ok(()) };
+        __kmpc_push_num_teams_51(p: u32, g: u32, fewest: u32, most: u32, threads: u32) -> () =
+            |t, guest| { t.push_num_teams(most.max(fewest), threads); Ok(()) };
+        __kmpc_set_thread_limit(p: u32, g: u32, threads: u32) -> () = |t, guest| { t.set_thread_limit(threads); Ok(()) };
         __kmpc_fork_call(p: u32, argc: u32, microtask: u32, args: u32) -> () =
             |t, guest| t.fork_call(guest, argc, microtask, args);
         __kmpc_fork_teams(p: u32, argc: u32, microtask: u32, args: u32) -> () =
             |t, guest| t.fork_teams(guest, argc, microtask, args);
         __kmpc_serialized_parallel(p: u32, g: u32) -> () = |t, guest| t.serialized_parallel();
-        __kmpc_end_serialized_parallel(p: u32, g: u32) -> () = |t, guest| t.end_serialized_parallel();
+        __kmpc_end_serialized_parallel(p: u32, g: u32) -> () = |t, guest| t.end_serialized_parallel(guest);
         __kmpc_barrier(p: u32, g: u32) -> () = |t, guest| t.barrier(guest);
         __kmpc_cancel_barrier(p: u32, g: u32) -> u32 = |t, guest| t.cancel_barrier(guest).map(u32::from);
         __kmpc_cancel(p: u32, g: u32, kind: u32) -> u32 = |t, guest| t.cancel(kind).map(u32::from);
@@ -160,6 +165,8 @@ fn add_tasks(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
     offer! { offers:
         __kmpc_omp_task_alloc(p: u32, g: u32, flags: u32, size: u32, shared: u32, entry: u32) -> u32 =
             |t, guest| t.task_alloc(guest, flags, size, shared, entry);
+        __kmpc_omp_target_task_alloc(p: u32, g: u32, flags: u32, size: u32, shared: u32, entry: u32, device: u64) -> u32 =
+            |t, guest| t.task_alloc(guest, flags, size, shared, entry);
         __kmpc_omp_task(p: u32, g: u32, task: u32) -> u32 = |t, guest| t.task(guest, task).map(|()| 0);
         __kmpc_omp_task_with_deps(p: u32, g: u32, task: u32, n: u32, list: u32, m: u32, other: u32) -> u32 =
             |t, guest| t.task_with_deps(guest, task, [(n, list), (m, other)]).map(|()| 0);
@@ -182,6 +189,9 @@ fn add_tasks(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
         __kmpc_taskred_modifier_init(p: u32, g: u32, of_loop: u32, count: u32, items: u32) -> u32 =
             |t, guest| t.taskred_modifier_init(guest, of_loop != 0, count, items);
         __kmpc_task_reduction_modifier_fini(p: u32, g: u32, of_loop: u32) -> () = |t, guest| t.end_taskgroup(guest);
+        __kmpc_task_allow_completion_event(p: u32, g: u32, task: u32) -> u32 = |t, guest| t.allow_completion_event(task);
+        __kmpc_omp_reg_task_with_affinity(p: u32, g: u32, task: u32, n: u32, list: u32) -> u32 = |t, guest| Ok(0);
+        omp_fulfill_event(event: u32) -> () = |t, guest| t.fulfill_event(event);
         __kmpc_task_reduction_get_th_data(g: u32, group: u32, variable: u32) -> u32 =
             |t, guest| t.task_reduction_data(group, variable);
     }
@@ -213,6 +223,18 @@ fn add_api(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
         omp_get_active_level() -> u32 = |t, guest| Ok(t.active_level());
         omp_in_final() -> u32 = |t, guest| Ok(u32::from(t.in_final()));
         omp_get_max_task_priority() -> u32 = |t, guest| Ok(t.max_task_priority());
+        omp_get_team_num() -> u32 = |t, guest| Ok(t.team_num());
+        omp_get_num_teams() -> u32 = |t, guest| Ok(t.num_teams());
+        omp_get_max_teams() -> u32 = |t, guest| Ok(t.max_teams());
+        omp_set_num_teams(teams: i32) -> () = |t, guest| { t.set_num_teams(teams); Ok(()) };
+        omp_get_teams_thread_limit() -> u32 = |t, guest| Ok(t.teams_thread_limit());
+        omp_set_teams_thread_limit(threads: i32) -> () = |t, guest| { t.set_teams_thread_limit(threads); Ok(()) };
+        omp_get_default_device() -> i32 = |t, guest| Ok(t.default_device());
+        omp_set_default_device(device: i32) -> () = |t, guest| { t.set_default_device(device); Ok(()) };
+        omp_set_affinity_format(format: u32) -> () = |t, guest| t.set_affinity_format(format);
+        omp_get_affinity_format(buffer: u32, size: u32) -> u32 = |t, guest| t.affinity_format(buffer, size);
+        omp_capture_affinity(buffer: u32, size: u32, format: u32) -> u32 =
+            |t, guest| t.capture_affinity(buffer, size, format);
         omp_get_wtime() -> f64 = |t, guest| Ok(t.wtime());
         omp_get_wtick() -> f64 = |t, guest| Ok(t.wtick());
     }
@@ -231,6 +253,33 @@ fn add_locks(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
         omp_set_nest_lock(lock: u32) -> () = |t, guest| t.set_nest_lock(lock);
         omp_unset_nest_lock(lock: u32) -> () = |t, guest| t.unset_nest_lock(lock);
         omp_test_nest_lock(lock: u32) -> u32 = |t, guest| t.test_nest_lock(lock);
+    }
+    Ok(())
+}
+
+fn add_memory(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
+    offer! { offers:
+        __kmpc_alloc(g: u32, size: u32, from: u32) -> u32 = |t, guest| t.allocate(guest, size, 0, from);
+        __kmpc_aligned_alloc(g: u32, alignment: u32, size: u32, from: u32) -> u32 =
+            |t, guest| t.allocate(guest, size, alignment, from);
+        __kmpc_free(g: u32, block: u32, from: u32) -> () = |t, guest| t.free(guest, block);
+        __kmpc_init_allocator(g: u32, space: u32, count: u32, traits: u32) -> u32 =
+            |t, guest| t.init_allocator(count, traits);
+        __kmpc_destroy_allocator(g: u32, allocator: u32) -> () = |t, guest| { t.destroy_allocator(allocator); Ok(()) };
+        omp_init_allocator(space: u32, count: u32, traits: u32) -> u32 = |t, guest| t.init_allocator(count, traits);
+        omp_destroy_allocator(allocator: u32) -> () = |t, guest| { t.destroy_allocator(allocator); Ok(()) };
+        omp_set_default_allocator(allocator: u32) -> () = |t, guest| { t.set_default_allocator(allocator); Ok(()) };
+        omp_get_default_allocator() -> u32 = |t, guest| Ok(t.default_allocator());
+        omp_alloc(size: u32, from: u32) -> u32 = |t, guest| t.allocate(guest, size, 0, from);
+        omp_aligned_alloc(alignment: u32, size: u32, from: u32) -> u32 =
+            |t, guest| t.allocate(guest, size, alignment, from);
+        omp_calloc(count: u32, size: u32, from: u32) -> u32 =
+            |t, guest| t.allocate_zeroed(guest, (count, size), 0, from);
+        omp_aligned_calloc(alignment: u32, count: u32, size: u32, from: u32) -> u32 =
+            |t, guest| t.allocate_zeroed(guest, (count, size), alignment, from);
+        omp_realloc(block: u32, size: u32, from: u32, was_from: u32) -> u32 =
+            |t, guest| t.reallocate(guest, block, size, from);
+        omp_free(block: u32, from: u32) -> () = |t, guest| t.free(guest, block);
     }
     Ok(())
 }

@@ -5,7 +5,8 @@
 //! section  u16 type | u16 version = 1 | u32 length | payload | u32 CRC-32C of all before it
 //! ```
 //! Numbers are little-endian. Types: 1 identity, 2 pages, 3 memory size, 4 globals, 5 descriptors
-//! and clocks, 6 service, 7 commit. A reader refuses a type, version or length that it does not
+//! and clocks, 6 service, 7 commit, 8 what the ranks of a tissue share, 9 a rank, which is
+//! followed by its memory, globals and descriptors. A reader refuses a type, version or length that it does not
 //! know: what it cannot restore whole it does not restore.
 
 use crate::dirty::PAGE_BYTES;
@@ -120,6 +121,33 @@ pub enum GlobalValue {
     V128(u128),
 }
 
+/// The ranks of an MPI program, without what each has of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TissueImage {
+    /// How many there are.
+    pub size: u32,
+    /// What belongs to none of them, as the MPI engine saved it.
+    pub world: Vec<u8>,
+}
+
+/// One rank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankImage {
+    /// Its number.
+    pub number: u32,
+    /// Where it stands.
+    pub state: RankState,
+}
+
+/// Where a rank stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RankState {
+    /// In the middle of a call of MPI: what the engine saved of it.
+    Stopped(Vec<u8>),
+    /// It has ended with this exit code.
+    Ended(u32),
+}
+
 /// One section.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Section {
@@ -147,6 +175,10 @@ pub enum Section {
     Wasi(Vec<u8>),
     /// What the host keeps for a service.
     Service(Vec<u8>),
+    /// What the ranks of an MPI program share.
+    Tissue(TissueImage),
+    /// A rank; what follows until the next is its own.
+    Rank(RankImage),
     /// The end of a round: what came before is a complete state.
     Commit {
         /// Counted from 0.
@@ -244,6 +276,14 @@ impl<W: Write> Writer<W> {
         self.section(6, &[image])
     }
 
+    pub(crate) fn tissue(&mut self, image: &TissueImage) -> io::Result<()> {
+        self.encoded(8, image)
+    }
+
+    pub(crate) fn rank(&mut self, image: &RankImage) -> io::Result<()> {
+        self.encoded(9, image)
+    }
+
     /// Ends the round.
     pub(crate) fn commit(&mut self) -> io::Result<()> {
         self.section(7, &[&self.round.to_le_bytes()])?;
@@ -313,7 +353,7 @@ impl<R: Read> Reader<R> {
         let [a, b, c, d, length @ ..] = header;
         let (kind, version) = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
         let length = u32::from_le_bytes(length);
-        if !(1..=7).contains(&kind) || version != 1 {
+        if !(1..=9).contains(&kind) || version != 1 {
             return Err(SnapshotError::Section { kind, version });
         }
         if length > PAYLOAD_MAX_BYTES {
@@ -365,8 +405,18 @@ fn cut(error: io::Error) -> SnapshotError {
 }
 
 fn malformed(kind: u16, reason: impl Into<String>) -> SnapshotError {
-    const NAMES: [&str; 8] =
-        ["", "identity", "pages", "memory size", "globals", "descriptor", "service", "commit"];
+    const NAMES: [&str; 10] = [
+        "",
+        "identity",
+        "pages",
+        "memory size",
+        "globals",
+        "descriptor",
+        "service",
+        "commit",
+        "tissue",
+        "rank",
+    ];
     SnapshotError::Malformed { section: NAMES[usize::from(kind)], reason: reason.into() }
 }
 
@@ -384,6 +434,8 @@ pub(crate) fn decode(kind: u16, payload: Vec<u8>) -> Result<Section, SnapshotErr
         4 => Section::Globals(encoded(kind, &payload)?),
         5 => Section::Wasi(payload),
         6 => Section::Service(payload),
+        8 => Section::Tissue(encoded(kind, &payload)?),
+        9 => Section::Rank(encoded(kind, &payload)?),
         _ => Section::Commit { round: number()? },
     })
 }

@@ -8,7 +8,9 @@
 mod format;
 mod service;
 
-pub use format::{GlobalValue, Identity, Section, SnapshotError};
+pub use format::{
+    GlobalValue, Identity, RankImage, RankState, Section, SnapshotError, TissueImage,
+};
 pub(crate) use format::{PAGES_MAX, Reader, Writer, committed_bytes, decode};
 #[doc(hidden)]
 pub use service::sample;

@@ -126,6 +126,13 @@ impl Found {
                 check_image(image)?;
                 self.service = true;
             }
+            Section::Tissue(_) | Section::Rank(_) => {
+                return Err(SnapshotError::Malformed {
+                    section: "rank",
+                    reason: "this is a snapshot of the ranks of an MPI program, not of a service"
+                        .into(),
+                });
+            }
             Section::Globals(_) | Section::Commit { .. } => {}
         }
         Ok(())

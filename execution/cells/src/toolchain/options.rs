@@ -64,10 +64,6 @@ impl Environment {
 impl Options {
     /// Refuses what cannot work.
     pub(super) fn check(&self) -> Result<(), Error> {
-        if self.mpi && self.migratable {
-            let reason = "the ranks of an MPI program cannot be saved yet: leave it out";
-            return Err(flag("--migratable", reason));
-        }
         if self.openmp && self.migratable {
             let reason = "a program that runs on threads cannot be saved yet: leave it out, or \
                           build without `--openmp` for one thread";

@@ -22,7 +22,7 @@ const EMULATED: [(&str, &str); 4] = [
     ("-D_WASI_EMULATED_MMAN", "-lwasi-emulated-mman"),
     ("-D_WASI_EMULATED_GETPID", "-lwasi-emulated-getpid"),
 ];
-/// Where a migratable program may be suspended.
+/// Where a migratable program may be suspended, besides MPI's functions that may wait.
 const BARRIERS: &str =
     "wasi_snapshot_preview1.fd_read,wasi_snapshot_preview1.poll_oneoff,cloudskin.checkpoint";
 /// Passes that clean up what instrumentation leaves in the functions that may suspend. Not `-O2`: the
@@ -312,7 +312,11 @@ pub(super) fn linker_args() -> impl Iterator<Item = String> {
 pub(super) fn instrument(wasm_opt: &Path, input: &Path, output: &Path) -> Step {
     let mut command = Command::new(wasm_opt);
     command.arg(input).args(FEATURES);
-    command.arg("--asyncify").arg(format!("--pass-arg=asyncify-imports@{BARRIERS}"));
+    let mut barriers = BARRIERS.to_owned();
+    for function in mpi::BLOCKING {
+        barriers.push_str(&format!(",{}.{function}", crate::ranks::MODULE));
+    }
+    command.arg("--asyncify").arg(format!("--pass-arg=asyncify-imports@{barriers}"));
     command.args(TIDY);
     // Instrumentation makes debug information wrong; function names stay (-g).
     command.args(["--strip-dwarf", "-g", "-o"]).arg(output);

@@ -165,6 +165,15 @@ impl Worker {
                 *lock(&self.cell) = Some(cell);
                 Ok(Reply::Done)
             }
+            Command::Grant { uid, cpus } => {
+                let cell = lock(&self.cell).clone().filter(|cell| cell.uid() == uid);
+                let cell = cell.ok_or_else(|| {
+                    let message = format!("this worker runs no program `{uid}`");
+                    Failure::new(ErrorKind::NotFound, message)
+                })?;
+                cell.grant(cpus);
+                Ok(Reply::Done)
+            }
             Command::Shutdown { checkpoint } => {
                 self.shut_down(checkpoint);
                 Ok(Reply::Done)

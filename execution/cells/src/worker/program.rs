@@ -7,9 +7,13 @@ use super::{
 use crate::{
     engine::Use,
     error::{Error, Result},
+    parallel::{Grant, Parallel},
+    program::Program,
     run::{self, End, Remote, Run},
-    wasi::{self, Grant, LocalFolder, Null},
+    tissue::{self, Tissue},
+    wasi::{self, LocalFolder, Null},
 };
+use api::cell::{Form, Ranks, Threads};
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -18,12 +22,22 @@ use std::{
     time::Duration,
 };
 
-/// A program on a thread of its own.
+/// A program on threads of its own.
 pub(super) struct ProgramCell {
     log: PathBuf,
-    remote: Remote,
+    handle: Handle,
     status: Mutex<CellStatus>,
 }
+
+/// What reaches the program while it runs.
+enum Handle {
+    Cell(Remote),
+    Ranks(tissue::Remote),
+    Threads(Arc<Grant>),
+}
+
+/// Runs a program to its end.
+type Job = Box<dyn FnOnce() -> Result<End> + Send>;
 
 impl ProgramCell {
     /// Makes the program ready and starts it.
@@ -38,18 +52,19 @@ impl ProgramCell {
         let grants = grants(&start)?;
         let log = Arc::new(log);
         let config = || config(&start, &grants, &log);
-        let run = match &start.restore {
-            Some(path) => Run::restore(&program, path, config, &start.limits)?,
-            None => Run::new(&program, config(), &start.limits)?,
+        let (handle, run) = match &start.form {
+            None => alone(&program, &start, config)?,
+            Some(Form::Ranks(ranks)) => together(&program, &start, ranks, config)?,
+            Some(Form::Threads(threads)) => on_threads(&program, &start, threads, config())?,
         };
         let cell = Arc::new(Self {
             log: start.log.clone(),
-            remote: run.remote(),
+            handle,
             status: Mutex::new(CellStatus { uid: start.uid, exit_code: None, error: None }),
         });
         let (running, worker) = (cell.clone(), worker.clone());
         let run = move || {
-            let outcome = run.run();
+            let outcome = run();
             worker.tell(&Event::Exited(running.ended(outcome)));
         };
         std::thread::Builder::new()
@@ -61,6 +76,13 @@ impl ProgramCell {
             cell.clone().end_after(deadline);
         }
         Ok(cell)
+    }
+
+    /// Gives a program on threads so many processors; others have one.
+    pub(super) fn grant(&self, cpus: u32) {
+        if let Handle::Threads(grant) = &self.handle {
+            grant.set(cpus);
+        }
     }
 
     fn ended(&self, outcome: Result<End>) -> CellStatus {
@@ -102,7 +124,14 @@ impl ProgramCell {
     }
 
     pub(super) fn snapshot(&self, path: &Path, patience: Duration) -> Result<u64> {
-        self.remote.snapshot(path, false, patience)
+        match &self.handle {
+            Handle::Cell(remote) => remote.snapshot(path, false, patience),
+            Handle::Ranks(remote) => remote.snapshot(path, false, patience),
+            Handle::Threads(_) => Err(Error::NotMigratable {
+                module: path.display().to_string(),
+                reason: "it runs on threads, which no snapshot carries yet".into(),
+            }),
+        }
     }
 
     /// Offset, bytes, and whether nothing more will come.
@@ -119,7 +148,66 @@ impl ProgramCell {
     }
 }
 
-fn grants(start: &CellStart) -> Result<Vec<Grant>> {
+/// A program that is one cell.
+fn alone(
+    program: &Arc<Program>,
+    start: &CellStart,
+    config: impl Fn() -> wasi::Config,
+) -> Result<(Handle, Job)> {
+    let run = match &start.restore {
+        Some(path) => Run::restore(program, path, config, &start.limits)?,
+        None => Run::new(program, config(), &start.limits)?,
+    };
+    Ok((Handle::Cell(run.remote()), Box::new(move || run.run())))
+}
+
+/// The ranks of an MPI program. The first to fail ends all, the first exit code that is not 0 is
+/// that of all.
+fn together(
+    program: &Arc<Program>,
+    start: &CellStart,
+    ranks: &Ranks,
+    config: impl Fn() -> wasi::Config,
+) -> Result<(Handle, Job)> {
+    let config = |_| Ok(config());
+    let tissue = match &start.restore {
+        Some(path) => Tissue::restore(program, path, config, &start.limits)?,
+        None => Tissue::new(program, ranks.count, config, &start.limits)?,
+    };
+    let remote = tissue.remote();
+    let run = move || {
+        let first: Mutex<Option<Result<End>>> = Mutex::default();
+        tissue.run(|_, end| {
+            if !matches!(end, Ok(End::Exited(0))) {
+                first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
+            }
+        })?;
+        let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+        first.unwrap_or(Ok(End::Exited(0)))
+    };
+    Ok((Handle::Ranks(remote), Box::new(run)))
+}
+
+/// A program on threads.
+fn on_threads(
+    program: &Arc<Program>,
+    start: &CellStart,
+    threads: &Threads,
+    config: wasi::Config,
+) -> Result<(Handle, Job)> {
+    let parallel = Parallel::new(program)?;
+    let grant = Grant::new(threads.cpus);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+    let openmp = openmp::Config {
+        elastic: threads.elastic,
+        ..openmp::Config::new(threads.ceiling(), processors)
+    };
+    let (advice, memory_bytes) = (grant.clone(), start.limits.memory_bytes);
+    let run = move || parallel.run(config, openmp, advice, memory_bytes).map(End::Exited);
+    Ok((Handle::Threads(grant), Box::new(run)))
+}
+
+fn grants(start: &CellStart) -> Result<Vec<wasi::Grant>> {
     start.dirs.iter().map(|(host, guest)| grant(host, guest, false)).collect()
 }
 
@@ -127,13 +215,13 @@ fn grants(start: &CellStart) -> Result<Vec<Grant>> {
 ///
 /// # Errors
 /// If the folder cannot be opened.
-pub fn grant(host: &Path, guest: &str, read_only: bool) -> Result<Grant> {
+pub fn grant(host: &Path, guest: &str, read_only: bool) -> Result<wasi::Grant> {
     let mount =
         LocalFolder::open(host).map_err(|source| Error::Read { path: host.to_owned(), source })?;
-    Ok(Grant { guest_path: guest.to_owned(), mount: Arc::new(mount), read_only })
+    Ok(wasi::Grant { guest_path: guest.to_owned(), mount: Arc::new(mount), read_only })
 }
 
-fn config(start: &CellStart, grants: &[Grant], log: &Arc<File>) -> wasi::Config {
+fn config(start: &CellStart, grants: &[wasi::Grant], log: &Arc<File>) -> wasi::Config {
     wasi::Config {
         arguments: start.args.clone(),
         variables: start.env.clone().into_iter().collect(),

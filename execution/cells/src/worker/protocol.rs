@@ -7,7 +7,10 @@
 //! guest; an answer's is the guest's record frame. The first command must be [`Command::Hello`].
 
 use crate::limits::Limits;
-use api::service::{Durability, Engine, Lost};
+use api::{
+    cell::Form,
+    service::{Durability, Engine, Lost},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -19,7 +22,7 @@ use types::{Digest, Epoch, ErrorKind};
 
 /// Version of this protocol. An agent that finds another one in a worker it would adopt lets the
 /// worker checkpoint and exit, and starts its own.
-pub const WORKER_VERSION: u8 = 1;
+pub const WORKER_VERSION: u8 = 2;
 
 /// Length of a frame's header.
 pub(crate) const HEADER_BYTES: usize = 16;
@@ -180,6 +183,14 @@ pub enum Command {
     },
     /// Runs a program to its end; this worker then belongs to it alone.
     Run(Box<CellStart>),
+    /// Says how many processors the program of `Run`, which is on threads, has from its next
+    /// parallel region on.
+    Grant {
+        /// Which.
+        uid: String,
+        /// So many.
+        cpus: u32,
+    },
     /// Ends all it holds, with last checkpoints if asked, and exits.
     Shutdown {
         /// Whether the states shall be in the state folders afterwards.
@@ -248,6 +259,8 @@ pub struct CellStart {
     pub deadline: Option<Duration>,
     /// A snapshot to continue from.
     pub restore: Option<PathBuf>,
+    /// What it is made of, if not one cell.
+    pub form: Option<Form>,
     /// Where its standard output and error are written.
     pub log: PathBuf,
 }

@@ -47,9 +47,8 @@ macro_rules! programs {
         $(
             #[test]
             fn $name() {
-                let environments: &[&str] = &[""];
-                $(let environments = $environments;)?
-                conforms($file, environments);
+                let environments: &[&[&str]] = &[$($environments,)? &[""]];
+                conforms($file, environments[0]);
             }
         )*
 

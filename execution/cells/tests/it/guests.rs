@@ -17,6 +17,15 @@ pub(crate) fn parallel(name: &str, flags: &[&str]) -> Option<PathBuf> {
     })
 }
 
+/// The same, whose ranks can be saved.
+pub(crate) fn migratable_ranks(name: &str, flags: &[&str]) -> Option<PathBuf> {
+    made(name, |options| {
+        options.mpi = true;
+        options.migratable = true;
+        options.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+    })
+}
+
 /// The guest of this name as a program with OpenMP.
 pub(crate) fn openmp(name: &str) -> Option<PathBuf> {
     made(name, |options| options.openmp = true)
@@ -45,15 +54,17 @@ fn made(name: &str, set: impl FnOnce(&mut Options)) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     std::fs::create_dir_all(&folder).unwrap();
     let key = key(&source);
-    let stem = source.file_stem().unwrap().to_string_lossy();
-    let built = folder.join(format!("{stem}-{key}.wasm"));
+    let stem = source.file_stem().unwrap().to_string_lossy().into_owned();
+    let mut options = Options::new(vec![source], Environment::from_process());
+    set(&mut options);
+    let forms = [(options.mpi, "-mpi"), (options.openmp, "-omp"), (options.migratable, "-moves")];
+    let form: String = forms.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+    let built = folder.join(format!("{stem}{form}-{key}.wasm"));
     if built.exists() {
         return Some(built);
     }
     let draft = folder.join(format!("{}.wasm", types::random_id()));
-    let mut options = Options::new(vec![source], Environment::from_process());
     options.output = Some(draft.clone());
-    set(&mut options);
     match build(&options) {
         Ok(_) => std::fs::rename(&draft, &built).unwrap(),
         Err(error) if error.kind() == types::ErrorKind::Unsupported => {

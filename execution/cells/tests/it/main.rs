@@ -13,6 +13,7 @@ mod guests;
 mod hostile;
 mod parallel;
 mod programs;
+mod saved;
 mod services;
 mod tissues;
 mod worker;

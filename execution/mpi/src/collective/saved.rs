@@ -3,7 +3,7 @@
 use super::{FAST_BYTES, Needs, Operation, Plan, Round};
 use crate::{
     communicator::Shared,
-    image::{Decoded, Reader, Wire, Writer, sound, wire_enum},
+    image::{Damaged, Decoded, Reader, Wire, Writer, sound, wire_enum},
     offer::{Entry, Offer},
     world::lock,
 };
@@ -13,7 +13,6 @@ use std::{
 };
 
 wire_enum!(Needs { 0 => All, 1 => One(member), 2 => None });
-wire_enum!(Plan { 0 => Meet, 1 => Pull(pulls), 2 => Reduce(reduction), 3 => ReduceByUser(reduction) });
 crate::image::wire_struct!(Entry { function, root, offer, result });
 
 impl Needs {
@@ -27,10 +26,43 @@ impl Plan {
     fn fits(&self, size: usize) -> bool {
         match self {
             Self::Meet => true,
+            Self::Make(_) | Self::Adopt { .. } => false,
             Self::Pull(pulls) => pulls.fits(size),
             Self::Reduce(reduction) => reduction.fits(size),
             Self::ReduceByUser(reduction) => reduction.fits(size),
         }
+    }
+}
+
+impl Wire for Plan {
+    fn put(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::Meet => to.byte(0),
+            Self::Pull(pulls) => {
+                to.byte(1);
+                pulls.put(to);
+            }
+            Self::Reduce(reduction) => {
+                to.byte(2);
+                reduction.put(to);
+            }
+            Self::ReduceByUser(reduction) => {
+                to.byte(3);
+                reduction.put(to);
+            }
+            // Only between sites, whose ranks are not saved.
+            Self::Make(_) | Self::Adopt { .. } => to.byte(u8::MAX),
+        }
+    }
+
+    fn get(from: &mut Reader<'_>) -> Decoded<Self> {
+        Ok(match from.byte()? {
+            0 => Self::Meet,
+            1 => Self::Pull(Wire::get(from)?),
+            2 => Self::Reduce(Wire::get(from)?),
+            3 => Self::ReduceByUser(Wire::get(from)?),
+            _ => return Err(Damaged::because("it has a collective that is not known")),
+        })
     }
 }
 
@@ -99,9 +131,10 @@ impl Wire for Operation {
         let me = me.unwrap_or(0) as usize;
         let round = round.filter(|round| round.entries[me].get().is_some());
         let round = round.ok_or_else(|| {
-            crate::image::Damaged::because("it takes part in a collective that it did not enter")
+            Damaged::because("it takes part in a collective that it did not enter")
         })?;
-        Ok(Self { shared, round, number, me, function, root, seen, plan })
+        let (unsent, outcome) = (Vec::new(), None);
+        Ok(Self { shared, round, number, unsent, outcome, me, function, root, seen, plan })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::{Exposed, Window};
 use crate::{
-    abi,
     image::{Decoded, Reader, Wire, Writer, sound, wire_struct},
     world::lock,
 };
@@ -38,6 +37,7 @@ impl Wire for Window {
             flavor: Wire::get(from)?,
             words: Wire::get(from)?,
             held: Wire::get(from)?,
+            written: Vec::new(),
             exposed_to: Wire::get(from)?,
             access_to: Wire::get(from)?,
             attributes: Wire::get(from)?,
@@ -54,32 +54,33 @@ impl Wire for Window {
 }
 
 impl Window {
-    /// Which origins this rank let in, and how many are through with it.
+    /// What is kept where this rank is: who let it in, how many are through with it, and who holds
+    /// its lock.
     fn put_shared(&self, to: &mut Writer<'_>) {
-        let size = self.parts.len();
-        let sync = self.sync();
-        let posts = sync.posts[self.rank * size..][..size].iter();
-        let posts = posts.map(|posts| posts.load(Ordering::SeqCst)).enumerate();
+        let (size, sync) = (self.parts.len(), self.sync());
+        let posts = (0..size).map(|target| {
+            let posts = &sync.posts[target * size + self.rank];
+            (target, posts.load(Ordering::SeqCst))
+        });
         posts.filter(|(_, posts)| *posts > 0).collect::<Vec<_>>().put(to);
         sync.completions[self.rank].load(Ordering::SeqCst).put(to);
+        let holders = lock(&sync.locks[self.rank]);
+        (holders.shared, holders.exclusive).put(to);
     }
 
     fn get_shared(&self, from: &mut Reader<'_>) -> Decoded {
         let (size, sync) = (self.parts.len(), self.sync());
-        for (origin, posts) in Vec::<(usize, u32)>::get(from)? {
-            sound(origin < size, "a window of it has other members")?;
-            sync.posts[self.rank * size + origin].store(posts, Ordering::SeqCst);
+        for (target, posts) in Vec::<(usize, u32)>::get(from)? {
+            sound(target < size, "a window of it has other members")?;
+            sync.posts[target * size + self.rank].store(posts, Ordering::SeqCst);
         }
         sync.completions[self.rank].store(Wire::get(from)?, Ordering::SeqCst);
-        for (target, kind) in &self.held {
-            let mut holders = lock(&sync.locks[*target]);
-            let free = !holders.exclusive && (*kind == abi::LOCK_SHARED || holders.shared == 0);
-            sound(free, "a lock of a window is held by two ranks")?;
-            match *kind {
-                abi::LOCK_SHARED => holders.shared += 1,
-                _ => holders.exclusive = true,
-            }
-        }
+        let (shared, exclusive): (u32, bool) = Wire::get(from)?;
+        // Each member holds it once.
+        sound(shared as usize <= size, "a lock of a window is held by others")?;
+        sound(!exclusive || shared == 0, "a lock of a window is shared and is not")?;
+        let mut holders = lock(&sync.locks[self.rank]);
+        (holders.shared, holders.exclusive) = (shared, exclusive);
         Ok(())
     }
 }

@@ -1,18 +1,18 @@
 //! Stops the ranks of a test at random moments, and lets them go on: as they are, or restored from
 //! their images in a new world, with the same memories or with copies.
 
-use crate::guest::{Guest, Linear};
+use crate::guest::{Guest, Linear, spread};
 use mpi::{Config, Memory, NotStopped, Rank, World};
 use std::{
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How often one run of a program is stopped.
-const STOPS: u32 = 24;
+const STOPS: u32 = 40;
 
 /// A rank that has stopped, with its memory.
 struct Parked {
@@ -29,6 +29,24 @@ pub(crate) struct Desk {
     /// Whether nobody is stopped any more.
     open: AtomicBool,
     rounds: AtomicU32,
+    /// The images of all worlds that were given up.
+    snapshots: Mutex<Vec<Snapshot>>,
+}
+
+/// A world that has stopped, as bytes.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) size: u32,
+    pub(crate) world: Vec<u8>,
+    pub(crate) ranks: Vec<(u32, Vec<u8>)>,
+    /// The function that each rank makes again.
+    pub(crate) functions: Vec<Option<&'static str>>,
+}
+
+/// How a run went.
+pub(crate) struct Report {
+    pub(crate) stops: u32,
+    pub(crate) snapshots: Vec<Snapshot>,
 }
 
 /// Small random numbers.
@@ -91,7 +109,11 @@ impl Desk {
 }
 
 /// Restores ranks that have stopped in a new world; the old one is given up.
-fn transplant(world: &Arc<World>, parked: Vec<Parked>, copy: bool) -> (Arc<World>, Vec<Parked>) {
+fn transplant(
+    world: &Arc<World>,
+    parked: Vec<Parked>,
+    copy: bool,
+) -> (Arc<World>, Vec<Parked>, Snapshot) {
     let mut images = Vec::new();
     let image = world.save().expect("an image of the world");
     for mut parked in parked {
@@ -113,7 +135,9 @@ fn transplant(world: &Arc<World>, parked: Vec<Parked>, copy: bool) -> (Arc<World
         assert!(again == *image, "what is restored is what was saved");
     }
     assert!(new.save().expect("an image") == image, "the world too");
-    (new, parked)
+    let ranks = images.into_iter().map(|(number, image, _)| (number, image)).collect();
+    let functions = Vec::new();
+    (new, parked, Snapshot { size: world.size(), world: image, ranks, functions })
 }
 
 /// Ends what a test that fails leaves behind.
@@ -131,11 +155,20 @@ impl Drop for Guard<'_> {
     }
 }
 
+/// Lets some time pass.
+fn pause(dice: &mut Dice) {
+    let pause = if dice.roll(4) == 0 { dice.roll(500) } else { dice.roll(40) };
+    let end = Instant::now() + Duration::from_micros(pause);
+    while Instant::now() < end {
+        std::thread::yield_now();
+    }
+}
+
 /// Stops a world again and again until its ranks have finished.
 fn disturb(world: Arc<World>, desk: &Desk, dice: &mut Dice) {
     let mut guard = Guard { world, desk };
     for _ in 0..STOPS {
-        std::thread::sleep(Duration::from_micros(dice.roll(300)));
+        pause(dice);
         let world = Arc::clone(&guard.world);
         world.ask_to_stop();
         let functions = match world.wait_for_stop(Duration::from_secs(20)) {
@@ -150,21 +183,80 @@ fn disturb(world: Arc<World>, desk: &Desk, dice: &mut Dice) {
         desk.rounds.fetch_add(1, Ordering::Relaxed);
         let way = dice.roll(3);
         if way > 0 {
-            (guard.world, parked) = transplant(&world, parked, way == 2);
+            let (new, restored, snapshot) = transplant(&world, parked, way == 2);
+            (guard.world, parked) = (new, restored);
+            let snapshot = Snapshot { functions, ..snapshot };
+            desk.snapshots.lock().expect("a desk").push(snapshot);
         }
         guard.world.resume().expect("all are there");
         desk.release(parked);
     }
 }
 
-/// Runs a program whose ranks are stopped now and then; gives how often they were.
+/// Stops the parts of a world at several sites, all at about the same time.
+fn disturb_parts(parts: &[Arc<World>], desk: &Desk, dice: &mut Dice) {
+    let _guards: Vec<_> =
+        parts.iter().map(|world| Guard { world: Arc::clone(world), desk }).collect();
+    for _ in 0..STOPS {
+        pause(dice);
+        parts.iter().for_each(|world| world.ask_to_stop());
+        let mut stopped = 0;
+        for world in parts {
+            match world.wait_for_stop(Duration::from_secs(20)) {
+                Ok(at_rest) => stopped += at_rest.functions.iter().flatten().count(),
+                Err(NotStopped::Ended(_)) => return,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        let parked = desk.collect(stopped);
+        if parked.is_empty() {
+            return;
+        }
+        for world in parts {
+            world.flush_links(Duration::from_secs(20)).expect("an answer");
+        }
+        desk.rounds.fetch_add(1, Ordering::Relaxed);
+        parts.iter().for_each(|world| world.resume().expect("all are there"));
+        desk.release(parked);
+    }
+}
+
+/// Runs a program at these sites, whose ranks are stopped now and then; gives how often they were.
+pub(crate) fn run_spread(
+    sites: &[u32],
+    bytes: usize,
+    config: &Config,
+    seed: u64,
+    program: &(impl Fn(&mut Guest) + Sync),
+) -> u32 {
+    let parts = spread(sites, config);
+    let desk = Arc::new(Desk::new(sites.len() as u32));
+    std::thread::scope(|scope| {
+        for (number, site) in sites.iter().enumerate() {
+            let (world, _) = parts.iter().find(|(world, _)| world.site() == *site).expect("a part");
+            let mut guest = Guest::new(world, number as u32, bytes);
+            guest.desk = Some(Arc::clone(&desk));
+            scope.spawn(move || program(&mut guest));
+        }
+        let worlds: Vec<_> = parts.iter().map(|(world, _)| Arc::clone(world)).collect();
+        disturb_parts(&worlds, &desk, &mut Dice(seed | 1));
+    });
+    std::thread::scope(|scope| {
+        for (_, connections) in &parts {
+            scope.spawn(|| connections.close(Duration::from_secs(20)).expect("an orderly end"));
+        }
+    });
+    desk.rounds.load(Ordering::Relaxed)
+}
+
+/// Runs a program whose ranks are stopped now and then; tells how that went.
 pub(crate) fn run(
     ranks: u32,
     bytes: usize,
     config: Config,
     seed: u64,
     program: &(impl Fn(&mut Guest) + Sync),
-) -> u32 {
+) -> Report {
     let world = World::new(ranks, config).expect("a world");
     let desk = Arc::new(Desk::new(ranks));
     std::thread::scope(|scope| {
@@ -175,5 +267,6 @@ pub(crate) fn run(
         }
         disturb(world, &desk, &mut Dice(seed | 1));
     });
-    desk.rounds.load(Ordering::Relaxed)
+    let snapshots = std::mem::take(&mut *desk.snapshots.lock().expect("a desk"));
+    Report { stops: desk.rounds.load(Ordering::Relaxed), snapshots }
 }

@@ -3,11 +3,13 @@
 #![expect(unsafe_code, reason = "lends memory to the engine as a Wasm host would")]
 
 use crate::disturbed::{self, Desk};
-use mpi::{Abort, Callback, Config, Memory, Rank, World};
+use mpi::{Abort, Callback, Config, Link, Memory, Placement, Rank, World, connection::Connections};
 use std::{
     cell::UnsafeCell,
+    net::{TcpListener, TcpStream},
     ops::{Deref, DerefMut},
     sync::Arc,
+    time::Duration,
 };
 
 pub(crate) const WORLD: i32 = 1;
@@ -30,7 +32,7 @@ unsafe impl Sync for Linear {}
 
 impl Linear {
     /// A memory with these bytes.
-    fn of(bytes: Vec<u8>) -> Self {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
         let bytes = Box::into_raw(bytes.into_boxed_slice());
         // SAFETY: the box was just given up, and a cell of a byte lies in memory like the byte.
         Self(unsafe { Box::from_raw(bytes as *mut [UnsafeCell<u8>]) })
@@ -51,6 +53,20 @@ unsafe impl Memory for Linear {
 
     fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// A memory without a byte.
+pub(crate) struct NoMemory;
+
+// SAFETY: there is nothing to read or write.
+unsafe impl Memory for NoMemory {
+    fn base(&self) -> *mut u8 {
+        std::ptr::NonNull::dangling().as_ptr()
+    }
+
+    fn len(&self) -> usize {
+        0
     }
 }
 
@@ -219,6 +235,17 @@ impl Guest {
         }
     }
 
+    /// A rank that was restored over a memory.
+    pub(crate) fn over(rank: Rank, memory: Arc<Linear>) -> Self {
+        let (heap, deleted, handled) = (memory.len() as u32 / 2, Vec::new(), Vec::new());
+        Self {
+            rank,
+            host: Host { memory, heap, allocated: 0, deleted, handled },
+            desk: None,
+            next: 64,
+        }
+    }
+
     /// Waits until it may make again the call that it was stopped in.
     pub(crate) fn pause(&mut self) {
         let desk = self.desk.clone().expect("a desk for a rank that is stopped");
@@ -247,7 +274,14 @@ impl Guest {
     }
 
     pub(crate) fn bytes_at(&self, addr: u32, len: usize) -> Vec<u8> {
-        (0..len).map(|place| self.bytes::<1>(addr as usize + place)[0]).collect()
+        assert!(addr as usize + len <= self.memory.len());
+        let mut bytes = vec![0; len];
+        // SAFETY: the range was checked; no other thread writes there meanwhile.
+        unsafe {
+            let from = self.memory.base().add(addr as usize);
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), len);
+        }
+        bytes
     }
 
     /// Puts an array of int into memory.
@@ -291,7 +325,8 @@ pub(crate) fn run(ranks: u32, program: impl Fn(&mut Guest) + Sync) {
     });
 }
 
-/// Runs a program that begins and ends by itself; undisturbed, and then stopped now and then.
+/// Runs a program that begins and ends by itself, at one site and at several; and then stopped now
+/// and then.
 pub(crate) fn run_with(
     ranks: u32,
     bytes: usize,
@@ -299,10 +334,13 @@ pub(crate) fn run_with(
     program: impl Fn(&mut Guest) + Sync,
 ) {
     run_alone(ranks, bytes, config.clone(), &program);
+    for sites in placements(ranks) {
+        run_spread_with(&sites, bytes, config.clone(), &program);
+    }
     disturbed::run(ranks, bytes, config, 0x9e37_79b9_7f4a_7c15, &program);
 }
 
-/// The same, undisturbed.
+/// Runs a program at one site, undisturbed.
 pub(crate) fn run_alone(
     ranks: u32,
     bytes: usize,
@@ -314,6 +352,76 @@ pub(crate) fn run_alone(
         for number in 0..ranks {
             let world = Arc::clone(&world);
             scope.spawn(move || program(&mut Guest::new(&world, number, bytes)));
+        }
+    });
+}
+
+/// Where ranks may be: in turns at two sites, and with neighbours at three.
+pub(crate) fn placements(ranks: u32) -> Vec<Vec<u32>> {
+    let turns = (0..ranks).map(|rank| rank % 2).collect();
+    let mixed = (0..ranks).map(|rank| [2, 0, 0, 5][rank as usize % 4]).collect();
+    match ranks {
+        1 => Vec::new(),
+        2 => vec![turns],
+        _ => vec![turns, mixed],
+    }
+}
+
+/// The parts of a world at the sites of its ranks, connected by sockets.
+pub(crate) fn spread(sites: &[u32], config: &Config) -> Vec<(Arc<World>, Arc<Connections>)> {
+    let mut numbers = sites.to_vec();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let parts: Vec<_> = numbers.iter().map(|site| (*site, Connections::new(*site))).collect();
+    for (place, (first, one)) in parts.iter().enumerate() {
+        for (second, other) in &parts[place + 1..] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let here = TcpStream::connect(listener.local_addr().expect("its number"));
+            let here = here.expect("a connection");
+            let there = listener.accept().expect("the same").0;
+            let halves = |stream: TcpStream| {
+                stream.set_nodelay(true).expect("an option");
+                (stream.try_clone().expect("the other half"), stream)
+            };
+            let ((here_in, here_out), (there_in, there_out)) = (halves(here), halves(there));
+            std::thread::scope(|scope| {
+                scope.spawn(|| one.connect(*second, here_in, here_out).expect("a greeting"));
+                other.connect(*first, there_in, there_out).expect("a greeting");
+            });
+        }
+    }
+    let part = |(here, connections): (u32, Arc<Connections>)| {
+        let placement = Placement { here, sites: sites.to_vec() };
+        let link = Arc::clone(&connections) as Arc<dyn Link>;
+        let size = sites.len() as u32;
+        let world = World::spread(size, config.clone(), placement, link).expect("a part");
+        (world, connections)
+    };
+    let parts: Vec<_> = parts.into_iter().map(part).collect();
+    for (world, connections) in &parts {
+        connections.attend(world).expect("readers");
+    }
+    parts
+}
+
+/// Runs a program whose ranks are at these sites.
+pub(crate) fn run_spread_with(
+    sites: &[u32],
+    bytes: usize,
+    config: Config,
+    program: impl Fn(&mut Guest) + Sync,
+) {
+    let parts = spread(sites, &config);
+    std::thread::scope(|scope| {
+        for (number, site) in sites.iter().enumerate() {
+            let (world, _) = parts.iter().find(|(world, _)| world.site() == *site).expect("a part");
+            let (world, program) = (Arc::clone(world), &program);
+            scope.spawn(move || program(&mut Guest::new(&world, number as u32, bytes)));
+        }
+    });
+    std::thread::scope(|scope| {
+        for (_, connections) in &parts {
+            scope.spawn(|| connections.close(Duration::from_secs(20)).expect("an orderly end"));
         }
     });
 }

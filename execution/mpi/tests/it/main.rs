@@ -10,5 +10,6 @@ mod header;
 mod onesided;
 mod patterns;
 mod point;
+mod sites;
 mod stopping;
 mod types;

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 /// One part of a program; all ranks do the same parts in the same order.
 #[derive(Debug, Clone, Copy)]
-enum Part {
+pub(crate) enum Part {
     /// Each sends to the next, in a mode, and waits in a way.
     Ring { mode: u8, bytes: usize, wait: u8 },
     /// All send to one, which takes what comes.
@@ -444,7 +444,7 @@ fn take_loose(guest: &mut Guest, parts: &[Part], seen: &mut Seen) {
     }
 }
 
-fn program(guest: &mut Guest, parts: &[Part]) -> u64 {
+pub(crate) fn program(guest: &mut Guest, parts: &[Part]) -> u64 {
     let mut seen = Seen(0xcbf2_9ce4_8422_2325);
     let mut pending = Pending { requests: Vec::new(), buffers: Vec::new() };
     ok!(guest.init(0, 0));
@@ -490,7 +490,7 @@ fn results(ranks: u32, parts: &[Part], seed: Option<u64>) -> (Vec<u64>, u32) {
         results.lock().expect("results")[me] = result;
     };
     let stops = match seed {
-        Some(seed) => disturbed::run(ranks, 8 << 20, config(), seed, &body),
+        Some(seed) => disturbed::run(ranks, 8 << 20, config(), seed, &body).stops,
         None => {
             run_alone(ranks, 8 << 20, config(), &body);
             0
@@ -499,17 +499,45 @@ fn results(ranks: u32, parts: &[Part], seed: Option<u64>) -> (Vec<u64>, u32) {
     (results.into_inner().expect("results"), stops)
 }
 
+/// More of them are tried where `PROPTEST_CASES` asks for it.
+pub(crate) fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(40)
+}
+
+/// The results of ranks at several sites, stopped at moments that a seed chooses.
+fn spread_results(sites: &[u32], parts: &[Part], seed: u64) -> (Vec<u64>, u32) {
+    let results = Mutex::new(vec![0; sites.len()]);
+    let body = |guest: &mut Guest| {
+        let me = guest.me() as usize;
+        let result = program(guest, parts);
+        results.lock().expect("results")[me] = result;
+    };
+    let stops = disturbed::run_spread(sites, 8 << 20, &config(), seed, &body);
+    (results.into_inner().expect("results"), stops)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn programs_that_are_stopped_and_restored_give_the_same_results(
         ranks in prop::sample::select(vec![1_u32, 2, 3, 4, 5]),
-        parts in prop::collection::vec(parts(), 1..14),
+        parts in prop::collection::vec(parts(), 1..24),
         seed in any::<u64>(),
     ) {
         let (expected, _) = results(ranks, &parts, None);
         let (found, stops) = results(ranks, &parts, Some(seed));
+        prop_assert_eq!(found, expected, "after {} stops", stops);
+    }
+
+    #[test]
+    fn programs_at_several_sites_stop_and_go_on(
+        sites in prop::sample::select(vec![vec![0_u32, 1], vec![0, 1, 0], vec![2, 0, 0, 5]]),
+        parts in prop::collection::vec(parts(), 1..16),
+        seed in any::<u64>(),
+    ) {
+        let (expected, _) = results(sites.len() as u32, &parts, None);
+        let (found, stops) = spread_results(&sites, &parts, seed);
         prop_assert_eq!(found, expected, "after {} stops", stops);
     }
 }

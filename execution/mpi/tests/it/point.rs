@@ -106,7 +106,7 @@ fn addresses_outside_of_memory_are_errors() {
 
 #[test]
 fn ranks_that_wait_for_each_other_are_told_so() {
-    run_with(2, 1 << 16, Config::default(), |guest| {
+    run_alone(2, 1 << 16, Config::default(), &|guest: &mut Guest| {
         ok!(guest.init(0, 0));
         let other = 1 - guest.me();
         let outcome = call!(guest.recv(64, 1, INT, other, 7, WORLD, 0));

@@ -27,7 +27,7 @@ fn wrong_calls_end_the_team_with_a_reason() {
         ("does not exist", |guest| guest.fork(999)),
         ("do not exist", |guest| guest.thread.clone().fork_call(guest, 4, 0, BEYOND)),
         ("more than 4096", |guest| guest.thread.clone().fork_call(guest, u32::MAX, 0, 0)),
-        ("serial region", |guest| guest.thread.end_serialized_parallel()),
+        ("serial region", |guest| guest.thread.clone().end_serialized_parallel(guest)),
         ("do not exist", |guest| guest.thread.critical(BEYOND)),
         ("not aligned", |guest| guest.thread.critical(1025)),
         ("does not hold it", |guest| guest.thread.end_critical(1024)),
@@ -72,6 +72,14 @@ fn wrong_calls_end_the_team_with_a_reason() {
             guest.thread.task_begin_if0(task)?;
             guest.barrier()
         }),
+        ("not allocated", |guest| guest.thread.allow_completion_event(1024).map(drop)),
+        ("does not wait", |guest| guest.thread.fulfill_event(7)),
+        ("not allocated", |guest| guest.thread.clone().free(guest, 1024)),
+        ("allocator that", |guest| guest.thread.clone().allocate(guest, 8, 0, 999).map(drop)),
+        ("do not exist", |guest| guest.thread.init_allocator(1, BEYOND).map(drop)),
+        ("do not exist", |guest| guest.thread.set_affinity_format(BEYOND)),
+        ("do not exist", |guest| guest.thread.capture_affinity(BEYOND, 9, 0).map(drop)),
+        ("do not exist", |guest| guest.thread.clone().fork_teams(guest, 1, 0, BEYOND)),
         ("outside a task group", |guest| {
             guest.thread.clone().taskred_init(guest, 1, 1024).map(drop)
         }),

@@ -5,5 +5,6 @@
 mod host;
 mod hostile;
 mod loops;
+mod memory;
 mod regions;
 mod tasks;

@@ -1,7 +1,7 @@
 //! Regions, and what their threads do together.
 
 use crate::host::{Functions, SIZES, config, counters, run, run_with, values};
-use openmp::{Advice, Config, Region, Whole};
+use openmp::{Advice, Config, Kind, Region, StaticLoop, Whole};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU32, Ordering},
@@ -227,7 +227,7 @@ fn regions_within_regions_are_serial_beyond_the_limit() {
         }
         guest.thread.serialized_parallel()?;
         assert_eq!((guest.thread.level(), guest.thread.num_threads()), (1, 1));
-        guest.thread.end_serialized_parallel()
+        guest.thread.clone().end_serialized_parallel(guest)
     });
 }
 
@@ -272,7 +272,7 @@ fn cancelled_loops_and_regions_end_early_and_the_next_do_not() {
         let mut functions = Functions::default();
         let body = functions.add(|guest, _| {
             let thread = guest.thread.clone();
-            for kind in [2, 3, 2] {
+            for (round, kind) in [2, 3, 2].into_iter().enumerate() {
                 assert!(!thread.cancellation_point(kind)?);
                 guest.barrier()?;
                 if thread.masked(0) {
@@ -282,8 +282,12 @@ fn cancelled_loops_and_regions_end_early_and_the_next_do_not() {
                         std::hint::spin_loop();
                     }
                 }
-                assert!(thread.cancel_barrier(guest)?);
+                // The region goes on.
                 assert!(!thread.cancel_barrier(guest)?);
+                assert!(!thread.cancellation_point(kind)?);
+                // The first thread may be through and cancel the region before others leave.
+                let is_over = thread.cancel_barrier(guest)?;
+                assert!(!is_over || round == 2);
             }
             if thread.masked(0) {
                 thread.cancel(1)?;
@@ -303,6 +307,85 @@ fn cancelled_loops_and_regions_end_early_and_the_next_do_not() {
     });
     let config = Config { cancellation: false, ..config(2) };
     run_with(config, Arc::new(Whole), functions, |guest| guest.fork(body)).unwrap();
+}
+
+#[test]
+fn threads_of_a_cancelled_region_wait_for_one_another_at_its_end_alone() {
+    for threads in SIZES {
+        let reached = counters(4);
+        let shared = reached.clone();
+        let mut functions = Functions::default();
+        let body = functions.add(move |guest, _| {
+            let thread = guest.thread.clone();
+            match thread.thread_num() % 4 {
+                // Cancels, and waits as the compiler has it.
+                0 => {
+                    assert!(thread.cancel(1)?);
+                    assert!(thread.cancel_barrier(guest)?);
+                }
+                // Waits in a barrier that never fills, or goes straight to the end.
+                1 => assert!(thread.cancel_barrier(guest)?),
+                2 => {
+                    thread.barrier(guest)?;
+                    thread.copyprivate(guest, 0, 0, false)?;
+                }
+                _ => {}
+            }
+            shared[thread.thread_num() as usize % 4].fetch_add(1, Ordering::Relaxed);
+            Ok(0)
+        });
+        run(threads, functions, |guest| {
+            for _ in 0..20 {
+                guest.fork(body)?;
+            }
+            Ok(())
+        });
+        let all: u32 = values(&reached).iter().sum();
+        assert_eq!(all, 20 * threads);
+    }
+}
+
+#[test]
+fn teams_run_in_turn_and_share_a_distributed_loop() {
+    let counts = counters(30);
+    let shared = counts.clone();
+    let mut functions = Functions::default();
+    let inner = functions.add(|guest, _| {
+        assert!(guest.thread.num_threads() <= 2);
+        assert_eq!((guest.thread.level(), guest.thread.num_teams()), (1, 3));
+        Ok(0)
+    });
+    let body = functions.add(move |guest, args| {
+        let thread = guest.thread.clone();
+        assert_eq!((args[2], thread.level(), thread.num_threads()), (7, 0, 1));
+        assert_eq!((thread.num_teams(), thread.thread_limit()), (3, 2));
+        guest.put_words(2048, &[0, 0, 29, 0]);
+        thread.for_static_init(&StaticLoop {
+            kind: Kind::I32,
+            schedule: 92,
+            last: 2048,
+            lower: 2052,
+            upper: 2056,
+            stride: 2060,
+            step: 1,
+            chunk: 1,
+        })?;
+        assert_eq!(guest.word(2048), u32::from(thread.team_num() == 2));
+        for iteration in guest.word(2052)..=guest.word(2056) {
+            shared[iteration as usize].fetch_add(1, Ordering::Relaxed);
+        }
+        guest.fork(inner).map(|()| 0)
+    });
+    run(4, functions, |guest| {
+        let thread = guest.thread.clone();
+        guest.put(1024, 7);
+        thread.push_num_teams(3, 2);
+        thread.fork_teams(guest, 1, body, 1024)?;
+        assert_eq!((thread.num_teams(), thread.team_num(), thread.max_teams()), (1, 0, 0));
+        assert!(thread.thread_limit() > 2);
+        Ok(())
+    });
+    assert_eq!(values(&counts), [1; 30]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Tasks run once, after those they wait for, and are waited for.
 
 use crate::host::{Functions, Native, SIZES, counters, run, values};
-use openmp::{Result, Taskloop};
+use openmp::{Guest, Result, Taskloop};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU32, Ordering},
@@ -318,4 +318,91 @@ fn a_long_chain_of_tasks_needs_no_stack() {
     });
     let body = producer(&mut functions, move |guest| guest.task(entry, 100_000));
     run(2, functions, |guest| guest.fork(body));
+}
+
+#[test]
+fn an_untied_task_is_called_for_each_of_its_parts() {
+    for threads in SIZES {
+        let parts = counters(4);
+        let shared = parts.clone();
+        let mut functions = Functions::default();
+        let entry = functions.add(move |guest, args| {
+            let (task, thread) = (args[1], guest.thread.clone());
+            let part = guest.word(task + 8);
+            shared[part as usize].fetch_add(1, Ordering::Relaxed);
+            if part < 3 {
+                guest.put(task + 8, part + 1);
+                thread.task(guest, task)?;
+            }
+            Ok(0)
+        });
+        let body = functions.add(move |guest, _| {
+            let thread = guest.thread.clone();
+            if thread.single() {
+                for _ in 0..10 {
+                    let task = guest.make(0, entry, 0)?;
+                    thread.task(guest, task)?;
+                }
+                thread.taskwait(guest)?;
+                // The compiler calls one that is not deferred for its first part.
+                let task = guest.make(0, entry, 0)?;
+                thread.task_begin_if0(task)?;
+                guest.call(entry, &[0, task], true)?;
+                thread.task_complete_if0(guest, task)?;
+            }
+            Ok(0)
+        });
+        run(threads, functions, |guest| guest.fork(body));
+        assert_eq!(values(&parts), [11; 4]);
+    }
+}
+
+#[test]
+fn a_detached_task_is_done_when_its_event_has_come() {
+    for threads in SIZES {
+        let after = counters(2);
+        let shared = after.clone();
+        let mut functions = Functions::default();
+        let nothing = functions.add(|_, _| Ok(0));
+        let fulfill = functions.add(|guest, args| {
+            let event = guest.word(args[1] + 20);
+            guest.thread.fulfill_event(event).map(|()| 0)
+        });
+        let successor = functions.add(move |_, _| {
+            shared[0].fetch_add(1, Ordering::Relaxed);
+            Ok(0)
+        });
+        let seen = after.clone();
+        let body = functions.add(move |guest, _| {
+            let thread = guest.thread.clone();
+            if !thread.single() {
+                return Ok(0);
+            }
+            for round in 0..20 {
+                guest.put_words(4096, &[64, 4, 3]);
+                let detached = guest.make(0x41, nothing, 0)?;
+                let event = thread.allow_completion_event(detached)?;
+                thread.task_with_deps(guest, detached, [(1, 4096), (0, 0)])?;
+                let next = guest.make(1, successor, 0)?;
+                thread.task_with_deps(guest, next, [(1, 4096), (0, 0)])?;
+                assert_eq!(seen[0].load(Ordering::Relaxed), round);
+                guest.task(fulfill, event)?;
+                thread.taskwait(guest)?;
+                assert_eq!(seen[0].load(Ordering::Relaxed), round + 1);
+                assert!(thread.fulfill_event(event).is_err());
+            }
+            // The event comes first, and nobody waits but the region's end.
+            let detached = guest.make(0x41, nothing, 0)?;
+            let event = thread.allow_completion_event(detached)?;
+            thread.fulfill_event(event)?;
+            thread.task(guest, detached)?;
+            let last = guest.make(0x41, nothing, 0)?;
+            let event = thread.allow_completion_event(last)?;
+            thread.task(guest, last)?;
+            guest.task(fulfill, event)?;
+            Ok(0)
+        });
+        run(threads, functions, |guest| guest.fork(body));
+        assert_eq!(values(&after)[0], 20);
+    }
 }

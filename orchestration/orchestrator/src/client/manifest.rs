@@ -139,7 +139,7 @@ impl Manifest {
 /// The places in a spec that name a module.
 fn module_fields(kind: Kind, spec: &mut Value) -> Vec<&mut Value> {
     match kind {
-        Kind::Service | Kind::Cell => spec.get_mut("module").into_iter().collect(),
+        Kind::Service | Kind::Cell | Kind::Tissue => spec.get_mut("module").into_iter().collect(),
         Kind::Block => {
             let components = spec.get_mut("components").and_then(Value::as_array_mut);
             components

@@ -87,7 +87,7 @@ fn readiness(resource: &Resource) -> Verdict {
             let known = answers(resource, status.observed_generation);
             by_fact(&status.conditions, known)
         }
-        Kind::Cell => {
+        Kind::Cell | Kind::Tissue => {
             let status: CellStatus = resource.status();
             match (status.running, status.exit_code, status.error) {
                 (true, ..) | (_, Some(0), None) => Verdict::Holds,
@@ -143,8 +143,9 @@ fn reason(conditions: &[Fact]) -> Option<String> {
 }
 
 fn ended(resource: &Resource) -> Verdict {
-    if resource.kind != Kind::Cell {
-        return Verdict::Never(format!("a {} does not exit: only cells do", resource.kind.path()));
+    if !matches!(resource.kind, Kind::Cell | Kind::Tissue) {
+        let kind = resource.kind.path();
+        return Verdict::Never(format!("a {kind} does not exit: only cells and tissues do"));
     }
     let status: CellStatus = resource.status();
     match status.exit_code.is_some() || status.error.is_some() {

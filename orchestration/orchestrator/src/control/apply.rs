@@ -8,8 +8,11 @@ use super::{
     state::State,
 };
 use api::{
-    ApiError, DEFAULT_TENANT, Kind, Resource, block::BlockSpec, cell::CellSpec,
-    service::ServiceSpec, site::SiteSpec,
+    ApiError, DEFAULT_TENANT, Kind, Resource,
+    block::BlockSpec,
+    cell::{CellSpec, Form},
+    service::ServiceSpec,
+    site::SiteSpec,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
@@ -68,7 +71,7 @@ pub(super) async fn apply(
         let existing = load(state, document.kind, &id).await?;
         check_version(&document, existing.as_ref())?;
         let created = existing.is_none();
-        if created && document.kind == Kind::Cell {
+        if created && is_run(document.kind) {
             check_room(state, &id, &document.spec::<CellSpec>()?.site)?;
         }
         let (resource, changed) = merge(state, &document, existing, &options)?;
@@ -108,7 +111,7 @@ fn normalize(document: &Resource) -> Result<serde_json::Value> {
         Kind::Site => through::<SiteSpec>(document),
         Kind::Block => through::<BlockSpec>(document),
         Kind::Service => through::<ServiceSpec>(document),
-        Kind::Cell => through::<CellSpec>(document),
+        Kind::Cell | Kind::Tissue => through::<CellSpec>(document),
         Kind::Decision => Err(Error::refuse(
             ErrorKind::Forbidden,
             "decisions are records of the control plane: they cannot be applied",
@@ -120,7 +123,7 @@ fn normalize(document: &Resource) -> Result<serde_json::Value> {
 fn check_references(state: &State, document: &Resource) -> Result<()> {
     match document.kind {
         Kind::Service => check_module(state, &document.spec::<ServiceSpec>()?.module),
-        Kind::Cell => check_cell(state, &document.spec()?),
+        Kind::Cell | Kind::Tissue => check_cell(state, &document.spec()?),
         Kind::Block => {
             let spec: BlockSpec = document.spec()?;
             for component in &spec.components {
@@ -151,7 +154,7 @@ fn check_cell(state: &State, spec: &CellSpec) -> Result<()> {
 fn check_room(state: &State, id: &Id, site: &str) -> Result<()> {
     let most = state.config.running_cells_max;
     let running = state.cache(|cache| {
-        let here = cache.cells.values().filter(|cell| {
+        let here = cache.runs().filter(|cell| {
             cell.spec.site == site && cell.id().tenant == id.tenant && cell.status.ended.is_none()
         });
         here.count()
@@ -224,12 +227,8 @@ fn merge(
             format!("{} is being deleted: apply again once it is gone", name_of(&resource));
         return Err(Error::refuse(ErrorKind::Conflict, message));
     }
-    if resource.kind == Kind::Cell && resource.spec != document.spec {
-        let message = format!(
-            "{} runs once and cannot be changed: choose another name, or delete it",
-            name_of(&resource)
-        );
-        return Err(Error::refuse(ErrorKind::Conflict, message));
+    if is_run(resource.kind) {
+        check_change(&resource, document)?;
     }
     let before = resource.clone();
     if resource.kind == Kind::Site {
@@ -247,6 +246,37 @@ fn merge(
     Ok((resource, changed))
 }
 
+/// Whether it is a program that runs once.
+fn is_run(kind: Kind) -> bool {
+    matches!(kind, Kind::Cell | Kind::Tissue)
+}
+
+/// What runs once stays what it is, but for the processors of one on threads.
+fn check_change(resource: &Resource, document: &Resource) -> Result<()> {
+    let (before, after): (CellSpec, CellSpec) = (resource.spec()?, document.spec()?);
+    if before.may_become(&after) {
+        return Ok(());
+    }
+    let most = match (&before.form, &after.form) {
+        (Some(Form::Threads(threads)), Some(Form::Threads(more)))
+            if more.cpus > threads.ceiling() =>
+        {
+            Some(threads.ceiling())
+        }
+        _ => None,
+    };
+    let name = name_of(resource);
+    let message = match most {
+        Some(most) => format!(
+            "{name} was started with at most {most} processors, which its program relies on"
+        ),
+        None => {
+            format!("{name} runs once and cannot be changed: choose another name, or delete it")
+        }
+    };
+    Err(Error::refuse(ErrorKind::Conflict, message))
+}
+
 fn create(state: &State, document: &Resource, options: &Options) -> Resource {
     let mut resource = document.clone();
     let metadata = &mut resource.metadata;
@@ -257,7 +287,7 @@ fn create(state: &State, document: &Resource, options: &Options) -> Resource {
     metadata.deletion_timestamp = None;
     metadata.owner_references = options.owner.iter().cloned().collect();
     metadata.finalizers = match document.kind {
-        Kind::Service | Kind::Cell => vec![SITE_FINALIZER.into()],
+        Kind::Service | Kind::Cell | Kind::Tissue => vec![SITE_FINALIZER.into()],
         Kind::Block => vec![BLOCK_FINALIZER.into()],
         Kind::Site | Kind::Decision => Vec::new(),
     };

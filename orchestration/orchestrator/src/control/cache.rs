@@ -104,6 +104,7 @@ pub(super) struct Cache {
     pub(super) services: BTreeMap<Id, Arc<Service>>,
     pub(super) sites: BTreeMap<String, Arc<Site>>,
     pub(super) cells: BTreeMap<Id, Arc<Cell>>,
+    pub(super) tissues: BTreeMap<Id, Arc<Cell>>,
     pub(super) blocks: BTreeMap<Id, Arc<Block>>,
     /// Per tenant, oldest first.
     pub(super) decisions: BTreeMap<Id, ()>,
@@ -118,6 +119,11 @@ pub(super) struct Cache {
 }
 
 impl Cache {
+    /// Everything that runs once: cells and tissues.
+    pub(super) fn runs(&self) -> impl Iterator<Item = &Arc<Cell>> {
+        self.cells.values().chain(self.tissues.values())
+    }
+
     /// Takes over what revision `revision` changed.
     pub(super) fn take(&mut self, revision: u64, changes: Vec<Change>) -> Result<()> {
         self.revision = self.revision.max(revision);
@@ -148,6 +154,7 @@ impl Cache {
             Kind::Service => drop(self.services.insert(id, Arc::new(Typed::read(&resource)?))),
             Kind::Site => drop(self.sites.insert(id.name, Arc::new(Typed::read(&resource)?))),
             Kind::Cell => drop(self.cells.insert(id, Arc::new(Typed::read(&resource)?))),
+            Kind::Tissue => drop(self.tissues.insert(id, Arc::new(Typed::read(&resource)?))),
             Kind::Block => drop(self.blocks.insert(id, Arc::new(Typed::read(&resource)?))),
             Kind::Decision => drop(self.decisions.insert(id, ())),
         }
@@ -166,6 +173,7 @@ impl Cache {
             }
             Kind::Site => drop(self.sites.remove(&id.name)),
             Kind::Cell => drop(self.cells.remove(&id)),
+            Kind::Tissue => drop(self.tissues.remove(&id)),
             Kind::Block => drop(self.blocks.remove(&id)),
             Kind::Decision => drop(self.decisions.remove(&id)),
         }
@@ -183,6 +191,7 @@ impl Cache {
             Kind::Service => self.services.get(id).map(|typed| &typed.resource),
             Kind::Site => self.sites.get(&id.name).map(|typed| &typed.resource),
             Kind::Cell => self.cells.get(id).map(|typed| &typed.resource),
+            Kind::Tissue => self.tissues.get(id).map(|typed| &typed.resource),
             Kind::Block => self.blocks.get(id).map(|typed| &typed.resource),
             Kind::Decision => None,
         };

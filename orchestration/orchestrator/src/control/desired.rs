@@ -64,8 +64,7 @@ pub(super) fn assignment(service: &super::cache::Service, epoch: Epoch) -> Optio
 
 fn cells(cache: &Cache, site: &str) -> Vec<CellAssignment> {
     let own = cache
-        .cells
-        .values()
+        .runs()
         .filter(|cell| cell.spec.site == site && cell.status.ended.is_none() && !cell.deleting());
     own.filter_map(|cell| {
         let (_, digest) = cell.spec.module.rsplit_once('@')?;

@@ -1,4 +1,4 @@
-//! Cells of `run`: programs that a site runs once.
+//! Cells and tissues: programs that a site runs once.
 
 use super::{
     Error, Result,
@@ -14,8 +14,8 @@ use std::sync::Arc;
 pub(super) async fn record(state: &Arc<State>, site: &str, reported: &[HeldCell]) -> Result<()> {
     for held in reported {
         loop {
-            let cell = state
-                .cache(|cache| cache.cells.values().find(|cell| cell.uid() == held.uid).cloned());
+            let cell =
+                state.cache(|cache| cache.runs().find(|cell| cell.uid() == held.uid).cloned());
             let Some(cell) = cell.filter(|cell| cell.spec.site == site) else { break };
             let Some(status) = update(state, &cell, held) else { break };
             let mut batch = Batch::new();
@@ -66,7 +66,7 @@ pub(super) async fn converge(state: &Arc<State>) -> Result<()> {
 
 fn removable(state: &State) -> Vec<Arc<Cell>> {
     let mut cells: Vec<Arc<Cell>> = state.both(|cache, live| {
-        let going = cache.cells.values().filter(|cell| {
+        let going = cache.runs().filter(|cell| {
             let site = live.get(&cell.spec.site);
             let held = site.and_then(|site| site.cells.get(cell.uid()));
             let runs = held.is_some_and(|held| held.exit_code.is_none() && held.error.is_none());
@@ -85,7 +85,7 @@ fn removable(state: &State) -> Vec<Arc<Cell>> {
 fn surplus(state: &State) -> Vec<Arc<Cell>> {
     let keep = state.config.ended_cells_max;
     state.cache(|cache| {
-        let ended = cache.cells.values().filter(|cell| cell.status.ended.is_some());
+        let ended = cache.runs().filter(|cell| cell.status.ended.is_some());
         let mut ended: Vec<&Arc<Cell>> = ended.filter(|cell| !cell.deleting()).collect();
         ended.sort_by_key(|cell| (cell.id().tenant, std::cmp::Reverse(cell.status.ended)));
         let tenants = ended.chunk_by(|a, b| a.id().tenant == b.id().tenant);
@@ -93,9 +93,11 @@ fn surplus(state: &State) -> Vec<Arc<Cell>> {
     })
 }
 
-/// The cell with this name.
-pub(super) fn find(state: &State, id: &Id) -> Result<Arc<Cell>> {
-    state
-        .cache(|cache| cache.cells.get(id).cloned())
-        .ok_or_else(|| super::apply::not_found(Kind::Cell, id))
+/// The cell or tissue with this name.
+pub(super) fn find(state: &State, kind: Kind, id: &Id) -> Result<Arc<Cell>> {
+    let found = state.cache(|cache| match kind {
+        Kind::Tissue => cache.tissues.get(id).cloned(),
+        _ => cache.cells.get(id).cloned(),
+    });
+    found.ok_or_else(|| super::apply::not_found(kind, id))
 }

@@ -129,6 +129,8 @@ pub(crate) enum Action {
     Drop(String),
     /// Stop what a worker holds and nobody remembers.
     Evict(String),
+    /// Tell a program on threads how many processors it has now.
+    Grant(String),
     /// Run a cell.
     Run(String),
     /// End a cell, if it runs, and forget it.
@@ -146,6 +148,7 @@ impl Action {
             | Self::Resume(uid)
             | Self::Drop(uid)
             | Self::Evict(uid)
+            | Self::Grant(uid)
             | Self::Run(uid)
             | Self::End(uid) => uid,
         }
@@ -189,10 +192,13 @@ pub(crate) fn absorb(state: &mut State, mut desired: Desired) -> Vec<String> {
         }
     }
     for wanted in &desired.cells {
-        state
-            .cells
-            .entry(wanted.uid.clone())
-            .or_insert_with(|| CellRecord { assignment: wanted.clone(), progress: Progress::New });
+        let record = state.cells.entry(wanted.uid.clone()).or_insert_with(|| CellRecord {
+            assignment: wanted.clone(),
+            progress: Progress::New,
+            granted: None,
+        });
+        // What else would differ runs once, as it is.
+        record.assignment.spec.form.clone_from(&wanted.spec.form);
     }
     state.desired = desired;
     complaints
@@ -318,6 +324,7 @@ fn cell_step(view: &View<'_>, uid: &str) -> Option<Action> {
     match cell.progress {
         _ if !wanted => Some(Action::End(uid.to_owned())),
         Progress::New => Some(Action::Run(uid.to_owned())),
+        Progress::Started if cell.granted != cell.wants() => Some(Action::Grant(uid.to_owned())),
         Progress::Started | Progress::Ended { .. } => None,
     }
 }

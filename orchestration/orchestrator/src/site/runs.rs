@@ -32,10 +32,12 @@ pub(crate) async fn run(core: &Arc<Core>, uid: &str) {
 async fn try_run(core: &Arc<Core>, uid: &str, cell: &CellRecord) -> Result<(), Problem> {
     let start = cell_start(core, uid, cell).await?;
     let client = workers::ensure(core, &WorkerId::Cell(uid.to_owned())).await.map_err(problem)?;
+    let wants = cell.wants();
     // From here on nobody knows whether it ran, so that it never runs again.
     core.update(uid, |inner| {
         if let Some(cell) = inner.state.cells.get_mut(uid) {
             cell.progress = Progress::Started;
+            cell.granted = wants;
         }
     });
     core.persist().await.map_err(problem)?;
@@ -74,8 +76,32 @@ async fn cell_start(core: &Core, uid: &str, cell: &CellRecord) -> Result<CellSta
         },
         deadline: spec.deadline.map(|deadline| deadline.0),
         restore,
+        form: spec.form.clone(),
         log,
     })
+}
+
+/// Tells a program on threads how many processors it has now.
+pub(crate) async fn grant(core: &Arc<Core>, uid: &str) {
+    let wants = core.read(|inner| inner.state.cells.get(uid).and_then(CellRecord::wants));
+    let Some(cpus) = wants else { return };
+    let told = async {
+        let id = WorkerId::Cell(uid.to_owned());
+        let client = workers::ensure(core, &id).await.map_err(problem)?;
+        let grant = Command::Grant { uid: uid.to_owned(), cpus };
+        client.command(&grant).await.map_err(problem)
+    };
+    if let Err(problem) = told.await {
+        tracing::warn!(uid, error = %problem, "a program was not told of its processors");
+        // It may be ending; if not, it is told again.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        return;
+    }
+    core.update(uid, |inner| {
+        if let Some(cell) = inner.state.cells.get_mut(uid) {
+            cell.granted = Some(cpus);
+        }
+    });
 }
 
 /// Where a cell's output is.

@@ -54,6 +54,7 @@ pub(crate) async fn act(core: &Arc<Core>, action: Action) {
         }
         Action::Drop(uid) => drop_service(core, &uid).await,
         Action::Evict(uid) => evict(core, &uid).await,
+        Action::Grant(uid) => super::runs::grant(core, &uid).await,
         Action::Run(uid) => super::runs::run(core, &uid).await,
         Action::End(uid) => super::runs::end(core, &uid).await,
     }

@@ -1,6 +1,7 @@
 //! What a site remembers across restarts, and its file.
 
 use super::{Error, error::Result};
+use api::cell::Form;
 use api::{
     link::{Assignment, CellAssignment, Desired, Stamp, Tail},
     service::Lost,
@@ -150,6 +151,19 @@ pub(crate) struct CellRecord {
     pub(crate) assignment: CellAssignment,
     /// How far it is.
     pub(crate) progress: Progress,
+    /// Processors of which the worker was told, for a program on threads.
+    #[serde(default)]
+    pub(crate) granted: Option<u32>,
+}
+
+impl CellRecord {
+    /// Processors that it shall have, if it is on threads.
+    pub(crate) fn wants(&self) -> Option<u32> {
+        match &self.assignment.spec.form {
+            Some(Form::Threads(threads)) => Some(threads.cpus),
+            _ => None,
+        }
+    }
 }
 
 /// How far a cell of `run` is. It runs at most once, whatever crashes.

@@ -130,6 +130,36 @@ static void tasks() {
   CHECK(total == 20 * 3 + 190 + 30 && alive == before);
 }
 
+// Variables of functions are made once, whoever comes first.
+static int given_out;
+
+static int take() {
+  double until = omp_get_wtime() + 0.0005;
+  while (omp_get_wtime() < until)
+    ;
+#pragma omp atomic
+  given_out++;
+  return given_out;
+}
+
+template <int number> static int &once() {
+  static Object object(take());
+  return object.number;
+}
+
+static void statics() {
+  int first = 0, second = 0;
+#pragma omp parallel
+  {
+    int &mine = once<1>();
+#pragma omp critical
+    first = first ? (first == mine ? first : -1) : mine;
+#pragma omp critical
+    second = second ? (second == once<2>() ? second : -1) : once<2>();
+  }
+  CHECK(first == 1 && second == 2 && given_out == 2);
+}
+
 // Loops over iterators and ranges, lambdas, members.
 struct Worker {
   std::vector<int> data = std::vector<int>(50, 1);
@@ -159,6 +189,7 @@ int main() {
   clauses(most);
   reductions();
   tasks();
+  statics();
   Worker worker;
   worker.run();
   CHECK(worker.sum == 190);

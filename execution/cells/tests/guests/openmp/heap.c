@@ -2,7 +2,7 @@
 #include "check.h"
 
 #define BYTES ((size_t)1200 << 20)
-#define STEP 4096
+#define STEP 16384
 
 int main(void) {
   int most = omp_get_max_threads();

@@ -107,6 +107,7 @@ static void more(int most) {
   CHECK(omp_pause_resource(omp_pause_soft, omp_get_initial_device()) == 0);
   CHECK(omp_get_device_num() == omp_get_initial_device());
   CHECK(omp_get_max_teams() >= 0 && omp_get_teams_thread_limit() >= 0);
+#pragma omp error at(execution) severity(warning) message("this is how a warning looks")
   int sum = 0;
 #pragma omp tile sizes(4)
   for (int i = 0; i < 10; i++)

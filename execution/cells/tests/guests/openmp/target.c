@@ -75,6 +75,18 @@ static void memory(void) {
   for (int i = 0; i < 10; i++)
     CHECK(device[i] == i && other[i] == (i < 5 ? i + 2 : 0));
   CHECK(omp_target_is_present(numbers, host));
+  int table[6][8] = {{0}}, part[2][3] = {{1, 2, 3}, {4, 5, 6}};
+  size_t volume[2] = {2, 2}, at[2] = {3, 5}, from[2] = {0, 1}, lengths[2] = {6, 8},
+         from_lengths[2] = {2, 3};
+  CHECK(omp_target_memcpy_rect(NULL, NULL, sizeof(int), 2, volume, at, from, lengths, from_lengths,
+                               host, host) >= 3);
+  CHECK(!omp_target_memcpy_rect(table, part, sizeof(int), 2, volume, at, from, lengths,
+                                from_lengths, host, host));
+  for (int i = 0; i < 6; i++)
+    for (int j = 0; j < 8; j++) {
+      int inside = i >= 3 && i < 5 && j >= 5 && j < 7;
+      CHECK(table[i][j] == (inside ? part[i - 3][j - 4] : 0));
+    }
   omp_target_free(device, host);
 }
 

@@ -90,7 +90,7 @@ pub(super) fn present(state: &State, mut resource: Resource) -> Resource {
                 resource.set_status(&site_status(state, &site));
             }
         }
-        Kind::Block | Kind::Cell | Kind::Decision => {}
+        Kind::Block | Kind::Cell | Kind::Tissue | Kind::Decision => {}
     }
     resource
 }

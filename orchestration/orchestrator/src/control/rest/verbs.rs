@@ -112,12 +112,13 @@ fn holder(state: &State, kind: Kind, id: &Id) -> Result<(String, String), Error>
             })?;
             Ok((site, service.uid().to_owned()))
         }
-        Kind::Cell => {
-            let cell = runs::find(state, id)?;
+        Kind::Cell | Kind::Tissue => {
+            let cell = runs::find(state, kind, id)?;
             Ok((cell.spec.site.clone(), cell.uid().to_owned()))
         }
         Kind::Site | Kind::Block | Kind::Decision => {
-            let message = format!("a {} runs nothing: ask a service or a cell", kind.path());
+            let message =
+                format!("a {} runs nothing: ask a service, a cell or a tissue", kind.path());
             Err(Error::refuse(ErrorKind::Invalid, message))
         }
     }
