@@ -86,7 +86,10 @@ typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
 #define MPI_ERR_RMA_RANGE               34
 #define MPI_ERR_NAME                    35
 #define MPI_ERR_UNSUPPORTED_OPERATION   36
-#define MPI_ERR_LASTCODE                37
+#define MPI_ERR_RMA_SHARED              37
+#define MPI_ERR_RMA_ATTACH              38
+#define MPI_ERR_RMA_FLAVOR              39
+#define MPI_ERR_LASTCODE                40
 
 /* Wildcards and special ranks */
 #define MPI_ANY_SOURCE                  (-1)
@@ -229,6 +232,7 @@ typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
 #define MPI_WIN_MODEL                   12
 #define MPI_WIN_FLAVOR_CREATE           1
 #define MPI_WIN_FLAVOR_ALLOCATE         2
+#define MPI_WIN_FLAVOR_DYNAMIC          3
 #define MPI_WIN_UNIFIED                 2
 
 /* Topologies, locks, orders, kinds of splits */
@@ -704,6 +708,9 @@ MPI_IMPORT_(MPI_Win_create) int MPI_Win_create(void *base, MPI_Aint size, int di
     MPI_Win *win);
 MPI_IMPORT_(MPI_Win_allocate) int MPI_Win_allocate(MPI_Aint size, int disp_unit, MPI_Info info, MPI_Comm comm, void *baseptr,
     MPI_Win *win);
+MPI_IMPORT_(MPI_Win_create_dynamic) int MPI_Win_create_dynamic(MPI_Info info, MPI_Comm comm, MPI_Win *win);
+MPI_IMPORT_(MPI_Win_attach) int MPI_Win_attach(MPI_Win win, void *base, MPI_Aint size);
+MPI_IMPORT_(MPI_Win_detach) int MPI_Win_detach(MPI_Win win, const void *base);
 MPI_IMPORT_(MPI_Win_free) int MPI_Win_free(MPI_Win *win);
 MPI_IMPORT_(MPI_Win_get_group) int MPI_Win_get_group(MPI_Win win, MPI_Group *group);
 MPI_IMPORT_(MPI_Win_set_name) int MPI_Win_set_name(MPI_Win win, const char *name);

@@ -40,7 +40,10 @@ pub(crate) const ERR_RMA_SYNC: i32 = 33;
 pub(crate) const ERR_RMA_RANGE: i32 = 34;
 pub(crate) const ERR_NAME: i32 = 35;
 pub(crate) const ERR_UNSUPPORTED_OPERATION: i32 = 36;
-pub(crate) const ERR_LASTCODE: i32 = 37;
+pub(crate) const ERR_RMA_SHARED: i32 = 37;
+pub(crate) const ERR_RMA_ATTACH: i32 = 38;
+pub(crate) const ERR_RMA_FLAVOR: i32 = 39;
+pub(crate) const ERR_LASTCODE: i32 = 40;
 
 // Wildcards and special ranks.
 pub(crate) const ANY_SOURCE: i32 = -1;
@@ -117,6 +120,7 @@ pub(crate) const WIN_CREATE_FLAVOR: i32 = 11;
 pub(crate) const WIN_MODEL: i32 = 12;
 pub(crate) const WIN_FLAVOR_CREATE: i32 = 1;
 pub(crate) const WIN_FLAVOR_ALLOCATE: i32 = 2;
+pub(crate) const WIN_FLAVOR_DYNAMIC: i32 = 3;
 pub(crate) const WIN_UNIFIED: i32 = 2;
 
 // Topologies.

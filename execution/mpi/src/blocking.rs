@@ -67,6 +67,7 @@ pub const BLOCKING: &[&str] = &[
     "MPI_Exscan",
     "MPI_Win_create",
     "MPI_Win_allocate",
+    "MPI_Win_create_dynamic",
     "MPI_Win_free",
     "MPI_Put",
     "MPI_Get",

@@ -167,6 +167,9 @@ const CLASSES: [(&str, &str); abi::ERR_LASTCODE as usize + 1] = [
     ("MPI_ERR_RMA_RANGE", "target memory is not part of the window"),
     ("MPI_ERR_NAME", "name is not known"),
     ("MPI_ERR_UNSUPPORTED_OPERATION", "operation is not supported"),
+    ("MPI_ERR_RMA_SHARED", "memory can not be shared"),
+    ("MPI_ERR_RMA_ATTACH", "memory can not be attached"),
+    ("MPI_ERR_RMA_FLAVOR", "window has the wrong flavor"),
     ("MPI_ERR_LASTCODE", "last error code"),
 ];
 

@@ -249,6 +249,9 @@ macro_rules! functions {
             // window
             "MPI_Win_create" win_create(base: u32, size: i32, disp_unit: i32, info: i32, comm: i32, win: u32);
             "MPI_Win_allocate" win_allocate(size: i32, disp_unit: i32, info: i32, comm: i32, baseptr: u32, win: u32);
+            "MPI_Win_create_dynamic" win_create_dynamic(info: i32, comm: i32, win: u32);
+            "MPI_Win_attach" win_attach(win: i32, base: u32, size: i32);
+            "MPI_Win_detach" win_detach(win: i32, base: u32);
             "MPI_Win_free" win_free(win: u32);
             "MPI_Win_get_group" win_get_group(win: i32, group: u32);
             "MPI_Win_set_name" win_set_name(win: i32, name: u32);

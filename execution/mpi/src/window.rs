@@ -268,6 +268,43 @@ impl Engine {
         self.space.write_i32(win, handle)
     }
 
+    /// A window into all of each member's memory: what is attached is not told to the others, who
+    /// know it by its address alone.
+    pub(crate) fn win_create_dynamic(
+        &mut self,
+        cb: Cb<'_>,
+        info: i32,
+        comm: i32,
+        win: u32,
+    ) -> Result {
+        self.info(info)?;
+        self.space.check(i64::from(win), 4)?;
+        let exposed = Exposed { base: 0, size: u32::MAX, unit: 1 };
+        let handle = self.create_window(cb, exposed, comm, abi::WIN_FLAVOR_DYNAMIC)?;
+        self.space.write_i32(win, handle)
+    }
+
+    fn check_dynamic(&mut self, win: i32) -> Result {
+        let dynamic = self.window_mut(win)?.flavor == abi::WIN_FLAVOR_DYNAMIC;
+        ensure(dynamic, abi::ERR_RMA_FLAVOR, || {
+            format!("window {win} was not made by MPI_Win_create_dynamic")
+        })
+    }
+
+    pub(crate) fn win_attach(&mut self, _: Cb<'_>, win: i32, base: u32, size: i32) -> Result {
+        self.check_dynamic(win)?;
+        let size = usize::try_from(size)
+            .map_err(|_| fault(abi::ERR_SIZE, "the size of what is attached is negative"))?;
+        let within = size == 0 || self.space.check(i64::from(base), size).is_ok();
+        ensure(within, abi::ERR_RMA_ATTACH, || {
+            format!("{size} bytes at address {base:#x} lie outside of memory")
+        })
+    }
+
+    pub(crate) fn win_detach(&mut self, _: Cb<'_>, win: i32, _: u32) -> Result {
+        self.check_dynamic(win)
+    }
+
     pub(crate) fn win_free(&mut self, cb: Cb<'_>, win: u32) -> Result {
         let handle = self.space.read_i32(win)?;
         let window = self.window_mut(handle)?;
@@ -326,7 +363,8 @@ impl Engine {
             None => self.allocate(cb, 16)?,
         };
         self.window_mut(win)?.words = Some(words);
-        self.space.write_ints(words, &[own.size as i32, own.unit, flavor, abi::WIN_UNIFIED])?;
+        let size = if flavor == abi::WIN_FLAVOR_DYNAMIC { 0 } else { own.size as i32 };
+        self.space.write_ints(words, &[size, own.unit, flavor, abi::WIN_UNIFIED])?;
         let found = match keyval {
             abi::WIN_BASE => Some(own.base),
             abi::WIN_SIZE..=abi::WIN_MODEL => {
@@ -352,8 +390,12 @@ impl Engine {
         }
         let member = window.shared.member(rank)?;
         let part = window.parts[rank as usize];
-        let offset = i64::from(displacement) * i64::from(part.unit);
-        ensure(displacement >= 0, abi::ERR_DISP, || {
+        let offset = match window.flavor {
+            // An address, of which the upper half are negative as MPI_Aint.
+            abi::WIN_FLAVOR_DYNAMIC => i64::from(displacement as u32),
+            _ => i64::from(displacement) * i64::from(part.unit),
+        };
+        ensure(offset >= 0, abi::ERR_DISP, || {
             format!("the displacement {displacement} is negative")
         })?;
         let addr = u32::try_from(i64::from(part.base) + offset);

@@ -146,3 +146,39 @@ fn nothing_can_be_accumulated_and_only_integers_swapped() {
         ok!(guest.win_free(words + 64));
     });
 }
+
+#[test]
+fn a_dynamic_window_reaches_memory_by_its_address() {
+    run(2, |guest| {
+        let (me, words) = (guest.me(), guest.room(256));
+        ok!(guest.win_create_dynamic(0, WORLD, words));
+        let win = guest.int(words);
+        let (size, flavor) = (9, 11);
+        for (key, expected) in [(size, 0), (flavor, 3)] {
+            ok!(guest.win_get_attr(win, key, words + 4, words + 8));
+            assert_eq!(guest.int(guest.int(words + 4) as u32), expected);
+        }
+        // Each has what it attaches at another address, and tells it.
+        let target = words + 128 + 16 * me as u32;
+        ok!(guest.win_attach(win, target, 16));
+        let own = guest.ints_in(&[target as i32]);
+        ok!(guest.allgather(own, 1, INT, words + 16, 1, INT, WORLD));
+        let other = guest.int(words + 16 + 4 * (1 - me) as u32);
+        let value = guest.ints_in(&[70 + me]);
+        ok!(guest.win_lock_all(0, win));
+        ok!(guest.put(value, 1, INT, 1 - me, other + 4, 1, INT, win));
+        ok!(guest.accumulate(value, 1, INT, 1 - me, other + 8, 1, INT, SUM, win));
+        ok!(guest.win_unlock_all(win));
+        ok!(guest.barrier(WORLD));
+        assert_eq!(guest.ints_at(target, 4), [0, 71 - me, 71 - me, 0]);
+        ok!(guest.win_detach(win, target));
+        ok!(guest.win_set_errhandler(win, ERRORS_RETURN));
+        assert_eq!(call!(guest.win_attach(win, u32::MAX - 8, 16)), Ok(38));
+        ok!(guest.win_free(words));
+        ok!(guest.win_create(words + 64, 16, 1, 0, WORLD, words));
+        let fixed = guest.int(words);
+        ok!(guest.win_set_errhandler(fixed, ERRORS_RETURN));
+        assert_eq!(call!(guest.win_attach(fixed, target, 16)), Ok(39));
+        ok!(guest.win_free(words));
+    });
+}
