@@ -245,7 +245,7 @@ typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
 #define MPI_ORDER_FORTRAN               1
 #define MPI_COMM_TYPE_SHARED            1
 
-/* Assertions, which change nothing */
+/* Assertions; the last one ends the epochs of fences, the others change nothing */
 #define MPI_MODE_NOCHECK                1
 #define MPI_MODE_NOSTORE                2
 #define MPI_MODE_NOPUT                  4

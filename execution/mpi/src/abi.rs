@@ -132,6 +132,9 @@ pub(crate) const DIST_GRAPH: i32 = 3;
 pub(crate) const LOCK_EXCLUSIVE: i32 = 1;
 pub(crate) const LOCK_SHARED: i32 = 2;
 
+// Assertions that mean something here.
+pub(crate) const MODE_NOSUCCEED: i32 = 16;
+
 // Storage orders.
 pub(crate) const ORDER_C: i32 = 0;
 pub(crate) const ORDER_FORTRAN: i32 = 1;

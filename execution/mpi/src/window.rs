@@ -150,10 +150,35 @@ pub(crate) struct Window {
     written: Vec<u32>,
     exposed_to: Option<Vec<usize>>,
     access_to: Option<Vec<usize>>,
+    /// Whether a fence began an epoch, and calls were made in it.
+    fenced: Option<bool>,
     pub(crate) attributes: Attributes,
 }
 
 impl Window {
+    /// Fails unless a call to a member is within an epoch.
+    fn enter_epoch(&mut self, target: usize) -> Result {
+        let locked = self.held.len() == self.parts.len()
+            || self.held.iter().any(|(held, _)| *held == target);
+        let started = || self.access_to.as_ref().is_some_and(|targets| targets.contains(&target));
+        if locked || started() {
+            return Ok(());
+        }
+        ensure(self.fenced.is_some(), abi::ERR_RMA_SYNC, || {
+            format!("no fence, start or lock lets this process call rank {target} of the window")
+        })?;
+        self.fenced = Some(true);
+        Ok(())
+    }
+
+    /// Fails where epochs of other kinds are open.
+    fn check_closed(&self, locks: bool) -> Result {
+        let open = locks && !self.held.is_empty() || self.access_to.is_some();
+        ensure(!open, abi::ERR_RMA_SYNC, || {
+            "an epoch is open in the window that is to end first".to_owned()
+        })
+    }
+
     fn sync(&self) -> &Sync {
         self.shared.sync()
     }
@@ -216,6 +241,7 @@ impl Engine {
             written: Vec::new(),
             exposed_to: None,
             access_to: None,
+            fenced: None,
             attributes: Attributes::new(),
         }))
     }
@@ -310,6 +336,10 @@ impl Engine {
         let window = self.window_mut(handle)?;
         let (communicator, flavor, words) = (window.communicator, window.flavor, window.words);
         let base = window.parts[window.rank].base;
+        window.check_closed(true)?;
+        ensure(window.exposed_to.is_none(), abi::ERR_RMA_SYNC, || {
+            "the window is exposed still".to_owned()
+        })?;
         self.delete_attributes(cb, Holder::Window, handle)?;
         self.settle(cb, handle)?;
         self.exchange(cb, communicator, Vec::new())?;
@@ -389,6 +419,7 @@ impl Engine {
             return Ok(None);
         }
         let member = window.shared.member(rank)?;
+        window.enter_epoch(rank as usize)?;
         let part = window.parts[rank as usize];
         let offset = match window.flavor {
             // An address, of which the upper half are negative as MPI_Aint.
@@ -768,10 +799,14 @@ impl Engine {
         Ok(self.window_mut(win)?.communicator)
     }
 
-    pub(crate) fn win_fence(&mut self, cb: Cb<'_>, _: i32, win: i32) -> Result {
+    pub(crate) fn win_fence(&mut self, cb: Cb<'_>, assert: i32, win: i32) -> Result {
+        self.window_mut(win)?.check_closed(true)?;
         self.settle(cb, win)?;
         let communicator = self.meeting(win)?;
-        self.barrier(cb, communicator)
+        self.barrier(cb, communicator)?;
+        let ends = assert & abi::MODE_NOSUCCEED != 0;
+        self.window_mut(win)?.fenced = if ends { None } else { Some(false) };
+        Ok(())
     }
 
     /// Takes a lock of a member here, unless others hold it in a way that excludes this.
@@ -808,6 +843,11 @@ impl Engine {
         let window = self.window_mut(win)?;
         window.shared.member(rank)?;
         let target = rank as usize;
+        window.check_closed(false)?;
+        ensure(window.fenced != Some(true), abi::ERR_RMA_SYNC, || {
+            "the calls since the last fence are to be ended by another".to_owned()
+        })?;
+        window.fenced = None;
         let held = window.held.iter().any(|(held, _)| *held == target);
         ensure(!held, abi::ERR_RMA_SYNC, || {
             format!("rank {rank} of the window is locked already")

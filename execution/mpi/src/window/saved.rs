@@ -22,6 +22,7 @@ impl Wire for Window {
         self.held.put(to);
         self.exposed_to.put(to);
         self.access_to.put(to);
+        self.fenced.put(to);
         self.attributes.put(to);
         self.put_shared(to);
     }
@@ -40,6 +41,7 @@ impl Wire for Window {
             written: Vec::new(),
             exposed_to: Wire::get(from)?,
             access_to: Wire::get(from)?,
+            fenced: Wire::get(from)?,
             attributes: Wire::get(from)?,
         };
         let size = window.shared.members.len();

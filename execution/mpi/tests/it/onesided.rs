@@ -182,3 +182,32 @@ fn a_dynamic_window_reaches_memory_by_its_address() {
         ok!(guest.win_free(words));
     });
 }
+
+#[test]
+fn calls_outside_of_epochs_and_epochs_within_others_are_errors() {
+    run(2, |guest| {
+        let (words, sync) = (guest.room(128), Ok(33));
+        ok!(guest.win_create(words, 64, 4, 0, WORLD, words + 64));
+        let win = guest.int(words + 64);
+        ok!(guest.win_set_errhandler(win, ERRORS_RETURN));
+        let (value, other) = (guest.ints_in(&[3]), 1 - guest.me());
+        assert_eq!(call!(guest.put(value, 1, INT, other, 0, 1, INT, win)), sync);
+        ok!(guest.win_lock(2, 0, 0, win));
+        assert_eq!(call!(guest.put(value, 1, INT, 1, 0, 1, INT, win)), sync, "rank 0 is locked");
+        assert_eq!(call!(guest.win_fence(0, win)), sync);
+        assert_eq!(call!(guest.win_free(words + 64)), sync);
+        ok!(guest.win_unlock(0, win));
+        // A fence after which nothing was called may be followed by locks.
+        ok!(guest.win_fence(0, win));
+        ok!(guest.win_lock(2, other, 0, win));
+        ok!(guest.win_unlock(other, win));
+        ok!(guest.win_fence(0, win));
+        ok!(guest.put(value, 1, INT, other, 0, 1, INT, win));
+        assert_eq!(call!(guest.win_lock(2, other, 0, win)), sync);
+        let no_succeed = 16;
+        ok!(guest.win_fence(no_succeed, win));
+        assert_eq!(guest.int(words), 3);
+        assert_eq!(call!(guest.put(value, 1, INT, other, 0, 1, INT, win)), sync);
+        ok!(guest.win_free(words + 64));
+    });
+}

@@ -738,6 +738,7 @@ fn a_peer_that_stands_still_costs_bounded_memory_and_no_deadlock() {
                 let win = guest.room(4);
                 ok!(guest.win_create(into, BYTES, 1, 0, WORLD, win));
                 let win = guest.int(win);
+                ok!(guest.win_fence(0, win));
                 for _ in 0..NUMBER {
                     ok!(guest.put(row, BYTES, BYTE, other, 0, BYTES, BYTE, win));
                     if number == 0 {
