@@ -4,6 +4,8 @@
 //! be done is to synchronise. Members at other sites are written to in the order of the calls
 //! ([`crate::site::reach`]).
 
+mod dynamic;
+mod epoch;
 mod saved;
 
 use crate::{
@@ -156,29 +158,6 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Fails unless a call to a member is within an epoch.
-    fn enter_epoch(&mut self, target: usize) -> Result {
-        let locked = self.held.len() == self.parts.len()
-            || self.held.iter().any(|(held, _)| *held == target);
-        let started = || self.access_to.as_ref().is_some_and(|targets| targets.contains(&target));
-        if locked || started() {
-            return Ok(());
-        }
-        ensure(self.fenced.is_some(), abi::ERR_RMA_SYNC, || {
-            format!("no fence, start or lock lets this process call rank {target} of the window")
-        })?;
-        self.fenced = Some(true);
-        Ok(())
-    }
-
-    /// Fails where epochs of other kinds are open.
-    fn check_closed(&self, locks: bool) -> Result {
-        let open = locks && !self.held.is_empty() || self.access_to.is_some();
-        ensure(!open, abi::ERR_RMA_SYNC, || {
-            "an epoch is open in the window that is to end first".to_owned()
-        })
-    }
-
     fn sync(&self) -> &Sync {
         self.shared.sync()
     }
@@ -292,43 +271,6 @@ impl Engine {
         let handle = self.create_window(cb, exposed, comm, abi::WIN_FLAVOR_ALLOCATE)?;
         self.space.write_i32(baseptr, base as i32)?;
         self.space.write_i32(win, handle)
-    }
-
-    /// A window into all of each member's memory: what is attached is not told to the others, who
-    /// know it by its address alone.
-    pub(crate) fn win_create_dynamic(
-        &mut self,
-        cb: Cb<'_>,
-        info: i32,
-        comm: i32,
-        win: u32,
-    ) -> Result {
-        self.info(info)?;
-        self.space.check(i64::from(win), 4)?;
-        let exposed = Exposed { base: 0, size: u32::MAX, unit: 1 };
-        let handle = self.create_window(cb, exposed, comm, abi::WIN_FLAVOR_DYNAMIC)?;
-        self.space.write_i32(win, handle)
-    }
-
-    fn check_dynamic(&mut self, win: i32) -> Result {
-        let dynamic = self.window_mut(win)?.flavor == abi::WIN_FLAVOR_DYNAMIC;
-        ensure(dynamic, abi::ERR_RMA_FLAVOR, || {
-            format!("window {win} was not made by MPI_Win_create_dynamic")
-        })
-    }
-
-    pub(crate) fn win_attach(&mut self, _: Cb<'_>, win: i32, base: u32, size: i32) -> Result {
-        self.check_dynamic(win)?;
-        let size = usize::try_from(size)
-            .map_err(|_| fault(abi::ERR_SIZE, "the size of what is attached is negative"))?;
-        let within = size == 0 || self.space.check(i64::from(base), size).is_ok();
-        ensure(within, abi::ERR_RMA_ATTACH, || {
-            format!("{size} bytes at address {base:#x} lie outside of memory")
-        })
-    }
-
-    pub(crate) fn win_detach(&mut self, _: Cb<'_>, win: i32, _: u32) -> Result {
-        self.check_dynamic(win)
     }
 
     pub(crate) fn win_free(&mut self, cb: Cb<'_>, win: u32) -> Result {
