@@ -233,6 +233,7 @@ typedef MPI_Win_errhandler_function MPI_Win_errhandler_fn;
 #define MPI_WIN_FLAVOR_CREATE           1
 #define MPI_WIN_FLAVOR_ALLOCATE         2
 #define MPI_WIN_FLAVOR_DYNAMIC          3
+#define MPI_WIN_SEPARATE                1
 #define MPI_WIN_UNIFIED                 2
 
 /* Topologies, locks, orders, kinds of splits */
@@ -589,7 +590,8 @@ static __inline__ int MPI_Type_ub(MPI_Datatype datatype, MPI_Aint *ub)
 {
     MPI_Aint lb;
     int code = MPI_Type_get_extent(datatype, &lb, ub);
-    *ub += lb;
+    if (code == MPI_SUCCESS)
+        *ub += lb;
     return code;
 }
 

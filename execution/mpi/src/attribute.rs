@@ -93,7 +93,7 @@ impl Engine {
         keyval: u32,
         extra: u32,
     ) -> Result {
-        self.space.check(i64::from(keyval), 4)?;
+        self.space.check_place(keyval)?;
         let handle = self.keyvals.add(Keyval { holder, copy, delete, extra, freed: false });
         self.space.write_i32(keyval, handle)
     }

@@ -191,7 +191,7 @@ impl Engine {
     }
 
     pub(crate) fn comm_dup(&mut self, cb: Cb<'_>, comm: i32, newcomm: u32) -> Result {
-        self.space.check(i64::from(newcomm), 4)?;
+        self.space.check_place(newcomm)?;
         let known = self.communicator(comm)?;
         let members = known.shared.members.clone();
         let shared = self.make_together(cb, comm, 0, members)?;
@@ -228,7 +228,7 @@ impl Engine {
         newcomm: u32,
         request: u32,
     ) -> Result {
-        self.space.check(i64::from(request), 4)?;
+        self.space.check_place(request)?;
         let shared = Arc::clone(&self.communicator(comm)?.shared);
         if shared.spread.is_some() {
             return self.duplicate_later(cb, comm, newcomm, request);
@@ -242,7 +242,7 @@ impl Engine {
     /// Duplicates a communicator under a request: it may be used once its first member has told
     /// its number.
     fn duplicate_later(&mut self, cb: Cb<'_>, comm: i32, newcomm: u32, request: u32) -> Result {
-        self.space.check(i64::from(newcomm), 4)?;
+        self.space.check_place(newcomm)?;
         let known = self.communicator(comm)?;
         let members = known.shared.members.clone();
         let unnumbered = Arc::new(Shared::new(CONTEXTS_MAX, members.clone()));
@@ -261,7 +261,7 @@ impl Engine {
         group: i32,
         newcomm: u32,
     ) -> Result {
-        self.space.check(i64::from(newcomm), 4)?;
+        self.space.check_place(newcomm)?;
         let members = self.group(group)?.to_vec();
         self.inside(comm, &members)?;
         let mine = members.contains(&self.me);
@@ -287,7 +287,7 @@ impl Engine {
         tag: i32,
         newcomm: u32,
     ) -> Result {
-        self.space.check(i64::from(newcomm), 4)?;
+        self.space.check_place(newcomm)?;
         let members = self.group(group)?.to_vec();
         self.inside(comm, &members)?;
         if !members.contains(&self.me) {
@@ -331,7 +331,7 @@ impl Engine {
         key: i32,
         newcomm: u32,
     ) -> Result {
-        self.space.check(i64::from(newcomm), 4)?;
+        self.space.check_place(newcomm)?;
         ensure(color >= 0 || color == abi::UNDEFINED, abi::ERR_ARG, || {
             format!("the colour {color} is negative")
         })?;
@@ -377,7 +377,7 @@ impl Engine {
         info: i32,
         newcomm: u32,
     ) -> Result {
-        self.space.check(i64::from(newcomm), 4)?;
+        self.space.check_place(newcomm)?;
         self.info(info)?;
         ensure(matches!(split_type, abi::COMM_TYPE_SHARED | abi::UNDEFINED), abi::ERR_ARG, || {
             format!("{split_type} is no type to split by")

@@ -483,7 +483,7 @@ impl Engine {
 
     /// Makes a datatype and writes its handle.
     pub(crate) fn make_type(&mut self, recipe: Recipe, handle: u32) -> Result {
-        self.space.check(i64::from(handle), 4)?;
+        self.space.check_place(handle)?;
         let ty = recipe.build()?;
         let new = self.types.add(Named::new(Arc::new(ty), ""));
         self.space.write_i32(handle, new)

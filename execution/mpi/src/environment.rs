@@ -208,7 +208,7 @@ impl Engine {
         function: u32,
         errhandler: u32,
     ) -> Result {
-        self.space.check(i64::from(errhandler), 4)?;
+        self.space.check_place(errhandler)?;
         let handle = self.handlers.add(Handler { function });
         self.space.write_i32(errhandler, handle)
     }
@@ -280,7 +280,7 @@ impl Engine {
 
     /// The hints that are in use, of which there are none.
     fn write_hints(&mut self, info: u32) -> Result {
-        self.space.check(i64::from(info), 4)?;
+        self.space.check_place(info)?;
         let handle = self.infos.add(Info::default());
         self.space.write_i32(info, handle)
     }

@@ -137,7 +137,7 @@ impl Engine {
         _: i32,
         comm_graph: u32,
     ) -> Result {
-        self.space.check(i64::from(comm_graph), 4)?;
+        self.space.check_place(comm_graph)?;
         let (_, size) = self.place(comm_old)?;
         ensure(count(nnodes)? <= size as u64, abi::ERR_ARG, || {
             format!("a graph of {nnodes} needs more than {size} processes")
@@ -287,7 +287,7 @@ impl Engine {
         _: i32,
         comm_dist_graph: u32,
     ) -> Result {
-        self.space.check(i64::from(comm_dist_graph), 4)?;
+        self.space.check_place(comm_dist_graph)?;
         self.info(info)?;
         let (me, size) = self.place(comm_old)?;
         let weighted = sourceweights != abi::UNWEIGHTED;
@@ -338,7 +338,7 @@ impl Engine {
         _: i32,
         comm_dist_graph: u32,
     ) -> Result {
-        self.space.check(i64::from(comm_dist_graph), 4)?;
+        self.space.check_place(comm_dist_graph)?;
         self.info(info)?;
         let (me, size) = self.place(comm_old)?;
         let given = [sources, degrees, destinations, weights];

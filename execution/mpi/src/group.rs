@@ -51,7 +51,7 @@ impl Engine {
 
     /// Adds a group and writes its handle.
     pub(crate) fn add_group(&mut self, members: Arc<[u32]>, group: u32) -> Result {
-        self.space.check(i64::from(group), 4)?;
+        self.space.check_place(group)?;
         let handle = match members.is_empty() {
             true => abi::GROUP_EMPTY,
             false => self.groups.add(members),

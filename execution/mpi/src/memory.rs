@@ -76,6 +76,12 @@ impl Space {
         self.range(addr, len).map(|_| ())
     }
 
+    /// Fails unless there is a place for an `int` or a handle.
+    pub(crate) fn check_place(&self, addr: u32) -> Result {
+        present(addr)?;
+        self.check(i64::from(addr), 4)
+    }
+
     /// Copies out of the memory.
     #[inline]
     #[expect(unsafe_code, reason = "copies between a checked range of guest memory and a slice")]

@@ -112,7 +112,7 @@ impl Engine {
     }
 
     pub(crate) fn ibarrier(&mut self, cb: Cb<'_>, comm: i32, request: u32) -> Result {
-        self.space.check(i64::from(request), 4)?;
+        self.space.check_place(request)?;
         let operation = self.begin(comm, -1, Offer::Nothing, None, Plan::Meet)?;
         self.conduct(cb, comm, operation, Some(request))
     }

@@ -145,7 +145,7 @@ macro_rules! calls {
                     $comm: i32,
                     request: u32,
                 ) -> Result {
-                    self.space.check(i64::from(request), 4)?;
+                    self.space.check_place(request)?;
                     let ($engine, $request) = (self, Some(request));
                     $body
                 }

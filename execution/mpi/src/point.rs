@@ -177,7 +177,7 @@ impl Engine {
         communicator: i32,
         request: u32,
     ) -> Result {
-        self.space.check(i64::from(request), 4)?;
+        self.space.check_place(request)?;
         let work = self.send_work(mode, named, to, tag, communicator)?;
         let handle = self.request(work, communicator);
         self.space.write_i32(request, handle)
@@ -591,7 +591,7 @@ impl Engine {
     ) -> Result {
         let envelope = self.envelope(source, tag, comm)?;
         let span = self.buffer(buf, count, datatype)?;
-        self.space.check(i64::from(request), 4)?;
+        self.space.check_place(request)?;
         let handle = self.request(Work::Receive, comm);
         self.mail.poll(&self.world, &self.space);
         self.post(handle, envelope, span);
@@ -707,7 +707,7 @@ impl Engine {
         message: u32,
         status: u32,
     ) -> Result {
-        self.space.check(i64::from(message), 4)?;
+        self.space.check_place(message)?;
         let (handle, found) = match self.envelope(source, tag, comm)? {
             None => (abi::MESSAGE_NO_PROC, Status::NOBODY),
             Some(envelope) => {
@@ -729,7 +729,7 @@ impl Engine {
         message: u32,
         status: u32,
     ) -> Result {
-        self.space.check(i64::from(message), 4)?;
+        self.space.check_place(message)?;
         let found = match self.envelope(source, tag, comm)? {
             None => Some((abi::MESSAGE_NO_PROC, Status::NOBODY)),
             Some(envelope) => self.attempt(cb, |engine, _| Ok(engine.mail.extract(&envelope)))?,
@@ -796,7 +796,7 @@ impl Engine {
         message: u32,
         request: u32,
     ) -> Result {
-        self.space.check(i64::from(request), 4)?;
+        self.space.check_place(request)?;
         let (taken, span) = self.receive_message(buf, count, datatype, message)?;
         let handle = self.request(Work::Receive, abi::COMM_WORLD);
         self.mail.settle(handle, taken, span);

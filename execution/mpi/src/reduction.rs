@@ -723,6 +723,9 @@ impl Engine {
     ) -> Result {
         let (from, into) =
             (self.buffer(inbuf, count, datatype)?, self.buffer(inoutbuf, count, datatype)?);
+        ensure(inbuf != inoutbuf || count == 0, abi::ERR_BUFFER, || {
+            "both buffers are the same".to_owned()
+        })?;
         match self.op(op, datatype)? {
             Op::Builtin(builtin, kind) => {
                 let bytes = from.count as usize * kind.extent();
@@ -739,7 +742,7 @@ impl Engine {
     }
 
     pub(crate) fn op_create(&mut self, _: Cb<'_>, function: u32, commute: i32, op: u32) -> Result {
-        self.space.check(i64::from(op), 4)?;
+        self.space.check_place(op)?;
         let handle = self.ops.add(UserOp { function, commutes: commute != 0 });
         self.space.write_i32(op, handle)
     }

@@ -182,7 +182,7 @@ impl Engine {
         _: i32,
         comm_cart: u32,
     ) -> Result {
-        self.space.check(i64::from(comm_cart), 4)?;
+        self.space.check_place(comm_cart)?;
         let (_, size) = self.place(comm_old)?;
         let grid = self.read_grid(ndims, dims, periods)?;
         let fits = grid.size() <= size as i64;
@@ -205,7 +205,7 @@ impl Engine {
         remain_dims: u32,
         newcomm: u32,
     ) -> Result {
-        self.space.check(i64::from(newcomm), 4)?;
+        self.space.check_place(newcomm)?;
         let grid = self.grid(comm)?;
         let remain = self.space.ints(remain_dims, grid.dims.len())?;
         let coordinates = grid.coordinates(self.communicator(comm)?.rank as i32);

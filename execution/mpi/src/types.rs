@@ -207,7 +207,7 @@ impl Engine {
 
     pub(crate) fn type_dup(&mut self, cb: Cb<'_>, oldtype: i32, newtype: u32) -> Result {
         let old = self.named(oldtype)?.clone();
-        self.space.check(i64::from(newtype), 4)?;
+        self.space.check_place(newtype)?;
         let attributes = self.copied_attributes(cb, Holder::Datatype, oldtype)?;
         let recipe = Self::recipe(abi::COMBINER_DUP, &[], &[], &[&old.ty]);
         let ty = Arc::new(recipe.build()?);

@@ -248,7 +248,7 @@ impl Engine {
         win: u32,
     ) -> Result {
         self.info(info)?;
-        self.space.check(i64::from(win), 4)?;
+        self.space.check_place(win)?;
         let exposed = self.exposed(base, size, disp_unit)?;
         let handle = self.create_window(cb, exposed, comm, abi::WIN_FLAVOR_CREATE)?;
         self.space.write_i32(win, handle)
@@ -265,7 +265,7 @@ impl Engine {
         win: u32,
     ) -> Result {
         self.info(info)?;
-        self.space.check(i64::from(win), 4)?;
+        self.space.check_place(win)?;
         let base = self.once(|engine| engine.allocate(cb, size))?;
         let exposed = self.exposed(base, size, disp_unit)?;
         let handle = self.create_window(cb, exposed, comm, abi::WIN_FLAVOR_ALLOCATE)?;
@@ -774,6 +774,15 @@ impl Engine {
         }
     }
 
+    /// Whether a rank is a member of a window, rather than MPI_PROC_NULL; fails for others.
+    fn is_member(&mut self, rank: i32, win: i32) -> Result<bool> {
+        let window = self.window_mut(win)?;
+        match rank {
+            abi::PROC_NULL => Ok(false),
+            rank => window.shared.member(rank).map(|_| true),
+        }
+    }
+
     pub(crate) fn win_lock(
         &mut self,
         cb: Cb<'_>,
@@ -782,8 +791,10 @@ impl Engine {
         _: i32,
         win: i32,
     ) -> Result {
+        if !self.is_member(rank, win)? {
+            return Ok(());
+        }
         let window = self.window_mut(win)?;
-        window.shared.member(rank)?;
         let target = rank as usize;
         window.check_closed(false)?;
         ensure(window.fenced != Some(true), abi::ERR_RMA_SYNC, || {
@@ -808,7 +819,9 @@ impl Engine {
     }
 
     pub(crate) fn win_unlock(&mut self, cb: Cb<'_>, rank: i32, win: i32) -> Result {
-        self.window_mut(win)?.shared.member(rank)?;
+        if !self.is_member(rank, win)? {
+            return Ok(());
+        }
         self.release(cb, win, rank as usize)
     }
 
@@ -832,12 +845,12 @@ impl Engine {
     }
 
     pub(crate) fn win_flush(&mut self, cb: Cb<'_>, rank: i32, win: i32) -> Result {
-        self.window_mut(win)?.shared.member(rank)?;
+        self.is_member(rank, win)?;
         self.flush(cb, win)
     }
 
     pub(crate) fn win_flush_local(&mut self, _: Cb<'_>, rank: i32, win: i32) -> Result {
-        self.window_mut(win)?.shared.member(rank)?;
+        self.is_member(rank, win)?;
         self.meeting(win).map(|_| ())
     }
 

@@ -17,7 +17,7 @@ impl Engine {
         win: u32,
     ) -> Result {
         self.info(info)?;
-        self.space.check(i64::from(win), 4)?;
+        self.space.check_place(win)?;
         let exposed = Exposed { base: 0, size: u32::MAX, unit: 1 };
         let handle = self.create_window(cb, exposed, comm, abi::WIN_FLAVOR_DYNAMIC)?;
         self.space.write_i32(win, handle)

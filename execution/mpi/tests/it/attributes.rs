@@ -102,5 +102,8 @@ fn a_place_for_a_result_that_is_null_is_an_error() {
         assert_eq!(call!(guest.comm_group(WORLD, 0)), argument);
         assert_eq!(call!(guest.type_contiguous(2, INT, 0)), argument);
         assert_eq!(call!(guest.type_indexed(1, 0, 0, INT, 64)), argument);
+        assert_eq!(call!(guest.comm_split(WORLD, 0, 0, 0)), argument);
+        let buffer = Ok(1);
+        assert_eq!(call!(guest.reduce_local(64, 64, 1, INT, SUM)), buffer, "they are the same");
     });
 }

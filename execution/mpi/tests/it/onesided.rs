@@ -197,6 +197,12 @@ fn calls_outside_of_epochs_and_epochs_within_others_are_errors() {
         assert_eq!(call!(guest.win_fence(0, win)), sync);
         assert_eq!(call!(guest.win_free(words + 64)), sync);
         ok!(guest.win_unlock(0, win));
+        // Nobody is a target too.
+        ok!(guest.win_lock(1, PROC_NULL, 0, win));
+        ok!(guest.put(value, 1, INT, PROC_NULL, 0, 1, INT, win));
+        ok!(guest.win_flush(PROC_NULL, win));
+        ok!(guest.win_unlock(PROC_NULL, win));
+        assert_eq!(call!(guest.win_unlock(7, win)), Ok(6));
         // A fence after which nothing was called may be followed by locks.
         ok!(guest.win_fence(0, win));
         ok!(guest.win_lock(2, other, 0, win));
