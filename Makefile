@@ -15,7 +15,7 @@ FUZZ_SECONDS ?= 180
 FUZZ_TARGETS := snapshot record journal module
 PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help demo test check setup format lint soak fuzz bench bench-cells bench-hpc bench-simulate
+.PHONY: help demo demo-elastic test check setup format lint soak fuzz bench bench-cells bench-hpc bench-simulate
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -37,6 +37,10 @@ format:
 
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+demo-elastic: setup  ## an image search whose speed follows the processors that others release; seconds
+	cargo build --release --locked -p cloudskin
+	@CLOUDSKIN=$(CARGO_TARGET_DIR)/release/cloudskin examples/elastic/demo.sh $(CARGO_TARGET_DIR)/demo/elastic.json
 
 soak: setup  ## long rounds of kills and damage; ROUNDS=200, hours; prints its seeds
 	CLOUDSKIN_SOAK_ROUNDS=$(ROUNDS) cargo nextest run --workspace --locked --profile soak \

@@ -65,7 +65,7 @@ pub struct Threads {
     /// Processors; the one field that may be changed while it runs.
     pub cpus: u32,
     /// Most it may ever get, which is what `omp_get_max_threads` tells it; `cpus` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub max_cpus: Option<u32>,
     /// Whether its parallel regions get what is granted when they begin, up to `maxCpus`, where
     /// others leave processors idle.
@@ -141,6 +141,9 @@ pub struct CellStatus {
     pub exit_code: Option<i32>,
     /// Why it ended, if not by itself.
     pub error: Option<String>,
+    /// Processors that a program on threads has now: its own, and those that others leave idle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
     /// Milliseconds since the Unix epoch.
     pub started: Option<u64>,
     /// Milliseconds since the Unix epoch.

@@ -289,6 +289,9 @@ pub struct HeldCell {
     pub exit_code: Option<i32>,
     /// Why it ended, if not by itself.
     pub error: Option<String>,
+    /// Processors that a program on threads was told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
 }
 
 /// What the control plane asks a site to do, once.

@@ -126,7 +126,10 @@ fn tissue(resource: &Resource, age: String) -> Cells {
     let size = form.map(|form| match form {
         Form::Ranks(Ranks { count: 1 }) => "1 rank".to_owned(),
         Form::Ranks(Ranks { count }) => format!("{count} ranks"),
-        Form::Threads(threads) => format!("{} of {} CPUs", threads.cpus, threads.ceiling()),
+        Form::Threads(threads) => {
+            let cpus = resource.status::<CellStatus>().cpus.unwrap_or(threads.cpus);
+            format!("{cpus} of {} CPUs", threads.ceiling())
+        }
     });
     cells.insert(2, size.unwrap_or_default());
     (cells, more)

@@ -43,6 +43,13 @@ pub(crate) async fn run(args: Scale, session: &Session) -> anyhow::Result<ExitCo
     let Some(Form::Threads(threads)) = &mut spec.form else {
         return refused(format!("`{}` is made of ranks, whose number stays", args.target));
     };
+    let most = threads.ceiling();
+    if args.cpus.get() > most {
+        return refused(format!(
+            "`{}` was started with --max-cpus {most}, which its program relies on",
+            args.target
+        ));
+    }
     let before = std::mem::replace(&mut threads.cpus, args.cpus.get());
     tissue.spec = serde_json::to_value(&spec)?;
     client.apply(&tissue, false).await?;

@@ -1,6 +1,6 @@
 //! Guests, built once per machine, and modules made by hand.
 
-use crate::world;
+use crate::world::{self, Continuum};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -43,6 +43,19 @@ pub(crate) fn migratable(name: &str) -> Option<PathBuf> {
     assert!(output.status.success(), "{told}");
     fs::rename(&draft, &built).unwrap();
     Some(built)
+}
+
+/// A program of this text, built with these flags; `None`, said aloud, where there is no
+/// toolchain.
+pub(crate) fn parallel(continuum: &Continuum, name: &str, text: &str, flags: &str) -> Option<()> {
+    fs::write(continuum.path(&format!("{name}.c")), text).unwrap();
+    let built = continuum.run(&format!("build {flags} {name}.c -o {name}.wasm"));
+    if built.err.contains("missing; install with") {
+        eprintln!("skipped: {}", built.err);
+        return None;
+    }
+    built.ok();
+    Some(())
 }
 
 /// The module with a memory of so many pages at the start, and no most.

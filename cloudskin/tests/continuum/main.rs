@@ -18,4 +18,5 @@ mod moves;
 mod orphans;
 mod restores;
 mod strangers;
+mod tissues;
 mod world;

@@ -3,6 +3,7 @@
 use super::{cache::Cache, sites::Sites, state::State, views};
 use crate::trust::Keys;
 use api::{
+    cell::Form,
     link::{Assignment, CellAssignment, Desired, Peer, StartState},
     site::SiteStatus,
 };
@@ -66,14 +67,20 @@ fn cells(cache: &Cache, site: &str) -> Vec<CellAssignment> {
     let own = cache
         .runs()
         .filter(|cell| cell.spec.site == site && cell.status.ended.is_none() && !cell.deleting());
+    let grants = super::lending::grants(cache, site);
     own.filter_map(|cell| {
         let (_, digest) = cell.spec.module.rsplit_once('@')?;
+        let mut spec = cell.spec.clone();
+        if let (Some(Form::Threads(threads)), Some(cpus)) = (&mut spec.form, grants.get(cell.uid()))
+        {
+            threads.cpus = *cpus;
+        }
         Some(CellAssignment {
             tenant: cell.resource.metadata.tenant.clone(),
             name: cell.resource.metadata.name.clone(),
             uid: cell.uid().to_owned(),
             module: digest.parse().ok()?,
-            spec: cell.spec.clone(),
+            spec,
         })
     })
     .collect()

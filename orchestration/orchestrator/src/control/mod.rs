@@ -19,6 +19,7 @@ mod converge;
 mod decisions;
 mod desired;
 mod error;
+mod lending;
 mod losses;
 mod metrics;
 mod migrate;

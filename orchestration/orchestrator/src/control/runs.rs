@@ -43,6 +43,7 @@ fn update(state: &State, cell: &Cell, held: &HeldCell) -> Option<CellStatus> {
     status.running = !ended;
     status.started = status.started.or(Some(now));
     status.ended = ended.then_some(now);
+    status.cpus = held.cpus;
     status.exit_code = held.exit_code;
     status.error.clone_from(&held.error);
     let (reason, message) = match (&held.error, held.exit_code) {

@@ -365,13 +365,12 @@ impl Core {
     /// What the control plane is told of the cells of `run`.
     pub(crate) fn held_cells(&self) -> Vec<HeldCell> {
         self.read(|inner| {
-            let told = |(uid, cell): (&String, &super::state::CellRecord)| match &cell.progress {
-                Progress::Ended { exit_code, error } => {
-                    HeldCell { uid: uid.clone(), exit_code: *exit_code, error: error.clone() }
-                }
-                Progress::New | Progress::Started => {
-                    HeldCell { uid: uid.clone(), exit_code: None, error: None }
-                }
+            let told = |(uid, cell): (&String, &super::state::CellRecord)| {
+                let (exit_code, error) = match &cell.progress {
+                    Progress::Ended { exit_code, error } => (*exit_code, error.clone()),
+                    Progress::New | Progress::Started => (None, None),
+                };
+                HeldCell { uid: uid.clone(), exit_code, error, cpus: cell.granted }
             };
             inner.state.cells.iter().map(told).collect()
         })

@@ -262,7 +262,8 @@ impl Memory {
             cell.exit_code.is_some() || desired.cells.iter().any(|wanted| wanted.uid == *uid)
         });
         for wanted in &desired.cells {
-            let new = || HeldCell { uid: wanted.uid.clone(), exit_code: None, error: None };
+            let new =
+                || HeldCell { uid: wanted.uid.clone(), exit_code: None, error: None, cpus: None };
             self.cells.entry(wanted.uid.clone()).or_insert_with(new);
         }
         self.desired = desired;

@@ -211,7 +211,7 @@ impl World {
                 assert!(record.is_none());
                 self.live().phase = Phase::Down;
             }
-            Action::Run(_) | Action::End(_) => panic!("there are no cells"),
+            Action::Run(_) | Action::Grant(_) | Action::End(_) => panic!("there are no cells"),
         }
     }
 

@@ -354,6 +354,7 @@ impl Worker {
                 return Ok(Reply::Written(written));
             }
             Command::Run(cell) => self.run(*cell),
+            Command::Grant { .. } => {}
             Command::Shutdown { .. } => {
                 tokio::spawn(async {
                     sleep(Duration::from_millis(20)).await;

@@ -1,0 +1,125 @@
+//! Parallel programs at sites.
+
+use crate::{
+    guests,
+    world::{CONVERGED, Continuum},
+};
+use std::process::{Child, Stdio};
+use testkit::wait_until;
+
+/// Says, again and again, how many threads a region has; as often as its argument says.
+const THREADS: &str = r#"
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+int main(int argc, char **argv) {
+    for (int time = 0; time < atoi(argv[1]); time++) {
+        int threads = 0;
+        #pragma omp parallel
+        {
+            #pragma omp single
+            threads = omp_get_num_threads();
+        }
+        printf("now %d of %d\n", threads, omp_get_max_threads());
+        fflush(stdout);
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+    }
+    return 0;
+}
+"#;
+
+/// Adds up for a while; each rank counts.
+const RANKS: &str = r#"
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+int main(int argc, char **argv) {
+    int rank, size, times = atoi(argv[1]);
+    long long sum = 0, all;
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    for (int time = 1; time <= times; time++) {
+        long long mine = (long long)time * (rank + 1);
+        MPI_Allreduce(&mine, &all, 1, MPI_LONG_LONG, MPI_SUM, MPI_COMM_WORLD);
+        sum += all;
+        if (rank == 0 && time == 5) { printf("begun\n"); fflush(stdout); }
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+    }
+    if (rank == 0) printf("sum %lld of %d\n", sum, size);
+    MPI_Finalize();
+    return rank == 1 ? 5 : 0;
+}
+"#;
+
+fn started(continuum: &Continuum, words: &str, more: &[&str]) -> Child {
+    let words: Vec<&str> = words.split(' ').collect();
+    let mut command = continuum.command(&words, more);
+    command.stdout(Stdio::null()).spawn().unwrap()
+}
+
+/// The last line that it has written.
+fn last(continuum: &Continuum, tissue: &str) -> String {
+    let log = continuum.run(&format!("logs tissue/{tissue}")).out;
+    log.lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_program_on_threads_has_the_processors_that_others_leave() {
+    let Some(continuum) = Continuum::up() else { return };
+    let Some(()) = guests::parallel(&continuum, "threads", THREADS, "--openmp") else { return };
+    let edge = continuum.run("get site/edge -o json").json();
+    let cpus: u64 = edge["status"]["cpu"].as_str().unwrap().parse().unwrap();
+    let most = cpus + 1;
+    let words = format!("run --site edge --name el --cpus 1 --max-cpus {most} --elastic");
+    let mut elastic = started(&continuum, &words, &["threads.wasm", "5000"]);
+
+    wait_until("it has all processors", CONVERGED, || {
+        last(&continuum, "el") == format!("now {cpus} of {most}")
+    });
+    let rows = continuum.run("get tissues").ok();
+    assert!(rows.contains(&format!("{cpus} of {most} CPUs")), "{rows}");
+    let words = format!("run --site edge --name other --cpus {cpus}");
+    let mut other = started(&continuum, &words, &["threads.wasm", "100"]);
+    wait_until("another job has them", CONVERGED, || {
+        last(&continuum, "el") == format!("now 1 of {most}")
+    });
+    assert!(other.wait().unwrap().success());
+    wait_until("they are released", CONVERGED, || {
+        last(&continuum, "el") == format!("now {cpus} of {most}")
+    });
+    continuum.run(&format!("scale tissue/el --cpus {most}")).ok();
+    wait_until("somebody wants it so", CONVERGED, || {
+        last(&continuum, "el") == format!("now {most} of {most}")
+    });
+    continuum.run("scale tissue/el --cpus 1000").fails(2, "--max-cpus");
+
+    continuum.run("delete tissue/el").ok();
+    continuum.run("wait --for deleted tissue/el --timeout 10s").ok();
+    elastic.wait().unwrap();
+}
+
+#[test]
+fn ranks_run_at_a_site_and_go_on_at_another() {
+    let Some(continuum) = Continuum::up() else { return };
+    let flags = "--mpi --migratable";
+    let Some(()) = guests::parallel(&continuum, "ranks", RANKS, flags) else { return };
+    let short = continuum.run("mpirun -n 3 --sites edge --name short ranks.wasm 20");
+    assert!(short.code == Some(5) && short.out.ends_with("sum 1260 of 3\n"), "{short}");
+    continuum.run("wait --for exited tissue/short --timeout 10s").ok();
+
+    let words = "mpirun -n 3 --sites edge --name long";
+    let mut long = started(&continuum, words, &["ranks.wasm", "400"]);
+    wait_until("it has begun", CONVERGED, || last(&continuum, "long") == "begun");
+    continuum.run("snapshot tissue/long -f all.snap").ok();
+    continuum.run("delete tissue/long").ok();
+    long.wait().unwrap();
+
+    let there = continuum.run("restore --site cloud all.snap ranks.wasm");
+    assert!(there.code == Some(5) && there.out.ends_with("sum 481200 of 3\n"), "{there}");
+    let rows = continuum.run("get tissues").ok();
+    assert!(rows.contains("cloud") && rows.contains("3 ranks"), "{rows}");
+    continuum.run("mpirun -n 2 --sites edge,cloud ranks.wasm 1").fails(2, "one site");
+}
