@@ -35,7 +35,7 @@ use std::{
 
 const RANK: &[u8; 8] = b"CSKMPIR\0";
 const WORLD: &[u8; 8] = b"CSKMPIW\0";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A message that waits while ranks are restored, and whether its receiver and its sender were.
 type Meeting = (Arc<Waiting>, bool, bool);
