@@ -1,5 +1,6 @@
 //! One thread's instance.
 
+use super::called::Known;
 use crate::{
     run::{THREAD_STACK_BYTES, wait_for},
     trap,
@@ -38,15 +39,15 @@ pub(super) struct State {
     wasi: Arc<Mutex<Wasi>>,
     memory: SharedMemory,
     pub(super) openmp: Option<Rc<Thread>>,
-    calls: Option<Calls>,
+    calls: Option<Rc<Calls>>,
 }
 
 /// What the host calls.
-#[derive(Clone)]
 struct Calls {
     table: Table,
     malloc: TypedFunc<u32, u32>,
     free: TypedFunc<u32, ()>,
+    known: Known,
 }
 
 impl State {
@@ -111,7 +112,7 @@ pub(super) fn trapped(error: &wasmtime::Error) -> crate::Error {
 }
 
 impl<C: AsContextMut<Data = State>> View<C> {
-    fn calls(&self) -> Result<Calls> {
+    fn calls(&self) -> Result<Rc<Calls>> {
         let none = Error::Misuse("it calls OpenMP before it has begun");
         self.0.as_context().data().calls.clone().ok_or(none)
     }
@@ -124,25 +125,21 @@ impl<C: AsContextMut<Data = State>> View<C> {
 
 impl<C: AsContextMut<Data = State>> Guest for View<C> {
     fn call(&mut self, function: u32, args: &[u32], returns: bool) -> Result<u32> {
-        let table = self.calls()?.table;
-        let Some(Ref::Func(Some(called))) = table.get(&mut self.0, u64::from(function)) else {
-            return Err(Error::Misuse("it names a function that it does not have"));
-        };
-        let args: Vec<Val> = args.iter().map(|arg| Val::I32(arg.cast_signed())).collect();
-        let mut result = [Val::I32(0)];
-        let results = &mut result[..usize::from(returns)];
-        called.call(&mut self.0, &args, results).map_err(|error| self.failed(error))?;
-        Ok(result[0].i32().unwrap_or(0).cast_unsigned())
+        let calls = self.calls()?;
+        let called = calls.known.get(&calls.table, function, &mut self.0);
+        let called = called.map_err(|error| self.failed(error))?;
+        let called = called.ok_or(Error::Misuse("it names a function that it does not have"))?;
+        called.call(&mut self.0, args, returns).map_err(|error| self.failed(error))
     }
 
     fn malloc(&mut self, bytes: u32) -> Result<u32> {
-        let malloc = self.calls()?.malloc;
-        malloc.call(&mut self.0, bytes).map_err(|error| self.failed(error))
+        let calls = self.calls()?;
+        calls.malloc.call(&mut self.0, bytes).map_err(|error| self.failed(error))
     }
 
     fn free(&mut self, address: u32) -> Result<()> {
-        let free = self.calls()?.free;
-        free.call(&mut self.0, address).map_err(|error| self.failed(error))
+        let calls = self.calls()?;
+        calls.free.call(&mut self.0, address).map_err(|error| self.failed(error))
     }
 }
 
@@ -165,7 +162,7 @@ impl Instances {
         let malloc = self.function(&mut store, &instance, table, 0)?.typed(&store)?;
         let free = self.function(&mut store, &instance, table, 1)?.typed(&store)?;
         let state = store.data_mut();
-        state.calls = Some(Calls { table, malloc, free });
+        state.calls = Some(Rc::new(Calls { table, malloc, free, known: Known::default() }));
         state.openmp = Some(thread);
         Ok((store, instance))
     }

@@ -4,6 +4,7 @@
 //! need in it — stacks, thread-local variables — comes from the program's own allocator, which
 //! believes that it owns all memory. Start at [`Parallel::run`].
 
+mod called;
 mod guest;
 mod link;
 
