@@ -91,6 +91,9 @@ impl Runtime {
     }
 }
 
+/// Teams that a thread keeps: by the time that the first is needed again, it has been left.
+const SPARE_TEAMS_MAX: usize = 3;
+
 fn initial_team(shared: &Shared) -> Arc<Team> {
     let icvs = Icvs::initial(&shared.config);
     Arc::new(Team::new(1, None, Work { microtask: 0, args: Vec::new(), icvs }, shared))
@@ -159,16 +162,37 @@ impl Thread {
             }
         };
         let size = crew.len() as u32 + 1;
-        let team = Arc::new(Team::new(size, Some(parent), work, &self.shared));
+        let team = self.make_team(size, parent, work);
         for (mailbox, tid) in crew.iter().zip(1..) {
             mailbox.put(team.clone(), tid);
         }
-        let ran = self.run_member(guest, team, 0);
+        let ran = self.run_member(guest, team.clone(), 0);
+        self.keep_team(team);
         self.shared.busy.fetch_sub(size - 1, Ordering::Relaxed);
         if depth > 0 {
             lock(&self.shared.idle).extend(crew);
         }
         ran
+    }
+
+    /// A team, made of one of a region that is over, if its threads have all left that.
+    fn make_team(&self, size: u32, parent: (Arc<Team>, u32), work: Work) -> Arc<Team> {
+        let mut spare = self.spare_teams.borrow_mut();
+        if let Some(mut team) = spare.pop_front()
+            && let Some(old) = Arc::get_mut(&mut team)
+        {
+            old.renew(size, parent, work, &self.shared);
+            return team;
+        }
+        Arc::new(Team::new(size, Some(parent), work, &self.shared))
+    }
+
+    /// Keeps a team for a later region; its threads leave it after its end.
+    fn keep_team(&self, team: Arc<Team>) {
+        let mut spare = self.spare_teams.borrow_mut();
+        if spare.len() < SPARE_TEAMS_MAX {
+            spare.push_back(team);
+        }
     }
 
     fn work(&self, argc: u32, microtask: u32, args: u32) -> Result<Work> {

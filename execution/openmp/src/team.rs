@@ -98,6 +98,27 @@ impl Team {
         }
     }
 
+    /// Makes it the team of another region.
+    pub(crate) fn renew(
+        &mut self,
+        size: u32,
+        parent: (Arc<Team>, u32),
+        work: Work,
+        shared: &Shared,
+    ) {
+        let mut partials = std::mem::take(&mut self.partials);
+        partials.resize_with(size as usize, AtomicU32::default);
+        for partial in &mut partials {
+            *partial.get_mut() = 0;
+        }
+        *self = Self { partials, ..Self::new(0, Some(parent), work, shared) };
+        let active = u32::from(size > 1);
+        self.size = size;
+        self.active_level += active;
+        self.depth += active;
+        self.spins = shared.spins(shared.busy.load(Ordering::Relaxed).max(size));
+    }
+
     /// Says that a thread has come to a barrier; gives the barrier's number.
     pub(crate) fn arrive(&self) -> u32 {
         let epoch = self.epoch.load(Ordering::Acquire);

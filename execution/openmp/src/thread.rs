@@ -13,7 +13,7 @@ use crate::{
 };
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -40,6 +40,10 @@ pub struct Thread {
     pub(crate) pushed_teams: Cell<(u32, u32)>,
     /// Threads that the first thread keeps, so that thread-private data stays with its number.
     pub(crate) crew: RefCell<Vec<Arc<Mailbox>>>,
+    /// Teams and implicit tasks of regions that are over, to be used for the next ones: a region
+    /// then asks for no memory, which another thread would give back.
+    pub(crate) spare_teams: RefCell<VecDeque<Arc<Team>>>,
+    spare_nodes: RefCell<Vec<Arc<Node>>>,
     /// Copies of variables that the compiler does not place in thread-local storage.
     pub(crate) private: RefCell<HashMap<u32, u32>>,
 }
@@ -67,10 +71,21 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    fn new(team: Arc<Team>, tid: u32, serialised: bool, shared: &Shared) -> Self {
+    /// With a row of tasks to be used again, if there is one.
+    fn new(
+        team: Arc<Team>,
+        tid: u32,
+        serialised: bool,
+        shared: &Shared,
+        mut nodes: Vec<Arc<Node>>,
+    ) -> Self {
         let icvs = team.work.icvs.at_level(team.active_level, &shared.config);
+        match nodes.first_mut().and_then(Arc::get_mut) {
+            Some(node) => *node = Node::implicit(icvs),
+            None => nodes = vec![Arc::new(Node::implicit(icvs))],
+        }
         Self {
-            nodes: vec![Arc::new(Node::implicit(icvs))],
+            nodes,
             team,
             tid,
             serialised,
@@ -90,7 +105,7 @@ impl Frame {
 
 impl Thread {
     pub(crate) fn new(shared: Arc<Shared>, gtid: u32, initial: Arc<Team>) -> Self {
-        let frame = Frame::new(initial, 0, false, &shared);
+        let frame = Frame::new(initial, 0, false, &shared, Vec::new());
         Self {
             shared,
             gtid,
@@ -101,6 +116,8 @@ impl Thread {
             events: RefCell::default(),
             pushed_teams: Cell::new((0, 0)),
             crew: RefCell::default(),
+            spare_teams: RefCell::default(),
+            spare_nodes: RefCell::default(),
             private: RefCell::default(),
         }
     }
@@ -141,7 +158,8 @@ impl Thread {
         if depth >= DEPTH_MAX {
             return Err(Error::Limit { what: "nested regions", limit: DEPTH_MAX as u64 });
         }
-        frames.push(Frame::new(team, tid, serialised, &self.shared));
+        let nodes = self.spare_nodes.take();
+        frames.push(Frame::new(team, tid, serialised, &self.shared, nodes));
         Ok(depth)
     }
 
@@ -171,10 +189,15 @@ impl Thread {
         let slot = self.slot(guest, depth)?;
         self.memory().put_u32(slot, self.gtid)?;
         self.memory().put_u32(slot + 4, tid)?;
-        let mut args = Vec::with_capacity(team.work.args.len() + 2);
-        args.extend([slot, slot + 4]);
-        args.extend(&team.work.args);
-        guest.call(team.work.microtask, &args, false)?;
+        let count = team.work.args.len() + 2;
+        let mut few = [slot, slot + 4, 0, 0, 0, 0, 0, 0, 0, 0];
+        if count <= few.len() {
+            few[2..count].copy_from_slice(&team.work.args);
+            guest.call(team.work.microtask, &few[..count], false)?;
+        } else {
+            let args = [&[slot, slot + 4], &team.work.args[..]].concat();
+            guest.call(team.work.microtask, &args, false)?;
+        }
         // What a wrong program left open ends here.
         self.frames.borrow_mut().truncate(depth + 1);
         self.frame(|frame| frame.nodes.truncate(1));
@@ -182,7 +205,11 @@ impl Thread {
             team.join();
             self.help(guest, &team, None, || team.is_over())?;
         }
-        self.frames.borrow_mut().truncate(depth);
+        let mut frames = self.frames.borrow_mut();
+        frames.truncate(depth + 1);
+        if let Some(frame) = frames.pop() {
+            self.spare_nodes.replace(frame.nodes);
+        }
         Ok(())
     }
 
