@@ -34,6 +34,7 @@ mod error;
 mod functions;
 mod group;
 mod image;
+mod known;
 mod mail;
 mod memory;
 mod movement;
