@@ -23,9 +23,9 @@ fn guest(world: &Arc<World>, number: u32) -> Guest {
 #[test]
 fn ranks_stop_where_they_wait_and_make_the_same_call_again() {
     let world = World::new(3, Config::default()).expect("a world");
-    let (begun, resumed) = (Barrier::new(4), Barrier::new(4));
+    let (begun, stopped_again, resumed) = (Barrier::new(4), Barrier::new(2), Barrier::new(4));
     std::thread::scope(|scope| {
-        let (begun, resumed) = (&begun, &resumed);
+        let (begun, stopped_again, resumed) = (&begun, &stopped_again, &resumed);
         let [mut receiver, mut prober, mut sender] = [0, 1, 2].map(|rank| guest(&world, rank));
         scope.spawn(move || {
             let into = receiver.ints_in(&[0]);
@@ -35,6 +35,7 @@ fn ranks_stop_where_they_wait_and_make_the_same_call_again() {
             assert_eq!(recv(&mut receiver), Err(Abort::Stopped));
             // Made again too early, it stops again.
             assert_eq!(recv(&mut receiver), Err(Abort::Stopped));
+            stopped_again.wait();
             resumed.wait();
             assert_eq!(recv(&mut receiver), Ok(0));
             assert_eq!(receiver.int(into), 55);
@@ -66,6 +67,7 @@ fn ranks_stop_where_they_wait_and_make_the_same_call_again() {
         let stopped = world.wait_for_stop(LONG).expect("a world at rest");
         let expected = ["MPI_Recv", "MPI_Iprobe", "MPI_Finalize"].map(Some);
         assert_eq!(stopped.functions, expected);
+        stopped_again.wait();
         world.resume().expect("all are there");
         resumed.wait();
     });
