@@ -98,7 +98,12 @@ impl Engine {
     fn save_state(&mut self, to: &mut Writer<'_>) {
         self.buffered.retain(|waiting| !waiting.is_over());
         self.loose.retain(|waiting| !waiting.is_over());
-        self.phase.put(to);
+        let forgotten = self.underway.again.iter().all(|step| step.is_forgotten());
+        match self.phase {
+            // Its call is made anew.
+            Phase::Interrupted if forgotten => Phase::Running.put(to),
+            phase => phase.put(to),
+        }
         self.world.stops.function(self.me).put(to);
         self.underway.function.put(to);
         let steps = self.underway.again.iter().filter(|step| !step.is_forgotten());

@@ -146,7 +146,9 @@ impl Fast {
         for (round, code, Row(bytes)) in slots {
             let small = bytes.len() <= FAST_BYTES && *round < 1 << 62;
             sound(small, "a small contribution is a large one")?;
-            self.write(member, *round, *code, bytes);
+            if !self.entered(member, *round) {
+                self.write(member, *round, *code, bytes);
+            }
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ use std::{
 };
 
 const PART: &[u8; 8] = b"CSKMPIW\0";
+/// How far members are that will do nothing more in a communicator.
+const FORGOTTEN: u64 = 1 << 61;
 /// Places in the open rounds of one world.
 const PLACES_MAX: usize = 1 << 20;
 
@@ -32,21 +34,26 @@ struct Told {
     members: Vec<u32>,
     /// How far each member there is.
     progress: Vec<(usize, u64)>,
+    /// The members elsewhere whose sites have it, or had it until they forgot it.
+    made: Vec<usize>,
+    /// What all members put into their slots: sites may have forgotten those of their own.
     slots: Vec<(usize, Vec<ToldSlot>)>,
     syncs: Vec<ToldSync>,
     rounds: Vec<ToldRound>,
 }
 
-wire_struct!(Told { context, members, progress, slots, syncs, rounds });
+wire_struct!(Told { context, members, progress, made, slots, syncs, rounds });
 
 impl Told {
     fn of(shared: &Shared, world: &World) -> Result<Self, Fault> {
-        let tell = |member| Some((member, shared.known_fast()?.tell(member)));
+        let told = |member| Some((member, shared.known_fast()?.tell(member)));
+        let slots = (0..shared.members.len()).filter_map(told);
         Ok(Self {
             context: shared.context,
             members: shared.members.clone(),
             progress: shared.near().map(|member| (member, shared.progress(member))).collect(),
-            slots: shared.near().filter_map(tell).collect(),
+            made: shared.spread.as_ref().map_or(Vec::new(), |spread| spread.made()),
+            slots: slots.filter(|(_, slots)| !slots.is_empty()).collect(),
             syncs: match shared.known_sync() {
                 Some(sync) => shared.near().map(|member| sync.tell(member)).collect(),
                 None => Vec::new(),
@@ -260,10 +267,12 @@ impl Told {
         let member =
             |member: usize| self.members.get(member).is_some_and(|member| there[*member as usize]);
         let own = self.progress.iter().all(|(place, _)| member(*place))
-            && self.slots.iter().all(|(place, _)| member(*place))
             && self.syncs.iter().all(|sync| member(sync.member))
             && self.rounds.iter().all(|round| round.left.iter().all(|place| member(*place)));
         sound(own, "it tells of ranks that were not there")?;
+        let mut named = self.slots.iter().map(|(member, _)| member).chain(&self.made);
+        let exist = named.all(|member| *member < self.members.len());
+        sound(exist, "it tells of members that do not exist")?;
         let numbers = self.progress.iter().map(|(_, progress)| *progress);
         let mut numbers = numbers.chain(self.rounds.iter().map(|round| round.number));
         sound(numbers.all(|number| number < 1 << 62), "a number is too large")
@@ -274,7 +283,14 @@ impl Shared {
     /// Takes in what the sites told of it.
     fn hear(&self, told: Vec<Told>) -> Decoded {
         let mut rounds = BTreeMap::new();
+        let mut present = vec![false; self.members.len()];
+        let progress = told.iter().flat_map(|part| &part.progress);
+        progress.for_each(|(member, _)| present[*member] = true);
         for part in &told {
+            // Whose site had it and does not tell of it is through with it.
+            for member in part.made.iter().filter(|member| !present[**member]) {
+                self.set_progress(*member, FORGOTTEN);
+            }
             for (member, progress) in &part.progress {
                 self.set_progress(*member, *progress);
             }

@@ -108,6 +108,12 @@ impl Spread {
         self.ready.store(ready, Ordering::Release);
     }
 
+    /// The members at other sites that have the communicator.
+    pub(crate) fn made(&self) -> Vec<usize> {
+        let made = |site| self.other(site).is_some_and(|o| o.made.load(Ordering::Acquire));
+        (0..self.sites.len()).filter(|member| made(self.sites[*member])).collect()
+    }
+
     /// Whether all sites have the communicator.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
