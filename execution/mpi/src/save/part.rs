@@ -129,7 +129,7 @@ impl World {
     /// When the image is not that of a world of so many ranks, or is damaged.
     pub fn restored(size: u32, config: Config, image: &[u8]) -> Result<Arc<Self>, Abort> {
         Self::allowed(size)?;
-        Self::with_size(size, config, None).furnished().from_parts(&[image])
+        Self::with_size(size, config, None).furnished().put_together(&[image])
     }
 
     /// This site's part of a world as it was saved, without its ranks, which may be at other sites
@@ -149,10 +149,10 @@ impl World {
         link: Arc<dyn Link>,
         images: &[&[u8]],
     ) -> Result<Arc<Self>, Abort> {
-        Self::part(size, config, placement, link)?.from_parts(images)
+        Self::part(size, config, placement, link)?.put_together(images)
     }
 
-    fn from_parts(mut self, images: &[&[u8]]) -> Result<Arc<Self>, Abort> {
+    fn put_together(mut self, images: &[&[u8]]) -> Result<Arc<Self>, Abort> {
         let damaged = |damaged: Damaged| {
             refused(format!("the image of the MPI world can not be used: {}", damaged.0))
         };

@@ -39,7 +39,8 @@ pub(crate) struct Desk {
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) size: u32,
-    pub(crate) world: Vec<u8>,
+    /// The images of its parts.
+    pub(crate) parts: Vec<Vec<u8>>,
     pub(crate) ranks: Vec<(u32, Vec<u8>)>,
     /// The function that each rank makes again.
     pub(crate) functions: Vec<Option<&'static str>>,
@@ -140,7 +141,7 @@ fn transplant(
     assert!(new.save().expect("an image") == image, "the world too");
     let ranks = images.into_iter().map(|(number, image, _)| (number, image)).collect();
     let functions = Vec::new();
-    (new, parked, Snapshot { size: world.size(), world: image, ranks, functions })
+    (new, parked, Snapshot { size: world.size(), parts: vec![image], ranks, functions })
 }
 
 /// Ends what a test that fails leaves behind.
@@ -267,10 +268,14 @@ fn placed(ranks: usize, dice: &mut Dice) -> Vec<u32> {
 }
 
 /// Restores ranks that have stopped at other sites; the old parts are given up.
-fn move_ranks(old: &[Part], parked: Vec<Parked>, dice: &mut Dice) -> (Vec<Part>, Vec<Parked>) {
-    let images: Vec<Vec<u8>> =
+fn move_ranks(
+    old: &[Part],
+    parked: Vec<Parked>,
+    dice: &mut Dice,
+) -> (Vec<Part>, Vec<Parked>, Snapshot) {
+    let parts: Vec<Vec<u8>> =
         old.iter().map(|(world, _)| world.save().expect("an image of a part")).collect();
-    let mut images: Vec<&[u8]> = images.iter().map(|image| &**image).collect();
+    let mut images: Vec<&[u8]> = parts.iter().map(|image| &**image).collect();
     let save = |mut parked: Parked| {
         let image = parked.rank.save().expect("an image");
         assert!(parked.rank.save().expect("the same") == image, "images tell only the state");
@@ -284,6 +289,8 @@ fn move_ranks(old: &[Part], parked: Vec<Parked>, dice: &mut Dice) -> (Vec<Part>,
     let new = spread_by(&sites, |placement, link| {
         World::restored_spread(size, config.clone(), placement, link, &images)
     });
+    let told = ranks.iter().map(|(number, image, _)| (*number, image.clone())).collect();
+    let snapshot = Snapshot { size, parts: parts.clone(), ranks: told, functions: Vec::new() };
     let restore = |(number, image, memory): (u32, Vec<u8>, Arc<Linear>)| {
         let world = &part_of(&new, sites[number as usize]).0;
         let memory = Arc::new(memory.copied());
@@ -299,7 +306,7 @@ fn move_ranks(old: &[Part], parked: Vec<Parked>, dice: &mut Dice) -> (Vec<Part>,
         parked
     };
     let parked = restored.into_iter().map(again).collect();
-    (new, parked)
+    (new, parked, snapshot)
 }
 
 fn part_of(parts: &[Part], site: u32) -> &Part {
@@ -321,15 +328,18 @@ fn wander(parts: &mut Vec<Part>, desk: &Desk, dice: &mut Dice) {
     for _ in 0..STOPS {
         pause(dice);
         parts.iter().for_each(|(world, _)| world.ask_to_stop());
-        let mut stopped = 0;
+        let mut functions = vec![None; parts[0].0.size() as usize];
         for (world, _) in &*parts {
             match world.wait_for_stop(Duration::from_secs(20)) {
-                Ok(at_rest) => stopped += at_rest.functions.iter().flatten().count(),
+                Ok(at_rest) => {
+                    let all = functions.iter_mut().zip(at_rest.functions);
+                    all.for_each(|(known, here)| *known = known.or(here));
+                }
                 Err(NotStopped::Ended(_)) => return,
                 Err(other) => panic!("{other}"),
             }
         }
-        let mut parked = desk.collect(stopped);
+        let mut parked = desk.collect(functions.iter().flatten().count());
         if parked.is_empty() {
             return;
         }
@@ -338,7 +348,9 @@ fn wander(parts: &mut Vec<Part>, desk: &Desk, dice: &mut Dice) {
         }
         desk.rounds.fetch_add(1, Ordering::Relaxed);
         if dice.roll(4) > 0 {
-            let (new, restored) = move_ranks(parts, parked, dice);
+            let (new, restored, snapshot) = move_ranks(parts, parked, dice);
+            let snapshot = Snapshot { functions: functions.clone(), ..snapshot };
+            desk.snapshots.lock().expect("a desk").push(snapshot);
             let old = std::mem::replace(parts, new);
             parked = restored;
             close(&old);
@@ -347,15 +359,14 @@ fn wander(parts: &mut Vec<Part>, desk: &Desk, dice: &mut Dice) {
     }
 }
 
-/// Runs a program whose ranks are moved between sites now and then; gives how often they were
-/// stopped.
+/// Runs a program whose ranks are moved between sites now and then; tells how that went.
 pub(crate) fn run_moved(
     ranks: u32,
     bytes: usize,
     config: &Config,
     seed: u64,
     program: &(impl Fn(&mut Guest) + Sync),
-) -> u32 {
+) -> Report {
     let desk = Arc::new(Desk::new(ranks));
     let mut dice = Dice(seed | 1);
     let sites = placed(ranks as usize, &mut dice);
@@ -377,7 +388,8 @@ pub(crate) fn run_moved(
         desk.open.store(true, Ordering::SeqCst);
     });
     close(&parts);
-    desk.rounds.load(Ordering::Relaxed)
+    let snapshots = std::mem::take(&mut *desk.snapshots.lock().expect("a desk"));
+    Report { stops: desk.rounds.load(Ordering::Relaxed), snapshots }
 }
 
 /// Runs a program whose ranks are stopped now and then; tells how that went.

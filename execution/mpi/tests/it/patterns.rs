@@ -570,7 +570,7 @@ fn moved_results(ranks: u32, parts: &[Part], seed: u64) -> (Vec<u64>, u32) {
         let result = program(guest, parts);
         results.lock().expect("results")[me] = result;
     };
-    let stops = disturbed::run_moved(ranks, 2 << 20, &config(), seed, &body);
+    let stops = disturbed::run_moved(ranks, 2 << 20, &config(), seed, &body).stops;
     (results.into_inner().expect("results"), stops)
 }
 
