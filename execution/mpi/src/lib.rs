@@ -9,8 +9,8 @@
 //!
 //! A world at several sites ([`World::spread`], [`connection`]) has the same semantics and results.
 //!
-//! A rank can leave a call that waits and make it again later, in another world: see
-//! [`World::ask_to_stop`].
+//! A rank can leave a call that waits and make it again later, in another world and at another
+//! site: see [`World::ask_to_stop`] and [`World::restored_spread`].
 //!
 //! Start at [`World::new`]; [`functions!`] is the table for those who bind the functions.
 //! `engine` has the state of a rank and how it waits, `mail` the matching of messages, `ring` the

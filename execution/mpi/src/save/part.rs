@@ -121,7 +121,7 @@ impl World {
         Ok(image.bytes)
     }
 
-    /// A world of one site from the only image of one that was at one site too; see
+    /// A world of one site, from the image of one that was at one site too. For all others there is
     /// [`World::restored_spread`].
     ///
     /// # Errors
