@@ -5,7 +5,7 @@
 //! straight from there, and those whose memory is read wait until that is done. A round is a
 //! state machine, so that the blocking and the non-blocking calls are the same.
 
-mod saved;
+pub(crate) mod saved;
 
 use crate::{
     abi,
@@ -13,16 +13,17 @@ use crate::{
     engine::{Cb, Engine},
     error::{Fault, Result, ensure, fault},
     mail::{Ending, Status, Work},
+    memory::Space,
     movement::Pulls,
     offer::{Entry, Offer},
     reduction::{Reduction, UserReduction},
     site::gather::Spread,
     transfer::Span,
     underway::Step,
-    world::lock,
+    world::{World, lock},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
@@ -31,6 +32,9 @@ use std::{
 
 /// Bytes of a contribution that go through a slot.
 pub(crate) const FAST_BYTES: usize = 240;
+/// Stages of members that failed in a round, and of those that are through with it.
+const GAVE_UP: u8 = 254;
+const LEFT: u8 = 255;
 /// Slots of each member: how many rounds the fastest may be ahead.
 const DEPTH: u64 = 4;
 
@@ -117,8 +121,9 @@ pub(crate) struct Round {
     left: AtomicUsize,
     /// Bytes of entries that came from other sites.
     pub(crate) held: Mutex<BTreeMap<u32, u64>>,
-    /// Communicators that it makes, by colour.
-    made: Mutex<HashMap<i32, Arc<Shared>>>,
+    /// Whether all entries are bytes, as in one that was under way when its ranks were saved: then
+    /// no member reads the memory of another, wherever they are.
+    detached: bool,
 }
 
 impl Round {
@@ -128,7 +133,7 @@ impl Round {
             stages: (0..members).map(|_| AtomicU8::new(0)).collect(),
             left: AtomicUsize::new(0),
             held: Mutex::default(),
-            made: Mutex::default(),
+            detached: false,
         }
     }
 
@@ -140,21 +145,6 @@ impl Round {
     /// Publishes a member's entry; false if it did so before.
     pub(crate) fn enter(&self, member: usize, entry: Entry) -> bool {
         self.entries[member].set(entry).is_ok()
-    }
-
-    /// The communicator of a colour, made by whoever comes first.
-    pub(crate) fn make(
-        &self,
-        colour: i32,
-        make: impl FnOnce() -> Result<Arc<Shared>>,
-    ) -> Result<Arc<Shared>> {
-        let mut made = lock(&self.made);
-        if let Some(known) = made.get(&colour) {
-            return Ok(Arc::clone(known));
-        }
-        let new = make()?;
-        made.insert(colour, Arc::clone(&new));
-        Ok(new)
     }
 }
 
@@ -212,11 +202,14 @@ impl Operation {
         self.shared.members.len()
     }
 
-    /// The members at this site: whose memory is in reach.
-    pub(crate) fn near(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
-        let spread = self.shared.spread.as_deref();
-        let count = spread.map_or(self.size(), |spread| spread.near().len());
-        (0..count).map(move |place| spread.map_or(place, |spread| spread.near()[place]))
+    /// The members whose memory is in reach, and which share the work.
+    pub(crate) fn near(&self) -> Vec<usize> {
+        if self.round.detached { vec![self.me] } else { self.shared.near().collect() }
+    }
+
+    /// The memory of a member that is in reach.
+    pub(crate) fn memory_of(&self, world: &World, member: usize) -> Space {
+        world.space(self.shared.members[member])
     }
 
     /// What a member published, if it came.
@@ -261,9 +254,28 @@ impl Operation {
         engine.world.wake_all(&self.shared.members);
     }
 
-    /// Whether these members are that far, as far as they are at this site: those elsewhere read
-    /// copies.
+    /// Whether a member is that far and has not failed.
+    pub(crate) fn has_reached(&self, member: usize, stage: u8) -> bool {
+        let reached = self.round.stages[member].load(Ordering::Acquire);
+        reached >= stage && reached != GAVE_UP
+    }
+
+    /// Whether all members came.
+    pub(crate) fn have_all_come(&self) -> Result<bool> {
+        for member in 0..self.size() {
+            if self.entry(member)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether these members are that far, as far as they read memory that is in reach: those
+    /// elsewhere read copies.
     pub(crate) fn have_reached(&self, who: Needs, stage: u8) -> bool {
+        if self.round.detached {
+            return true;
+        }
         let reached = |member: usize| self.round.stages[member].load(Ordering::Acquire) >= stage;
         match (self.shared.spread.as_deref(), who) {
             (None, who) => who.range(self.size()).all(reached),
@@ -274,13 +286,13 @@ impl Operation {
     }
 
     /// The communicator of these members, which the first of them numbers.
-    fn adopt(&self, engine: &Engine, colour: i32, members: Vec<u32>) -> Result<Arc<Shared>> {
+    fn adopt(&self, engine: &Engine, members: Vec<u32>) -> Result<Arc<Shared>> {
         let first = members.first().and_then(|first| self.shared.rank_of(*first));
         let entry = first.map_or(Ok(None), |first| self.entry(first as usize))?;
         let word = entry.and_then(|entry| entry.data().first_chunk()).copied();
         let missing = || fault(abi::ERR_OTHER, "a communicator was told without its number");
         let context = u32::from_le_bytes(word.ok_or_else(missing)?);
-        self.round.make(colour, || engine.world.shared(context, members, 0))
+        engine.world.shared(context, members)
     }
 
     fn step(&mut self, engine: &mut Engine, cb: Cb<'_>) -> Result<bool> {
@@ -303,10 +315,11 @@ impl Operation {
         if first.is_some_and(|first| self.round.entry(first as usize).is_none()) {
             return Ok(false);
         }
-        let shared = self.adopt(engine, 0, members.to_vec())?;
+        let shared = self.adopt(engine, members.to_vec())?;
         if let Some(known) = engine.communicators.get_mut(handle) {
-            known.shared = shared;
+            known.shared = Arc::clone(&shared);
         }
+        engine.world.taken(&shared, engine.me);
         Ok(true)
     }
 
@@ -314,6 +327,10 @@ impl Operation {
     pub(crate) fn poll(&mut self, engine: &mut Engine, cb: Cb<'_>) -> Result<bool> {
         if !self.unsent.is_empty() {
             self.publish(engine)?;
+            // A reduction in place writes over what those elsewhere are still to be sent.
+            if !self.unsent.is_empty() && matches!(self.plan, Some(Plan::Reduce(_))) {
+                return Ok(false);
+            }
         }
         if self.outcome.is_none() {
             let done = self.step(engine, cb);
@@ -322,7 +339,7 @@ impl Operation {
             }
             if done.is_err() {
                 // Nobody shall wait for one that gave up.
-                self.reach(engine, u8::MAX);
+                self.reach(engine, GAVE_UP);
             }
             self.outcome = Some(done.map(|_| ()));
         }
@@ -337,7 +354,9 @@ impl Operation {
     /// Leaves the round, which ends with its last member at this site.
     fn leave(&mut self, engine: &Engine) {
         self.plan = None;
-        if self.round.left.fetch_add(1, Ordering::AcqRel) + 1 < self.near().len() {
+        // It reads nothing any more.
+        self.round.stages[self.me].store(LEFT, Ordering::Release);
+        if self.round.left.fetch_add(1, Ordering::AcqRel) + 1 < self.shared.near().len() {
             return;
         }
         lock(&self.shared.rounds).remove(&self.number);
@@ -370,13 +389,15 @@ impl Engine {
         let members = shared.members.len();
         let round = {
             let mut rounds = lock(&shared.rounds);
-            if let Some(spread) = &shared.spread {
-                spread.enter(me, number);
-            }
+            shared.enter(me, number);
             Arc::clone(rounds.entry(number).or_insert_with(|| Arc::new(Round::new(members))))
         };
         let readers = |spread: &Spread| spread.readers(plan.audience(&offer));
         let unsent = shared.spread.as_deref().map_or(Vec::new(), readers);
+        let (offer, result) = match round.detached {
+            true => (offer.materialise(&self.space)?, None),
+            false => (offer, result),
+        };
         // Each member enters a round once, as rounds are counted.
         round.enter(me, Entry { function, root, offer, result });
         self.world.wake_all(&shared.members);
@@ -451,23 +472,15 @@ impl Engine {
         })
     }
 
-    /// Makes a communicator of these members together with the others of its parent. At one site
-    /// nobody waits for it: whoever comes first makes it. At several, its first member numbers it.
+    /// Makes a communicator of these members together with the others of its parent. Its first
+    /// member numbers it, so that all sites have the same number.
     pub(crate) fn make_together(
         &mut self,
         cb: Cb<'_>,
         communicator: i32,
-        colour: i32,
         members: Vec<u32>,
     ) -> Result<Arc<Shared>> {
         let parent = Arc::clone(&self.communicator(communicator)?.shared);
-        if parent.spread.is_none() {
-            let mut operation = self.begin(communicator, -1, Offer::Nothing, None, Plan::Meet)?;
-            let make = || Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members)));
-            let made = operation.round.make(colour, make);
-            operation.leave(self);
-            return made;
-        }
         let mine = members.contains(&self.me);
         let first = members.first().filter(|_| mine).and_then(|first| parent.rank_of(*first));
         let offer = self.number_for(&members)?;
@@ -475,25 +488,10 @@ impl Engine {
         let operation = self.begin(communicator, -1, offer, None, plan)?;
         let operation = self.finish(cb, operation)?;
         match mine {
-            true => operation.adopt(self, colour, members),
+            true => operation.adopt(self, members),
             // It is in none.
             false => Ok(Arc::new(Shared::new(0, Vec::new()))),
         }
-    }
-
-    /// The same within a round that was just held, in which `number` was told by the first member
-    /// if they are at several sites.
-    pub(crate) fn make_in(
-        &self,
-        operation: &Operation,
-        colour: i32,
-        members: Vec<u32>,
-        number: Option<u32>,
-    ) -> Result<Arc<Shared>> {
-        operation.round.make(colour, || match number {
-            Some(number) => self.world.shared(number, members, 0),
-            None => Ok(Arc::new(Shared::new(self.world.new_context(self.me)?, members))),
-        })
     }
 
     /// Puts a contribution into a slot and waits for those of others. Gives the slots and the

@@ -7,17 +7,17 @@ use crate::{
     engine::{Blame, Cb, Engine},
     error::{Result, ensure, fault},
     graph::Graph,
-    mail::{Status, Work},
+    offer::Entry,
     site::gather::Spread,
     topology::Grid,
     window::Sync,
-    world::{CONTEXTS_MAX, lock},
+    world::CONTEXTS_MAX,
 };
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -35,13 +35,15 @@ pub(crate) struct Shared {
     pub(crate) rounds: Mutex<HashMap<u64, Arc<Round>>>,
     /// The locks of the window that this communicator belongs to, if any.
     sync: OnceLock<Sync>,
-    /// How many members have freed it.
-    pub(crate) freed: AtomicUsize,
+    /// How far each member is: zero until it has the communicator, and then one more than the
+    /// rounds that it entered.
+    progress: Vec<AtomicU64>,
 }
 
 impl Shared {
     pub(crate) fn new(context: u32, members: Vec<u32>) -> Self {
         let identity = members.iter().enumerate().all(|(rank, member)| rank as u32 == *member);
+        let count = members.len();
         Self {
             context,
             members,
@@ -50,7 +52,7 @@ impl Shared {
             fast: OnceLock::new(),
             rounds: Mutex::default(),
             sync: OnceLock::new(),
-            freed: AtomicUsize::new(0),
+            progress: (0..count).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -72,9 +74,42 @@ impl Shared {
         self.sync.get_or_init(|| Sync::new(self.members.len()))
     }
 
-    /// Whether all members have freed it, and nothing is under way in it that began before.
-    pub(crate) fn is_over(&self) -> bool {
-        self.freed.load(Ordering::Acquire) >= self.members.len() && lock(&self.rounds).is_empty()
+    /// The same, if it was ever used.
+    pub(crate) fn known_sync(&self) -> Option<&Sync> {
+        self.sync.get()
+    }
+
+    /// The members at this site, in order.
+    pub(crate) fn near(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+        let spread = self.spread.as_deref();
+        let count = spread.map_or(self.members.len(), |spread| spread.near().len());
+        (0..count).map(move |place| spread.map_or(place, |spread| spread.near()[place]))
+    }
+
+    /// How far a member is; see `progress`.
+    pub(crate) fn progress(&self, member: usize) -> u64 {
+        self.progress[member].load(Ordering::Acquire)
+    }
+
+    /// The same for members that are restored.
+    pub(crate) fn set_progress(&self, member: usize, progress: u64) {
+        self.progress[member].fetch_max(progress, Ordering::AcqRel);
+    }
+
+    /// A member enters a round; to be called while the rounds are locked.
+    pub(crate) fn enter(&self, member: usize, round: u64) {
+        self.progress[member].store(round + 1, Ordering::Release);
+    }
+
+    /// Whether all members here have entered a round.
+    pub(crate) fn all_entered(&self, round: u64) -> bool {
+        self.near().all(|member| self.progress(member) > round)
+    }
+
+    /// Whether all members here have the communicator, and so have the other sites.
+    pub(crate) fn is_settled(&self) -> bool {
+        let ready = self.spread.as_ref().is_none_or(|spread| spread.is_ready());
+        ready && self.near().all(|member| self.progress(member) > 0)
     }
 
     /// A member's rank in the world.
@@ -148,17 +183,9 @@ impl Engine {
     pub(crate) fn adopt(&mut self, parent: i32, shared: Arc<Shared>) -> Result<i32> {
         let handler = self.communicator(parent)?.handler;
         let Some(rank) = shared.rank_of(self.me) else { return Ok(abi::COMM_NULL) };
+        self.world.taken(&shared, self.me);
         let new = Communicator { handler, ..Communicator::new(shared, rank, "") };
         Ok(self.communicators.add(new))
-    }
-
-    /// Removes a communicator. What this rank gave to it is kept until all are through with it, for
-    /// who is slower may still read it.
-    pub(crate) fn retire(&mut self, handle: i32) {
-        let Some(known) = self.communicators.remove(handle) else { return };
-        known.shared.freed.fetch_add(1, Ordering::AcqRel);
-        self.lingering.push(known.shared);
-        self.lingering.retain(|shared| !shared.is_over());
     }
 
     pub(crate) fn comm_size(&mut self, _: Cb<'_>, comm: i32, size: u32) -> Result {
@@ -194,7 +221,7 @@ impl Engine {
         self.space.check_place(newcomm)?;
         let known = self.communicator(comm)?;
         let members = known.shared.members.clone();
-        let shared = self.make_together(cb, comm, 0, members)?;
+        let shared = self.make_together(cb, comm, members)?;
         let handle = self.adopt(comm, shared)?;
         self.copy_extras(cb, comm, handle)?;
         self.space.write_i32(newcomm, handle)
@@ -221,6 +248,8 @@ impl Engine {
         self.comm_dup(cb, comm, newcomm)
     }
 
+    /// Duplicates a communicator under a request: it may be used once its first member has told
+    /// its number.
     pub(crate) fn comm_idup(
         &mut self,
         cb: Cb<'_>,
@@ -229,19 +258,6 @@ impl Engine {
         request: u32,
     ) -> Result {
         self.space.check_place(request)?;
-        let shared = Arc::clone(&self.communicator(comm)?.shared);
-        if shared.spread.is_some() {
-            return self.duplicate_later(cb, comm, newcomm, request);
-        }
-        // Its context is known at once, so that nothing is left to wait for.
-        self.comm_dup(cb, comm, newcomm)?;
-        let handle = self.request(Work::Done(Status::EMPTY.into()), comm);
-        self.space.write_i32(request, handle)
-    }
-
-    /// Duplicates a communicator under a request: it may be used once its first member has told
-    /// its number.
-    fn duplicate_later(&mut self, cb: Cb<'_>, comm: i32, newcomm: u32, request: u32) -> Result {
         self.space.check_place(newcomm)?;
         let known = self.communicator(comm)?;
         let members = known.shared.members.clone();
@@ -266,9 +282,8 @@ impl Engine {
         self.inside(comm, &members)?;
         let mine = members.contains(&self.me);
         // Those who are in no group take part all the same.
-        let colour = members.first().filter(|_| mine).map_or(-1, |first| *first as i32);
         let members = if mine { members } else { Vec::new() };
-        let shared = self.make_together(cb, comm, colour, members)?;
+        let shared = self.make_together(cb, comm, members)?;
         let handle = self.adopt(comm, shared)?;
         self.space.write_i32(newcomm, handle)
     }
@@ -294,33 +309,10 @@ impl Engine {
             return self.space.write_i32(newcomm, abi::COMM_NULL);
         }
         let parent = Arc::clone(&self.communicator(comm)?.shared);
-        let near = |member: &&u32| self.world.beyond(**member).is_none();
-        let takers = members.iter().filter(near).count();
-        let shared = if takers < members.len() {
-            let context = self.agree(cb, &parent, tag, &members)?;
-            self.world.shared(context, members, takers - 1)?
-        } else {
-            self.form(parent.context, tag, members)?
-        };
+        let context = self.agree(cb, &parent, tag, &members)?;
+        let shared = self.world.shared(context, members)?;
         let handle = self.adopt(comm, shared)?;
         self.space.write_i32(newcomm, handle)
-    }
-
-    /// The communicator that these members make; the first to come makes it.
-    fn form(&self, parent: u32, tag: i32, members: Vec<u32>) -> Result<Arc<Shared>> {
-        let key = (parent, tag, members);
-        let mut forming = lock(&self.world.forming);
-        let (shared, left) = match forming.remove(&key) {
-            Some(known) => known,
-            None => {
-                let (number, members) = (self.world.new_context(self.me)?, key.2.clone());
-                (Arc::new(Shared::new(number, members)), key.2.len())
-            }
-        };
-        if left > 1 {
-            forming.insert(key, (Arc::clone(&shared), left - 1));
-        }
-        Ok(shared)
     }
 
     pub(crate) fn comm_split(
@@ -341,30 +333,29 @@ impl Engine {
 
     /// Splits a communicator by colour; gives the handle of this rank's part.
     pub(crate) fn split(&mut self, cb: Cb<'_>, comm: i32, color: i32, key: i32) -> Result<i32> {
-        let mut bytes = [color.to_le_bytes(), key.to_le_bytes()].concat();
-        if self.communicator(comm)?.shared.spread.is_some() && color != abi::UNDEFINED {
-            // Who will be the first of a part, and so number it, is not known yet.
-            bytes.extend(self.world.new_context(self.me)?.to_le_bytes());
-        }
-        let round = self.exchange(cb, comm, bytes)?;
+        // Who will be the first of a part, and so number it, is not known yet.
+        let again = self.is_replaying() || color == abi::UNDEFINED;
+        let number = if again { 0 } else { self.world.new_context(self.me)? };
+        let words = [color.to_le_bytes(), key.to_le_bytes(), number.to_le_bytes()];
+        let round = self.exchange(cb, comm, words.concat())?;
+        let told = |entry: &Entry| {
+            let (words, _) = entry.data().as_chunks::<4>();
+            let word = |place: usize| words.get(place).copied().unwrap_or_default();
+            (i32::from_le_bytes(word(0)), i32::from_le_bytes(word(1)), u32::from_le_bytes(word(2)))
+        };
+        // A rank that was moved meanwhile may be where another colour is given.
+        let color = round.round.entry(round.me).map_or(color, |entry| told(entry).0);
         if color == abi::UNDEFINED {
             return Ok(abi::COMM_NULL);
         }
-        let mut members = Vec::new();
-        for (member, entry) in round.shared.members.iter().zip(round.entries()) {
-            let (words, _) = entry.data().as_chunks::<4>();
-            if let [its_color, its_key, number @ ..] = words
-                && i32::from_le_bytes(*its_color) == color
-            {
-                let number = number.first().map(|number| u32::from_le_bytes(*number));
-                members.push((i32::from_le_bytes(*its_key), *member, number));
-            }
-        }
+        let all = round.shared.members.iter().zip(round.entries());
+        let all = all.map(|(member, entry)| (*member, told(entry)));
+        let mut part: Vec<_> = all.filter(|(_, (its_color, ..))| *its_color == color).collect();
         // Equal keys keep the order of the parent.
-        members.sort_by_key(|(key, ..)| *key);
-        let number = members.first().and_then(|(.., number)| *number);
-        let members = members.into_iter().map(|(_, member, _)| member).collect();
-        let shared = self.make_in(&round, color, members, number)?;
+        part.sort_by_key(|(_, (_, key, _))| *key);
+        let number = part.first().map_or(0, |(_, (.., number))| *number);
+        let members = part.into_iter().map(|(member, _)| member).collect();
+        let shared = self.world.shared(number, members)?;
         self.adopt(comm, shared)
     }
 
@@ -396,7 +387,7 @@ impl Engine {
             "a predefined communicator can not be freed".to_owned()
         })?;
         self.delete_attributes(cb, Holder::Communicator, handle)?;
-        self.retire(handle);
+        self.communicators.remove(handle);
         self.blame = Blame::Communicator(abi::COMM_WORLD);
         self.space.write_i32(comm, abi::COMM_NULL)
     }

@@ -5,7 +5,7 @@ use crate::{
     attribute::{Attributes, Keyval},
     basic::BASICS,
     collective::Operation,
-    communicator::{Communicator, Shared},
+    communicator::Communicator,
     datatype::{Recipe, Type},
     environment::{Handler, Info},
     error::{self, Abort, Fault, Result, ensure, fault},
@@ -165,8 +165,6 @@ pub(crate) struct Engine {
     pub(crate) buffered: Vec<Arc<Waiting>>,
     /// Messages that wait though the program gave up their requests.
     pub(crate) loose: Vec<Arc<Waiting>>,
-    /// What it shares with those who may still read what it gave to a communicator that it freed.
-    pub(crate) lingering: Vec<Arc<Shared>>,
     /// Classes and codes that the program added, with their texts.
     pub(crate) classes: Vec<(i32, String)>,
     /// Integers of the guest's memory that attributes point to.
@@ -205,7 +203,6 @@ impl Engine {
             buffer: None,
             buffered: Vec::new(),
             loose: Vec::new(),
-            lingering: Vec::new(),
             classes: Vec::new(),
             constants: None,
             blame: Blame::Communicator(abi::COMM_WORLD),
@@ -230,9 +227,11 @@ impl Engine {
     /// Adds the communicators that every rank has.
     fn join(&mut self) {
         let everyone = Arc::clone(&self.world.everyone);
+        self.world.taken(&everyone, self.me);
         self.communicators.add(Communicator::new(everyone, self.me, "MPI_COMM_WORLD"));
         // The first context that each rank may make is that of itself alone.
-        let alone = Arc::new(Shared::new(1 + self.me, vec![self.me]));
+        let alone = self.world.alone(self.me);
+        self.world.taken(&alone, self.me);
         self.communicators.add(Communicator::new(alone, 0, "MPI_COMM_SELF"));
     }
 

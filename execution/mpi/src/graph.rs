@@ -144,7 +144,7 @@ impl Engine {
         })?;
         let (index, edges) = self.read_graph(nnodes, index, edges)?;
         let members = self.communicator(comm_old)?.shared.members[..nnodes as usize].to_vec();
-        let shared = self.make_together(cb, comm_old, 0, members)?;
+        let shared = self.make_together(cb, comm_old, members)?;
         let handle = self.adopt(comm_old, shared)?;
         if handle != abi::COMM_NULL {
             let new = self.communicator_mut(handle)?;
@@ -261,7 +261,7 @@ impl Engine {
     fn tell_edges(&mut self, cb: Cb<'_>, comm_old: i32, edges: &[i32]) -> Result<(i32, Operation)> {
         let handle = self.once(|engine| {
             let members = engine.communicator(comm_old)?.shared.members.clone();
-            let shared = engine.make_together(cb, comm_old, 0, members)?;
+            let shared = engine.make_together(cb, comm_old, members)?;
             Ok(engine.adopt(comm_old, shared)? as u32)
         })? as i32;
         let bytes = edges.iter().flat_map(|number| number.to_le_bytes()).collect();

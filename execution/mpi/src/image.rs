@@ -1,7 +1,7 @@
 //! The bytes of images: how the parts of a rank's state are written, and read with suspicion.
 //!
-//! Numbers are little-endian and lists begin with their length. Datatypes, and what the members of
-//! a communicator share, are written once at the beginning, and named by number and by context.
+//! Numbers are little-endian and lists begin with their length. Datatypes are written once at the
+//! beginning, and named by number; communicators are named by their contexts.
 //! A reader allocates no more than what it has read, and fails with a sentence.
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     error::{Fault, fault},
     table::Table,
     transfer::Span,
-    world::World,
+    world::{CONTEXTS_MAX, World},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,33 +35,22 @@ pub(crate) fn sound(holds: bool, reason: &str) -> Decoded {
     if holds { Ok(()) } else { Err(Damaged::because(reason)) }
 }
 
-/// The most runs of the datatypes of one image, and the most places in its open rounds.
+/// The most runs of the datatypes of one image.
 const RUNS_MAX: usize = 1 << 23;
-const PLACES_MAX: usize = 1 << 20;
 
 /// Writes an image.
 pub(crate) struct Writer<'a> {
     pub(crate) world: &'a World,
-    pub(crate) me: u32,
     pub(crate) bytes: Vec<u8>,
     types: Vec<Arc<Type>>,
     numbers: HashMap<*const Type, u32>,
-    pub(crate) shareds: Vec<Arc<Shared>>,
-    contexts: HashMap<u32, usize>,
 }
 
 impl<'a> Writer<'a> {
     /// A writer to which the predefined datatypes are known.
-    pub(crate) fn new(world: &'a World, me: u32, basics: &[Arc<Type>]) -> Self {
-        let mut writer = Self {
-            world,
-            me,
-            bytes: Vec::new(),
-            types: Vec::new(),
-            numbers: HashMap::new(),
-            shareds: Vec::new(),
-            contexts: HashMap::new(),
-        };
+    pub(crate) fn new(world: &'a World, basics: &[Arc<Type>]) -> Self {
+        let mut writer =
+            Self { world, bytes: Vec::new(), types: Vec::new(), numbers: HashMap::new() };
         for ty in basics {
             writer.number(ty);
         }
@@ -117,23 +106,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Notes what the members of a communicator share, to be written too.
-    pub(crate) fn share(&mut self, shared: &Arc<Shared>) {
-        let next = self.shareds.len();
-        if *self.contexts.entry(shared.context).or_insert(next) == next {
-            self.shareds.push(Arc::clone(shared));
-        }
-    }
-
     /// Whether the image can be read again, as far as its size is limited.
     pub(crate) fn check(&self) -> Decoded {
         let runs: usize = self.types.iter().map(|ty| ty.runs.len()).sum();
-        sound(runs <= RUNS_MAX, "its datatypes have too many separate blocks")?;
-        let open = |shared: &Arc<Shared>| {
-            crate::world::lock(&shared.rounds).len().saturating_mul(shared.members.len())
-        };
-        let places: usize = self.shareds.iter().map(open).sum();
-        sound(places <= PLACES_MAX, "too many collectives are under way")
+        sound(runs <= RUNS_MAX, "its datatypes have too many separate blocks")
     }
 }
 
@@ -143,14 +119,11 @@ pub(crate) struct Reader<'a> {
     pub(crate) me: u32,
     bytes: &'a [u8],
     types: Vec<Arc<Type>>,
-    shareds: HashMap<u32, Arc<Shared>>,
-    places: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(world: &'a Arc<World>, me: u32, bytes: &'a [u8]) -> Self {
-        let (types, shareds) = (Vec::new(), HashMap::new());
-        Self { world, me, bytes, types, shareds, places: 0 }
+        Self { world, me, bytes, types: Vec::new() }
     }
 
     pub(crate) fn take(&mut self, len: usize) -> Decoded<&'a [u8]> {
@@ -197,17 +170,6 @@ impl<'a> Reader<'a> {
     fn ty(&self, number: u32) -> Decoded<Arc<Type>> {
         let ty = self.types.get(number as usize).cloned();
         ty.ok_or_else(|| Damaged::because("it names a datatype that it does not have"))
-    }
-
-    /// Notes what the members of a communicator share.
-    pub(crate) fn share(&mut self, shared: Arc<Shared>) {
-        self.shareds.insert(shared.context, shared);
-    }
-
-    /// A round of so many members is open.
-    pub(crate) fn count_places(&mut self, members: usize) -> Decoded {
-        self.places += members;
-        sound(self.places <= PLACES_MAX, "too many collectives are under way")
     }
 
     /// Fails unless all was read.
@@ -396,17 +358,39 @@ impl Wire for Span {
     }
 }
 
-/// By its context: what else is shared stands at the beginning of the image.
+/// By its context, which the world knows. One that has no number yet is its members' own.
 impl Wire for Arc<Shared> {
     fn put(&self, to: &mut Writer<'_>) {
-        to.share(self);
         self.context.put(to);
+        if self.context == CONTEXTS_MAX {
+            self.members.put(to);
+        }
     }
 
     fn get(from: &mut Reader<'_>) -> Decoded<Self> {
         let context = u32::get(from)?;
-        let known = from.shareds.get(&context).cloned();
-        known.ok_or_else(|| Damaged::because("it names a context that it does not have"))
+        if context == CONTEXTS_MAX {
+            let members: Vec<u32> = Wire::get(from)?;
+            from.world.check_members(&members)?;
+            return Ok(Self::new(Shared::new(context, members)));
+        }
+        let known = from.world.restored_shared(context);
+        let known = known.filter(|shared| shared.rank_of(from.me).is_some());
+        known.ok_or_else(|| Damaged::because("it names a context that its world does not have"))
+    }
+}
+
+/// Bytes in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row(pub(crate) Vec<u8>);
+
+impl Wire for Row {
+    fn put(&self, to: &mut Writer<'_>) {
+        to.row(&self.0);
+    }
+
+    fn get(from: &mut Reader<'_>) -> Decoded<Self> {
+        Ok(Self(from.row()?))
     }
 }
 

@@ -10,8 +10,8 @@
 //! A world at several sites ([`World::spread`], [`connection`]) has the same semantics and results.
 //!
 //! A rank can leave a call that waits and make it again later ([`World::ask_to_stop`], [`BLOCKING`]);
-//! meanwhile it can be saved ([`Rank::save`], [`World::save`]) and restored in another world
-//! ([`World::restored`]).
+//! meanwhile it can be saved ([`Rank::save`], [`World::save`]) and restored in another world, at
+//! another site ([`World::restored_spread`]).
 //!
 //! Start at [`World::new`]; [`functions!`] is the table for those who bind the functions.
 //! `engine` has the state of a rank and how it waits, `mail` the matching of messages, `ring` the
@@ -38,6 +38,7 @@ mod functions;
 mod graph;
 mod group;
 mod image;
+mod known;
 mod mail;
 mod memory;
 mod movement;

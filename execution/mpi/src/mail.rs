@@ -267,9 +267,9 @@ impl Mail {
     }
 
     /// A message of this rank that waits for its receiver.
-    pub(crate) fn waiting(&mut self, bytes: u64, body: Body) -> Arc<Waiting> {
+    pub(crate) fn waiting(&mut self, to: u32, bytes: u64, body: Body) -> Arc<Waiting> {
         self.waited += 1;
-        Arc::new(Waiting::new(self.me, self.waited, bytes, body))
+        Arc::new(Waiting::new((self.me, to), self.waited, bytes, body))
     }
 
     /// Tells a receiver of a message that waits.
@@ -355,10 +355,9 @@ impl Mail {
             }
             Some(Body::Host(bytes)) => transfer::unpack(space, span, bytes),
             None => Err(fault(abi::ERR_INTERN, "the message's sender was not restored")),
-            Some(Body::Away { number }) => match world.beyond(waiting.sender) {
+            Some(Body::Away) => match world.beyond(waiting.sender) {
                 Some(sites) => {
-                    let from = (waiting, *number);
-                    let incoming = sites.ask(world, (self.me, space), from, span);
+                    let incoming = sites.ask(world, (self.me, space), waiting, span);
                     return Taken::Coming(incoming, status);
                 }
                 None => Ok(()),

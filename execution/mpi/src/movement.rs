@@ -689,14 +689,6 @@ impl Engine {
         Ok(frame.me as i32 == root)
     }
 
-    /// The memory of a member.
-    pub(crate) fn memory_of(&self, operation: &Operation, member: usize) -> crate::memory::Space {
-        match operation.me == member {
-            true => self.space.clone(),
-            false => self.world.space(operation.shared.members[member]),
-        }
-    }
-
     /// A span of elements of one kind, for reductions.
     pub(crate) fn same_type(span: &Span, addr: u32) -> Span {
         Span { addr, count: span.count, ty: Arc::clone(&span.ty) }

@@ -18,32 +18,15 @@ pub(crate) enum Offer {
 
 impl Offer {
     /// The same offer without the memory it lies in: bytes in the order of their types, as in a
-    /// message. For members who do not read that memory, those that `wanted` refuses, the rows of
-    /// an offer to each are left empty.
-    #[allow(dead_code, reason = "for ranks that are saved within a round")]
-    pub(crate) fn materialise(
-        &self,
-        space: &Space,
-        wanted: impl Fn(usize) -> bool,
-    ) -> Result<Self> {
+    /// message.
+    pub(crate) fn materialise(self, space: &Space) -> Result<Self> {
         Ok(match self {
-            Self::Nothing => Self::Nothing,
             Self::Same(span) => Self::Data(span.pack(space)?),
             Self::Each(spans) => {
-                let row = |(member, span): (usize, &Span)| match wanted(member) {
-                    true => span.pack(space),
-                    false => Ok(Vec::new()),
-                };
-                Self::Rows(spans.iter().enumerate().map(row).collect::<Result<_>>()?)
+                let rows = spans.iter().map(|span| span.pack(space));
+                Self::Rows(rows.collect::<Result<_>>()?)
             }
-            Self::Data(bytes) => Self::Data(bytes.clone()),
-            Self::Rows(rows) => {
-                let row = |(member, row): (usize, &Vec<u8>)| match wanted(member) {
-                    true => row.clone(),
-                    false => Vec::new(),
-                };
-                Self::Rows(rows.iter().enumerate().map(row).collect())
-            }
+            bytes => bytes,
         })
     }
 }

@@ -111,7 +111,7 @@ impl Engine {
             Mode::Buffered => Body::Host(span.pack(&self.space)?),
             _ => Body::Guest(span),
         };
-        let waiting = self.mail.waiting(bytes, body);
+        let waiting = self.mail.waiting(to, bytes, body);
         self.mail.announce(&self.world, to, context, tag, &waiting);
         if mode == Mode::Buffered {
             self.buffered.push(waiting);
@@ -658,7 +658,7 @@ impl Engine {
             return Ok(None);
         };
         let bytes = span.pack(&self.space)?;
-        let waiting = self.mail.waiting(bytes.len() as u64, Body::Host(bytes));
+        let waiting = self.mail.waiting(to, bytes.len() as u64, Body::Host(bytes));
         self.mail.announce(&self.world, to, context, tag, &waiting);
         Ok(Some(waiting))
     }

@@ -11,10 +11,14 @@ use crate::{
     offer::{Offer, Source},
     op::{self, Builtin, Layout, UserOp},
     transfer::{self, Span},
+    world::World,
 };
 
 /// Bytes that are combined at once: they fit into the nearest cache.
 const BLOCK_BYTES: usize = 16 << 10;
+
+/// The stage of a reduction whose whole result only has to be written.
+const READY: u8 = 3;
 
 /// An operation as a call names it.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +95,7 @@ impl Row<'_> {
 fn combine_range(
     reduction: (Builtin, Kind),
     operation: &Operation,
-    engine: &Engine,
+    world: &World,
     members: usize,
     range: std::ops::Range<u64>,
     mut write: impl FnMut(u64, &[u8]) -> Result,
@@ -103,7 +107,7 @@ fn combine_range(
     for (member, entry) in operation.entries().take(members).enumerate() {
         let source = entry.source(operation.me);
         let source = source.ok_or_else(|| fault(abi::ERR_OTHER, "a member offers nothing"))?;
-        rows.push(Row { kind, space: engine.memory_of(operation, member), source });
+        rows.push(Row { kind, space: operation.memory_of(world, member), source });
     }
     let (mut left, mut right) = (vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]);
     let mut first = range.start;
@@ -153,11 +157,58 @@ impl Reduction {
         combine_range(
             (self.builtin, self.kind),
             operation,
-            engine,
+            &engine.world,
             members,
             range,
             |first, bytes| engine.space.write(start + (first * extent) as i64, bytes),
         )
+    }
+
+    fn combined(
+        &self,
+        operation: &Operation,
+        world: &World,
+        members: usize,
+        range: std::ops::Range<u64>,
+    ) -> Result<Vec<u8>> {
+        let (reduction, mut row) = ((self.builtin, self.kind), Vec::new());
+        combine_range(reduction, operation, world, members, range, |_, bytes| {
+            row.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        Ok(row)
+    }
+
+    /// The same reduction with all of its result, once everyone came who gets the same: who saves
+    /// a rank can not rely on the others to do their part. Those have written theirs already, or
+    /// what they write over is still there.
+    pub(crate) fn ahead(&self, operation: &Operation, world: &World) -> Result<Option<Self>> {
+        let Target::All(into) = &self.target else { return Ok(None) };
+        if self.stage == READY || !operation.have_all_come()? {
+            return Ok(None);
+        }
+        let (near, extent) = (operation.near(), self.kind.extent() as u64);
+        let mut held = Vec::new();
+        for (place, member) in near.iter().enumerate() {
+            let range = self.chunk(place, near.len());
+            let mut written = |space: &Space, span: &Span| -> Result {
+                let start = held.len();
+                held.resize(start + ((range.end - range.start) * extent) as usize, 0);
+                let from = i64::from(span.addr) + (range.start * extent) as i64;
+                space.read(from, &mut held[start..])
+            };
+            let result = operation.entry(*member)?.and_then(|entry| entry.result.as_ref());
+            match result.filter(|_| operation.has_reached(*member, 1)) {
+                _ if self.stage == 2 => {
+                    written(&operation.memory_of(world, operation.me), into)?;
+                }
+                Some(result) => written(&operation.memory_of(world, *member), result)?,
+                None => held.extend(self.combined(operation, world, operation.size(), range)?),
+            }
+        }
+        let (builtin, kind, count) = (self.builtin, self.kind, self.count);
+        let target = Target::All(into.clone());
+        Ok(Some(Self { builtin, kind, count, target, stage: READY, held }))
     }
 
     fn hold(
@@ -167,12 +218,7 @@ impl Reduction {
         members: usize,
         range: std::ops::Range<u64>,
     ) -> Result {
-        let mut held = Vec::new();
-        combine_range((self.builtin, self.kind), operation, engine, members, range, |_, bytes| {
-            held.extend_from_slice(bytes);
-            Ok(())
-        })?;
-        self.held = held;
+        self.held = self.combined(operation, &engine.world, members, range)?;
         Ok(())
     }
 
@@ -183,10 +229,9 @@ impl Reduction {
             Target::Elsewhere { .. } => Ok(()),
             Target::Root(into) => self.write_to(operation, engine, &into, size, 0..self.count),
             Target::All(into) => {
-                let mut near = operation.near();
-                let near_size = near.len();
-                let range =
-                    self.chunk(near.position(|member| member == me).unwrap_or(0), near_size);
+                let near = operation.near();
+                let place = near.iter().position(|member| *member == me).unwrap_or(0);
+                let range = self.chunk(place, near.len());
                 self.write_to(operation, engine, &into, size, range)
             }
             Target::Segment { first, into } => {
@@ -205,7 +250,7 @@ impl Reduction {
 
     /// Fetches what other members combined.
     fn fetch(&self, operation: &Operation, engine: &Engine, into: &Span) -> Result {
-        let near: Vec<usize> = operation.near().collect();
+        let near = operation.near();
         let (size, extent) = (near.len(), self.kind.extent() as i64);
         let me = near.iter().position(|member| *member == operation.me).unwrap_or(0);
         for place in (0..size).map(|step| (me + step) % size).filter(|place| *place != me) {
@@ -214,7 +259,7 @@ impl Reduction {
             let result = result.ok_or_else(|| fault(abi::ERR_OTHER, "a member has no result"))?;
             let offset = chunk.start as i64 * extent;
             let bytes = (chunk.end - chunk.start) as usize * extent as usize;
-            let space = engine.memory_of(operation, other);
+            let space = operation.memory_of(&engine.world, other);
             let (from, to) = (i64::from(result.addr) + offset, i64::from(into.addr) + offset);
             Space::copy(&space, from, &engine.space, to, bytes)?;
         }
@@ -222,6 +267,10 @@ impl Reduction {
     }
 
     pub(crate) fn step(&mut self, operation: &mut Operation, engine: &Engine) -> Result<bool> {
+        if let (READY, Target::All(into)) = (self.stage, &self.target) {
+            engine.space.write(i64::from(into.addr), &self.held)?;
+            return Ok(true);
+        }
         if self.stage == 0 {
             let needed = match &self.target {
                 Target::Elsewhere { .. } => 0,

@@ -358,10 +358,10 @@ impl Engine {
         match self.mail.requests.get(handle).map(|request| &request.work) {
             None => Err(fault(abi::ERR_REQUEST, format!("there is no request {handle}"))),
             Some(Work::Send(waiting)) => {
-                match (waiting.away.get(), self.world.sites.as_deref()) {
+                match self.world.beyond(waiting.receiver) {
                     // Its receiver's site tells later whether it was in time.
-                    (Some(away), Some(sites)) => sites.take_back(&self.world, *away),
-                    _ => {
+                    Some(sites) => sites.take_back(&self.world, waiting),
+                    None => {
                         waiting.cancel();
                     }
                 }

@@ -1,17 +1,20 @@
 //! Saving a world that has stopped, and restoring it: all that MPI knows of its ranks, as bytes.
 //!
-//! Each rank's image stands for itself; what two ranks share, such as a message that waits for its
-//! receiver, each tells as it knows it, and a world that is restored puts it together. The guests'
-//! memories are not in it: buffers are told as addresses, as the program gave them. An image may
-//! come from anywhere: whatever it says is checked.
+//! What belongs to one rank is in its image; what it shares with others is in that of its site's
+//! part of the world ([`part`]). A message that waits for its receiver is told by both sides, which
+//! meet again wherever they are. The guests' memories are not in it: buffers are told as addresses,
+//! as the program gave them. Nothing in an image depends on where the ranks were. An image may come
+//! from anywhere: whatever it says is checked.
 //!
 //! ```text
-//! rank    "CSKMPIR\0" | u16 version | 6 zero bytes | moment | size | rank | datatypes | what is shared | state
-//! world   "CSKMPIW\0" | u16 version | 6 zero bytes | moment | size | who has finished | what forms
+//! rank    "CSKMPIR\0" | u16 version | 6 zero bytes | moment | size | rank | datatypes | state
+//! part    "CSKMPIW\0" | u16 version | 6 zero bytes | moment | size | ranks | who has finished | communicators
 //! ```
 
+mod part;
+
 use crate::{
-    Config, Memory, Rank, abi,
+    Memory, Rank, abi,
     attribute::Attributes,
     basic::BASICS,
     communicator::{Communicator, Shared},
@@ -21,8 +24,7 @@ use crate::{
     graph::Graph,
     image::{Damaged, Decoded, Reader, Wire, Writer, sound, wire_enum, wire_struct},
     memory::Space,
-    underway::Step,
-    world::{STOPPING, Waiting, World, lock},
+    world::{Waiting, World, lock},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -30,12 +32,10 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
 };
 
 const RANK: &[u8; 8] = b"CSKMPIR\0";
-const WORLD: &[u8; 8] = b"CSKMPIW\0";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// A message that waits while ranks are restored, and whether its receiver and its sender were.
 type Meeting = (Arc<Waiting>, bool, bool);
@@ -43,7 +43,8 @@ type Meeting = (Arc<Waiting>, bool, bool);
 /// What ranks that are restored have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Restoring {
-    moment: u64,
+    /// When each was saved.
+    moments: Vec<u64>,
     present: HashSet<u32>,
     shareds: HashMap<u32, Arc<Shared>>,
     waiting: HashMap<(u32, u64), Meeting>,
@@ -98,20 +99,15 @@ impl Engine {
         handles.filter_map(|handle| Some(Arc::clone(&self.types.get(handle)?.ty))).collect()
     }
 
-    /// The rounds that this rank is in.
-    fn within(&self) -> HashSet<(u32, u64)> {
-        let steps = self.underway.again.iter().filter_map(|step| match step {
-            Step::Entered(operation) => Some(operation.place()),
-            _ => None,
-        });
-        steps.chain(self.operations.iter().map(|(_, operation)| operation.place())).collect()
-    }
-
     fn save_state(&mut self, to: &mut Writer<'_>) {
         self.buffered.retain(|waiting| !waiting.is_over());
         self.loose.retain(|waiting| !waiting.is_over());
-        self.lingering.retain(|shared| !shared.is_over());
-        self.phase.put(to);
+        let forgotten = self.underway.again.iter().all(|step| step.is_forgotten());
+        match self.phase {
+            // Its call is made anew.
+            Phase::Interrupted if forgotten => Phase::Running.put(to),
+            phase => phase.put(to),
+        }
         self.world.stops.function(self.me).put(to);
         self.underway.function.put(to);
         let steps = self.underway.again.iter().filter(|step| !step.is_forgotten());
@@ -121,7 +117,6 @@ impl Engine {
         self.contexts_made().load(Ordering::Relaxed).put(to);
         self.provided.put(to);
         self.communicators.put(to);
-        self.lingering.put(to);
         self.groups.put(to);
         self.types.put(to);
         self.ops.put(to);
@@ -153,7 +148,6 @@ impl Engine {
         self.contexts_made().store(Wire::get(from)?, Ordering::Relaxed);
         self.provided = Wire::get(from)?;
         self.communicators = Wire::get(from)?;
-        self.lingering = Wire::get(from)?;
         self.groups = Wire::get(from)?;
         self.types = Wire::get(from)?;
         self.ops = Wire::get(from)?;
@@ -169,9 +163,6 @@ impl Engine {
         self.mail.restore(from)?;
         self.operations = Wire::get(from)?;
         self.check_tables()?;
-        for shared in &self.lingering {
-            shared.freed.fetch_add(1, Ordering::AcqRel);
-        }
         Ok(stopped_in)
     }
 
@@ -201,131 +192,43 @@ impl Engine {
 }
 
 impl Rank {
-    /// All that MPI knows of a rank that has stopped. The world must have stopped as a whole; it
-    /// may be resumed afterwards, or be restored elsewhere from [`World::save`] and the images of
-    /// all of its ranks.
+    /// All that MPI knows of a rank that has stopped. All ranks of its site must have stopped, and
+    /// where there are other sites, those of all sites, with [`World::flush_links`] done at each.
+    /// The world may be resumed afterwards, or be restored elsewhere from the images of its ranks
+    /// and of [`World::save`] at each site.
     ///
     /// # Errors
     ///
-    /// When some rank runs or is at another site, or the state is larger than an image can be.
+    /// When some rank runs, or something is still on its way from another site.
     pub fn save(&mut self) -> Result<Vec<u8>, Abort> {
         let engine = &mut self.engine;
         let world = Arc::clone(&engine.world);
         world.check_rest()?;
+        let me = engine.me;
+        let refusal = |reason: &str| refused(format!("rank {me} can not be saved: {reason}"));
+        if !engine.mail.is_complete() {
+            return Err(refusal("a message for it is on its way from another site"));
+        }
         let basics = engine.basics();
-        let mut writer = Writer::new(&world, engine.me, &basics);
+        let mut writer = Writer::new(&world, &basics);
         engine.save_state(&mut writer);
         let state = std::mem::take(&mut writer.bytes);
-        let within = engine.within();
-        let mut place = 0;
-        // What is shared may name more that is.
-        while let Some(shared) = writer.shareds.get(place).cloned() {
-            shared.save(&within, &mut writer);
-            place += 1;
-        }
-        let given = std::mem::take(&mut writer.bytes);
-        writer.check().map_err(|damaged| {
-            refused(format!("rank {} can not be saved: {}", engine.me, damaged.0))
-        })?;
-        let mut image = Writer::new(&world, engine.me, &[]);
+        writer.check().map_err(|damaged| refusal(&damaged.0))?;
+        let mut image = Writer::new(&world, &[]);
         image.bytes = head(RANK);
         world.moment().put(&mut image);
         world.size().put(&mut image);
         engine.me.put(&mut image);
         writer.put_types(basics.len(), &mut image);
-        (writer.shareds.len() as u32).put(&mut image);
-        for shared in &writer.shareds {
-            shared.context.put(&mut image);
-            shared.members.put(&mut image);
-        }
-        image.bytes.extend([given, state].concat());
+        image.bytes.extend(state);
         Ok(image.bytes)
     }
 }
 
 impl World {
-    /// Fails unless all ranks have stopped or finished, at one site.
-    fn check_rest(&self) -> Result<(), Abort> {
-        if self.sites.is_some() {
-            let reason =
-                "a world can be saved while all of its ranks are at one site, and not at several";
-            return Err(refused(reason.into()));
-        }
-        let stopped = self.state.load(Ordering::SeqCst) == STOPPING && self.stops.all_rest();
-        let reason = || refused("only a world whose ranks have all stopped can be saved".into());
-        if stopped { Ok(()) } else { Err(reason()) }
-    }
-
-    /// What holds the images of one stop together.
+    /// What holds the images of one stop at one site together.
     fn moment(&self) -> u64 {
         u64::try_from(self.stops.age().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// What belongs to no rank of a world that has stopped.
-    ///
-    /// # Errors
-    ///
-    /// When some rank runs.
-    pub fn save(&self) -> Result<Vec<u8>, Abort> {
-        self.check_rest()?;
-        let mut image = Writer::new(self, 0, &[]);
-        image.bytes = head(WORLD);
-        self.moment().put(&mut image);
-        self.size().put(&mut image);
-        let gone: Vec<u32> = (0..self.size()).filter(|rank| self.is_gone(*rank)).collect();
-        gone.put(&mut image);
-        let forming = lock(&self.forming);
-        let mut keys: Vec<_> = forming.keys().cloned().collect();
-        keys.sort_unstable();
-        (keys.len() as u32).put(&mut image);
-        for key in keys {
-            let (shared, left) = &forming[&key];
-            key.put(&mut image);
-            (shared.context, *left).put(&mut image);
-        }
-        Ok(image.bytes)
-    }
-
-    /// A world as it was saved, without its ranks: each is to be restored before
-    /// [`World::resume`] lets them go on.
-    ///
-    /// # Errors
-    ///
-    /// When the image is not that of a world of so many ranks, or is damaged.
-    pub fn restored(size: u32, config: Config, image: &[u8]) -> Result<Arc<Self>, Abort> {
-        let damaged = |damaged: Damaged| {
-            refused(format!("the image of the MPI world can not be used: {}", damaged.0))
-        };
-        let mut world = Self::new(size, config)?;
-        let mut from = Reader::new(&world, 0, image);
-        let moment =
-            check_head(WORLD, &mut from).and_then(|()| u64::get(&mut from)).map_err(damaged)?;
-        // Nobody else has it yet.
-        if let Some(world) = Arc::get_mut(&mut world) {
-            world.before = Duration::from_nanos(moment);
-        }
-        world.state.store(STOPPING, Ordering::SeqCst);
-        world.stops.set_age(Duration::from_nanos(moment));
-        *lock(&world.restoring) = Some(Restoring { moment, ..Restoring::default() });
-        let mut from = Reader::new(&world, 0, &image[24..]);
-        world.restore_common(&mut from).map_err(damaged)?;
-        Ok(world)
-    }
-
-    fn restore_common(&self, from: &mut Reader<'_>) -> Decoded {
-        sound(u32::get(from)? == self.size(), "it has another number of ranks")?;
-        for rank in Vec::<u32>::get(from)? {
-            sound(rank < self.size(), "it tells of ranks that do not exist")?;
-            self.leave(rank);
-        }
-        for _ in 0..u32::get(from)? {
-            let key: (u32, i32, Vec<u32>) = Wire::get(from)?;
-            let (context, left): (u32, usize) = Wire::get(from)?;
-            sound((1..=key.2.len()).contains(&left), "a communicator forms without members")?;
-            let shared = self.shared_of(context, &key.2)?;
-            lock(&self.forming).insert(key, (shared, left));
-        }
-        from.end()
     }
 
     /// Restores a rank of a world that is restored, over the memory that it had when it was saved,
@@ -352,7 +255,7 @@ impl World {
         check_head(RANK, &mut from)?;
         let (moment, size, me): (u64, u32, u32) = Wire::get(&mut from)?;
         sound(size == self.size() && me == rank, "it is the image of another rank")?;
-        let known = lock(&self.restoring).as_ref().map(|restoring| restoring.moment);
+        let known = lock(&self.restoring).as_ref().map(|known| known.moments[rank as usize]);
         sound(known == Some(moment), "it was saved at another moment than its world")?;
         let mut rank = Rank { engine: Engine::new(Arc::clone(self), rank, space) };
         // Until it is whole it is none whose loss would end the world.
@@ -369,44 +272,38 @@ impl World {
         Ok(rank)
     }
 
-    /// What the members of a communicator share, which all of its members name.
-    pub(crate) fn shared_of(&self, context: u32, members: &[u32]) -> Decoded<Arc<Shared>> {
+    /// A communicator of a world that is restored.
+    pub(crate) fn restored_shared(&self, context: u32) -> Option<Arc<Shared>> {
+        lock(&self.restoring).as_ref()?.shareds.get(&context).cloned()
+    }
+
+    /// Fails unless there can be a communicator of these members.
+    pub(crate) fn check_members(&self, members: &[u32]) -> Decoded {
         let mut sorted = members.to_vec();
         sorted.sort_unstable();
         let distinct = sorted.windows(2).all(|pair| pair[0] < pair[1]);
-        let exist = sorted.last().is_none_or(|last| *last < self.size());
-        sound(distinct && exist, "a communicator has members that do not exist")?;
-        let mut restoring = lock(&self.restoring);
-        let restoring = restoring.as_mut();
-        let restoring = restoring.ok_or_else(|| Damaged::because("its world runs already"))?;
-        let shared = match context {
-            0 => Arc::clone(&self.everyone),
-            _ => {
-                let make = || Arc::new(Shared::new(context, members.to_vec()));
-                Arc::clone(restoring.shareds.entry(context).or_insert_with(make))
-            }
-        };
-        sound(shared.members == members, "two ranks tell of other members of a communicator")?;
-        Ok(shared)
+        let exist = sorted.last().is_some_and(|last| *last < self.size());
+        sound(distinct && exist, "a communicator has members that do not exist")
     }
 
     /// A message that waits, which its sender and its receiver name.
     pub(crate) fn waiting_of(
         &self,
-        sender: u32,
+        route: (u32, u32),
         number: u64,
         bytes: u64,
-        receiver: bool,
+        by_receiver: bool,
     ) -> Decoded<Arc<Waiting>> {
         let mut restoring = lock(&self.restoring);
         let restoring = restoring.as_mut();
         let restoring = restoring.ok_or_else(|| Damaged::because("its world runs already"))?;
-        let make = || (Arc::new(Waiting::unknown(sender, number, bytes)), false, false);
+        let make = || (Arc::new(Waiting::unknown(route, number, bytes)), false, false);
         let (waiting, received, sent) =
-            restoring.waiting.entry((sender, number)).or_insert_with(make);
-        let known = if receiver { received } else { sent };
+            restoring.waiting.entry((route.0, number)).or_insert_with(make);
+        let known = if by_receiver { received } else { sent };
         let twice = std::mem::replace(known, true);
-        sound(!twice && waiting.bytes == bytes, "a message of it waits at two places")?;
+        let same = waiting.bytes == bytes && waiting.receiver == route.1;
+        sound(!twice && same, "a message of it waits at two places")?;
         Ok(Arc::clone(waiting))
     }
 
@@ -414,7 +311,9 @@ impl World {
     pub(crate) fn complete(&self) -> Result<(), Abort> {
         let mut place = lock(&self.restoring);
         let Some(restoring) = &*place else { return Ok(()) };
-        let missing = |rank: &u32| !restoring.present.contains(rank) && !self.is_gone(*rank);
+        let here = |rank: &u32| self.beyond(*rank).is_none();
+        let missing =
+            |rank: &u32| here(rank) && !restoring.present.contains(rank) && !self.is_gone(*rank);
         if let Some(rank) = (0..self.size()).find(missing) {
             return Err(refused(format!(
                 "rank {rank} is not restored: all ranks are to be there before any goes on"
@@ -423,6 +322,10 @@ impl World {
         // Who has finished never takes what still waits for it, and has no image to say so.
         let finished = (0..self.size()).any(|rank| self.is_gone(rank));
         for ((sender, _), (waiting, received, sent)) in &restoring.waiting {
+            // Another site knows the other side.
+            if !here(sender) || !here(&waiting.receiver) {
+                continue;
+            }
             let known = *received && waiting.body().is_some() || finished && *sent;
             if !known || !sent && !self.is_gone(*sender) {
                 return Err(refused(format!(
@@ -434,7 +337,7 @@ impl World {
         for context in restoring.shareds.keys() {
             let known = self.maker_of(*context).is_none_or(|(maker, before)| {
                 let made = self.contexts_of(maker).map_or(0, |made| made.load(Ordering::Relaxed));
-                before < made || self.is_gone(maker)
+                before < made || !here(&maker) || self.is_gone(maker)
             });
             if !known {
                 return Err(refused(format!(
@@ -450,15 +353,6 @@ impl World {
 impl Engine {
     fn restore(&mut self, from: &mut Reader<'_>) -> Decoded<&'static str> {
         from.get_types(self.basics())?;
-        let mut shareds = Vec::new();
-        for (context, members) in Vec::<(u32, Vec<u32>)>::get(from)? {
-            let shared = from.world.shared_of(context, &members)?;
-            from.share(Arc::clone(&shared));
-            shareds.push(shared);
-        }
-        for shared in &shareds {
-            shared.restore(from)?;
-        }
         let function = self.restore_state(from)?;
         from.end()?;
         Ok(function)

@@ -15,9 +15,9 @@ pub(crate) mod letter;
 pub(crate) mod reach;
 
 use crate::{
-    Config, abi,
+    Config,
     communicator::Shared,
-    error::{Abort, Result, ensure},
+    error::{Abort, Result},
     memory::Space,
     ring::Producer,
     table::Table,
@@ -29,7 +29,7 @@ use frame::Frame;
 use gather::{Partial, Spread};
 use letter::Wrong;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     fmt::Debug,
     sync::{
         Arc, Condvar, Mutex, Weak,
@@ -42,8 +42,6 @@ use std::{
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 /// Numbers of sites are below.
 const SITES_MAX: u32 = 4096;
-/// Communicators of which a site may tell before this one has them.
-const AHEAD_MAX: usize = 1 << 18;
 
 /// Where the ranks of a world are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,8 +102,8 @@ struct Lane {
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     lanes: HashMap<(u32, u32), Lane>,
-    /// Messages that wait there, by their numbers there.
-    announced: HashMap<u32, Weak<Waiting>>,
+    /// Messages that wait there, by their senders and numbers.
+    announced: HashMap<(u32, u64), Weak<Waiting>>,
     /// Entries of which not all has come.
     partial: HashMap<(u32, u64, u32), Partial>,
 }
@@ -114,38 +112,11 @@ pub(crate) struct Desk {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) courier: Arc<Courier>,
-    /// Messages that wait here until that site asks for them.
-    pub(crate) offers: Mutex<Table<Arc<Waiting>>>,
+    /// Messages that wait here until that site asks for them, by their senders and numbers.
+    offers: Mutex<HashMap<(u32, u64), Arc<Waiting>>>,
     desk: Mutex<Desk>,
     /// Bytes of entries that its members sent, while rounds last.
     held: AtomicU64,
-}
-
-/// A communicator that is spread over sites, until its members have forgotten it.
-#[derive(Debug)]
-struct Kept {
-    shared: Weak<Shared>,
-    /// The same, until every other site has it and every member here has taken it.
-    until_made: Option<Arc<Shared>>,
-    takers: usize,
-}
-
-impl Kept {
-    fn settle(&mut self) {
-        let ready = |shared: &Arc<Shared>| shared.spread.as_ref().is_none_or(|s| s.is_ready());
-        if self.takers == 0 && self.until_made.as_ref().is_some_and(ready) {
-            self.until_made = None;
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    communicators: HashMap<u32, Kept>,
-    /// Sites that told of communicators which are not known here yet.
-    early: HashMap<u32, BTreeSet<u32>>,
-    /// How many there may be before those are removed that are forgotten.
-    purge_at: usize,
 }
 
 /// What a part of a world knows of the others.
@@ -159,9 +130,10 @@ pub(crate) struct Sites {
     /// Bytes of eager messages that found room at their receivers, by sender and receiver.
     acknowledged: Vec<AtomicU64>,
     tickets: Mutex<Table<Arc<Incoming>>>,
-    known: Mutex<Known>,
     /// Rings when a marker was answered.
     answered: (Mutex<()>, Condvar),
+    /// Whether all that was sent before a stop has been delivered.
+    pub(crate) flushed: AtomicBool,
 }
 
 impl Drop for Sites {
@@ -187,8 +159,8 @@ impl Sites {
             link,
             acknowledged: (0..pairs).map(|_| AtomicU64::new(0)).collect(),
             tickets: Mutex::default(),
-            known: Mutex::default(),
             answered: Default::default(),
+            flushed: AtomicBool::new(false),
             of,
         }
     }
@@ -235,31 +207,6 @@ impl Sites {
         let ticket = lock(&self.tickets).add(Arc::clone(&incoming));
         (ticket as u32, incoming)
     }
-
-    /// A communicator by its context; nothing if its members here have forgotten it.
-    fn communicator(&self, context: u32) -> Option<Arc<Shared>> {
-        lock(&self.known).communicators.get(&context)?.shared.upgrade()
-    }
-
-    /// Another site has a communicator.
-    fn made_at(&self, world: &World, site: u32, context: u32) -> Result<(), Wrong> {
-        let mut known = lock(&self.known);
-        let Some(kept) = known.communicators.get_mut(&context) else {
-            if known.early.len() >= AHEAD_MAX {
-                return Err("tells of more communicators than it may be ahead");
-            }
-            known.early.entry(context).or_default().insert(site);
-            return Ok(());
-        };
-        let Some(shared) = kept.shared.upgrade() else { return Ok(()) };
-        if let Some(spread) = &shared.spread {
-            spread.made_at(site);
-        }
-        kept.settle();
-        drop(known);
-        world.wake_all(&shared.members);
-        Ok(())
-    }
 }
 
 impl World {
@@ -276,6 +223,16 @@ impl World {
         placement: Placement,
         link: Arc<dyn Link>,
     ) -> Result<Arc<Self>, Abort> {
+        Self::part(size, config, placement, link)?.begun()
+    }
+
+    /// The same, which nobody shares yet.
+    pub(crate) fn part(
+        size: u32,
+        config: Config,
+        placement: Placement,
+        link: Arc<dyn Link>,
+    ) -> Result<Self, Abort> {
         let refused = |reason: String| Err(Abort::Refused { reason: reason.into() });
         let Placement { here, sites } = &placement;
         if sites.len() != size as usize {
@@ -286,16 +243,20 @@ impl World {
         }
         Self::allowed(size)?;
         if sites.iter().all(|site| site == here) {
-            return Ok(Arc::new(Self::with_size(size, config, None).at_site(*here)));
+            return Ok(Self::with_size(size, config, None).at_site(*here).furnished());
         }
         // What waits here may be ended from elsewhere.
         let config = Config { deadlocks: false, ..config };
-        let world = Arc::new(Self::with_size(size, config, Some(Sites::new(placement, link))));
-        if let Some(sites) = &world.sites {
-            for (site, peer) in &sites.peers {
+        Ok(Self::with_size(size, config, Some(Sites::new(placement, link))).furnished())
+    }
+
+    /// The world as its ranks share it, with the threads that send to other sites.
+    pub(crate) fn begun(self) -> Result<Arc<Self>, Abort> {
+        let world = Arc::new(self);
+        for (site, peer) in world.sites.iter().flat_map(|sites| &sites.peers) {
+            if let Some(sites) = &world.sites {
                 courier::start(*site, peer, &sites.link, &world)?;
             }
-            sites.keep(&world.everyone);
         }
         Ok(world)
     }
@@ -355,6 +316,7 @@ impl World {
                 guard = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
             }
         }
+        sites.flushed.store(true, Ordering::SeqCst);
         Ok(())
     }
 
@@ -368,68 +330,9 @@ impl World {
             }
         }
     }
-
-    /// A communicator of these members, under its context: the one that is known here, or a new
-    /// one. `takers` of the members here will ask for it again.
-    pub(crate) fn shared(
-        &self,
-        context: u32,
-        members: Vec<u32>,
-        takers: usize,
-    ) -> Result<Arc<Shared>> {
-        let Some(sites) = self.sites.as_deref() else {
-            return Ok(Arc::new(Shared::new(context, members)));
-        };
-        let Some(spread) = Spread::of(sites, &members) else {
-            return Ok(Arc::new(Shared::new(context, members)));
-        };
-        let mut known = lock(&sites.known);
-        if let Some(kept) = known.communicators.get_mut(&context)
-            && let Some(shared) = kept.shared.upgrade()
-        {
-            kept.takers = kept.takers.saturating_sub(1);
-            kept.settle();
-            // Other sites told the number.
-            let same = shared.members == members;
-            ensure(same, abi::ERR_INTERN, || format!("communicator {context} exists already"))?;
-            return Ok(shared);
-        }
-        for site in known.early.remove(&context).unwrap_or_default() {
-            spread.made_at(site);
-        }
-        let others: Vec<u32> = spread.others().collect();
-        let shared = Arc::new(Shared::new(context, members).over(Some(spread)));
-        known.add(&shared, takers);
-        drop(known);
-        for site in others {
-            sites.send(self, site, &Frame::Made { context });
-        }
-        Ok(shared)
-    }
-}
-
-impl Known {
-    fn add(&mut self, shared: &Arc<Shared>, takers: usize) {
-        if self.communicators.len() >= self.purge_at {
-            self.communicators.retain(|_, kept| kept.shared.strong_count() > 0);
-            self.purge_at = 2 * self.communicators.len() + 64;
-        }
-        let until_made = Some(Arc::clone(shared));
-        let mut kept = Kept { shared: Arc::downgrade(shared), until_made, takers };
-        kept.settle();
-        self.communicators.insert(shared.context, kept);
-    }
 }
 
 impl Sites {
-    /// Makes the communicator of all ranks known, which every site has from the beginning.
-    fn keep(&self, everyone: &Arc<Shared>) {
-        if let Some(spread) = &everyone.spread {
-            spread.others().for_each(|site| spread.made_at(site));
-        }
-        lock(&self.known).add(everyone, 0);
-    }
-
     /// The communicator of all ranks.
     pub(crate) fn everyone(&self) -> Shared {
         let members = (0..self.of.len() as u32).collect::<Vec<_>>();

@@ -228,6 +228,9 @@ impl World {
     /// When a rank is missing: it was dropped after it had stopped, or is not restored yet.
     pub fn resume(&self) -> Result<(), Abort> {
         self.complete()?;
+        if let Some(sites) = self.sites.as_deref() {
+            sites.flushed.store(false, Ordering::SeqCst);
+        }
         if let Some(rank) = self.stops.resume(&self.state) {
             return Err(self.abort(Abort::Left { rank }));
         }

@@ -190,7 +190,7 @@ impl Engine {
             format!("a grid of {} needs more than {size} processes", grid.size())
         })?;
         let members = self.communicator(comm_old)?.shared.members[..grid.size() as usize].to_vec();
-        let shared = self.make_together(cb, comm_old, 0, members)?;
+        let shared = self.make_together(cb, comm_old, members)?;
         let handle = self.adopt(comm_old, shared)?;
         if handle != abi::COMM_NULL {
             self.communicator_mut(handle)?.grid = Some(grid);

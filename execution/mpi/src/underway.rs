@@ -30,8 +30,10 @@ pub(crate) enum Step {
     Entered(Box<Operation>),
     /// A round of slots that was counted, and whether the contribution is in its slot.
     Counted { round: u64, written: bool },
-    /// Something that another site was asked for.
+    /// A lock that another site was asked for.
     Asked(Arc<Incoming>),
+    /// The same, which it gave.
+    Granted,
 }
 
 /// The call that is under way, as far as it would have to be known if it were interrupted.
@@ -103,6 +105,11 @@ impl Engine {
     #[cold]
     fn replay(&mut self) -> Option<Step> {
         if self.is_outermost() { self.underway.again.pop_front() } else { None }
+    }
+
+    /// Whether the call takes up what it did before it was interrupted.
+    pub(crate) fn is_replaying(&self) -> bool {
+        self.is_outermost() && !self.underway.again.is_empty()
     }
 
     /// Keeps what a step gave.
@@ -184,15 +191,16 @@ impl Engine {
 impl Step {
     /// Whether it is to be done anew by a rank that is restored: nobody remembers it there.
     pub(crate) fn is_forgotten(&self) -> bool {
-        matches!(self, Self::Asked(_))
+        matches!(self, Self::Asked(incoming) if !incoming.is_over())
     }
 }
 
 impl Wire for Step {
     fn put(&self, to: &mut Writer<'_>) {
         match self {
+            Self::Done => to.byte(0),
             // Who saves a rank leaves out what is forgotten.
-            Self::Done | Self::Asked(_) => to.byte(0),
+            Self::Granted | Self::Asked(_) => to.byte(6),
             Self::Word(word) => {
                 to.byte(1);
                 word.put(to);
@@ -229,6 +237,7 @@ impl Wire for Step {
                 sound(round < 1 << 62, "a number is too large")?;
                 Self::Counted { round, written }
             }
+            6 => Self::Granted,
             _ => return Err(Damaged::because("a step of its call is not known")),
         })
     }

@@ -6,7 +6,7 @@
 
 mod dynamic;
 mod epoch;
-mod saved;
+pub(crate) mod saved;
 
 use crate::{
     abi,
@@ -20,6 +20,7 @@ use crate::{
     op::{self, Builtin, Layout},
     site::reach::{Combining, Far},
     transfer::{self, Span},
+    underway::Step,
     world::lock,
 };
 use std::{
@@ -192,7 +193,7 @@ impl Engine {
     ) -> Result<i32> {
         let communicator = self.once(|engine| {
             let members = engine.communicator(comm)?.shared.members.clone();
-            let shared = engine.make_together(cb, comm, 0, members)?;
+            let shared = engine.make_together(cb, comm, members)?;
             Ok(engine.adopt(comm, shared)? as u32)
         })? as i32;
         let known = self.communicator(communicator)?;
@@ -292,7 +293,7 @@ impl Engine {
             cb.free(words)?;
         }
         self.windows.remove(handle);
-        self.retire(communicator);
+        self.communicators.remove(communicator);
         self.blame = Blame::Communicator(abi::COMM_WORLD);
         self.space.write_i32(win, abi::WIN_NULL)
     }
@@ -808,8 +809,12 @@ impl Engine {
         let known = matches!(lock_type, abi::LOCK_SHARED | abi::LOCK_EXCLUSIVE);
         ensure(known, abi::ERR_LOCKTYPE, || format!("{lock_type} is no type of lock"))?;
         let waits = |engine: &Self| format!("{}(rank {rank})", engine.function);
+        let again = self.replayed();
         match self.far(win, target)? {
-            Some(far) => self.lock_beyond(cb, far, lock_type)?,
+            // It was given by another site before its ranks were saved.
+            _ if matches!(again, Some(Step::Granted)) => {}
+            Some(far) => self.lock_beyond(cb, far, lock_type, again)?,
+            None if again.is_some() => return Err(self.other_step()),
             None => self.block(cb, waits, |engine, _| {
                 Ok(engine.try_lock(win, lock_type, target)?.then_some(()))
             })?,

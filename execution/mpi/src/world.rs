@@ -4,6 +4,7 @@ use crate::{
     Config, Memory, Rank, abi,
     communicator::Shared,
     error::{Abort, Result, fault},
+    known::Known,
     memory::Space,
     ring::Ring,
     save::Restoring,
@@ -13,7 +14,6 @@ use crate::{
     transfer::Span,
 };
 use std::{
-    collections::HashMap,
     fmt::Write as _,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -35,8 +35,8 @@ pub(crate) enum Body {
     Guest(Span),
     /// In memory of the host: a buffered send.
     Host(Vec<u8>),
-    /// At the sender's site, which is another, under its number there.
-    Away { number: u32 },
+    /// At the sender's site, which is another.
+    Away,
 }
 
 /// The ranks run.
@@ -55,33 +55,38 @@ const CANCELLED: u8 = 3;
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) sender: u32,
+    /// Who is to receive it.
+    pub(crate) receiver: u32,
     /// The sender's number of it, which it keeps when ranks are restored.
     pub(crate) number: u64,
     /// Nothing between the restorations of its receiver and its sender.
     body: OnceLock<Body>,
     pub(crate) bytes: u64,
-    /// The other site that it was announced to, and its number there.
-    pub(crate) away: OnceLock<(u32, u32)>,
     state: AtomicU8,
 }
 
 impl Waiting {
-    pub(crate) fn new(sender: u32, number: u64, bytes: u64, body: Body) -> Self {
-        let waiting = Self::unknown(sender, number, bytes);
+    pub(crate) fn new(route: (u32, u32), number: u64, bytes: u64, body: Body) -> Self {
+        let waiting = Self::unknown(route, number, bytes);
         waiting.know(body);
         waiting
     }
 
-    /// One whose bytes are not known yet.
-    pub(crate) fn unknown(sender: u32, number: u64, bytes: u64) -> Self {
-        let (body, away) = (OnceLock::new(), OnceLock::new());
-        Self { sender, number, bytes, body, away, state: AtomicU8::new(OFFERED) }
+    /// One whose bytes are not known yet, from a sender to a receiver.
+    pub(crate) fn unknown((sender, receiver): (u32, u32), number: u64, bytes: u64) -> Self {
+        let (body, state) = (OnceLock::new(), AtomicU8::new(OFFERED));
+        Self { sender, receiver, number, bytes, body, state }
     }
 
     /// One that is over.
     pub(crate) fn ended(sender: u32, cancelled: bool) -> Self {
         let state = AtomicU8::new(if cancelled { CANCELLED } else { DONE });
-        Self { state, ..Self::unknown(sender, 0, 0) }
+        Self { state, ..Self::unknown((sender, sender), 0, 0) }
+    }
+
+    /// What it is known by at all sites.
+    pub(crate) fn name(&self) -> (u32, u64) {
+        (self.sender, self.number)
     }
 
     /// Tells where the bytes are; whether that was not known.
@@ -152,9 +157,6 @@ struct Seat {
     sends: Mutex<Table<Arc<Waiting>>>,
 }
 
-/// Communicators that form without their parent's collectives, by parent, tag and members.
-pub(crate) type Forming = HashMap<(u32, i32, Vec<u32>), (Arc<Shared>, usize)>;
-
 /// The ranks of one program.
 #[derive(Debug)]
 pub struct World {
@@ -169,7 +171,8 @@ pub struct World {
     pub(crate) restoring: Mutex<Option<Restoring>>,
     abort: OnceLock<Abort>,
     pub(crate) everyone: Arc<Shared>,
-    pub(crate) forming: Mutex<Forming>,
+    /// The communicators that have members here.
+    pub(crate) known: Mutex<Known>,
     /// The other sites that have ranks of it, if any do.
     pub(crate) sites: Option<Box<Sites>>,
     /// The number of this site.
@@ -189,7 +192,7 @@ impl World {
     /// When there are none or more than [`Config::RANKS_MAX`].
     pub fn new(size: u32, config: Config) -> Result<Arc<Self>, Abort> {
         Self::allowed(size)?;
-        Ok(Arc::new(Self::with_size(size, config, None)))
+        Ok(Arc::new(Self::with_size(size, config, None).furnished()))
     }
 
     /// Fails unless a world may have so many ranks.
@@ -234,7 +237,7 @@ impl World {
                 Some(sites) => sites.everyone(),
                 None => Shared::new(0, (0..size).collect()),
             }),
-            forming: Mutex::default(),
+            known: Mutex::default(),
             site: sites.as_ref().map_or(0, |sites| sites.here),
             sites: sites.map(Box::new),
             crowded,

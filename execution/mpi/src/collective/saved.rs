@@ -1,19 +1,19 @@
 //! Collectives under way in images.
 
-use super::{FAST_BYTES, Needs, Operation, Plan, Round};
+use super::{FAST_BYTES, Fast, LEFT, Needs, Operation, Plan, Round, Slot};
 use crate::{
     communicator::Shared,
-    image::{Damaged, Decoded, Reader, Wire, Writer, sound, wire_enum},
+    error::{Fault, Result},
+    image::{Damaged, Decoded, Reader, Row, Wire, Writer, sound, wire_enum},
     offer::{Entry, Offer},
-    world::lock,
+    world::{World, lock},
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::{Arc, atomic::Ordering},
 };
 
 wire_enum!(Needs { 0 => All, 1 => One(member), 2 => None });
-crate::image::wire_struct!(Entry { function, root, offer, result });
 
 impl Needs {
     /// Whether all of those exist among so many members.
@@ -26,7 +26,8 @@ impl Plan {
     fn fits(&self, size: usize) -> bool {
         match self {
             Self::Meet => true,
-            Self::Make(_) | Self::Adopt { .. } => false,
+            Self::Make(first) => first.is_none_or(|first| first < size),
+            Self::Adopt { members, .. } => members.len() <= size,
             Self::Pull(pulls) => pulls.fits(size),
             Self::Reduce(reduction) => reduction.fits(size),
             Self::ReduceByUser(reduction) => reduction.fits(size),
@@ -34,227 +35,263 @@ impl Plan {
     }
 }
 
-impl Wire for Plan {
-    fn put(&self, to: &mut Writer<'_>) {
-        match self {
-            Self::Meet => to.byte(0),
-            Self::Pull(pulls) => {
-                to.byte(1);
-                pulls.put(to);
-            }
-            Self::Reduce(reduction) => {
-                to.byte(2);
-                reduction.put(to);
-            }
-            Self::ReduceByUser(reduction) => {
-                to.byte(3);
-                reduction.put(to);
-            }
-            // Only between sites, whose ranks are not saved.
-            Self::Make(_) | Self::Adopt { .. } => to.byte(u8::MAX),
-        }
-    }
+wire_enum!(Plan {
+    0 => Meet,
+    1 => Pull(pulls),
+    2 => Reduce(reduction),
+    3 => ReduceByUser(reduction),
+    4 => Make(first),
+    5 => Adopt { handle, members },
+});
 
-    fn get(from: &mut Reader<'_>) -> Decoded<Self> {
-        Ok(match from.byte()? {
-            0 => Self::Meet,
-            1 => Self::Pull(Wire::get(from)?),
-            2 => Self::Reduce(Wire::get(from)?),
-            3 => Self::ReduceByUser(Wire::get(from)?),
-            _ => return Err(Damaged::because("it has a collective that is not known")),
-        })
-    }
-}
-
-impl Wire for Offer {
-    fn put(&self, to: &mut Writer<'_>) {
-        match self {
-            Self::Nothing => to.byte(0),
-            Self::Same(span) => {
-                to.byte(1);
-                span.put(to);
-            }
-            Self::Each(spans) => {
-                to.byte(2);
-                spans.put(to);
-            }
-            Self::Data(bytes) => {
-                to.byte(3);
-                to.row(bytes);
-            }
-            Self::Rows(rows) => {
-                to.byte(4);
-                (rows.len() as u32).put(to);
-                rows.iter().for_each(|row| to.row(row));
-            }
-        }
-    }
-
-    fn get(from: &mut Reader<'_>) -> Decoded<Self> {
-        Ok(match from.byte()? {
-            0 => Self::Nothing,
-            1 => Self::Same(Wire::get(from)?),
-            2 => Self::Each(Wire::get(from)?),
-            3 => Self::Data(from.row()?),
-            _ => {
-                let count = u32::get(from)?;
-                let mut rows = Vec::new();
-                for _ in 0..count {
-                    rows.push(from.row()?);
-                }
-                Self::Rows(rows)
-            }
-        })
-    }
-}
-
+/// Where the round goes on that this is a part in, by value.
 impl Wire for Operation {
     fn put(&self, to: &mut Writer<'_>) {
         self.shared.put(to);
         self.number.put(to);
         self.function.put(to);
         self.root.put(to);
-        self.seen.put(to);
-        self.plan.put(to);
+        let ahead = match &self.plan {
+            Some(Plan::Reduce(reduction)) if self.outcome.is_none() => {
+                reduction.ahead(self, to.world)
+            }
+            _ => Ok(None),
+        };
+        let outcome = match (&self.outcome, &ahead) {
+            (Some(outcome), _) => Some(outcome.clone().err()),
+            // It would fail in the same way later.
+            (None, Err(fault)) => Some(Some(fault.clone())),
+            (None, Ok(_)) => None,
+        };
+        outcome.put(to);
+        match ahead {
+            Ok(Some(reduction)) => Some(Plan::Reduce(reduction)).put(to),
+            _ => self.plan.put(to),
+        }
     }
 
     fn get(from: &mut Reader<'_>) -> Decoded<Self> {
         let shared: Arc<Shared> = Wire::get(from)?;
         let (number, function, root): (u64, &'static str, i32) = Wire::get(from)?;
-        let (seen, plan): (usize, Option<Plan>) = Wire::get(from)?;
+        let outcome: Option<Option<Fault>> = Wire::get(from)?;
+        let plan: Option<Plan> = Wire::get(from)?;
         let size = shared.members.len();
-        let me = shared.rank_of(from.me);
-        sound(me.is_some(), "it takes part in a collective of others")?;
-        let fits = seen <= size && plan.as_ref().is_none_or(|plan| plan.fits(size));
+        let me = shared.rank_of(from.me).map(|me| me as usize);
+        let me = me.ok_or_else(|| Damaged::because("it takes part in a collective of others"))?;
+        let fits = plan.as_ref().is_none_or(|plan| plan.fits(size));
         sound(fits, "a collective of it needs members that do not exist")?;
+        if let Some(Plan::Adopt { members, .. }) = &plan {
+            from.world.check_members(members)?;
+        }
         let round = lock(&shared.rounds).get(&number).cloned();
-        let me = me.unwrap_or(0) as usize;
-        let round = round.filter(|round| round.entries[me].get().is_some());
-        let round = round.ok_or_else(|| {
-            Damaged::because("it takes part in a collective that it did not enter")
+        let round = round.filter(|round| !round.is_left_by(me)).ok_or_else(|| {
+            Damaged::because("it takes part in a collective that its world does not know")
         })?;
-        let (unsent, outcome) = (Vec::new(), None);
+        let (seen, unsent) = (0, Vec::new());
+        let outcome = outcome.map(|fault| fault.map_or(Ok(()), Err));
         Ok(Self { shared, round, number, unsent, outcome, me, function, root, seen, plan })
     }
 }
 
-impl Operation {
-    /// The round that it is in, for those who look for it.
-    pub(crate) fn place(&self) -> (u32, u64) {
-        (self.shared.context, self.number)
-    }
+/// What a member offered, by value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Given {
+    Nothing,
+    Data(Row),
+    /// By readers.
+    Rows(Vec<(usize, Row)>),
 }
 
-impl Shared {
-    /// Writes what a rank gave to the other members, and they may not have read. `within` are the
-    /// rounds that it is in.
-    pub(crate) fn save(&self, within: &HashSet<(u32, u64)>, to: &mut Writer<'_>) {
-        let me = self.rank_of(to.me).map(|me| me as usize);
-        self.save_slots(me, to);
-        let rounds: HashMap<u64, Arc<Round>> = lock(&self.rounds).clone();
-        let mut numbers: Vec<u64> = rounds.keys().copied().collect();
-        numbers.sort_unstable();
-        // Members that have left for good have no image that could tell what they gave.
-        let mine = |member: &usize| Some(*member) == me || to.world.is_gone(self.members[*member]);
-        let told: Vec<usize> = (0..self.members.len()).filter(mine).collect();
-        (numbers.len() as u32).put(to);
-        for number in numbers {
-            number.put(to);
-            let left = !within.contains(&(self.context, number));
-            rounds[&number].save(&told, me.filter(|_| !left), to);
-        }
+/// What a member published, as an image tells it.
+#[derive(Debug)]
+pub(crate) struct ToldEntry {
+    member: usize,
+    function: &'static str,
+    root: i32,
+    given: Given,
+}
+
+/// A round, as the image of one site tells it.
+#[derive(Debug)]
+pub(crate) struct ToldRound {
+    pub(crate) number: u64,
+    /// The members there that are through with it.
+    pub(crate) left: Vec<usize>,
+    pub(crate) entries: Vec<ToldEntry>,
+}
+
+/// A contribution in a slot: its round, its code and its bytes.
+pub(crate) type ToldSlot = (u64, u64, Row);
+
+wire_enum!(Given { 0 => Nothing, 1 => Data(row), 2 => Rows(rows) });
+crate::image::wire_struct!(ToldEntry { member, function, root, given });
+crate::image::wire_struct!(ToldRound { number, left, entries });
+
+impl Fast {
+    /// What a member put into its slots.
+    pub(crate) fn tell(&self, member: usize) -> Vec<ToldSlot> {
+        let told = |slot: &Slot| {
+            let words = slot.words.iter().map(|word| word.load(Ordering::Relaxed));
+            let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            let (round, code) =
+                (slot.round.load(Ordering::Acquire), slot.code.load(Ordering::Relaxed));
+            (round, code, Row(bytes[..used].to_vec()))
+        };
+        self.0[member].iter().map(told).filter(|(round, ..)| *round > 0).collect()
     }
 
-    fn save_slots(&self, me: Option<usize>, to: &mut Writer<'_>) {
-        let mut slots = Vec::new();
-        if let (Some(me), Some(fast)) = (me, self.known_fast()) {
-            slots.extend(fast.0[me].iter().map(|slot| {
-                let words = slot.words.iter().map(|word| word.load(Ordering::Relaxed));
-                let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-                let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-                let (round, code) =
-                    (slot.round.load(Ordering::Acquire), slot.code.load(Ordering::Relaxed));
-                (round, code, bytes[..used].to_vec())
-            }));
-            slots.retain(|(round, _, _)| *round > 0);
-        }
-        (slots.len() as u32).put(to);
-        for (round, code, bytes) in slots {
-            round.put(to);
-            code.put(to);
-            to.row(&bytes);
-        }
-    }
-
-    pub(crate) fn restore(&self, from: &mut Reader<'_>) -> Decoded {
-        let me = self.rank_of(from.me).map(|me| me as usize);
-        for _ in 0..u32::get(from)? {
-            let (round, code): (u64, u64) = Wire::get(from)?;
-            let bytes = from.row()?;
-            sound(
-                bytes.len() <= FAST_BYTES && round < 1 << 62,
-                "a small contribution is a large one",
-            )?;
-            if let Some(me) = me {
-                self.fast().write(me, round, code, &bytes);
-            }
-        }
-        let size = self.members.len();
-        for _ in 0..u32::get(from)? {
-            let number = u64::get(from)?;
-            from.count_places(size)?;
-            let round = {
-                let mut rounds = lock(&self.rounds);
-                Arc::clone(rounds.entry(number).or_insert_with(|| Arc::new(Round::new(size))))
-            };
-            if round.restore(self, from)? == size {
-                lock(&self.rounds).remove(&number);
+    /// Puts the same there.
+    pub(crate) fn hear(&self, member: usize, slots: &[ToldSlot]) -> Decoded {
+        for (round, code, Row(bytes)) in slots {
+            let small = bytes.len() <= FAST_BYTES && *round < 1 << 62;
+            sound(small, "a small contribution is a large one")?;
+            if !self.entered(member, *round) {
+                self.write(member, *round, *code, bytes);
             }
         }
         Ok(())
     }
 }
 
+impl Shared {
+    /// The rounds that are under way, with what their members may still read.
+    pub(crate) fn tell_rounds(&self, world: &World) -> Result<Vec<ToldRound>> {
+        let rounds: BTreeMap<u64, Arc<Round>> =
+            lock(&self.rounds).iter().map(|(number, round)| (*number, Arc::clone(round))).collect();
+        let tell = |(number, round): (u64, Arc<Round>)| {
+            let left = self.near().filter(|member| round.is_left_by(*member)).collect();
+            Ok(ToldRound { number, left, entries: round.tell(self, world)? })
+        };
+        rounds.into_iter().map(tell).collect()
+    }
+}
+
 impl Round {
-    /// Writes what these members published, of whom one may still be in the round.
-    fn save(&self, told: &[usize], within: Option<usize>, to: &mut Writer<'_>) {
-        let told = told.iter().filter_map(|member| Some((*member, self.entries[*member].get()?)));
-        let told: Vec<_> = told.collect();
-        (told.len() as u32).put(to);
-        for (member, entry) in told {
-            member.put(to);
-            self.stages[member].load(Ordering::Acquire).put(to);
-            (Some(member) != within).put(to);
-            entry.put(to);
-        }
-        let made = lock(&self.made).clone();
-        let mut colours: Vec<i32> = made.keys().copied().collect();
-        colours.sort_unstable();
-        (colours.len() as u32).put(to);
-        for colour in colours {
-            colour.put(to);
-            made[&colour].put(to);
-        }
+    fn is_left_by(&self, member: usize) -> bool {
+        self.stages[member].load(Ordering::Acquire) == LEFT
     }
 
-    /// Reads the same; gives how many members have left.
-    fn restore(&self, shared: &Shared, from: &mut Reader<'_>) -> Decoded<usize> {
-        for _ in 0..u32::get(from)? {
-            let (member, stage): (usize, u8) = Wire::get(from)?;
-            let (left, entry): (bool, Entry) = Wire::get(from)?;
-            let rank = shared.members.get(member).copied();
-            let own = rank.is_some_and(|rank| rank == from.me || from.world.is_gone(rank));
-            sound(own, "it tells what another rank gave to a collective")?;
-            // What one that has left for good gave is told by everyone.
-            if self.entries[member].set(entry).is_ok() {
-                self.stages[member].store(stage, Ordering::Release);
-                self.left.fetch_add(usize::from(left), Ordering::AcqRel);
+    /// What members published, in order, for those that may still read it.
+    fn tell(&self, shared: &Shared, world: &World) -> Result<Vec<ToldEntry>> {
+        let size = shared.members.len();
+        let mut near = vec![false; size];
+        shared.near().for_each(|member| near[member] = true);
+        let mut told = Vec::new();
+        for (member, entry) in self.entries.iter().enumerate() {
+            let Some(Entry { function, root, offer, result }) = entry.get() else { continue };
+            let stage = self.stages[member].load(Ordering::Acquire);
+            // Its buffer may have been written over by its part of the result, which all others
+            // know by now, or take with them.
+            if result.is_some() && matches!(offer, Offer::Same(_)) && stage > 0 {
+                continue;
+            }
+            let space = world.space(shared.members[member]);
+            // Members elsewhere may not have been sent it as long as it is in the round.
+            let everyone = near[member] && stage != LEFT;
+            let reads = |reader: &usize| everyone || near[*reader] && !self.is_left_by(*reader);
+            let given = match offer {
+                Offer::Nothing => Given::Nothing,
+                // Nobody is left to read it.
+                Offer::Same(_) if stage == LEFT => continue,
+                Offer::Same(span) => Given::Data(Row(span.pack(&space)?)),
+                Offer::Data(bytes) => Given::Data(Row(bytes.clone())),
+                Offer::Each(_) if stage == LEFT => continue,
+                Offer::Each(spans) => {
+                    let row = |reader: usize| Ok((reader, Row(spans[reader].pack(&space)?)));
+                    Given::Rows((0..size).filter(reads).map(row).collect::<Result<_>>()?)
+                }
+                Offer::Rows(rows) => {
+                    let row = |reader: usize| (reader, Row(rows[reader].clone()));
+                    Given::Rows((0..size).filter(reads).map(row).collect())
+                }
+            };
+            told.push(ToldEntry { member, function, root: *root, given });
+        }
+        Ok(told)
+    }
+}
+
+/// A round, as the images of all sites tell it.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    entries: Vec<Option<ToldEntry>>,
+    left: Vec<bool>,
+}
+
+impl Gathered {
+    /// A round that those members are through with which an image does not say to be in it.
+    pub(crate) fn new(left: Vec<bool>) -> Self {
+        Self { entries: left.iter().map(|_| None).collect(), left }
+    }
+
+    /// Adds what the image of a site tells that has these members.
+    pub(crate) fn add(&mut self, told: ToldRound, there: &[usize]) -> Decoded {
+        for member in there {
+            self.left[*member] = told.left.contains(member);
+        }
+        let size = self.left.len();
+        for entry in told.entries {
+            let rows = match &entry.given {
+                Given::Rows(rows) => &**rows,
+                _ => &[],
+            };
+            let exist = entry.member < size && rows.iter().all(|(reader, _)| *reader < size);
+            sound(exist, "a collective of it has members that do not exist")?;
+            match &mut self.entries[entry.member] {
+                Some(known) => known.merge(entry)?,
+                place => *place = Some(entry),
             }
         }
-        for (colour, made) in Vec::<(i32, Arc<Shared>)>::get(from)? {
-            let known = Arc::clone(lock(&self.made).entry(colour).or_insert(Arc::clone(&made)));
-            sound(Arc::ptr_eq(&known, &made), "a communicator was made twice")?;
+        Ok(())
+    }
+
+    /// The round as members at a site need it; nothing if they are through with it.
+    pub(crate) fn round(self, shared: &Shared) -> Option<Round> {
+        let size = self.left.len();
+        let mut near = vec![false; size];
+        shared.near().for_each(|member| near[member] = true);
+        let left = shared.near().filter(|member| self.left[*member]).count();
+        if left == shared.near().len() {
+            return None;
         }
-        Ok(self.left.load(Ordering::Acquire))
+        let round = Round { detached: true, left: left.into(), ..Round::new(size) };
+        for (member, told) in self.entries.into_iter().enumerate() {
+            if self.left[member] && near[member] {
+                round.stages[member].store(LEFT, Ordering::Release);
+            }
+            let Some(ToldEntry { function, root, given, .. }) = told else { continue };
+            let offer = match given {
+                Given::Nothing => Offer::Nothing,
+                Given::Data(Row(bytes)) => Offer::Data(bytes),
+                Given::Rows(told) => {
+                    let mut rows = vec![Vec::new(); size];
+                    let needed = |(reader, _): &(usize, Row)| near[*reader] || near[member];
+                    for (reader, Row(row)) in told.into_iter().filter(needed) {
+                        rows[reader] = row;
+                    }
+                    Offer::Rows(rows)
+                }
+            };
+            round.enter(member, Entry { function, root, offer, result: None });
+        }
+        Some(round)
+    }
+}
+
+impl ToldEntry {
+    /// Adds what another site knows of it.
+    fn merge(&mut self, other: Self) -> Decoded {
+        let same = (self.function, self.root) == (other.function, other.root);
+        let fit = match (&mut self.given, other.given) {
+            (Given::Rows(rows), Given::Rows(others)) => {
+                let known: HashSet<usize> = rows.iter().map(|(reader, _)| *reader).collect();
+                let new = others.into_iter().filter(|(reader, _)| !known.contains(reader));
+                rows.extend(new);
+                true
+            }
+            (known, other) => *known == other,
+        };
+        sound(same && fit, "the images tell of one entry of a collective in two ways")
     }
 }

@@ -4,8 +4,9 @@ use super::{
     Content, Ending, Envelope, Mail, Message, Mode, Posted, Request, Status, Template, Work,
 };
 use crate::{
-    image::{Damaged, Decoded, Reader, Wire, Writer, sound, wire_enum, wire_struct},
+    image::{Damaged, Decoded, Reader, Row, Wire, Writer, sound, wire_enum, wire_struct},
     ring::Header,
+    transfer::Span,
     world::{Body, Waiting, World},
 };
 use std::sync::Arc;
@@ -29,7 +30,7 @@ wire_struct!(Request { work, template, communicator, orphan });
 wire_struct!(Posted { request, envelope, span });
 wire_struct!(Message { from, context, tag, content });
 
-/// A message that waits, as its sender knows it. One of the host's own is with its receiver.
+/// A message that waits, as its sender knows it.
 impl Wire for Arc<Waiting> {
     fn put(&self, to: &mut Writer<'_>) {
         if self.is_over() {
@@ -37,9 +38,17 @@ impl Wire for Arc<Waiting> {
         }
         to.byte(0);
         self.number.put(to);
+        self.receiver.put(to);
         self.bytes.put(to);
         match self.body() {
-            Some(Body::Guest(span)) => Some(span.clone()).put(to),
+            Some(Body::Guest(span)) => {
+                to.byte(1);
+                span.put(to);
+            }
+            Some(Body::Host(bytes)) => {
+                to.byte(2);
+                to.row(bytes);
+            }
             _ => to.byte(0),
         }
     }
@@ -49,12 +58,26 @@ impl Wire for Arc<Waiting> {
         if over > 0 {
             return Ok(Self::new(Waiting::ended(from.me, over > 1)));
         }
-        let (number, bytes, span) = Wire::get(from)?;
-        let waiting = from.world.waiting_of(from.me, number, bytes, false)?;
-        if let Some(span) = span {
-            let span: crate::transfer::Span = span;
-            sound(span.bytes() == bytes, "a message is not as long as its buffer")?;
-            sound(waiting.know(Body::Guest(span)), "a message of it waits at two places")?;
+        let (number, receiver, bytes) = Wire::get(from)?;
+        sound(receiver < from.world.size(), "a message goes to a rank that does not exist")?;
+        let waiting = from.world.waiting_of((from.me, receiver), number, bytes, false)?;
+        let (body, len) = match from.byte()? {
+            1 => {
+                let span: Span = Wire::get(from)?;
+                let len = span.bytes();
+                (Body::Guest(span), len)
+            }
+            2 => {
+                let row = from.row()?;
+                let len = row.len() as u64;
+                (Body::Host(row), len)
+            }
+            _ => return Err(Damaged::because("a message of it lies nowhere")),
+        };
+        sound(len == bytes, "a message is not as long as its buffer")?;
+        sound(waiting.know(body), "a message of it waits at two places")?;
+        if let Some(sites) = from.world.beyond(receiver) {
+            sites.offer(&waiting);
         }
         Ok(waiting)
     }
@@ -67,29 +90,28 @@ impl Content {
         waiting.number.put(to);
         waiting.bytes.put(to);
         waiting.is_claimed().put(to);
-        match waiting.body() {
-            Some(Body::Host(bytes)) => {
-                to.byte(1);
-                to.row(bytes);
-            }
-            // Who has left takes no image along, but what it sent is still to be received.
-            Some(Body::Guest(span)) if to.world.is_gone(waiting.sender) => {
-                to.byte(1);
-                to.row(&span.pack(&to.world.space(waiting.sender)).unwrap_or_default());
-            }
-            _ => to.byte(0),
-        }
+        // Who has left takes no image along, but what it sent is still to be received.
+        let row = match waiting.body().filter(|_| to.world.is_gone(waiting.sender)) {
+            Some(Body::Host(bytes)) => Some(Row(bytes.clone())),
+            Some(Body::Guest(span)) => span.pack(&to.world.space(waiting.sender)).ok().map(Row),
+            _ => None,
+        };
+        row.put(to);
     }
 
     fn get_waiting(from: &mut Reader<'_>) -> Decoded<Arc<Waiting>> {
         let (sender, number, bytes): (u32, u64, u64) = Wire::get(from)?;
         sound(sender < from.world.size(), "a message comes from a rank that does not exist")?;
-        let waiting = from.world.waiting_of(sender, number, bytes, true)?;
+        let waiting = from.world.waiting_of((sender, from.me), number, bytes, true)?;
         if bool::get(from)? {
             waiting.claim();
         }
-        if bool::get(from)? {
-            let row = from.row()?;
+        let row: Option<Row> = Wire::get(from)?;
+        if let Some(sites) = from.world.beyond(sender).filter(|_| row.is_none()) {
+            sound(waiting.know(Body::Away), "a message of it waits at two places")?;
+            sound(sites.expect(&waiting), "more messages wait than may")?;
+        }
+        if let Some(Row(row)) = row {
             sound(row.len() as u64 == bytes, "a message is not as long as it says")?;
             sound(waiting.know(Body::Host(row)), "a message of it waits at two places")?;
         }
@@ -142,6 +164,12 @@ impl Mail {
         messages
     }
 
+    /// Whether all that was asked for has come from other sites.
+    pub(crate) fn is_complete(&mut self) -> bool {
+        self.collect();
+        self.coming.is_empty()
+    }
+
     pub(crate) fn save(&self, to: &mut Writer<'_>) {
         self.waited.put(to);
         self.requests.put(to);
@@ -160,6 +188,8 @@ impl Mail {
         self.requests = Wire::get(from)?;
         self.posted = Wire::get(from)?;
         self.unexpected = Vec::get(from)?.into();
+        self.kept = self.unexpected.iter().map(Message::cost).sum();
+        self.tell_kept(from.world);
         self.found = Wire::get(from)?;
         sound(
             self.requests.begins(1, 0) && self.found.begins(2, 0),

@@ -43,14 +43,16 @@ impl Sites {
                 self.announce_came(world, site, address, (bytes, number))
             }
             Frame::Credit { from, to, bytes } => self.credit_came(site, from, to, bytes),
-            Frame::Ask { number, ticket, limit } => self.ask_came(site, number, ticket, limit),
+            Frame::Ask { from, number, ticket, limit } => {
+                self.ask_came(site, (from, number), ticket, limit)
+            }
             Frame::Data { ticket, offset, bytes } => {
                 self.data_came(world, site, (ticket, offset), bytes)
             }
             Frame::Done { ticket } => self.done_came(world, site, ticket),
-            Frame::Cancel { number } => self.cancel_came(site, number),
-            Frame::Cancelled { number, yes } => {
-                self.cancelled_came(world, site, number, yes != 0);
+            Frame::Cancel { from, number } => self.cancel_came(site, (from, number)),
+            Frame::Cancelled { from, number, yes } => {
+                self.cancelled_came(world, site, (from, number), yes != 0);
                 Ok(())
             }
             Frame::Entry { context, round, member, function, root, kind, lengths, bytes } => {
@@ -64,7 +66,7 @@ impl Sites {
                 self.left_came(world, site, context, round);
                 Ok(())
             }
-            Frame::Made { context } => self.made_at(world, site, context),
+            Frame::Made { context } => world.made_at(site, context),
             Frame::Slot { context, round, member, code, bytes } => {
                 self.slot_came(world, site, At { context, round, member }, code, bytes)
             }

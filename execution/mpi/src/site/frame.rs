@@ -114,20 +114,20 @@ macro_rules! frames {
 frames! { 'a
     /// A message that is copied at once.
     1 Eager { from: u32, to: u32, context: u32, tag: i32, bytes: &'a [u8] }
-    /// A message that waits at its sender, under a number there.
-    2 Announce { from: u32, to: u32, context: u32, tag: i32, bytes: u64, number: u32 }
+    /// A message that waits at its sender, under a number of the sender's.
+    2 Announce { from: u32, to: u32, context: u32, tag: i32, bytes: u64, number: u64 }
     /// So many bytes of messages that were copied at once have found room at their receiver.
     3 Credit { from: u32, to: u32, bytes: u64 }
     /// Asks for the first bytes of a message that waits, to be sent under a ticket.
-    4 Ask { number: u32, ticket: u32, limit: u64 }
+    4 Ask { from: u32, number: u64, ticket: u32, limit: u64 }
     /// Bytes that were asked for.
     5 Data { ticket: u32, offset: u64, bytes: &'a [u8] }
     /// What was asked for is done.
     6 Done { ticket: u32 }
     /// The sender wants a message back that waits.
-    7 Cancel { number: u32 }
+    7 Cancel { from: u32, number: u64 }
     /// Whether it got it.
-    8 Cancelled { number: u32, yes: u8 }
+    8 Cancelled { from: u32, number: u64, yes: u8 }
     /// A member's entry in a round: how many bytes it offers to each who reads, and the first.
     9 Entry { context: u32, round: u64, member: u32, function: u16, root: i32, kind: u8, lengths: Vec<u64>, bytes: &'a [u8] }
     /// More bytes of an entry.

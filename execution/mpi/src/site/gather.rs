@@ -22,7 +22,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -57,8 +57,6 @@ pub(crate) struct Spread {
     sites: Vec<u32>,
     others: Vec<Other>,
     ready: AtomicBool,
-    /// The last round that each member here entered.
-    entered: Vec<AtomicU64>,
 }
 
 impl Spread {
@@ -79,7 +77,6 @@ impl Spread {
             near,
             others: others.into_iter().map(other).collect(),
             ready: AtomicBool::new(false),
-            entered: members.iter().map(|_| AtomicU64::new(0)).collect(),
             sites: places,
         })
     }
@@ -111,20 +108,16 @@ impl Spread {
         self.ready.store(ready, Ordering::Release);
     }
 
+    /// The members at other sites that have the communicator.
+    pub(crate) fn made(&self) -> Vec<usize> {
+        let made = |site| self.other(site).is_some_and(|o| o.made.load(Ordering::Acquire));
+        (0..self.sites.len()).filter(|member| made(self.sites[*member])).collect()
+    }
+
     /// Whether all sites have the communicator.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
-    }
-
-    /// A member here enters a round; to be called while the rounds are locked.
-    pub(crate) fn enter(&self, member: usize, round: u64) {
-        self.entered[member].store(round, Ordering::Release);
-    }
-
-    /// Whether all members here have entered a round.
-    fn all_entered(&self, round: u64) -> bool {
-        self.near.iter().all(|member| self.entered[*member].load(Ordering::Acquire) >= round)
     }
 
     /// Places among the other sites of those that read an entry.
@@ -379,11 +372,12 @@ impl Sites {
     /// The communicator of a frame, if its members here know it, and the member is at its site.
     fn checked_member(
         &self,
+        world: &World,
         site: u32,
         context: u32,
         member: u32,
     ) -> Result<Option<Arc<Shared>>, Wrong> {
-        let Some(shared) = self.communicator(context) else { return Ok(None) };
+        let Some(shared) = world.communicator(context) else { return Ok(None) };
         let spread = shared.spread.as_ref().ok_or("acts in a communicator of others")?;
         match spread.sites.get(member as usize) == Some(&site) {
             true => Ok(Some(shared)),
@@ -465,7 +459,7 @@ impl Sites {
             return Ok(());
         }
         let held = partial.total;
-        let kept = match self.checked_member(site, at.context, at.member)? {
+        let kept = match self.checked_member(world, site, at.context, at.member)? {
             Some(shared) => enter(&shared, site, at, partial, held)?.then_some(shared),
             None => None,
         };
@@ -478,7 +472,7 @@ impl Sites {
     }
 
     pub(super) fn left_came(&self, world: &World, site: u32, context: u32, round: u64) {
-        let Some(shared) = self.communicator(context) else { return };
+        let Some(shared) = world.communicator(context) else { return };
         let Some(spread) = &shared.spread else { return };
         if let Some(other) = spread.other(site) {
             lock(&other.ahead).remove(&round);
@@ -494,7 +488,9 @@ impl Sites {
         code: u64,
         bytes: &[u8],
     ) -> Result<(), Wrong> {
-        let Some(shared) = self.checked_member(site, at.context, at.member)? else { return Ok(()) };
+        let Some(shared) = self.checked_member(world, site, at.context, at.member)? else {
+            return Ok(());
+        };
         let (fast, member) = (shared.fast(), at.member as usize);
         if bytes.len() > FAST_BYTES || !fast.is_next(member, at.round) {
             return Err("has a contribution out of turn");
@@ -510,7 +506,7 @@ fn enter(shared: &Shared, site: u32, at: At, partial: Partial, held: u64) -> Res
     let Some(spread) = &shared.spread else { return Ok(false) };
     let entry = partial.entry(spread).ok_or("has an entry of no collective")?;
     let mut rounds = lock(&shared.rounds);
-    if !rounds.contains_key(&at.round) && spread.all_entered(at.round) {
+    if !rounds.contains_key(&at.round) && shared.all_entered(at.round) {
         return Ok(false);
     }
     let new = || Arc::new(Round::new(shared.members.len()));

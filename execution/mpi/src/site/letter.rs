@@ -61,12 +61,29 @@ impl Sites {
     pub(crate) fn announce(&self, world: &World, address: Address, waiting: &Arc<Waiting>) {
         let Address { from, to, context, tag } = address;
         let site = self.of(to);
-        let Some(peer) = self.peer(site) else { return };
-        let number = lock(&peer.offers).add(Arc::clone(waiting)) as u32;
-        // Once it is announced, its receiver alone can say whether it still waits.
-        let _ = waiting.away.set((site, number));
-        let bytes = waiting.bytes;
+        self.offer(waiting);
+        let (bytes, number) = (waiting.bytes, waiting.number);
         self.send(world, site, &Frame::Announce { from, to, context, tag, bytes, number });
+    }
+
+    /// Keeps a message until its receiver's site asks for it, which alone can say from now on
+    /// whether it still waits.
+    pub(crate) fn offer(&self, waiting: &Arc<Waiting>) {
+        if let Some(peer) = self.peer(self.of(waiting.receiver)) {
+            lock(&peer.offers).insert(waiting.name(), Arc::clone(waiting));
+        }
+    }
+
+    /// Keeps in mind a message that waits elsewhere, for its sender may want it back; false if
+    /// there are too many.
+    pub(crate) fn expect(&self, waiting: &Arc<Waiting>) -> bool {
+        let Some(peer) = self.peer(self.of(waiting.sender)) else { return false };
+        let mut desk = lock(&peer.desk);
+        let room = desk.announced.len() < ANNOUNCED_MAX;
+        if room {
+            desk.announced.insert(waiting.name(), Arc::downgrade(waiting));
+        }
+        room
     }
 
     /// Asks for a message that waits elsewhere, which was claimed.
@@ -74,22 +91,24 @@ impl Sites {
         &self,
         world: &World,
         (me, space): (u32, &Space),
-        (waiting, number): (&Waiting, u32),
+        waiting: &Waiting,
         span: &Span,
     ) -> Arc<Incoming> {
         let site = self.of(waiting.sender);
         if let Some(peer) = self.peer(site) {
-            lock(&peer.desk).announced.remove(&number);
+            lock(&peer.desk).announced.remove(&waiting.name());
         }
         let limit = waiting.bytes.min(span.bytes());
         let (ticket, incoming) = self.ticket(site, me, space, Pieces::new(span.clone(), limit));
-        self.send(world, site, &Frame::Ask { number, ticket, limit });
+        let (from, number) = waiting.name();
+        self.send(world, site, &Frame::Ask { from, number, ticket, limit });
         incoming
     }
 
     /// Asks for a message of our own that was announced to a site.
-    pub(crate) fn take_back(&self, world: &World, (site, number): (u32, u32)) {
-        self.send(world, site, &Frame::Cancel { number });
+    pub(crate) fn take_back(&self, world: &World, waiting: &Waiting) {
+        let (from, number) = waiting.name();
+        self.send(world, self.of(waiting.receiver), &Frame::Cancel { from, number });
     }
 
     fn checked(&self, site: u32, address: &Address) -> Result<(), Wrong> {
@@ -120,20 +139,16 @@ impl Sites {
         world: &World,
         site: u32,
         address: Address,
-        (bytes, number): (u64, u32),
+        (bytes, number): (u64, u64),
     ) -> Result<(), Wrong> {
         self.checked(site, &address)?;
         if bytes > u64::from(u32::MAX) * 4 {
             return Err("announces a message that is larger than any memory");
         }
-        let waiting =
-            Arc::new(Waiting::new(address.from, u64::from(number), bytes, Body::Away { number }));
-        if let Some(peer) = self.peer(site) {
-            let mut desk = lock(&peer.desk);
-            if desk.announced.len() >= ANNOUNCED_MAX {
-                return Err("announces more messages than may wait");
-            }
-            desk.announced.insert(number, Arc::downgrade(&waiting));
+        let route = (address.from, address.to);
+        let waiting = Arc::new(Waiting::new(route, number, bytes, Body::Away));
+        if !self.expect(&waiting) {
+            return Err("announces more messages than may wait");
         }
         self.queue(world, site, address, Some(world.offer(&waiting)), &[])
     }
@@ -191,27 +206,28 @@ impl Sites {
     pub(super) fn ask_came(
         &self,
         site: u32,
-        number: u32,
+        name: (u32, u64),
         ticket: u32,
         limit: u64,
     ) -> Result<(), Wrong> {
         let Some(peer) = self.peer(site) else { return Err("comes from nowhere") };
-        let waiting = lock(&peer.offers).remove(number as i32);
+        let waiting = lock(&peer.offers).remove(&name);
         let waiting = waiting.filter(|waiting| waiting.claim());
         let waiting = waiting.ok_or("asks for a message that does not wait here")?;
         peer.courier.answer(Job::Message(Outgoing::new(ticket, waiting, limit)))
     }
 
-    pub(super) fn cancel_came(&self, site: u32, number: u32) -> Result<(), Wrong> {
+    pub(super) fn cancel_came(&self, site: u32, name: (u32, u64)) -> Result<(), Wrong> {
         let peer = self.peer(site).ok_or("comes from nowhere")?;
-        let waiting = lock(&peer.desk).announced.remove(&number);
+        let waiting = lock(&peer.desk).announced.remove(&name);
         let yes = waiting.and_then(|waiting| waiting.upgrade()).is_some_and(|w| w.cancel());
-        self.send_later(site, &Frame::Cancelled { number, yes: u8::from(yes) })
+        let ((from, number), yes) = (name, u8::from(yes));
+        self.send_later(site, &Frame::Cancelled { from, number, yes })
     }
 
-    pub(super) fn cancelled_came(&self, world: &World, site: u32, number: u32, yes: bool) {
+    pub(super) fn cancelled_came(&self, world: &World, site: u32, name: (u32, u64), yes: bool) {
         let Some(peer) = self.peer(site).filter(|_| yes) else { return };
-        let waiting = lock(&peer.offers).remove(number as i32);
+        let waiting = lock(&peer.offers).remove(&name);
         if let Some(waiting) = waiting {
             waiting.cancel();
             world.wake(waiting.sender);

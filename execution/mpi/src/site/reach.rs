@@ -205,9 +205,16 @@ impl Engine {
         self.wait_for(cb, &incoming)
     }
 
-    pub(crate) fn lock_beyond(&mut self, cb: Cb<'_>, far: Far, kind: i32) -> Result {
+    /// Takes a lock, which an interrupted call may have asked for `again`.
+    pub(crate) fn lock_beyond(
+        &mut self,
+        cb: Cb<'_>,
+        far: Far,
+        kind: i32,
+        again: Option<Step>,
+    ) -> Result {
         let Far { site, context, target } = far;
-        let incoming = match self.replayed() {
+        let incoming = match again {
             Some(Step::Asked(incoming)) => incoming,
             Some(_) => return Err(self.other_step()),
             None => {
@@ -255,7 +262,7 @@ impl Sites {
         context: u32,
         target: u32,
     ) -> Result<(Arc<Shared>, Space), Wrong> {
-        let shared = self.communicator(context).ok_or("reaches for a window that is not here")?;
+        let shared = world.communicator(context).ok_or("reaches for a window that is not here")?;
         let member = shared.members.get(target as usize).copied();
         let member = member.filter(|member| world.beyond(*member).is_none());
         let member = member.ok_or("reaches for a member that is not here")?;

@@ -1,6 +1,6 @@
-//! Windows in images: what a rank sees of them, and what it holds of what their members share.
+//! Windows in images: what a rank sees of them, and what is kept at its site.
 
-use super::{Exposed, Window};
+use super::{Exposed, Sync, Window};
 use crate::{
     image::{Decoded, Reader, Wire, Writer, sound, wire_struct},
     world::lock,
@@ -24,7 +24,6 @@ impl Wire for Window {
         self.access_to.put(to);
         self.fenced.put(to);
         self.attributes.put(to);
-        self.put_shared(to);
     }
 
     fn get(from: &mut Reader<'_>) -> Decoded<Self> {
@@ -50,39 +49,51 @@ impl Wire for Window {
         let named = window.exposed_to.iter().chain(&window.access_to).flatten();
         let mut named = named.chain(window.held.iter().map(|(target, _)| target));
         sound(named.all(|member| *member < size), "a window of it has other members")?;
-        window.get_shared(from)?;
         Ok(window)
     }
 }
 
-impl Window {
-    /// What is kept where this rank is: who let it in, how many are through with it, and who holds
-    /// its lock.
-    fn put_shared(&self, to: &mut Writer<'_>) {
-        let (size, sync) = (self.parts.len(), self.sync());
+/// What is kept where a member of a window is: who let it in, how many are through with it, and
+/// who holds its lock.
+#[derive(Debug)]
+pub(crate) struct ToldSync {
+    pub(crate) member: usize,
+    posts: Vec<(usize, u32)>,
+    completions: u32,
+    shared: u32,
+    exclusive: bool,
+}
+
+wire_struct!(ToldSync { member, posts, completions, shared, exclusive });
+
+impl Sync {
+    pub(crate) fn tell(&self, member: usize) -> ToldSync {
+        let size = self.locks.len();
         let posts = (0..size).map(|target| {
-            let posts = &sync.posts[target * size + self.rank];
+            let posts = &self.posts[target * size + member];
             (target, posts.load(Ordering::SeqCst))
         });
-        posts.filter(|(_, posts)| *posts > 0).collect::<Vec<_>>().put(to);
-        sync.completions[self.rank].load(Ordering::SeqCst).put(to);
-        let holders = lock(&sync.locks[self.rank]);
-        (holders.shared, holders.exclusive).put(to);
+        let posts = posts.filter(|(_, posts)| *posts > 0).collect();
+        let completions = self.completions[member].load(Ordering::SeqCst);
+        // Those who wait for it ask again.
+        let holders = lock(&self.locks[member]);
+        let (shared, exclusive) = (holders.shared, holders.exclusive);
+        ToldSync { member, posts, completions, shared, exclusive }
     }
 
-    fn get_shared(&self, from: &mut Reader<'_>) -> Decoded {
-        let (size, sync) = (self.parts.len(), self.sync());
-        for (target, posts) in Vec::<(usize, u32)>::get(from)? {
-            sound(target < size, "a window of it has other members")?;
-            sync.posts[target * size + self.rank].store(posts, Ordering::SeqCst);
+    pub(crate) fn hear(&self, told: &ToldSync) -> Decoded {
+        let ToldSync { member, posts, completions, shared, exclusive } = told;
+        let size = self.locks.len();
+        for (target, posts) in posts {
+            sound(*target < size, "a window of it has other members")?;
+            self.posts[target * size + member].store(*posts, Ordering::SeqCst);
         }
-        sync.completions[self.rank].store(Wire::get(from)?, Ordering::SeqCst);
-        let (shared, exclusive): (u32, bool) = Wire::get(from)?;
+        self.completions[*member].store(*completions, Ordering::SeqCst);
         // Each member holds it once.
-        sound(shared as usize <= size, "a lock of a window is held by others")?;
-        sound(!exclusive || shared == 0, "a lock of a window is shared and is not")?;
-        let mut holders = lock(&sync.locks[self.rank]);
-        (holders.shared, holders.exclusive) = (shared, exclusive);
+        sound(*shared as usize <= size, "a lock of a window is held by others")?;
+        sound(!exclusive || *shared == 0, "a lock of a window is shared and is not")?;
+        let mut holders = lock(&self.locks[*member]);
+        (holders.shared, holders.exclusive) = (*shared, *exclusive);
         Ok(())
     }
 }

@@ -368,7 +368,19 @@ pub(crate) fn placements(ranks: u32) -> Vec<Vec<u32>> {
 }
 
 /// The parts of a world at the sites of its ranks, connected by sockets.
-pub(crate) fn spread(sites: &[u32], config: &Config) -> Vec<(Arc<World>, Arc<Connections>)> {
+pub(crate) fn spread(sites: &[u32], config: &Config) -> Vec<Part> {
+    let size = sites.len() as u32;
+    spread_by(sites, |placement, link| World::spread(size, config.clone(), placement, link))
+}
+
+/// A part of a world, with its connections to the others.
+pub(crate) type Part = (Arc<World>, Arc<Connections>);
+
+/// The same, where somebody else makes the parts.
+pub(crate) fn spread_by(
+    sites: &[u32],
+    make: impl Fn(Placement, Arc<dyn Link>) -> Result<Arc<World>, Abort>,
+) -> Vec<Part> {
     let mut numbers = sites.to_vec();
     numbers.sort_unstable();
     numbers.dedup();
@@ -393,9 +405,7 @@ pub(crate) fn spread(sites: &[u32], config: &Config) -> Vec<(Arc<World>, Arc<Con
     let part = |(here, connections): (u32, Arc<Connections>)| {
         let placement = Placement { here, sites: sites.to_vec() };
         let link = Arc::clone(&connections) as Arc<dyn Link>;
-        let size = sites.len() as u32;
-        let world = World::spread(size, config.clone(), placement, link).expect("a part");
-        (world, connections)
+        (make(placement, link).expect("a part"), connections)
     };
     let parts: Vec<_> = parts.into_iter().map(part).collect();
     for (world, connections) in &parts {

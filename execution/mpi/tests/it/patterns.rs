@@ -21,6 +21,8 @@ pub(crate) enum Part {
     UserOp { which: u8, count: usize, later: bool },
     /// Communicators come and go.
     Communicators { colours: i32 },
+    /// Communicators that are made without waiting, or by some.
+    Made { which: u8 },
     /// Columns of a matrix go into rows.
     Columns { side: i32 },
     /// Windows, by a kind of synchronisation.
@@ -39,6 +41,7 @@ fn parts() -> impl Strategy<Value = Part> {
         4 => (0..10_u8, count(), any::<bool>()).prop_map(|(which, count, later)| Part::Collective { which, count, later }),
         2 => (0..4_u8, count(), any::<bool>()).prop_map(|(which, count, later)| Part::UserOp { which, count, later }),
         1 => (1..3_i32).prop_map(|colours| Part::Communicators { colours }),
+        1 => (0..3_u8).prop_map(|which| Part::Made { which }),
         1 => (2..12_i32).prop_map(|side| Part::Columns { side }),
         2 => (0..4_u8).prop_map(|which| Part::Window { which }),
         2 => (0..4_u8, bytes()).prop_map(|(which, bytes)| Part::Open { which, bytes }),
@@ -316,6 +319,48 @@ fn communicators(guest: &mut Guest, colours: i32, salt: i32, seen: &mut Seen) {
     seen.ints(&[sums[0], sums[1], words[0], words[2], words[3]]);
 }
 
+fn made(guest: &mut Guest, which: u8, salt: i32, seen: &mut Seen) {
+    let (me, size, words) = (guest.me(), guest.size(), guest.room(32));
+    let request = guest.ints_in(&[0]);
+    match which {
+        0 => {
+            ok!(guest.comm_idup(WORLD, words, request));
+            ok!(guest.barrier(WORLD));
+            ok!(guest.wait(request, 0));
+        }
+        _ => {
+            // All but the last make one, by a group.
+            let members: Vec<i32> = (0..size.max(2) - 1).rev().collect();
+            let members = guest.ints_in(&members);
+            ok!(guest.comm_group(WORLD, words + 4));
+            let all = guest.int(words + 4);
+            ok!(guest.group_incl(all, size.max(2) - 1, members, words + 8));
+            let group = guest.int(words + 8);
+            match which {
+                1 if me < size.max(2) - 1 => {
+                    ok!(guest.comm_create_group(WORLD, group, salt, words));
+                }
+                1 => guest.set_ints(words, &[0]),
+                _ => ok!(guest.comm_create(WORLD, group, words)),
+            }
+            ok!(guest.group_free(words + 4));
+            ok!(guest.group_free(words + 8));
+        }
+    }
+    let new = guest.int(words);
+    if new == 0 {
+        return;
+    }
+    // Its root may be through and gone before the others have it.
+    let row = guest.ints_in(&[if me == 0 { salt } else { -1 }]);
+    let root = if which == 0 { 0 } else { size.max(2) - 2 };
+    ok!(guest.bcast(row, 1, INT, root, new));
+    ok!(guest.allreduce(IN_PLACE, row, 1, INT, SUM, new));
+    ok!(guest.comm_free(words));
+    let result = guest.ints_at(row, 1);
+    seen.ints(&result);
+}
+
 fn columns(guest: &mut Guest, side: i32, salt: i32, seen: &mut Seen) {
     let (me, size, words) = (guest.me(), guest.size(), guest.room(16));
     ok!(guest.type_vector(side, 1, side, INT, words));
@@ -461,6 +506,7 @@ pub(crate) fn program(guest: &mut Guest, parts: &[Part]) -> u64 {
                 user_op(guest, which, count, later, salt, &mut seen);
             }
             Part::Communicators { colours } => communicators(guest, colours, salt, &mut seen),
+            Part::Made { which } => made(guest, which, salt, &mut seen),
             Part::Columns { side } => columns(guest, side, salt, &mut seen),
             Part::Window { which } => window(guest, which, salt, &mut seen),
             Part::Open { which, bytes } => open(guest, which, bytes, salt, &mut pending),
@@ -516,6 +562,18 @@ fn spread_results(sites: &[u32], parts: &[Part], seed: u64) -> (Vec<u64>, u32) {
     (results.into_inner().expect("results"), stops)
 }
 
+/// The results of ranks that are moved between sites, as a seed chooses.
+fn moved_results(ranks: u32, parts: &[Part], seed: u64) -> (Vec<u64>, u32) {
+    let results = Mutex::new(vec![0; ranks as usize]);
+    let body = |guest: &mut Guest| {
+        let me = guest.me() as usize;
+        let result = program(guest, parts);
+        results.lock().expect("results")[me] = result;
+    };
+    let stops = disturbed::run_moved(ranks, 2 << 20, &config(), seed, &body).stops;
+    (results.into_inner().expect("results"), stops)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -527,6 +585,17 @@ proptest! {
     ) {
         let (expected, _) = results(ranks, &parts, None);
         let (found, stops) = results(ranks, &parts, Some(seed));
+        prop_assert_eq!(found, expected, "after {} stops", stops);
+    }
+
+    #[test]
+    fn programs_whose_ranks_move_between_sites_give_the_same_results(
+        ranks in prop::sample::select(vec![1_u32, 2, 3, 4, 5]),
+        parts in prop::collection::vec(parts(), 1..16),
+        seed in any::<u64>(),
+    ) {
+        let (expected, _) = results(ranks, &parts, None);
+        let (found, stops) = moved_results(ranks, &parts, seed);
         prop_assert_eq!(found, expected, "after {} stops", stops);
     }
 

@@ -6,7 +6,7 @@ use crate::{
     ok,
     patterns::{Part, cases, program},
 };
-use mpi::{Abort, BLOCKING, Config, Memory, NotStopped, Rank, World};
+use mpi::{Abort, BLOCKING, Config, Link, Memory, NotStopped, Placement, Rank, World};
 use std::{
     sync::{Arc, Barrier},
     time::Duration,
@@ -23,9 +23,9 @@ fn guest(world: &Arc<World>, number: u32) -> Guest {
 #[test]
 fn ranks_stop_where_they_wait_and_make_the_same_call_again() {
     let world = World::new(3, Config::default()).expect("a world");
-    let (begun, tried, resumed) = (Barrier::new(4), Barrier::new(2), Barrier::new(4));
+    let (begun, stopped_again, resumed) = (Barrier::new(4), Barrier::new(2), Barrier::new(4));
     std::thread::scope(|scope| {
-        let (begun, tried, resumed) = (&begun, &tried, &resumed);
+        let (begun, stopped_again, resumed) = (&begun, &stopped_again, &resumed);
         let [mut receiver, mut prober, mut sender] = [0, 1, 2].map(|rank| guest(&world, rank));
         scope.spawn(move || {
             let into = receiver.ints_in(&[0]);
@@ -35,7 +35,7 @@ fn ranks_stop_where_they_wait_and_make_the_same_call_again() {
             assert_eq!(recv(&mut receiver), Err(Abort::Stopped));
             // Made again too early, it stops again.
             assert_eq!(recv(&mut receiver), Err(Abort::Stopped));
-            tried.wait();
+            stopped_again.wait();
             resumed.wait();
             assert_eq!(recv(&mut receiver), Ok(0));
             assert_eq!(receiver.int(into), 55);
@@ -67,7 +67,7 @@ fn ranks_stop_where_they_wait_and_make_the_same_call_again() {
         let stopped = world.wait_for_stop(LONG).expect("a world at rest");
         let expected = ["MPI_Recv", "MPI_Iprobe", "MPI_Finalize"].map(Some);
         assert_eq!(stopped.functions, expected);
-        tried.wait();
+        stopped_again.wait();
         world.resume().expect("all are there");
         resumed.wait();
     });
@@ -188,7 +188,7 @@ fn images_are_restored_where_they_belong_or_not_at_all() {
 }
 
 /// Images of a program that has something of everything under way.
-fn rich_images() -> Vec<Snapshot> {
+fn rich_images(spread: bool) -> Vec<Snapshot> {
     let parts = [
         Part::Open { which: 0, bytes: 9000 },
         Part::Open { which: 1, bytes: 240 },
@@ -213,7 +213,11 @@ fn rich_images() -> Vec<Snapshot> {
     let mut snapshots = Vec::new();
     for seed in 1.. {
         let seed = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed);
-        snapshots.extend(disturbed::run(3, 8 << 20, config.clone(), seed, &body).snapshots);
+        let report = match spread {
+            true => disturbed::run_moved(3, 8 << 20, &config, seed, &body),
+            false => disturbed::run(3, 8 << 20, config.clone(), seed, &body),
+        };
+        snapshots.extend(report.snapshots);
         if snapshots.len() >= 12 {
             break;
         }
@@ -271,10 +275,23 @@ fn call_by_name(rank: &mut Rank, host: &mut Host, name: &str) {
     mpi::functions!(each);
 }
 
+/// What connects a site to no other.
+#[derive(Debug)]
+struct NoLink;
+
+impl Link for NoLink {
+    fn send(&self, site: u32, _: Vec<u8>) -> Result<(), Abort> {
+        Err(Abort::Lost { site, reason: "there is no other site".into() })
+    }
+}
+
 /// Restores a world from images that may say anything, and lets its ranks go on for a moment.
 fn try_out(snapshot: &Snapshot) -> Result<(), Abort> {
     let config = Config { deadlocks: false, ..Config::default() };
-    let world = World::restored(snapshot.size, config, &snapshot.world)?;
+    let images: Vec<&[u8]> = snapshot.parts.iter().map(|part| &**part).collect();
+    let placement = Placement { here: 0, sites: vec![0; snapshot.size as usize] };
+    let world =
+        World::restored_spread(snapshot.size, config, placement, Arc::new(NoLink), &images)?;
     let mut guests = Vec::new();
     for (number, image) in &snapshot.ranks {
         let memory = Arc::new(Linear::of(vec![0; 8 << 20]));
@@ -300,7 +317,8 @@ fn try_out(snapshot: &Snapshot) -> Result<(), Abort> {
 
 #[test]
 fn damaged_images_are_refused_or_do_no_harm() {
-    let snapshots = rich_images();
+    let mut snapshots = rich_images(false);
+    snapshots.extend(rich_images(true));
     for snapshot in &snapshots {
         assert_eq!(try_out(snapshot), Ok(()), "what is whole is taken");
     }
@@ -309,10 +327,13 @@ fn damaged_images_are_refused_or_do_no_harm() {
     for trial in 0..10 * cases() as usize {
         let mut snapshot = snapshots[trial % snapshots.len()].clone();
         for _ in 0..1 + dice.roll(3) {
-            let which = dice.roll(snapshot.ranks.len() * 4 + 1);
+            let which = dice.roll(snapshot.ranks.len() * 4 + 4);
             match snapshot.ranks.get_mut(which / 4) {
                 Some((_, image)) => damage(image, &mut dice),
-                None => damage(&mut snapshot.world, &mut dice),
+                None => {
+                    let part = dice.roll(snapshot.parts.len());
+                    damage(&mut snapshot.parts[part], &mut dice);
+                }
             }
         }
         if let Err(abort) = try_out(&snapshot) {
