@@ -3,6 +3,7 @@
 use api::{
     Problem,
     link::{Call, Desired, FromControl, FromSite, Held, HeldCell, LINK_VERSION, Reply, Tail},
+    service::Lost,
 };
 use axum::{
     Router,
@@ -262,13 +263,25 @@ async fn talk(shared: Arc<Shared>, mut socket: WebSocket) {
     }
 }
 
+/// A loss that was acknowledged is told no more; it is remembered here, as control planes do.
+fn keep_losses(held: &mut [Held], before: Vec<Held>) {
+    for old in before {
+        let Some(new) = held.iter_mut().find(|new| new.uid == old.uid) else { continue };
+        let told = |lost: &Lost| new.lost.contains(lost);
+        let kept: Vec<Lost> = old.lost.into_iter().filter(|lost| !told(lost)).collect();
+        new.lost.extend(kept);
+    }
+}
+
 fn hear(shared: &Shared, site: &str, message: FromSite) {
     match message {
         FromSite::Hello { .. } => panic!("a second hello"),
         FromSite::Beat { sequence, held, cells, tails } => {
             let mut sites = shared.sites.lock().unwrap();
             let link = sites.get_mut(site).unwrap();
-            (link.held, link.cells, link.tails) = (held, cells, tails);
+            let before = std::mem::replace(&mut link.held, held);
+            keep_losses(&mut link.held, before);
+            (link.cells, link.tails) = (cells, tails);
             if let Some(outgoing) = &link.outgoing {
                 let noted = link.noted.clone();
                 let _ = outgoing.send(FromControl::Ack { sequence, noted });
