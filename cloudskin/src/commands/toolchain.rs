@@ -7,6 +7,9 @@ use std::{ffi::OsString, fmt::Write as _, path::PathBuf, process::ExitCode};
 
 /// Compilers for make, CMake and configure scripts
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cloudskin toolchain link ~/cells")]
 pub(crate) struct Toolchain {
     #[command(subcommand)]
     command: ToolchainCommand,

@@ -40,6 +40,7 @@ const COMMANDS: &[&str] = &[
     "config set-context",
     "config delete-context",
     "token create",
+    "toolchain link",
 ];
 
 async fn run(words: &str) -> crate::Run {

@@ -73,7 +73,7 @@ impl Thread {
     /// # Errors
     /// If it was not, or there are too many events.
     pub fn allow_completion_event(&self, task: u32) -> Result<u32> {
-        if !self.allocated.borrow().contains_key(&task) {
+        if self.allocated_at(task).is_err() {
             return Err(Error::Misuse("it detaches a task that it has not allocated"));
         }
         let (team, came, ended) = (self.team(), AtomicBool::new(false), Mutex::default());

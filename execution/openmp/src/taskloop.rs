@@ -54,7 +54,7 @@ impl Thread {
             self.taskgroup();
         }
         self.deal_tasks(guest, asked, pattern)?;
-        self.finish(guest, asked.task, pattern.flags)?;
+        self.finish(guest, asked.task, pattern.bytes, pattern.flags)?;
         if asked.no_group { Ok(()) } else { self.end_taskgroup(guest) }
     }
 
@@ -109,7 +109,7 @@ impl Thread {
         if asked.duplicate != 0 {
             guest.call(asked.duplicate, &[copy, asked.task, u32::from(last)], false)?;
         }
-        self.allocated.borrow_mut().insert(copy, pattern);
+        self.allocated.borrow_mut().push((copy, pattern));
         Ok(copy)
     }
 

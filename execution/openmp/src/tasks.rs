@@ -74,9 +74,14 @@ pub(crate) struct Allocated {
     pub(crate) flags: u32,
 }
 
+/// Memory of tasks that a thread keeps for later ones, and the most that one may have.
+const SPARE_TASKS_MAX: usize = 32;
+const SPARE_BYTES_MAX: u32 = 1 << 10;
+
 /// A task that is to be run.
 pub(crate) struct Task {
     pub(crate) address: u32,
+    bytes: u32,
     flags: u32,
     priority: u32,
     pub(crate) node: Arc<Node>,
@@ -252,20 +257,51 @@ impl Thread {
         }
         let header_bytes = task_bytes.next_multiple_of(8);
         let bytes = header_bytes + shared_bytes;
-        let task = self.alloc(guest, bytes)?;
+        let task = match self.spare_task(bytes) {
+            Some(task) => task,
+            None => self.alloc(guest, bytes)?,
+        };
         let memory = self.memory();
         memory.clear(task, HEADER_BYTES)?;
         memory.put_u32(task, if shared_bytes == 0 { 0 } else { task + header_bytes })?;
         memory.put_u32(task + ENTRY_AT, entry)?;
         memory.put_u32(task + PART_AT, 0)?;
-        self.allocated.borrow_mut().insert(task, Allocated { bytes, header_bytes, flags });
+        self.allocated.borrow_mut().push((task, Allocated { bytes, header_bytes, flags }));
         Ok(task)
     }
 
     /// The task that was allocated there.
     pub(crate) fn claim(&self, task: u32) -> Result<Allocated> {
         let unknown = Error::Misuse("it starts a task that it has not allocated");
-        self.allocated.borrow_mut().remove(&task).ok_or(unknown)
+        let mut allocated = self.allocated.borrow_mut();
+        // Nearly always it is the last one.
+        let at = allocated.iter().rposition(|(address, _)| *address == task).ok_or(unknown)?;
+        Ok(allocated.swap_remove(at).1)
+    }
+
+    /// What is known of a task that was allocated there.
+    pub(crate) fn allocated_at(&self, task: u32) -> Result<Allocated> {
+        let unknown = Error::Misuse("it starts a task that it has not allocated");
+        let allocated = self.allocated.borrow();
+        allocated.iter().rfind(|(address, _)| *address == task).map(|(_, it)| *it).ok_or(unknown)
+    }
+
+    /// The memory of a task of this size that is over.
+    fn spare_task(&self, bytes: u32) -> Option<u32> {
+        let mut spare = self.spare_tasks.borrow_mut();
+        let at = spare.iter().rposition(|(size, _)| *size == bytes)?;
+        Some(spare.swap_remove(at).1)
+    }
+
+    /// Keeps a task's memory for a later one, or gives it back.
+    fn free_task(&self, guest: &mut dyn Guest, task: u32, bytes: u32) -> Result<()> {
+        let mut spare = self.spare_tasks.borrow_mut();
+        if bytes <= SPARE_BYTES_MAX && spare.len() < SPARE_TASKS_MAX {
+            spare.push((bytes, task));
+            return Ok(());
+        }
+        drop(spare);
+        guest.free(task)
     }
 
     pub(crate) fn make(&self, address: u32, allocated: Allocated) -> Result<Arc<Task>> {
@@ -280,6 +316,7 @@ impl Thread {
         let group = lock(&parent.group).clone();
         Ok(Arc::new(Task {
             address,
+            bytes: allocated.bytes,
             flags: allocated.flags,
             priority,
             node,
@@ -363,7 +400,7 @@ impl Thread {
         if self.depth() != depth {
             return Err(Error::Misuse("a task leaves a region open"));
         }
-        self.finish(guest, task.address, task.flags)?;
+        self.finish(guest, task.address, task.bytes, task.flags)?;
         self.pop_nodes(node_depth);
         match &task.event {
             Some(event) if !cancelled => event.ended(task),
@@ -373,12 +410,18 @@ impl Thread {
     }
 
     /// Destroys a task's variables and frees it.
-    pub(crate) fn finish(&self, guest: &mut dyn Guest, task: u32, flags: u32) -> Result<()> {
+    pub(crate) fn finish(
+        &self,
+        guest: &mut dyn Guest,
+        task: u32,
+        bytes: u32,
+        flags: u32,
+    ) -> Result<()> {
         if flags & DESTRUCTORS != 0 {
             let destructors = self.memory().u32(task + DESTRUCTORS_AT)?;
             guest.call(destructors, &[self.gtid, task], true)?;
         }
-        guest.free(task)
+        self.free_task(guest, task, bytes)
     }
 
     /// Runs tasks until it is `done`; only those within `ancestor`, if there is one, for a tied
@@ -435,8 +478,7 @@ impl Thread {
     /// # Errors
     /// If the task was not allocated here.
     pub fn task_begin_if0(&self, address: u32) -> Result<()> {
-        let known = self.allocated.borrow().get(&address).copied();
-        let known = known.ok_or(Error::Misuse("it starts a task that it has not allocated"))?;
+        let known = self.allocated_at(address)?;
         self.push_node(Node::child(&self.node(), address, known.flags & FINAL != 0));
         Ok(())
     }
@@ -461,7 +503,7 @@ impl Thread {
         }
         node.done.store(true, Ordering::Release);
         self.pop_nodes(nodes - 1);
-        self.finish(guest, task, allocated.flags)
+        self.finish(guest, task, allocated.bytes, allocated.flags)
     }
 
     /// `__kmpc_taskgroup`: tasks from now on belong to a group.

@@ -33,7 +33,9 @@ pub struct Thread {
     /// Guest memory that holds (gtid, tid), one for each depth.
     slots: RefCell<Vec<u32>>,
     /// Tasks that were allocated but not yet given to the queue.
-    pub(crate) allocated: RefCell<HashMap<u32, Allocated>>,
+    pub(crate) allocated: RefCell<Vec<(u32, Allocated)>>,
+    /// Memory of tasks that are over: size and address.
+    pub(crate) spare_tasks: RefCell<Vec<(u32, u32)>>,
     /// Events of such tasks.
     pub(crate) events: RefCell<HashMap<u32, Arc<Event>>>,
     /// Teams, and threads in each, that a clause asks for.
@@ -113,6 +115,7 @@ impl Thread {
             pushed_threads: Cell::new(0),
             slots: RefCell::default(),
             allocated: RefCell::default(),
+            spare_tasks: RefCell::default(),
             events: RefCell::default(),
             pushed_teams: Cell::new((0, 0)),
             crew: RefCell::default(),

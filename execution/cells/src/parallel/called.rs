@@ -23,6 +23,8 @@ macro_rules! by_arity {
         /// By its number of parameters, where it takes integers and gives nothing.
         enum Typed {
             $($variant(TypedFunc<($($type,)*), ()>),)*
+            /// A task's function.
+            Task(TypedFunc<(u32, u32), u32>),
             /// Anything else.
             Other,
         }
@@ -31,6 +33,9 @@ macro_rules! by_arity {
             fn of(func: &Func, store: impl AsContextMut<Data = State>) -> wasmtime::Result<Self> {
                 let ty = func.ty(&store);
                 let integers = ty.params().all(|param| matches!(param, ValType::I32));
+                if let Ok(task) = func.typed(&store) {
+                    return Ok(Self::Task(task));
+                }
                 if !integers || ty.results().len() > 0 {
                     return Ok(Self::Other);
                 }
@@ -99,6 +104,9 @@ impl Called {
         args: &[u32],
         returns: bool,
     ) -> wasmtime::Result<u32> {
+        if let (Typed::Task(task), true, &[first, second]) = (&self.typed, returns, args) {
+            return task.call(&mut store, (first, second));
+        }
         if !returns && let Some(called) = self.typed.call(&mut store, args) {
             return called.map(|()| 0);
         }
