@@ -117,6 +117,14 @@ impl CellArgs {
         snapshot_on_signals(save, path.clone())
     }
 
+    /// Refuses at the start what every later snapshot would be refused for.
+    pub(crate) fn check_saved(&self, program: &Program) -> anyhow::Result<()> {
+        if self.writes_snapshots() {
+            program.unwind_area()?;
+        }
+        Ok(())
+    }
+
     /// Has this process end at the deadline, if there is one.
     pub(crate) fn end_in_time(&self) -> anyhow::Result<()> {
         self.deadline.map_or(Ok(()), end_after)

@@ -84,6 +84,7 @@ impl Mpirun {
 /// Runs in this process.
 pub(crate) fn run_here(args: Mpirun) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&PathBuf::from(&args.command[0]))?;
+    args.cell.check_saved(&program)?;
     let mut configs = (0..args.ranks)
         .map(|rank| config(&args.cell, &args.command, args.tag_output, rank))
         .collect::<anyhow::Result<Vec<_>>>()?

@@ -71,6 +71,7 @@ pub(crate) fn run_here(args: &Run) -> anyhow::Result<ExitCode> {
         return args.cpus.drive(&args.cell, &program, config);
     }
     args.cpus.refuse_more_than_one(program.name())?;
+    args.cell.check_saved(&program)?;
     let run = Cell::new(&program, config, &args.cell.limits())?;
     args.cell.drive(run)
 }

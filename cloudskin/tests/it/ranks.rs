@@ -82,6 +82,8 @@ async fn ranks_end_together_and_whoever_ends_them_is_named() {
         assert!(ended.err.matches("error:").count() <= 1, "one says why: {ended:?}");
     }
 
+    let unsaved = run(home, "mpirun -n 2 --snapshot-to a.snap ends.wasm").await;
+    assert!(unsaved.code != 0 && unsaved.err.contains("--migratable"), "{unsaved:?}");
     let missing = run(home, "build --mpi files.c").await;
     assert!(missing.code != 0 && missing.err.contains("MPI_File_delete"), "{missing:?}");
 }

@@ -119,6 +119,14 @@ async fn a_makefile_builds_as_it_is() {
     assert_eq!(run(home, "run serial").await.ok(), "10\n");
     assert_eq!(run(home, "run --cpus 3 threads").await.ok(), "30\n");
     assert_eq!(run(home, "mpirun -np 2 ranks").await.ok(), "20\n");
+    run(home, "cc --mpi -- -O2 --migratable -DRANKS main.c util.c -o moves.wasm").await.ok();
+    let again = run(home, "build --migratable moves.wasm -o same.wasm").await.ok();
+    assert!(again.contains(", migratable)"), "{again}");
+    let read = |name: &str| std::fs::read(home.join(name)).unwrap();
+    assert!(read("moves.wasm") == read("same.wasm"), "it was instrumented when it was linked");
+    assert_eq!(run(home, "mpirun -n 3 moves.wasm").await.ok(), "30\n");
+    let threads = run(home, "cc -- --migratable -fopenmp main.c util.c -o no.wasm").await;
+    assert!(threads.code != 0 && threads.err.contains("shared between threads"), "{threads:?}");
     assert!(home.join("main.d").is_file(), "the compiler wrote what make asked for");
 }
 

@@ -140,30 +140,50 @@ fn module(options: &Options, path: &Path) -> Result<Made, Error> {
 /// Instruments where asked, checks, and writes the output.
 fn finish(options: &Options, made: Made, places: &Places<'_>) -> Result<Built, Error> {
     let subject = &options.inputs[0];
-    let inspected = |wasm: &[u8]| {
-        inspect(wasm).map_err(|source| Error::Module { path: subject.clone(), source })
-    };
-    let mut wasm = made.wasm;
-    let mut inspection = inspected(&wasm)?;
-    let mut warnings = made.warnings;
-    if options.migratable && inspection.migratable.is_err() {
-        check_instrumentable(subject, &inspection)?;
-        let (instrumented, said) = instrument(options, &wasm, places)?;
-        wasm = instrumented;
-        warnings = joined(&[&warnings, &said]);
-        inspection = inspected(&wasm)?;
-        if let Err(source) = inspection.migratable.clone() {
-            return Err(Error::NotMigratable { path: subject.clone(), source });
+    let (wasm, inspection, said) = match options.migratable {
+        true => migratable(subject, made.wasm, &options.environment, places)?,
+        false => {
+            let inspection = inspected(subject, &made.wasm)?;
+            (made.wasm, inspection, String::new())
         }
-    }
+    };
+    let warnings = joined(&[&made.warnings, &said]);
     let output = output(options);
     resources::write_atomically(&options.environment.current_dir.join(&output), &wasm)?;
     Ok(Built { output, bytes: wasm.len() as u64, inspection, warnings })
 }
 
+fn inspected(subject: &Path, wasm: &[u8]) -> Result<Inspection, Error> {
+    inspect(wasm).map_err(|source| Error::Module { path: subject.to_owned(), source })
+}
+
+/// The module as one that can be suspended, what it is then, and what the optimiser said.
+fn migratable(
+    subject: &Path,
+    wasm: Vec<u8>,
+    environment: &Environment,
+    places: &Places<'_>,
+) -> Result<(Vec<u8>, Inspection, String), Error> {
+    let inspection = inspected(subject, &wasm)?;
+    if inspection.migratable.is_ok() {
+        return Ok((wasm, inspection, String::new()));
+    }
+    check_instrumentable(subject, &inspection)?;
+    let (wasm, said) = instrument(subject, environment, &wasm, places)?;
+    let inspection = inspected(subject, &wasm)?;
+    match inspection.migratable.clone() {
+        Ok(_) => Ok((wasm, inspection, said)),
+        Err(source) => Err(Error::NotMigratable { path: subject.to_owned(), source }),
+    }
+}
+
 /// Refuses what instrumentation cannot mend, in the words of what is wrong.
 fn check_instrumentable(path: &Path, inspection: &Inspection) -> Result<(), Error> {
     let refuse = |source| Err(Error::NotMigratable { path: path.to_owned(), source });
+    // That it is not instrumented yet is what is found first.
+    if inspection.memories.iter().any(|memory| memory.shared) {
+        return refuse(NotMigratable::SharedMemory);
+    }
     if let Err(
         source @ (NotMigratable::SharedMemory
         | NotMigratable::Memory64
@@ -181,11 +201,11 @@ fn check_instrumentable(path: &Path, inspection: &Inspection) -> Result<(), Erro
 }
 
 fn instrument(
-    options: &Options,
+    subject: &Path,
+    environment: &Environment,
     wasm: &[u8],
     places: &Places<'_>,
 ) -> Result<(Vec<u8>, String), Error> {
-    let environment = &options.environment;
     let survey = Survey::new(environment);
     survey.require(&[Goal::Migratable])?;
     let wasm_opt = survey.program(tools::OPTIMISER)?;
@@ -193,7 +213,7 @@ fn instrument(
     let output = places.work.join("migratable.wasm");
     // Newer compilers list features there that an older Binaryen refuses; our flags say it all.
     let stripped = sections::without_custom(wasm, "target_features")
-        .map_err(|source| Error::Module { path: options.inputs[0].clone(), source })?;
+        .map_err(|source| Error::Module { path: subject.to_owned(), source })?;
     fs::write(&input, stripped).map_err(file("write", &input))?;
     let step = plan::instrument(&wasm_opt, &input, &output);
     let ran = run::step(&step, &environment.current_dir, &environment.search_path)?;

@@ -91,11 +91,6 @@ impl Tissue {
         saved::read(program, path, config, limits)
     }
 
-    /// How many ranks there are.
-    pub fn size(&self) -> u32 {
-        self.shared.world.size()
-    }
-
     /// What asks these ranks for snapshots.
     pub fn remote(&self) -> Remote {
         Remote(self.shared.clone())

@@ -14,7 +14,7 @@ use super::{
     plan::{self, Places},
     resources::{self, WorkFolder},
     run,
-    tools::{Clang, Goal, OPTIMISER, Survey},
+    tools::{Clang, Goal, Survey},
 };
 use arguments::{Arguments, Stage};
 use std::{
@@ -85,10 +85,18 @@ impl Driver {
             (code, said) = self.attempt(&arguments, &clang, &places)?;
         }
         if code == 0 && arguments.stage == Stage::Link && arguments.migratable {
-            instrument(&arguments.output, &survey, &self.environment, &places)?;
+            self.make_migratable(&arguments.output, &places)?;
         }
         let hint = if code == 0 { None } else { run::hint(&said) };
         Ok(Driven::Ran { code, said, hint })
+    }
+
+    /// Makes a program that was just linked migratable.
+    fn make_migratable(&self, output: &Path, places: &Places<'_>) -> Result<(), Error> {
+        let path = self.environment.current_dir.join(output);
+        let wasm = super::read(&path)?;
+        let (wasm, _, _) = super::migratable(output, wasm, &self.environment, places)?;
+        resources::write_atomically(&path, &wasm)
     }
 
     /// Runs clang once: its exit code, and what it said.
@@ -229,20 +237,4 @@ fn run_shown(command: &mut Command) -> Result<(u8, String), Error> {
     let output = child.map_err(|source| Error::Start { program, source })?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     Ok((output.status.code().map_or(1, |code| code as u8), said))
-}
-
-/// Makes a program that was just linked migratable.
-fn instrument(
-    output: &Path,
-    survey: &Survey,
-    environment: &Environment,
-    places: &Places<'_>,
-) -> Result<(), Error> {
-    survey.require(&[Goal::Migratable])?;
-    let output = environment.current_dir.join(output);
-    let draft = places.work.join("migratable.wasm");
-    let step = plan::instrument(&survey.program(OPTIMISER)?, &output, &draft);
-    run::step(&step, &environment.current_dir, &environment.search_path)?;
-    let bytes = fs::read(&draft).map_err(file("read", &draft))?;
-    resources::write_atomically(&output, &bytes)
 }
