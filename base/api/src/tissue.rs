@@ -56,10 +56,10 @@ impl Layout {
 pub struct Door {
     /// Its number.
     pub site: u32,
-    /// Where to dial for states.
-    pub states: SocketAddr,
-    /// Where to dial for messages.
-    pub messages: SocketAddr,
+    /// Where to dial for states, if states go there.
+    pub states: Option<SocketAddr>,
+    /// Where to dial for messages, if it is for the one who is asked to dial.
+    pub messages: Option<SocketAddr>,
     /// What lets in.
     pub secret: String,
 }
@@ -101,6 +101,8 @@ pub enum Step {
     },
     /// Connect to the others.
     Connect {
+        /// The number of the site that is asked.
+        here: u32,
         /// Where they are.
         doors: Vec<Door>,
     },
@@ -116,6 +118,8 @@ pub enum Step {
     Go,
     /// Drop what is prepared and run on as before.
     Undo,
-    /// Write a snapshot of the ranks, which were stopped.
+    /// Write the ranks, which stand as those of all sites do, into a file.
     Save,
+    /// Give what was written to the control plane; the ranks run.
+    Keep,
 }
