@@ -92,6 +92,8 @@ pub enum Step {
     Prepare {
         /// The number of the site that is asked.
         here: u32,
+        /// How often the program was begun; what runs of an earlier time is over.
+        incarnation: u32,
         /// What is to be.
         layout: Layout,
         /// What is; nothing when the ranks begin or are restored.

@@ -116,7 +116,7 @@ impl Sites {
         for &here in sites {
             let (layout, before) = (layout.clone(), before.clone());
             let restore = Vec::new();
-            let step = Step::Prepare { here, layout, before, restore };
+            let step = Step::Prepare { here, incarnation: 1, layout, before, restore };
             let Stepped::Open { address, secret } = self.step(here, number, step, files)? else {
                 panic!("a site is prepared and does not listen");
             };

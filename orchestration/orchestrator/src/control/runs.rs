@@ -73,6 +73,13 @@ pub(super) fn is_at(cell: &Cell, site: &str) -> bool {
     }
 }
 
+/// The site that has its first rank, or all of it.
+pub(super) fn first_site(cell: &Cell) -> String {
+    let first =
+        cell.status.ranks.as_ref().and_then(|ranks| ranks.site(*ranks.layout.places.first()?));
+    first.unwrap_or(&cell.spec.site).to_owned()
+}
+
 /// How many ranks it has at a site.
 pub(super) fn ranks_at(cell: &Cell, site: &str) -> u32 {
     let ranks = cell.status.ranks.as_ref();

@@ -42,7 +42,7 @@ pub(crate) async fn step(
         return keep(core, uid, number).await;
     }
     let client = match &step {
-        Step::Prepare { .. } => ready(core, uid).await?,
+        Step::Prepare { incarnation, .. } => ready(core, uid, *incarnation).await?,
         _ => running(core, uid).await?,
     };
     let mut files = Vec::new();
@@ -83,10 +83,14 @@ fn listen_at(core: &Core) -> IpAddr {
 }
 
 /// Waits until the program runs, which the control plane's last word has begun.
-async fn ready(core: &Arc<Core>, uid: &str) -> Result<Client, Problem> {
+async fn ready(core: &Arc<Core>, uid: &str, incarnation: u32) -> Result<Client, Problem> {
     let waiting = async {
         loop {
-            match core.read(|inner| inner.state.cells.get(uid).map(|cell| cell.progress.clone())) {
+            let now = |cell: &&CellRecord| cell.assignment.incarnation == incarnation;
+            let progress = core.read(|inner| {
+                inner.state.cells.get(uid).filter(now).map(|cell| cell.progress.clone())
+            });
+            match progress {
                 Some(Progress::Ended { error, .. }) => {
                     let why = error.unwrap_or_else(|| "its ranks here have ended".into());
                     return Err(Problem::new(ErrorKind::Guest, why));

@@ -12,7 +12,7 @@ use super::{
         state::State,
         status::set_condition,
     },
-    close, fail, find, owe, undo,
+    close, fail, find, is_gone, owe, undo,
 };
 use api::{
     Problem,
@@ -172,6 +172,7 @@ impl Drive {
     async fn prepare_at(&self, site: u32) -> Result<(SocketAddr, String), Problem> {
         let step = Step::Prepare {
             here: site,
+            incarnation: self.incarnation,
             layout: self.next.clone(),
             before: self.before.clone(),
             restore: self.restore.clone(),
@@ -184,14 +185,21 @@ impl Drive {
                 Ok(_) => return Err(odd(self.name(site))),
                 Err(problem) => {
                     let waits = matches!(problem.kind, ErrorKind::Unavailable | ErrorKind::Timeout);
-                    let over = self.before.is_some() && self.now() >= deadline;
-                    if !waits || over || self.is_over() {
+                    let late = self.before.is_some() && self.now() >= deadline;
+                    // Others can have its ranks, as they were at the last checkpoint.
+                    let gone = self.begins_again() && is_gone(&self.state, self.name(site));
+                    if !waits || late || gone || self.is_over() {
                         return Err(problem);
                     }
                     tokio::time::sleep(RETRY).await;
                 }
             }
         }
+    }
+
+    /// Whether the ranks go on from a checkpoint.
+    fn begins_again(&self) -> bool {
+        self.before.is_none() && self.incarnation > 1
     }
 
     /// Whether the tissue has ended, or is another one.
@@ -317,7 +325,8 @@ impl Drive {
     /// Leaves the ranks where they were; those that could not begin have failed.
     async fn stay(&mut self, problem: Problem) -> Result<(), Problem> {
         info!(tissue = %self.id, cause = problem.message, "its ranks did not come to their places");
-        while let Some((cell, ranks)) = self.current() {
+        let again = self.begins_again() && problem.kind == ErrorKind::Unavailable;
+        while let Some((cell, ranks)) = self.current().filter(|_| !again) {
             let (mut batch, keys) = undo(&cell, &ranks, &self.next);
             if self.before.is_none() {
                 if self.state.stop.is_cancelled() {

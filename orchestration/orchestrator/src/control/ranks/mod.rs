@@ -123,11 +123,11 @@ pub(super) async fn converge(state: &Arc<State>) -> Result<Option<Duration>> {
         }
         let done = match &cell.status.ranks {
             None => begin(state, &cell).await,
+            Some(ranks) if is_lost(state, ranks) => begin_again(state, &cell).await,
             Some(ranks) if ranks.next.is_some() => {
                 lead(state, &cell, &Arc::new(Running::new()));
                 Ok(None)
             }
-            Some(ranks) if is_lost(state, ranks) => begin_again(state, &cell).await,
             Some(_) => Ok(checkpoint::keep(state, &cell)),
         };
         match done {
@@ -166,7 +166,13 @@ fn is_lost(state: &State, ranks: &RanksStatus) -> bool {
         let Some(site) = ranks.site(*number) else { return true };
         ranks.ended.get(site).is_some_and(|end| end.error.is_some()) || is_gone(state, site)
     };
-    ranks.layout.sites().iter().any(lost)
+    wanted(ranks).sites().iter().any(lost)
+}
+
+/// Where the ranks are, or begin again.
+fn wanted(ranks: &RanksStatus) -> &Layout {
+    let begins = ranks.next.as_ref().filter(|_| ranks.layout.places.is_empty());
+    begins.unwrap_or(&ranks.layout)
 }
 
 /// Whether a site has not been heard of for so long that it is counted as lost.
@@ -184,7 +190,8 @@ fn is_gone(state: &State, site: &str) -> bool {
 async fn begin_again(state: &Arc<State>, cell: &Cell) -> Result<Option<Duration>> {
     let Some(mut ranks) = cell.status.ranks.clone() else { return Ok(None) };
     let soon = Some(state.clock.monotonic() + state.config.margin);
-    let sites = ranks.layout.sites();
+    let layout = wanted(&ranks).clone();
+    let sites = layout.sites();
     let at = |number: u32| ranks.site(number).unwrap_or_default();
     let (left, away): (Vec<u32>, Vec<u32>) = sites
         .iter()
@@ -202,13 +209,13 @@ async fn begin_again(state: &Arc<State>, cell: &Cell) -> Result<Option<Duration>
         },
     };
     ranks.issued += 1;
-    let mut next = Layout { number: ranks.issued, ..ranks.layout.clone() };
+    let mut next = Layout { number: ranks.issued, ..layout };
     let homeless = next.places.iter_mut().filter(|place| away.contains(place));
     for (turn, place) in homeless.enumerate() {
         *place = refuges[turn % refuges.len()];
     }
     let mut status = cell.status.clone();
-    ranks.layout = Layout { number: ranks.layout.number, places: Vec::new() };
+    ranks.layout.places.clear();
     ranks.next = Some(next);
     ranks.incarnation += 1;
     ranks.ended.clear();

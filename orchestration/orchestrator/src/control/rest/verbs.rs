@@ -123,7 +123,7 @@ fn holder(state: &State, kind: Kind, id: &Id) -> Result<(String, String), Error>
         }
         Kind::Cell | Kind::Tissue => {
             let cell = runs::find(state, kind, id)?;
-            Ok((cell.spec.site.clone(), cell.uid().to_owned()))
+            Ok((runs::first_site(&cell), cell.uid().to_owned()))
         }
         Kind::Site | Kind::Block | Kind::Decision => {
             let message =
