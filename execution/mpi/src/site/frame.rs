@@ -1,7 +1,8 @@
 //! The frames that sites exchange, as bytes.
 //!
 //! A frame is its kind and then its fields, integers in little-endian order. Rows and lists begin
-//! with their length in 32 bits. Whoever reads a frame gets all of it or nothing.
+//! with their length in 32 bits. Whoever reads a frame gets all of it or nothing. What the frames mean
+//! to other implementations is in `docs/protocol/mpi-sites.md`.
 
 /// Blocks of a memory: addresses and lengths.
 pub(crate) type Blocks = Vec<(u32, u32)>;
@@ -193,6 +194,28 @@ mod tests {
             }
             assert_eq!(Frame::decode(&[&row[..], &[0]].concat()), None);
         }
+    }
+
+    #[test]
+    fn frames_are_as_the_protocol_says() {
+        let row = Frame::Eager { from: 0, to: 1, context: 0, tag: 7, bytes: b"hi" }.encode();
+        let said = b"\x01\0\0\0\0\x01\0\0\0\0\0\0\0\x07\0\0\0\x02\0\0\0hi";
+        assert_eq!(row, said);
+        let places = [4, 103, 145, 176, 178, 197, 208, 219, 226, 229];
+        let names = places.map(|place: usize| crate::FUNCTIONS[place]);
+        let said = [
+            "MPI_Finalize",
+            "MPI_Comm_dup",
+            "MPI_Dist_graph_create",
+            "MPI_Barrier",
+            "MPI_Bcast",
+            "MPI_Ialltoallw",
+            "MPI_Reduce",
+            "MPI_Iexscan",
+            "MPI_Win_create_dynamic",
+            "MPI_Win_free",
+        ];
+        assert_eq!(names, said, "a function's number is part of the protocol");
     }
 
     #[test]
