@@ -35,6 +35,13 @@ pub(crate) fn sound(holds: bool, reason: &str) -> Decoded {
     if holds { Ok(()) } else { Err(Damaged::because(reason)) }
 }
 
+/// Fails unless the names in a list ascend, so that none is there twice: a list is then no longer
+/// than there are names, and can be searched.
+pub(crate) fn ascending<T: PartialOrd>(names: impl Iterator<Item = T> + Clone) -> Decoded {
+    let next = names.clone().skip(1);
+    sound(names.zip(next).all(|(one, other)| one < other), "a list of it is not in order")
+}
+
 /// The most runs of the datatypes of one image.
 const RUNS_MAX: usize = 1 << 23;
 

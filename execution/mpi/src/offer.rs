@@ -1,6 +1,7 @@
 //! What a member of a collective lets the others read: where it lies, or the bytes themselves.
 
 use crate::{error::Result, memory::Space, transfer::Span};
+use std::collections::BTreeMap;
 
 /// What a member lets others read.
 #[derive(Debug)]
@@ -12,8 +13,8 @@ pub(crate) enum Offer {
     Each(Vec<Span>),
     /// Bytes of the host's, the same for everyone.
     Data(Vec<u8>),
-    /// Bytes of the host's, some for each.
-    Rows(Vec<Vec<u8>>),
+    /// Bytes of the host's, by the members that read them.
+    Rows(BTreeMap<usize, Vec<u8>>),
 }
 
 impl Offer {
@@ -23,7 +24,8 @@ impl Offer {
         Ok(match self {
             Self::Same(span) => Self::Data(span.pack(space)?),
             Self::Each(spans) => {
-                let rows = spans.iter().map(|span| span.pack(space));
+                let rows = spans.iter().enumerate();
+                let rows = rows.map(|(reader, span)| Ok((reader, span.pack(space)?)));
                 Self::Rows(rows.collect::<Result<_>>()?)
             }
             bytes => bytes,
@@ -66,7 +68,7 @@ impl Entry {
             Offer::Same(span) => Some(Source::Span(span)),
             Offer::Each(spans) => spans.get(member).map(Source::Span),
             Offer::Data(bytes) => Some(Source::Bytes(bytes)),
-            Offer::Rows(rows) => rows.get(member).map(|row| Source::Bytes(row)),
+            Offer::Rows(rows) => rows.get(&member).map(|row| Source::Bytes(row)),
         }
     }
 }

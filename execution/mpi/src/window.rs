@@ -100,6 +100,8 @@ impl Engine {
         })? as i32;
         let known = self.communicator(communicator)?;
         let (shared, rank) = (Arc::clone(&known.shared), known.rank as usize);
+        // From here on those elsewhere may reach into it.
+        shared.sync();
         let words = [exposed.base, exposed.size, exposed.unit as u32];
         let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let round = self.exchange(cb, communicator, bytes)?;

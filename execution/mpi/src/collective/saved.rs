@@ -4,7 +4,7 @@ use super::{FAST_BYTES, Fast, LEFT, Needs, Operation, Plan, Round, Slot};
 use crate::{
     communicator::Shared,
     error::{Fault, Result},
-    image::{Damaged, Decoded, Reader, Row, Wire, Writer, sound, wire_enum},
+    image::{Damaged, Decoded, Reader, Row, Wire, Writer, ascending, sound, wire_enum},
     offer::{Entry, Offer},
     world::{World, lock},
 };
@@ -202,13 +202,25 @@ impl Round {
                     Given::Rows((0..size).filter(reads).map(row).collect::<Result<_>>()?)
                 }
                 Offer::Rows(rows) => {
-                    let row = |reader: usize| (reader, Row(rows[reader].clone()));
-                    Given::Rows((0..size).filter(reads).map(row).collect())
+                    let read = rows.iter().filter(|(reader, _)| reads(reader));
+                    Given::Rows(read.map(|(reader, row)| (*reader, Row(row.clone()))).collect())
                 }
             };
             told.push(ToldEntry { member, function, root: *root, given });
         }
         Ok(told)
+    }
+}
+
+impl ToldRound {
+    /// Fails unless it tells of each member once.
+    pub(crate) fn check(&self) -> Decoded {
+        ascending(self.left.iter())?;
+        ascending(self.entries.iter().map(|entry| entry.member))?;
+        self.entries.iter().try_for_each(|entry| match &entry.given {
+            Given::Rows(rows) => ascending(rows.iter().map(|(reader, _)| reader)),
+            _ => Ok(()),
+        })
     }
 }
 
@@ -228,7 +240,7 @@ impl Gathered {
     /// Adds what the image of a site tells that has these members.
     pub(crate) fn add(&mut self, told: ToldRound, there: &[usize]) -> Decoded {
         for member in there {
-            self.left[*member] = told.left.contains(member);
+            self.left[*member] = told.left.binary_search(member).is_ok();
         }
         let size = self.left.len();
         for entry in told.entries {
@@ -265,12 +277,9 @@ impl Gathered {
                 Given::Nothing => Offer::Nothing,
                 Given::Data(Row(bytes)) => Offer::Data(bytes),
                 Given::Rows(told) => {
-                    let mut rows = vec![Vec::new(); size];
                     let needed = |(reader, _): &(usize, Row)| near[*reader] || near[member];
-                    for (reader, Row(row)) in told.into_iter().filter(needed) {
-                        rows[reader] = row;
-                    }
-                    Offer::Rows(rows)
+                    let rows = told.into_iter().filter(needed);
+                    Offer::Rows(rows.map(|(reader, Row(row))| (reader, row)).collect())
                 }
             };
             round.enter(member, Entry { function, root, offer, result: None });

@@ -134,7 +134,8 @@ impl Engine {
         let (offer, readers) = match from {
             Some(from) => (Offer::Each(from), Needs::All),
             None => {
-                let rows = into.iter().map(|span| span.pack(&self.space));
+                let rows = into.iter().enumerate();
+                let rows = rows.map(|(member, span)| Ok((member, span.pack(&self.space)?)));
                 (Offer::Rows(rows.collect::<Result<_>>()?), Needs::None)
             }
         };

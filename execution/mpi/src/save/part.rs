@@ -10,7 +10,7 @@ use crate::{
     collective::saved::{Gathered, ToldRound, ToldSlot},
     communicator::Shared,
     error::{Abort, Fault},
-    image::{Damaged, Decoded, Reader, Wire, Writer, sound, wire_struct},
+    image::{Damaged, Decoded, Reader, Wire, Writer, ascending, sound, wire_struct},
     site::gather::Spread,
     window::saved::ToldSync,
     world::{CONTEXTS_MAX, STOPPING, World, lock},
@@ -178,13 +178,15 @@ impl World {
         let mut moments = vec![None; self.size() as usize];
         for part in parts {
             sound(part.size == self.size(), "it has another number of ranks")?;
+            ascending(part.ranks.iter())?;
+            ascending(part.gone.iter())?;
             for rank in &part.ranks {
                 let place = moments.get_mut(*rank as usize);
                 let place = place.filter(|place| place.is_none());
                 let twice = || Damaged::because("two images tell of one rank, or of none that is");
                 *place.ok_or_else(twice)? = Some(part.moment);
             }
-            let own = part.gone.iter().all(|rank| part.ranks.contains(rank));
+            let own = part.gone.iter().all(|rank| part.ranks.binary_search(rank).is_ok());
             sound(own, "it tells of ranks that were not there")?;
         }
         let moments: Option<Vec<u64>> = moments.into_iter().collect();
@@ -264,6 +266,12 @@ impl Part {
 impl Told {
     /// Fails unless it tells of members that were there.
     fn check(&self, there: &[bool]) -> Decoded {
+        ascending(self.progress.iter().map(|(member, _)| member))?;
+        ascending(self.made.iter())?;
+        ascending(self.slots.iter().map(|(member, _)| member))?;
+        ascending(self.syncs.iter().map(|sync| sync.member))?;
+        ascending(self.rounds.iter().map(|round| round.number))?;
+        self.rounds.iter().try_for_each(ToldRound::check)?;
         let member =
             |member: usize| self.members.get(member).is_some_and(|member| there[*member as usize]);
         let own = self.progress.iter().all(|(place, _)| member(*place))

@@ -166,11 +166,14 @@ impl Partial {
             NOTHING => Offer::Nothing,
             DATA => Offer::Data(self.bytes),
             _ => {
-                let mut rows = vec![Vec::new(); spread.sites.len()];
+                if self.lengths.len() != spread.near.len() {
+                    return None;
+                }
+                let mut rows = BTreeMap::new();
                 let mut rest = &*self.bytes;
                 for (member, len) in spread.near.iter().zip(self.lengths) {
                     let (row, more) = rest.split_at_checked(len as usize)?;
-                    rows[*member] = row.to_vec();
+                    rows.insert(*member, row.to_vec());
                     rest = more;
                 }
                 Offer::Rows(rows)
@@ -190,7 +193,8 @@ fn parts<'a>(offer: &'a Offer, wanted: &[usize]) -> (u8, Vec<Source<'a>>) {
             (ROWS, wanted.iter().map(|member| Source::Span(&spans[*member])).collect())
         }
         Offer::Rows(rows) => {
-            (ROWS, wanted.iter().map(|member| Source::Bytes(&rows[*member])).collect())
+            let row = |member| rows.get(member).map_or(&[][..], |row| &**row);
+            (ROWS, wanted.iter().map(|member| Source::Bytes(row(member))).collect())
         }
     }
 }

@@ -262,7 +262,9 @@ impl Sites {
         context: u32,
         target: u32,
     ) -> Result<(Arc<Shared>, Space), Wrong> {
-        let shared = world.communicator(context).ok_or("reaches for a window that is not here")?;
+        let shared = world.communicator(context);
+        let shared = shared.filter(|shared| shared.known_sync().is_some());
+        let shared = shared.ok_or("reaches for a window that is not here")?;
         let member = shared.members.get(target as usize).copied();
         let member = member.filter(|member| world.beyond(*member).is_none());
         let member = member.ok_or("reaches for a member that is not here")?;

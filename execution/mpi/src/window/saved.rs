@@ -46,6 +46,8 @@ impl Wire for Window {
         let size = window.shared.members.len();
         let own = window.shared.rank_of(from.me).map(|rank| rank as usize) == Some(window.rank);
         sound(own && window.parts.len() == size, "a window of it belongs to others")?;
+        // Those elsewhere may reach into it once it is here.
+        window.shared.sync();
         let named = window.exposed_to.iter().chain(&window.access_to).flatten();
         let mut named = named.chain(window.held.iter().map(|(target, _)| target));
         sound(named.all(|member| *member < size), "a window of it has other members")?;
@@ -68,11 +70,8 @@ wire_struct!(ToldSync { member, posts, completions, shared, exclusive });
 
 impl Sync {
     pub(crate) fn tell(&self, member: usize) -> ToldSync {
-        let size = self.locks.len();
-        let posts = (0..size).map(|target| {
-            let posts = &self.posts[target * size + member];
-            (target, posts.load(Ordering::SeqCst))
-        });
+        let posts = self.known_posts(member).unwrap_or_default().iter().enumerate();
+        let posts = posts.map(|(target, posts)| (target, posts.load(Ordering::SeqCst)));
         let posts = posts.filter(|(_, posts)| *posts > 0).collect();
         let completions = self.completions[member].load(Ordering::SeqCst);
         // Those who wait for it ask again.
@@ -86,7 +85,7 @@ impl Sync {
         let size = self.locks.len();
         for (target, posts) in posts {
             sound(*target < size, "a window of it has other members")?;
-            self.posts[target * size + member].store(*posts, Ordering::SeqCst);
+            self.posts(*member)[*target].store(*posts, Ordering::SeqCst);
         }
         self.completions[*member].store(*completions, Ordering::SeqCst);
         // Each member holds it once.

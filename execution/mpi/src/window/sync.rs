@@ -4,7 +4,7 @@ use crate::{abi, world::lock};
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex,
+        Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -36,8 +36,8 @@ pub(crate) struct Sync {
     pub(super) locks: Vec<Mutex<Holders>>,
     /// Held while one accumulates, for each element must change at once.
     pub(super) guards: Vec<Mutex<()>>,
-    /// Whether a target let an origin in, by target and origin.
-    pub(super) posts: Vec<AtomicU32>,
+    /// Which targets let an origin in, by origin; nothing where none ever did.
+    posts: Vec<OnceLock<Box<[AtomicU32]>>>,
     /// How many origins are through with a target.
     pub(super) completions: Vec<AtomicU32>,
 }
@@ -47,7 +47,7 @@ impl Sync {
         Self {
             locks: (0..members).map(|_| Mutex::default()).collect(),
             guards: (0..members).map(|_| Mutex::default()).collect(),
-            posts: (0..members * members).map(|_| AtomicU32::new(0)).collect(),
+            posts: (0..members).map(|_| OnceLock::new()).collect(),
             completions: (0..members).map(|_| AtomicU32::new(0)).collect(),
         }
     }
@@ -96,7 +96,18 @@ impl Sync {
 
     /// A target lets an origin in.
     pub(crate) fn post(&self, target: usize, origin: usize) {
-        self.posts[target * self.locks.len() + origin].fetch_add(1, Ordering::SeqCst);
+        self.posts(origin)[target].fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often each target let an origin in.
+    pub(super) fn posts(&self, origin: usize) -> &[AtomicU32] {
+        let none = || self.locks.iter().map(|_| AtomicU32::new(0)).collect();
+        self.posts[origin].get_or_init(none)
+    }
+
+    /// The same, if any ever did.
+    pub(super) fn known_posts(&self, origin: usize) -> Option<&[AtomicU32]> {
+        self.posts[origin].get().map(|posts| &**posts)
     }
 
     /// An origin is through with a target.

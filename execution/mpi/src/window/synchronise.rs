@@ -188,10 +188,10 @@ impl Engine {
         ensure(window.access_to.is_none(), abi::ERR_RMA_SYNC, || {
             "an access epoch is open already".to_owned()
         })?;
-        let (me, size, shared) = (window.rank, window.parts.len(), Arc::clone(&window.shared));
+        let (me, shared) = (window.rank, Arc::clone(&window.shared));
         let waits = |engine: &Self| engine.function.to_owned();
         for target in &targets {
-            let post = &shared.sync().posts[target * size + me];
+            let post = &shared.sync().posts(me)[*target];
             self.once_only(|engine| {
                 let posted = || (post.load(Ordering::SeqCst) > 0).then_some(());
                 engine.block(cb, waits, |_, _| Ok(posted()))?;
