@@ -12,7 +12,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 ROUNDS ?= 200
 FUZZ_SECONDS ?= 180
-FUZZ_TARGETS := snapshot record journal module
+FUZZ_TARGETS := snapshot record journal module frames images
 PROFILE := $(if $(CI),ci,default)
 
 .PHONY: help demo demo-elastic test check setup format lint soak fuzz bench bench-cells bench-hpc bench-simulate

@@ -10,6 +10,7 @@ mod header;
 mod onesided;
 mod patterns;
 mod point;
+mod seeds;
 mod sites;
 mod stopping;
 mod types;

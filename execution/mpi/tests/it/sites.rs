@@ -1,7 +1,7 @@
 //! Worlds whose ranks are at several sites. Nearly all other tests run in such worlds as well.
 
 mod connections;
-mod frames;
+pub(crate) mod frames;
 
 use crate::{guest::*, ok};
 use frames::Recorder;

@@ -189,19 +189,24 @@ fn images_are_restored_where_they_belong_or_not_at_all() {
 
 /// Images of a program that has something of everything under way.
 fn rich_images(spread: bool) -> Vec<Snapshot> {
+    images_of(spread, 1)
+}
+
+/// The same, with so many times less in its messages.
+pub(crate) fn images_of(spread: bool, less: usize) -> Vec<Snapshot> {
     let parts = [
-        Part::Open { which: 0, bytes: 9000 },
+        Part::Open { which: 0, bytes: 9000 / less },
         Part::Open { which: 1, bytes: 240 },
-        Part::Open { which: 2, bytes: 9000 },
-        Part::Open { which: 3, bytes: 2056 },
-        Part::ToOne { bytes: 9000, probe: 3 },
+        Part::Open { which: 2, bytes: 9000 / less },
+        Part::Open { which: 3, bytes: 2056 / less },
+        Part::ToOne { bytes: 9000 / less, probe: 3 },
         Part::Window { which: 3 },
         Part::UserOp { which: 1, count: 31, later: true },
         Part::Columns { side: 9 },
-        Part::Ring { mode: 4, bytes: 9000, wait: 0 },
-        Part::Ring { mode: 2, bytes: 9000, wait: 0 },
+        Part::Ring { mode: 4, bytes: 9000 / less, wait: 0 },
+        Part::Ring { mode: 2, bytes: 9000 / less, wait: 0 },
         Part::Collective { which: 7, count: 31, later: true },
-        Part::Collective { which: 2, count: 700, later: true },
+        Part::Collective { which: 2, count: 700 / less, later: true },
         Part::Persistent { bytes: 40, times: 2 },
         Part::Communicators { colours: 2 },
         Part::Window { which: 1 },

@@ -195,6 +195,12 @@ fn frames_out_of_place_are_refused_or_do_no_harm() {
     }
 }
 
+/// What site 1 sends in a program with a little of everything.
+pub(crate) fn frames_of_the_other_site() -> Vec<Vec<u8>> {
+    let (links, _) = run_direct(None);
+    links[1].frames.lock().expect("frames").clone()
+}
+
 #[test]
 fn false_frames_among_true_ones_never_panic() {
     let refused: usize = (0..48)
