@@ -55,6 +55,11 @@ impl Fast {
         Self((0..members).map(|_| Default::default()).collect())
     }
 
+    /// How many members they are of.
+    pub(crate) fn members(&self) -> usize {
+        self.0.len()
+    }
+
     #[inline]
     fn slot(&self, member: usize, round: u64) -> &Slot {
         &self.0[member][(round % DEPTH) as usize]
@@ -63,6 +68,14 @@ impl Fast {
     #[inline]
     fn entered(&self, member: usize, round: u64) -> bool {
         self.slot(member, round).round.load(Ordering::Acquire) >= round
+    }
+
+    /// Whether the slots of a round are free: they are once everyone is past the round that used
+    /// them last.
+    #[inline]
+    fn is_free(&self, round: u64) -> bool {
+        let earlier = (round + 1).saturating_sub(DEPTH);
+        earlier == 0 || (0..self.0.len()).all(|member| self.entered(member, earlier))
     }
 
     /// Whether a round is the next of a member.
@@ -494,8 +507,8 @@ impl Engine {
         }
     }
 
-    /// Puts a contribution into a slot and waits for those of others. Gives the slots and the
-    /// round in which to read them.
+    /// Puts a contribution into a slot and waits for those of others. Gives the round in which to
+    /// read them from the [`Engine::slots`].
     #[inline]
     pub(crate) fn meet(
         &mut self,
@@ -504,28 +517,76 @@ impl Engine {
         code: u64,
         bytes: &[u8],
         needs: Needs,
-    ) -> Result<(Arc<Shared>, u64)> {
+    ) -> Result<u64> {
         let (counted, mut written) = match self.replayed() {
             Some(Step::Counted { round, written }) => (Some(round), written),
             Some(_) => return Err(self.other_step()),
             None => (None, false),
         };
-        let Communicator { shared, rank, fast_rounds, .. } = self.communicator_mut(communicator)?;
-        let round = counted.unwrap_or(*fast_rounds + 1);
-        *fast_rounds = round;
-        let (shared, me) = (Arc::clone(shared), *rank as usize);
-        let met = self.meet_in(cb, (&shared, me, round), code, bytes, needs, &mut written);
-        if let Err(fault) = met {
-            return Err(self.interrupted(fault, Step::Counted { round, written }));
+        let known = self.communicator_mut(communicator)?;
+        let round = counted.unwrap_or(known.fast_rounds + 1);
+        known.fast_rounds = round;
+        written = written || self.contribute(communicator, round, code, bytes);
+        if !(written && self.meet_soon(communicator, round, needs)?) {
+            let Communicator { shared, rank, .. } = self.communicator(communicator)?;
+            let (shared, me) = (Arc::clone(shared), *rank as usize);
+            let met = self.meet_in(cb, (&shared, me, round), code, bytes, needs, &mut written);
+            if let Err(fault) = met {
+                return Err(self.interrupted(fault, Step::Counted { round, written }));
+            }
         }
-        let (size, fast) = (shared.members.len(), shared.fast());
-        for member in needs.range(size) {
+        let fast = self.slots(communicator)?;
+        for member in needs.range(fast.members()) {
             let other = fast.slot(member, round).code.load(Ordering::Relaxed);
             ensure(other == code, abi::ERR_OTHER, || {
                 format!("member {member} calls another collective or gives another count or root")
             })?;
         }
-        Ok((shared, round))
+        Ok(round)
+    }
+
+    /// The slots of a communicator. Small collectives do without a counted reference to what its
+    /// members share, for the count is written to by all of them.
+    #[inline]
+    pub(crate) fn slots(&self, communicator: i32) -> Result<&Fast> {
+        let known = self.communicators.get(communicator);
+        let gone = || fault(abi::ERR_COMM, format!("there is no communicator {communicator}"));
+        Ok(known.ok_or_else(gone)?.shared.fast())
+    }
+
+    /// Puts a contribution into its slot, if that is free now and all members are here.
+    #[inline]
+    fn contribute(&self, communicator: i32, round: u64, code: u64, bytes: &[u8]) -> bool {
+        let Some(known) = self.communicators.get(communicator) else { return false };
+        let (shared, fast) = (&known.shared, known.shared.fast());
+        if shared.spread.is_some() || !fast.is_free(round) {
+            return false;
+        }
+        fast.write(known.rank as usize, round, code, bytes);
+        self.world.wake_all(&shared.members);
+        true
+    }
+
+    /// Looks for a while whether the others have come. Nothing else is looked at meanwhile, so
+    /// that they are seen at once.
+    #[inline]
+    fn meet_soon(&self, communicator: i32, round: u64, needs: Needs) -> Result<bool> {
+        const POLLS: u32 = 256;
+        let fast = self.slots(communicator)?;
+        let mut missing = needs.range(fast.members());
+        for _ in 0..POLLS {
+            while missing.start < missing.end && fast.entered(missing.start, round) {
+                missing.start += 1;
+            }
+            if missing.is_empty() {
+                return Ok(true);
+            }
+            if self.world.check()? {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        Ok(false)
     }
 }
 
@@ -547,10 +608,8 @@ impl Engine {
             if let Some(spread) = shared.spread.as_deref().filter(|spread| !spread.is_ready()) {
                 self.block(cb, waits, |_, _| Ok(spread.is_ready().then_some(())))?;
             }
-            // The slot is free once everyone is past the round that used it last.
-            let free = |earlier| (0..size).all(|member| fast.entered(member, earlier));
-            if round >= DEPTH && !free(round + 1 - DEPTH) {
-                self.block(cb, waits, |_, _| Ok(free(round + 1 - DEPTH).then_some(())))?;
+            if !fast.is_free(round) {
+                self.block(cb, waits, |_, _| Ok(fast.is_free(round).then_some(())))?;
             }
             fast.write(me, round, code, bytes);
             *written = true;

@@ -44,9 +44,10 @@ impl Engine {
         let mut row = [0; FAST_BYTES];
         let row = &mut row[..own.bytes() as usize];
         transfer::pack_into(&self.space, own, row)?;
-        let (shared, round) = self.meet(cb, comm, code(3, -1, row.len()), row, Needs::All)?;
+        let round = self.meet(cb, comm, code(3, -1, row.len()), row, Needs::All)?;
+        let slots = self.slots(comm)?;
         for (member, into) in into.iter().enumerate() {
-            shared.fast().read(member, round, row);
+            slots.read(member, round, row);
             transfer::fits(row.len() as u64, into.bytes())?;
             transfer::unpack(&self.space, into, row)?;
         }

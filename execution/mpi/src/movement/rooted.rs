@@ -30,8 +30,8 @@ impl Engine {
                 transfer::pack_into(&self.space, &span, row)?;
                 return self.meet(cb, comm, code, row, Needs::None).map(|_| ());
             }
-            let (shared, round) = self.meet(cb, comm, code, &[], Needs::One(root as usize))?;
-            shared.fast().read(root as usize, round, row);
+            let round = self.meet(cb, comm, code, &[], Needs::One(root as usize))?;
+            self.slots(comm)?.read(root as usize, round, row);
             return transfer::unpack(&self.space, &span, row);
         }
         let (offer, plan) = match is_root {

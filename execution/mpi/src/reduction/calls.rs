@@ -84,11 +84,11 @@ impl Engine {
         self.space.read(i64::from(own.addr), left)?;
         let needs = if into.is_some() { Needs::All } else { Needs::None };
         let call = if root < 0 { 4 } else { 5 };
-        let (shared, round) = self.meet(cb, comm, code(call, root, left.len()), left, needs)?;
+        let round = self.meet(cb, comm, code(call, root, left.len()), left, needs)?;
         let Some(into) = into else { return Ok(Some(())) };
-        let fast = shared.fast();
+        let fast = self.slots(comm)?;
         fast.read(0, round, left);
-        for member in 1..shared.members.len() {
+        for member in 1..fast.members() {
             fast.read(member, round, right);
             op::combine(builtin, kind, Layout::Natural, left, right)?;
         }
