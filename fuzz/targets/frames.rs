@@ -76,17 +76,17 @@ fn trial(mut bytes: &[u8]) {
     mirror.idle.store(true, Ordering::Relaxed);
 }
 
-/// A window of all that there is, and a second communicator. The mirror answers at once, so that
+/// A second communicator, and then a window, as in what the target begins with. The mirror answers at once, so that
 /// no call has to wait.
 fn begin(rank: &mut Rank) -> Result<i32, Abort> {
     let cb = &mut Nothing;
     rank.init(cb, 0, 0)?;
     rank.comm_set_errhandler(cb, WORLD, ERRORS_RETURN)?;
+    rank.comm_dup(cb, WORLD, 80)?;
     rank.win_create(cb, 4096, 32 << 10, 1, 0, WORLD, 72)?;
     rank.win_set_errhandler(cb, 1, ERRORS_RETURN)?;
     rank.win_fence(cb, 0, 1)?;
-    rank.win_get_group(cb, 1, 76)?;
-    rank.comm_dup(cb, WORLD, 80)
+    rank.win_get_group(cb, 1, 76)
 }
 
 /// A call that never waits. Its arguments lie where others may reach them.
