@@ -571,10 +571,11 @@ impl Engine {
     /// that they are seen at once.
     #[inline]
     fn meet_soon(&self, communicator: i32, round: u64, needs: Needs) -> Result<bool> {
-        const POLLS: u32 = 256;
+        // Who comes at about the same time is here by then; for others the rank polls as for all.
+        let polls = if self.world.is_crowded() { 16 } else { 64 };
         let fast = self.slots(communicator)?;
         let mut missing = needs.range(fast.members());
-        for _ in 0..POLLS {
+        for _ in 0..polls {
             while missing.start < missing.end && fast.entered(missing.start, round) {
                 missing.start += 1;
             }
