@@ -54,7 +54,7 @@ impl Thread {
             self.taskgroup();
         }
         self.deal_tasks(guest, asked, pattern)?;
-        self.finish(guest, asked.task, pattern.bytes, pattern.flags)?;
+        self.finish(guest, pattern.at(asked.task))?;
         if asked.no_group { Ok(()) } else { self.end_taskgroup(guest) }
     }
 

@@ -6,15 +6,19 @@ use crate::{
     detach::Event,
     dispatch::Cursor,
     doacross::Doacross,
+    fork::{Crew, Hot},
+    mailbox::{OwnTeam, Work},
     reduce::Method,
-    shared::{Mailbox, Shared, lock},
-    tasks::{Allocated, Node},
+    shared::Shared,
+    task::{Group, Running, Task},
+    tasks::Allocated,
     team::Team,
 };
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
-    sync::Arc,
+    collections::HashMap,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
 };
 
 /// Most regions and serial regions within one another.
@@ -41,11 +45,12 @@ pub struct Thread {
     /// Teams, and threads in each, that a clause asks for.
     pub(crate) pushed_teams: Cell<(u32, u32)>,
     /// Threads that the first thread keeps, so that thread-private data stays with its number.
-    pub(crate) crew: RefCell<Vec<Arc<Mailbox>>>,
-    /// Teams and implicit tasks of regions that are over, to be used for the next ones: a region
-    /// then asks for no memory, which another thread would give back.
-    pub(crate) spare_teams: RefCell<VecDeque<Arc<Team>>>,
-    spare_nodes: RefCell<Vec<Arc<Node>>>,
+    pub(crate) crew: RefCell<Crew>,
+    /// Teams of regions that are over, for those that follow: they then ask for no memory, which
+    /// another thread would give back, and its threads know them.
+    pub(crate) teams: RefCell<Vec<Hot>>,
+    /// Implicit tasks of regions that are over, likewise.
+    spare_running: RefCell<Vec<Running>>,
     /// Copies of variables that the compiler does not place in thread-local storage.
     pub(crate) private: RefCell<HashMap<u32, u32>>,
 }
@@ -58,12 +63,12 @@ impl std::fmt::Debug for Thread {
 
 /// A region that a thread is in.
 pub(crate) struct Frame {
-    pub(crate) team: Arc<Team>,
+    pub(crate) team: OwnTeam,
     pub(crate) tid: u32,
     /// Begun by the compiler's call, and to be ended by one.
     pub(crate) serialised: bool,
     /// The implicit task, and explicit ones that run on top of it.
-    pub(crate) nodes: Vec<Arc<Node>>,
+    running: Vec<Running>,
     pub(crate) singles: u64,
     pub(crate) loops: u64,
     pub(crate) cursor: Option<Cursor>,
@@ -75,19 +80,19 @@ pub(crate) struct Frame {
 impl Frame {
     /// With a row of tasks to be used again, if there is one.
     fn new(
-        team: Arc<Team>,
+        team: OwnTeam,
         tid: u32,
         serialised: bool,
         shared: &Shared,
-        mut nodes: Vec<Arc<Node>>,
+        mut running: Vec<Running>,
     ) -> Self {
-        let icvs = team.work.icvs.at_level(team.active_level, &shared.config);
-        match nodes.first_mut().and_then(Arc::get_mut) {
-            Some(node) => *node = Node::implicit(icvs),
-            None => nodes = vec![Arc::new(Node::implicit(icvs))],
+        let icvs = team.icvs.at_level(team.active_level, &shared.config);
+        match running.first_mut() {
+            Some(implicit) => implicit.renew(icvs),
+            None => running.push(Running::new(Arc::new(Task::implicit(icvs)))),
         }
         Self {
-            nodes,
+            running,
             team,
             tid,
             serialised,
@@ -100,13 +105,24 @@ impl Frame {
         }
     }
 
-    pub(crate) fn node(&self) -> &Arc<Node> {
-        self.nodes.last().expect("the implicit task is never taken away")
+    /// The task that the thread is in.
+    pub(crate) fn running(&self) -> &Running {
+        self.running.last().expect("the implicit task is never taken away")
+    }
+
+    pub(crate) fn running_mut(&mut self) -> &mut Running {
+        self.running.last_mut().expect("the implicit task is never taken away")
+    }
+
+    /// How many tasks it is in, the implicit one among them.
+    pub(crate) fn nested(&self) -> usize {
+        self.running.len()
     }
 }
 
 impl Thread {
-    pub(crate) fn new(shared: Arc<Shared>, gtid: u32, initial: Arc<Team>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, gtid: u32, initial: Team) -> Self {
+        let initial = Rc::new(Arc::new(initial));
         let frame = Frame::new(initial, 0, false, &shared, Vec::new());
         Self {
             shared,
@@ -119,8 +135,8 @@ impl Thread {
             events: RefCell::default(),
             pushed_teams: Cell::new((0, 0)),
             crew: RefCell::default(),
-            spare_teams: RefCell::default(),
-            spare_nodes: RefCell::default(),
+            teams: RefCell::default(),
+            spare_running: RefCell::default(),
             private: RefCell::default(),
         }
     }
@@ -135,7 +151,7 @@ impl Thread {
         look(frames.last_mut().expect("the initial region is never left"))
     }
 
-    pub(crate) fn team(&self) -> Arc<Team> {
+    pub(crate) fn team(&self) -> OwnTeam {
         self.frame(|frame| frame.team.clone())
     }
 
@@ -143,32 +159,38 @@ impl Thread {
         self.frame(|frame| frame.tid)
     }
 
-    pub(crate) fn node(&self) -> Arc<Node> {
-        self.frame(|frame| frame.node().clone())
+    /// The task that the thread is in.
+    pub(crate) fn node(&self) -> Arc<Task> {
+        self.frame(|frame| frame.running().task.clone())
+    }
+
+    /// The group that tasks made now belong to.
+    pub(crate) fn group(&self) -> Option<Arc<Group>> {
+        self.frame(|frame| frame.running().group.clone())
     }
 
     pub(crate) fn icvs(&self) -> Icvs {
-        self.frame(|frame| *lock(&frame.node().icvs))
+        self.frame(|frame| frame.running().icvs)
     }
 
     pub(crate) fn set_icvs(&self, change: impl FnOnce(&mut Icvs)) {
-        self.frame(|frame| change(&mut lock(&frame.node().icvs)));
+        self.frame(|frame| change(&mut frame.running_mut().icvs));
     }
 
-    fn push_frame(&self, team: Arc<Team>, tid: u32, serialised: bool) -> Result<usize> {
+    fn push_frame(&self, team: OwnTeam, tid: u32, serialised: bool) -> Result<usize> {
         let mut frames = self.frames.borrow_mut();
         let depth = frames.len();
         if depth >= DEPTH_MAX {
             return Err(Error::Limit { what: "nested regions", limit: DEPTH_MAX as u64 });
         }
-        let nodes = self.spare_nodes.take();
-        frames.push(Frame::new(team, tid, serialised, &self.shared, nodes));
+        let running = self.spare_running.take();
+        frames.push(Frame::new(team, tid, serialised, &self.shared, running));
         Ok(depth)
     }
 
     /// Enters a region that is run by this thread alone.
     pub(crate) fn push_serial(&self, team: Team) -> Result<()> {
-        self.push_frame(Arc::new(team), 0, true).map(drop)
+        self.push_frame(Rc::new(Arc::new(team)), 0, true).map(drop)
     }
 
     /// Leaves it.
@@ -181,37 +203,52 @@ impl Thread {
         }
     }
 
-    /// Runs a region as one of its threads, up to its end.
+    /// Runs a region as one of its threads, up to its end: when the team's count of those that
+    /// are through has come to `goal` and all tasks are done, or `next` says that this thread has
+    /// another region.
     pub(crate) fn run_member(
         &self,
         guest: &mut dyn Guest,
-        team: Arc<Team>,
-        tid: u32,
+        (team, tid, goal): (&OwnTeam, u32, u32),
+        work: &Work,
+        next: impl Fn() -> bool,
     ) -> Result<()> {
         let depth = self.push_frame(team.clone(), tid, false)?;
         let slot = self.slot(guest, depth)?;
-        self.memory().put_u32(slot, self.gtid)?;
-        self.memory().put_u32(slot + 4, tid)?;
-        let count = team.work.args.len() + 2;
-        let mut few = [slot, slot + 4, 0, 0, 0, 0, 0, 0, 0, 0];
-        if count <= few.len() {
-            few[2..count].copy_from_slice(&team.work.args);
-            guest.call(team.work.microtask, &few[..count], false)?;
-        } else {
-            let args = [&[slot, slot + 4], &team.work.args[..]].concat();
-            guest.call(team.work.microtask, &args, false)?;
-        }
+        self.call_microtask(guest, work, (slot, tid))?;
         // What a wrong program left open ends here.
         self.frames.borrow_mut().truncate(depth + 1);
-        self.frame(|frame| frame.nodes.truncate(1));
-        if team.size > 1 || team.queue.outstanding() > 0 {
-            team.join();
-            self.help(guest, &team, None, || team.is_over())?;
+        self.pop_running(1);
+        if tid > 0 {
+            team.join(goal);
         }
+        // The next region is looked for last: it may have begun with tasks of its own.
+        self.help(guest, None, || team.is_over(goal) || next())?;
         let mut frames = self.frames.borrow_mut();
         frames.truncate(depth + 1);
         if let Some(frame) = frames.pop() {
-            self.spare_nodes.replace(frame.nodes);
+            self.spare_running.replace(frame.running);
+        }
+        Ok(())
+    }
+
+    fn call_microtask(
+        &self,
+        guest: &mut dyn Guest,
+        work: &Work,
+        (slot, tid): (u32, u32),
+    ) -> Result<()> {
+        for (word, number) in self.memory().words(slot, 2)?.iter().zip([self.gtid, tid]) {
+            word.store(number.to_le(), Ordering::Relaxed);
+        }
+        let args = work.args();
+        let count = args.len() + 2;
+        let mut few = [slot, slot + 4, 0, 0, 0, 0, 0, 0, 0, 0];
+        if count <= few.len() {
+            few[2..count].copy_from_slice(args);
+            guest.call(work.microtask, &few[..count], false)?;
+        } else {
+            guest.call(work.microtask, &[&[slot, slot + 4], args].concat(), false)?;
         }
         Ok(())
     }
@@ -234,17 +271,21 @@ impl Thread {
         Ok(address)
     }
 
-    /// Enters an explicit task; gives the depth to come back to.
-    pub(crate) fn push_node(&self, node: Arc<Node>) -> usize {
+    /// Enters an explicit task; gives how many it was in.
+    pub(crate) fn push_running(&self, task: Arc<Task>) -> usize {
         self.frame(|frame| {
-            frame.nodes.push(node);
-            frame.nodes.len() - 1
+            frame.running.push(Running::new(task));
+            frame.running.len() - 1
         })
     }
 
-    /// Back to the task at this depth.
-    pub(crate) fn pop_nodes(&self, depth: usize) {
-        self.frame(|frame| frame.nodes.truncate(depth.max(1)));
+    /// Leaves tasks until it is in so many.
+    pub(crate) fn pop_running(&self, count: usize) {
+        let left = self.frame(|frame| {
+            let count = count.max(1);
+            (frame.running.len() > count).then(|| frame.running.split_off(count))
+        });
+        drop(left);
     }
 
     /// How many regions this thread is in, to notice unbalanced calls.
@@ -257,14 +298,15 @@ impl Thread {
     /// # Errors
     /// If a task fails, the program ends, or the call is within a task.
     pub fn barrier(&self, guest: &mut dyn Guest) -> Result<()> {
-        let (team, in_task) = self.frame(|frame| (frame.team.clone(), frame.nodes.len() > 1));
+        let (team, in_task) = self.frame(|frame| (frame.team.clone(), frame.nested() > 1));
         if in_task {
             return Err(Error::Misuse("a barrier within a task"));
         }
-        if team.size == 1 && team.queue.outstanding() == 0 {
+        let is_alone = team.size == 1 && team.queue.outstanding() == 0;
+        if is_alone || team.is_cancelled() {
             return Ok(());
         }
         let epoch = team.arrive();
-        self.help(guest, &team, None, || team.passed(epoch) || team.is_cancelled())
+        self.help(guest, None, || team.passed(epoch) || team.is_cancelled())
     }
 }

@@ -1,0 +1,245 @@
+//! What is known of a task: of a thread's implicit one in a region, or of an explicit one.
+
+use crate::{
+    config::Icvs, depend::Depend, detach::Event, shared::lock, task_reduction::Reductions,
+};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+};
+
+/// A task from when it is made until its children are done.
+pub(crate) struct Task {
+    /// The task that made it, or the nearest one around that is not done.
+    parent: Option<Arc<Task>>,
+    /// Whether the one that made it is done, so that nobody waits for its children.
+    orphan: bool,
+    /// Tasks around it when it was made.
+    depth: u64,
+    /// Children that are not done.
+    children: AtomicUsize,
+    done: AtomicBool,
+    pub(crate) is_final: bool,
+    /// Its settings when it begins.
+    pub(crate) icvs: Icvs,
+    /// The group it is a member of.
+    pub(crate) group: Option<Arc<Group>>,
+    pub(crate) place: Place,
+    pub(crate) priority: u32,
+    /// What must come besides its end.
+    pub(crate) event: Option<Arc<Event>>,
+    /// Tasks it waits for, and one while it is being made.
+    pub(crate) unmet: AtomicU32,
+    /// Tasks that wait for it; `None` if it is done, or declares no dependences.
+    pub(crate) successors: Mutex<Option<Vec<Arc<Task>>>>,
+    /// Whether it declares dependences.
+    ordered: bool,
+}
+
+/// Where a task is in the guest's memory; the address is 0 if it is an implicit one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place {
+    pub(crate) address: u32,
+    pub(crate) bytes: u32,
+    pub(crate) flags: u32,
+}
+
+/// A group of tasks that are waited for together.
+#[derive(Default)]
+pub(crate) struct Group {
+    /// Members that are not done.
+    pub(crate) members: AtomicUsize,
+    pub(crate) cancelled: AtomicBool,
+    pub(crate) outer: Option<Arc<Group>>,
+    pub(crate) reductions: Mutex<Vec<Arc<Reductions>>>,
+}
+
+/// A task that a thread has begun, with what that thread alone looks at.
+pub(crate) struct Running {
+    pub(crate) task: Arc<Task>,
+    /// The group that its children belong to.
+    pub(crate) group: Option<Arc<Group>>,
+    pub(crate) icvs: Icvs,
+    /// What its children have declared, if they have.
+    pub(crate) depend: Option<Box<Depend>>,
+    /// Whether it has asked to be called again for its next part.
+    pub(crate) resumed: bool,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // A chain of tasks must not become a chain of calls.
+        let mut parent = self.parent.take();
+        while let Some(mut task) = parent.and_then(Arc::into_inner) {
+            parent = task.parent.take();
+        }
+        let own = self.successors.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut waiting = own.take().unwrap_or_default();
+        while let Some(task) = waiting.pop() {
+            if let Some(task) = Arc::into_inner(task) {
+                waiting.extend(lock(&task.successors).take().unwrap_or_default());
+            }
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let mut outer = self.outer.take();
+        while let Some(mut group) = outer.and_then(Arc::into_inner) {
+            outer = group.outer.take();
+        }
+    }
+}
+
+impl Task {
+    /// The task of a thread in a region.
+    pub(crate) fn implicit(icvs: Icvs) -> Self {
+        Self {
+            parent: None,
+            orphan: true,
+            depth: 0,
+            children: AtomicUsize::new(0),
+            done: AtomicBool::new(false),
+            is_final: false,
+            icvs,
+            group: None,
+            place: Place::default(),
+            priority: 0,
+            event: None,
+            unmet: AtomicU32::new(0),
+            successors: Mutex::new(None),
+            ordered: false,
+        }
+    }
+
+    /// Makes an implicit task that of the thread's next region.
+    pub(crate) fn renew(&mut self, icvs: Icvs) {
+        self.icvs = icvs;
+        *self.children.get_mut() = 0;
+    }
+
+    /// A task that the running one makes.
+    pub(crate) fn child(parent: &Running, place: Place, is_final: bool) -> Self {
+        let mut child = Self::implicit(parent.icvs);
+        child.parent = Some(parent.task.clone());
+        child.orphan = false;
+        child.depth = parent.task.depth + 1;
+        child.is_final = is_final || parent.task.is_final;
+        child.group.clone_from(&parent.group);
+        child.place = place;
+        child.unmet = AtomicU32::new(1);
+        child
+    }
+
+    /// Has it remember who waits for it.
+    pub(crate) fn set_ordered(&mut self) {
+        self.ordered = true;
+        self.successors = Mutex::new(Some(Vec::new()));
+    }
+
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.ordered
+    }
+
+    /// Whether it is not done when its function has returned.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.event.is_some()
+    }
+
+    pub(crate) fn has_children(&self) -> bool {
+        self.children.load(Ordering::Acquire) > 0
+    }
+
+    /// Counts it with those that wait for it.
+    pub(crate) fn count(&self) {
+        // Who looks at the counts does so after this thread has said that it waits, or is done.
+        if let Some(parent) = &self.parent {
+            parent.children.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut group = self.group.as_ref();
+        while let Some(counted) = group {
+            counted.members.fetch_add(1, Ordering::Relaxed);
+            group = counted.outer.as_ref();
+        }
+    }
+
+    /// It is done, for all that wait for it. Whatever it wrote is seen by who finds it so; the
+    /// changes are sequentially consistent, as [`crate::gate::Gate::ring_after`] wants them.
+    pub(crate) fn uncount(&self) {
+        self.finish();
+        let mut group = self.group.as_ref();
+        while let Some(counted) = group {
+            counted.members.fetch_sub(1, Ordering::SeqCst);
+            group = counted.outer.as_ref();
+        }
+        if let Some(parent) = self.parent.as_ref().filter(|_| !self.orphan) {
+            parent.children.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// No thread will be in it any more.
+    pub(crate) fn finish(&self) {
+        self.done.store(true, Ordering::Release);
+    }
+
+    /// Forgets tasks around it that are done, so that a chain of tasks, each made by the one
+    /// before, does not stay in memory.
+    ///
+    /// To be called before it begins: then it has no children, through which others look at the
+    /// tasks around it. Whoever else holds it, a predecessor that just ended, keeps it as it is.
+    pub(crate) fn forget_done(task: &mut Arc<Task>) {
+        let is_done = |task: &Arc<Task>| task.done.load(Ordering::Acquire);
+        if !task.parent.as_ref().is_some_and(is_done) {
+            return;
+        }
+        if let Some(task) = Arc::get_mut(task) {
+            task.orphan = true;
+            while let Some(parent) = task.parent.take_if(|parent| is_done(parent)) {
+                task.parent.clone_from(&parent.parent);
+            }
+        }
+    }
+
+    /// Whether it was made by `ancestor`, or by a task that descends from it. One that is waited
+    /// in is not done, so nobody has forgotten it.
+    pub(crate) fn descends_from(&self, ancestor: &Task) -> bool {
+        let mut at = self.parent.as_ref();
+        while let Some(task) = at {
+            if task.depth <= ancestor.depth {
+                return std::ptr::eq(&**task, ancestor);
+            }
+            at = task.parent.as_ref();
+        }
+        false
+    }
+}
+
+impl Running {
+    pub(crate) fn new(task: Arc<Task>) -> Self {
+        Self { group: task.group.clone(), icvs: task.icvs, task, depend: None, resumed: false }
+    }
+
+    /// Makes it an implicit task that begins.
+    pub(crate) fn renew(&mut self, icvs: Icvs) {
+        match Arc::get_mut(&mut self.task) {
+            Some(task) => task.renew(icvs),
+            None => self.task = Arc::new(Task::implicit(icvs)),
+        }
+        self.group = None;
+        self.icvs = icvs;
+        self.depend = None;
+    }
+}
+
+impl Group {
+    pub(crate) fn within(outer: Option<Arc<Group>>) -> Arc<Self> {
+        let mut group = Self::default();
+        group.outer = outer;
+        Arc::new(group)
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+}
