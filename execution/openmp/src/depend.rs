@@ -118,7 +118,7 @@ impl Thread {
         lists: [(u32, u32); 2],
     ) -> Result<()> {
         let dependences = self.dependences(lists)?;
-        let mut task = self.make(task, self.claim(task)?)?;
+        let task = self.child(task, self.claim(task)?, true)?;
         let in_order = self.frame(|frame| {
             let parent = &frame.running().task;
             // A thread alone runs them in their order, unless one of them waits for its event.
@@ -126,10 +126,8 @@ impl Thread {
             alone || parent.is_final
         });
         if in_order {
-            return self.submit(guest, Arc::new(task));
+            return self.submit(guest, task);
         }
-        task.set_ordered();
-        let task = Arc::new(task);
         self.frame(|frame| {
             let depend = frame.running_mut().depend.get_or_insert_default();
             for dependence in &dependences {

@@ -14,6 +14,9 @@ use std::{
     },
 };
 
+/// Tasks that a thief takes at once.
+const SHARED_MAX: usize = 16;
+
 /// The ready tasks of a team, and how many of its tasks are not done.
 pub(crate) struct Queue {
     /// One for each thread; none where there is one thread.
@@ -115,15 +118,19 @@ impl Queue {
     }
 
     /// A task for thread `tid` to run, if there is one; only one within `ancestor`, if that is
-    /// given.
+    /// given. A thread that may run any takes more than one from another: they are then in its own
+    /// queue.
     pub(crate) fn pop(&self, tid: u32, ancestor: Option<&Task>) -> Option<Arc<Task>> {
         let first = self.common.tasks.take(ancestor, End::Last);
-        let own = || self.slots.get(tid as usize)?.tasks.take(ancestor, End::Last);
-        first.or_else(own).or_else(|| {
+        let Some(own) = self.slots.get(tid as usize).map(|slot| &slot.tasks) else { return first };
+        first.or_else(|| own.take(ancestor, End::Last)).or_else(|| {
             // Beginning with the next thread: not all steal from the same one.
             let (before, after) = self.slots.split_at_checked(tid as usize)?;
-            let others = after.iter().skip(1).chain(before);
-            others.map(|slot| &slot.tasks).find_map(|tasks| tasks.take(ancestor, End::First))
+            let mut others = after.iter().skip(1).chain(before).map(|slot| &slot.tasks);
+            others.find_map(|other| match ancestor {
+                Some(_) => other.take(ancestor, End::First),
+                None => other.share(own),
+            })
         })
     }
 }
@@ -150,5 +157,30 @@ impl Tasks {
         let task = ready.remove(at?);
         self.length.store(ready.len(), Ordering::Relaxed);
         task
+    }
+
+    /// Takes the first task, and moves some of the following to the thief's own queue, so that it
+    /// need not come back for each: at most half, for this thread has as much to do.
+    fn share(&self, thief: &Self) -> Option<Arc<Task>> {
+        if self.length.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut ready = lock(&self.ready);
+        let count = ready.len().div_ceil(2).min(SHARED_MAX);
+        // Never both locks at once: two thieves may steal from one another.
+        let mut taken: [Option<Arc<Task>>; SHARED_MAX] = Default::default();
+        taken.iter_mut().zip(ready.drain(..count)).for_each(|(place, task)| *place = Some(task));
+        self.length.store(ready.len(), Ordering::Relaxed);
+        drop(ready);
+        let mut taken = taken.into_iter().flatten();
+        let first = taken.next();
+        if count > 1 {
+            let mut own = lock(&thief.ready);
+            own.extend(taken);
+            thief.length.store(own.len(), Ordering::Relaxed);
+            drop(own);
+            thief.pushed.fetch_add(1, Ordering::SeqCst);
+        }
+        first
     }
 }

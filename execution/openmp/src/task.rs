@@ -93,7 +93,7 @@ impl Drop for Group {
 }
 
 impl Task {
-    /// The task of a thread in a region.
+    /// The task of a thread in a region; also one that is still to become another.
     pub(crate) fn implicit(icvs: Icvs) -> Self {
         Self {
             parent: None,
@@ -119,23 +119,31 @@ impl Task {
         *self.children.get_mut() = 0;
     }
 
-    /// A task that the running one makes.
-    pub(crate) fn child(parent: &Running, place: Place, is_final: bool) -> Self {
-        let mut child = Self::implicit(parent.icvs);
-        child.parent = Some(parent.task.clone());
-        child.orphan = false;
-        child.depth = parent.task.depth + 1;
-        child.is_final = is_final || parent.task.is_final;
-        child.group.clone_from(&parent.group);
-        child.place = place;
-        child.unmet = AtomicU32::new(1);
-        child
+    /// Makes an empty one a task that the running one has made; whether others may have to wait
+    /// for it by its dependences.
+    pub(crate) fn begin(&mut self, parent: &Running, place: Place, is_final: bool, ordered: bool) {
+        self.parent = Some(parent.task.clone());
+        self.orphan = false;
+        self.depth = parent.task.depth + 1;
+        *self.children.get_mut() = 0;
+        *self.done.get_mut() = false;
+        self.is_final = is_final || parent.task.is_final;
+        self.icvs = parent.icvs;
+        self.group.clone_from(&parent.group);
+        self.place = place;
+        self.priority = 0;
+        *self.unmet.get_mut() = 1;
+        self.ordered = ordered;
+        if ordered {
+            self.successors = Mutex::new(Some(Vec::new()));
+        }
     }
 
-    /// Has it remember who waits for it.
-    pub(crate) fn set_ordered(&mut self) {
-        self.ordered = true;
-        self.successors = Mutex::new(Some(Vec::new()));
+    /// Forgets all that it holds of others; it is done.
+    pub(crate) fn clear(&mut self) {
+        self.parent = None;
+        self.group = None;
+        self.event = None;
     }
 
     pub(crate) fn is_ordered(&self) -> bool {

@@ -58,6 +58,12 @@ impl Allocated {
     }
 }
 
+/// Where no task is.
+const NOT_ALLOCATED: &str = "it starts a task that it has not allocated";
+
+/// Tasks of which a thread keeps what the host knows, for later ones.
+const SPARE_NODES_MAX: usize = 64;
+
 /// Memory of tasks that a thread keeps for later ones, and the most that one may have.
 const SPARE_TASKS_MAX: usize = 32;
 const SPARE_BYTES_MAX: u32 = 1 << 10;
@@ -95,16 +101,17 @@ impl Thread {
 
     /// The task that was allocated there.
     pub(crate) fn claim(&self, task: u32) -> Result<Allocated> {
-        let unknown = Error::Misuse("it starts a task that it has not allocated");
         let mut allocated = self.allocated.borrow_mut();
         // Nearly always it is the last one.
-        let at = allocated.iter().rposition(|(address, _)| *address == task).ok_or(unknown)?;
-        Ok(allocated.swap_remove(at).1)
+        match allocated.iter().rposition(|(address, _)| *address == task) {
+            Some(at) => Ok(allocated.swap_remove(at).1),
+            None => Err(Error::Misuse(NOT_ALLOCATED)),
+        }
     }
 
     /// What is known of a task that was allocated there.
     pub(crate) fn allocated_at(&self, task: u32) -> Result<Allocated> {
-        let unknown = Error::Misuse("it starts a task that it has not allocated");
+        let unknown = Error::Misuse(NOT_ALLOCATED);
         let allocated = self.allocated.borrow();
         allocated.iter().rfind(|(address, _)| *address == task).map(|(_, it)| *it).ok_or(unknown)
     }
@@ -128,23 +135,38 @@ impl Thread {
     }
 
     /// A task of the one that the thread is in.
-    fn child(&self, address: u32, allocated: Allocated) -> Task {
-        let is_final = allocated.flags & FINAL != 0;
-        self.frame(|frame| Task::child(frame.running(), allocated.at(address), is_final))
+    pub(crate) fn child(
+        &self,
+        address: u32,
+        allocated: Allocated,
+        ordered: bool,
+    ) -> Result<Arc<Task>> {
+        let (place, is_final) = (allocated.at(address), allocated.flags & FINAL != 0);
+        let priority = if allocated.flags & PRIORITY == 0 {
+            0
+        } else {
+            let most = self.shared.config.max_task_priority;
+            self.memory().u32(address + PRIORITY_AT)?.min(most)
+        };
+        let mut events = self.events.borrow_mut();
+        let event = if events.is_empty() { None } else { events.remove(&address) };
+        let spare = self.spare_nodes.borrow_mut().pop();
+        let mut task = spare.unwrap_or_else(|| Arc::new(Task::implicit(self.icvs())));
+        let own = Arc::get_mut(&mut task).expect("nobody else holds a spare or a new one");
+        self.frame(|frame| own.begin(frame.running(), place, is_final, ordered));
+        (own.priority, own.event) = (priority, event);
+        Ok(task)
     }
 
-    /// A task that may run once its predecessors are known.
-    pub(crate) fn make(&self, address: u32, allocated: Allocated) -> Result<Task> {
-        let mut task = self.child(address, allocated);
-        if allocated.flags & PRIORITY != 0 {
-            let most = self.shared.config.max_task_priority;
-            task.priority = self.memory().u32(address + PRIORITY_AT)?.min(most);
+    /// Keeps what is known of a task for another one, if nobody else holds it.
+    fn keep_node(&self, mut task: Arc<Task>) {
+        let mut spare = self.spare_nodes.borrow_mut();
+        if spare.len() < SPARE_NODES_MAX
+            && let Some(own) = Arc::get_mut(&mut task)
+        {
+            own.clear();
+            spare.push(task);
         }
-        let mut events = self.events.borrow_mut();
-        if !events.is_empty() {
-            task.event = events.remove(&address);
-        }
-        Ok(task)
     }
 
     /// `__kmpc_omp_task`: the task may run from now on. An untied task calls this for itself, and
@@ -162,8 +184,8 @@ impl Thread {
         if is_own {
             return Ok(());
         }
-        let task = self.make(task, self.claim(task)?)?;
-        self.submit(guest, Arc::new(task))
+        let task = self.child(task, self.claim(task)?, false)?;
+        self.submit(guest, task)
     }
 
     /// Calls a task's function, for each of its parts.
@@ -212,8 +234,8 @@ impl Thread {
             task.group.as_ref().is_some_and(|group| group.is_cancelled()) || team.is_cancelled();
         let depth = self.depth();
         Task::forget_done(&mut task);
-        let place = task.place;
-        let nested = self.push_running(task.clone());
+        let (place, tid) = (task.place, self.tid());
+        let nested = self.push_running(task);
         if !cancelled {
             self.call_task(guest, place.address)?;
         }
@@ -221,11 +243,13 @@ impl Thread {
             return Err(Error::Misuse("a task leaves a region open"));
         }
         self.finish(guest, place)?;
-        self.pop_running(nested);
+        let ended = Error::Misuse("a task completes the one that it is in");
+        let task = self.pop_task(nested).ok_or(ended)?;
         match &task.event {
             Some(event) if !cancelled => event.ended(&task),
-            _ => complete(team, Some(self.tid()), &task),
+            _ => complete(team, Some(tid), &task),
         }
+        self.keep_node(task);
         Ok(())
     }
 
@@ -261,6 +285,10 @@ impl Thread {
             let seen = team.queue.pushed();
             if let Some(task) = team.queue.pop(tid, ancestor.map(|node| &**node)) {
                 patience = 0;
+                if ancestor.is_none() {
+                    // It may have taken more than this one, for a moment out of others' sight.
+                    team.gate.ring_after();
+                }
                 self.run_task(guest, &team, task)?;
                 self.shared.check()?;
                 if until() {
@@ -320,8 +348,8 @@ impl Thread {
     /// # Errors
     /// If the task was not allocated here.
     pub fn task_begin_if0(&self, address: u32) -> Result<()> {
-        let task = self.child(address, self.allocated_at(address)?);
-        self.push_running(Arc::new(task));
+        let task = self.child(address, self.allocated_at(address)?, false)?;
+        self.push_running(task);
         Ok(())
     }
 
@@ -340,9 +368,8 @@ impl Thread {
         if resumed {
             self.call_task(guest, task)?;
         }
-        let event = self.events.borrow_mut().remove(&task);
-        if let Some(event) = event {
-            self.wait_for_event(guest, &event)?;
+        if let Some(event) = &node.event {
+            self.wait_for_event(guest, event)?;
         }
         node.finish();
         self.pop_running(nested - 1);

@@ -24,6 +24,9 @@ use std::{
 /// Most regions and serial regions within one another.
 const DEPTH_MAX: usize = 4096;
 
+/// Frames that a thread keeps: as many as regions are usually within one another.
+const SPARE_FRAMES_MAX: usize = 4;
+
 /// One thread of a program; its methods are the entry points that the program calls on it.
 ///
 /// It belongs to one thread of the host. A guest that it is given is always that thread's.
@@ -31,7 +34,8 @@ pub struct Thread {
     pub(crate) shared: Arc<Shared>,
     /// The thread's number in the program.
     pub(crate) gtid: u32,
-    frames: RefCell<Vec<Frame>>,
+    #[expect(clippy::vec_box, reason = "they are large, and come and go with each region")]
+    frames: RefCell<Vec<Box<Frame>>>,
     /// Asked for by a clause for the next region.
     pub(crate) pushed_threads: Cell<u32>,
     /// Guest memory that holds (gtid, tid), one for each depth.
@@ -40,7 +44,9 @@ pub struct Thread {
     pub(crate) allocated: RefCell<Vec<(u32, Allocated)>>,
     /// Memory of tasks that are over: size and address.
     pub(crate) spare_tasks: RefCell<Vec<(u32, u32)>>,
-    /// Events of such tasks.
+    /// What the host knew of such tasks.
+    pub(crate) spare_nodes: RefCell<Vec<Arc<Task>>>,
+    /// Events of tasks that were allocated.
     pub(crate) events: RefCell<HashMap<u32, Arc<Event>>>,
     /// Teams, and threads in each, that a clause asks for.
     pub(crate) pushed_teams: Cell<(u32, u32)>,
@@ -49,8 +55,9 @@ pub struct Thread {
     /// Teams of regions that are over, for those that follow: they then ask for no memory, which
     /// another thread would give back, and its threads know them.
     pub(crate) teams: RefCell<Vec<Hot>>,
-    /// Implicit tasks of regions that are over, likewise.
-    spare_running: RefCell<Vec<Running>>,
+    /// Frames of regions that are over, likewise.
+    #[expect(clippy::vec_box, reason = "as for those in use")]
+    spare_frames: RefCell<Vec<Box<Frame>>>,
     /// Copies of variables that the compiler does not place in thread-local storage.
     pub(crate) private: RefCell<HashMap<u32, u32>>,
 }
@@ -78,21 +85,10 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// With a row of tasks to be used again, if there is one.
-    fn new(
-        team: OwnTeam,
-        tid: u32,
-        serialised: bool,
-        shared: &Shared,
-        mut running: Vec<Running>,
-    ) -> Self {
+    fn new(team: OwnTeam, tid: u32, serialised: bool, shared: &Shared) -> Self {
         let icvs = team.icvs.at_level(team.active_level, &shared.config);
-        match running.first_mut() {
-            Some(implicit) => implicit.renew(icvs),
-            None => running.push(Running::new(Arc::new(Task::implicit(icvs)))),
-        }
         Self {
-            running,
+            running: vec![Running::new(Arc::new(Task::implicit(icvs)))],
             team,
             tid,
             serialised,
@@ -103,6 +99,21 @@ impl Frame {
             doacross: None,
             reduction: None,
         }
+    }
+
+    /// Makes it that of another region.
+    fn renew(&mut self, team: OwnTeam, tid: u32, serialised: bool, shared: &Shared) {
+        let icvs = team.icvs.at_level(team.active_level, &shared.config);
+        self.running.truncate(1);
+        match self.running.first_mut() {
+            Some(implicit) => implicit.renew(icvs),
+            None => self.running.push(Running::new(Arc::new(Task::implicit(icvs)))),
+        }
+        self.team = team;
+        self.tid = tid;
+        self.serialised = serialised;
+        (self.singles, self.loops, self.doacross_loops) = (0, 0, 0);
+        (self.cursor, self.doacross, self.reduction) = (None, None, None);
     }
 
     /// The task that the thread is in.
@@ -123,7 +134,7 @@ impl Frame {
 impl Thread {
     pub(crate) fn new(shared: Arc<Shared>, gtid: u32, initial: Team) -> Self {
         let initial = Rc::new(Arc::new(initial));
-        let frame = Frame::new(initial, 0, false, &shared, Vec::new());
+        let frame = Box::new(Frame::new(initial, 0, false, &shared));
         Self {
             shared,
             gtid,
@@ -132,11 +143,12 @@ impl Thread {
             slots: RefCell::default(),
             allocated: RefCell::default(),
             spare_tasks: RefCell::default(),
+            spare_nodes: RefCell::default(),
             events: RefCell::default(),
             pushed_teams: Cell::new((0, 0)),
             crew: RefCell::default(),
             teams: RefCell::default(),
-            spare_running: RefCell::default(),
+            spare_frames: RefCell::default(),
             private: RefCell::default(),
         }
     }
@@ -146,6 +158,7 @@ impl Thread {
     }
 
     /// Looks at the innermost region; must not call the guest.
+    #[inline]
     pub(crate) fn frame<R>(&self, look: impl FnOnce(&mut Frame) -> R) -> R {
         let mut frames = self.frames.borrow_mut();
         look(frames.last_mut().expect("the initial region is never left"))
@@ -183,8 +196,14 @@ impl Thread {
         if depth >= DEPTH_MAX {
             return Err(Error::Limit { what: "nested regions", limit: DEPTH_MAX as u64 });
         }
-        let running = self.spare_running.take();
-        frames.push(Frame::new(team, tid, serialised, &self.shared, running));
+        let spare = self.spare_frames.borrow_mut().pop();
+        frames.push(match spare {
+            Some(mut frame) => {
+                frame.renew(team, tid, serialised, &self.shared);
+                frame
+            }
+            None => Box::new(Frame::new(team, tid, serialised, &self.shared)),
+        });
         Ok(depth)
     }
 
@@ -226,9 +245,9 @@ impl Thread {
         self.help(guest, None, || team.is_over(goal) || next())?;
         let mut frames = self.frames.borrow_mut();
         frames.truncate(depth + 1);
-        if let Some(frame) = frames.pop() {
-            self.spare_running.replace(frame.running);
-        }
+        let mut spare = self.spare_frames.borrow_mut();
+        let is_room = spare.len() < SPARE_FRAMES_MAX;
+        spare.extend(frames.pop().filter(|_| is_room));
         Ok(())
     }
 
@@ -281,11 +300,16 @@ impl Thread {
 
     /// Leaves tasks until it is in so many.
     pub(crate) fn pop_running(&self, count: usize) {
-        let left = self.frame(|frame| {
-            let count = count.max(1);
-            (frame.running.len() > count).then(|| frame.running.split_off(count))
-        });
-        drop(left);
+        self.frame(|frame| frame.running.truncate(count.max(1)));
+    }
+
+    /// The same; gives the outermost of those, if it was in any.
+    pub(crate) fn pop_task(&self, count: usize) -> Option<Arc<Task>> {
+        self.frame(|frame| {
+            frame.running.truncate(count + 1);
+            let running = if frame.running.len() > count { frame.running.pop() } else { None };
+            running.map(|running| running.task)
+        })
     }
 
     /// How many regions this thread is in, to notice unbalanced calls.
