@@ -1,6 +1,10 @@
 //! The order that tasks declare among themselves.
 
-use crate::{Error, Guest, Result, Thread, shared::lock, task::Task};
+use crate::{
+    Error, Guest, Result, Thread,
+    shared::lock,
+    task::{Kind, Task},
+};
 use std::{
     collections::HashMap,
     sync::{
@@ -118,7 +122,7 @@ impl Thread {
         lists: [(u32, u32); 2],
     ) -> Result<()> {
         let dependences = self.dependences(lists)?;
-        let task = self.child(task, self.claim(task)?, true)?;
+        let task = self.child(task, self.claim(task)?, Kind::Ordered)?;
         let in_order = self.frame(|frame| {
             let parent = &frame.running().task;
             // A thread alone runs them in their order, unless one of them waits for its event.

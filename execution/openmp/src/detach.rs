@@ -56,8 +56,8 @@ impl Event {
             return;
         }
         let ended = lock(&self.ended).take();
-        if let Some(task) = ended {
-            complete(&self.team, None, &task);
+        if let Some(mut task) = ended {
+            complete(&self.team, None, &mut task);
         }
     }
 }

@@ -44,6 +44,17 @@ pub(crate) struct Place {
     pub(crate) flags: u32,
 }
 
+/// What a task is to those around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It is waited for.
+    Plain,
+    /// It also declares dependences.
+    Ordered,
+    /// The thread that makes it runs it by its own call: nobody need wait.
+    Undeferred,
+}
+
 /// A group of tasks that are waited for together.
 #[derive(Default)]
 pub(crate) struct Group {
@@ -92,6 +103,27 @@ impl Drop for Group {
     }
 }
 
+/// Counts one more member in a group and those around it.
+fn count(group: &Option<Arc<Group>>) {
+    let mut group = group.as_ref();
+    while let Some(counted) = group {
+        counted.members.fetch_add(1, Ordering::Relaxed);
+        group = counted.outer.as_ref();
+    }
+}
+
+/// Counts one less, and one child less.
+fn uncount(group: &Option<Arc<Group>>, parent: Option<&Arc<Task>>) {
+    let mut group = group.as_ref();
+    while let Some(counted) = group {
+        counted.members.fetch_sub(1, Ordering::SeqCst);
+        group = counted.outer.as_ref();
+    }
+    if let Some(parent) = parent {
+        parent.children.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Task {
     /// The task of a thread in a region; also one that is still to become another.
     pub(crate) fn implicit(icvs: Icvs) -> Self {
@@ -119,31 +151,30 @@ impl Task {
         *self.children.get_mut() = 0;
     }
 
-    /// Makes an empty one a task that the running one has made; whether others may have to wait
-    /// for it by its dependences.
-    pub(crate) fn begin(&mut self, parent: &Running, place: Place, is_final: bool, ordered: bool) {
-        self.parent = Some(parent.task.clone());
+    /// Makes an empty one a task that the running one has made.
+    pub(crate) fn begin(&mut self, parent: &Running, place: Place, is_final: bool, kind: Kind) {
+        let (task, group) = (parent.task.clone(), &parent.group);
+        if kind != Kind::Undeferred {
+            // Who looks at the counts does so after this thread has said that it waits, or is
+            // done. A thief that ends another child wants the same line: it gets it but once.
+            task.children.fetch_add(1, Ordering::Relaxed);
+            count(group);
+        }
+        self.depth = task.depth + 1;
+        self.is_final = is_final || task.is_final;
+        self.parent = Some(task);
         self.orphan = false;
-        self.depth = parent.task.depth + 1;
         *self.children.get_mut() = 0;
         *self.done.get_mut() = false;
-        self.is_final = is_final || parent.task.is_final;
         self.icvs = parent.icvs;
-        self.group.clone_from(&parent.group);
+        self.group.clone_from(group);
         self.place = place;
         self.priority = 0;
         *self.unmet.get_mut() = 1;
-        self.ordered = ordered;
-        if ordered {
+        self.ordered = kind == Kind::Ordered;
+        if self.ordered {
             self.successors = Mutex::new(Some(Vec::new()));
         }
-    }
-
-    /// Forgets all that it holds of others; it is done.
-    pub(crate) fn clear(&mut self) {
-        self.parent = None;
-        self.group = None;
-        self.event = None;
     }
 
     pub(crate) fn is_ordered(&self) -> bool {
@@ -159,31 +190,21 @@ impl Task {
         self.children.load(Ordering::Acquire) > 0
     }
 
-    /// Counts it with those that wait for it.
-    pub(crate) fn count(&self) {
-        // Who looks at the counts does so after this thread has said that it waits, or is done.
-        if let Some(parent) = &self.parent {
-            parent.children.fetch_add(1, Ordering::Relaxed);
-        }
-        let mut group = self.group.as_ref();
-        while let Some(counted) = group {
-            counted.members.fetch_add(1, Ordering::Relaxed);
-            group = counted.outer.as_ref();
-        }
-    }
-
     /// It is done, for all that wait for it. Whatever it wrote is seen by who finds it so; the
-    /// changes are sequentially consistent, as [`crate::gate::Gate::ring_after`] wants them.
-    pub(crate) fn uncount(&self) {
-        self.finish();
-        let mut group = self.group.as_ref();
-        while let Some(counted) = group {
-            counted.members.fetch_sub(1, Ordering::SeqCst);
-            group = counted.outer.as_ref();
-        }
-        if let Some(parent) = self.parent.as_ref().filter(|_| !self.orphan) {
-            parent.children.fetch_sub(1, Ordering::SeqCst);
-        }
+    /// counts are changed in a sequentially consistent way, as [`crate::gate::Gate::ring_after`]
+    /// wants it. If nobody else holds the task it becomes empty; says whether it has.
+    pub(crate) fn leave(task: &mut Arc<Task>) -> bool {
+        task.finish();
+        let Some(own) = Arc::get_mut(task) else {
+            uncount(&task.group, task.parent.as_ref().filter(|_| !task.orphan));
+            return false;
+        };
+        uncount(&own.group, own.parent.as_ref().filter(|_| !own.orphan));
+        // At once, while this thread still has what it counts in.
+        own.parent = None;
+        own.group = None;
+        own.event = None;
+        true
     }
 
     /// No thread will be in it any more.

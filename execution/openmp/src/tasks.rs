@@ -4,7 +4,7 @@ use crate::{
     Error, Guest, Result, Thread,
     config::SPINS_FEW,
     shared::lock,
-    task::{Group, Place, Task},
+    task::{Group, Kind, Place, Task},
     team::Team,
 };
 use std::sync::{Arc, atomic::Ordering};
@@ -36,6 +36,10 @@ const OUTSTANDING_MAX: usize = 1 << 16;
 
 /// How many tasks a thread makes between two looks at how many there are.
 const THROTTLE_EVERY: u64 = 64;
+
+/// How often a thread looks for an end alone, before it looks for tasks that have come since: some
+/// more may come with them.
+const PATIENCE_MIN: u32 = 8;
 
 /// How often a thread at most looks for an end alone, before it looks for tasks again. It is less
 /// than any thread looks before it sleeps.
@@ -139,7 +143,7 @@ impl Thread {
         &self,
         address: u32,
         allocated: Allocated,
-        ordered: bool,
+        kind: Kind,
     ) -> Result<Arc<Task>> {
         let (place, is_final) = (allocated.at(address), allocated.flags & FINAL != 0);
         let priority = if allocated.flags & PRIORITY == 0 {
@@ -153,20 +157,9 @@ impl Thread {
         let spare = self.spare_nodes.borrow_mut().pop();
         let mut task = spare.unwrap_or_else(|| Arc::new(Task::implicit(self.icvs())));
         let own = Arc::get_mut(&mut task).expect("nobody else holds a spare or a new one");
-        self.frame(|frame| own.begin(frame.running(), place, is_final, ordered));
+        self.frame(|frame| own.begin(frame.running(), place, is_final, kind));
         (own.priority, own.event) = (priority, event);
         Ok(task)
-    }
-
-    /// Keeps what is known of a task for another one, if nobody else holds it.
-    fn keep_node(&self, mut task: Arc<Task>) {
-        let mut spare = self.spare_nodes.borrow_mut();
-        if spare.len() < SPARE_NODES_MAX
-            && let Some(own) = Arc::get_mut(&mut task)
-        {
-            own.clear();
-            spare.push(task);
-        }
     }
 
     /// `__kmpc_omp_task`: the task may run from now on. An untied task calls this for itself, and
@@ -184,7 +177,7 @@ impl Thread {
         if is_own {
             return Ok(());
         }
-        let task = self.child(task, self.claim(task)?, false)?;
+        let task = self.child(task, self.claim(task)?, Kind::Plain)?;
         self.submit(guest, task)
     }
 
@@ -203,9 +196,8 @@ impl Thread {
     pub(crate) fn submit(&self, guest: &mut dyn Guest, task: Arc<Task>) -> Result<()> {
         let (team, tid, nested) =
             self.frame(|frame| (frame.team.clone(), frame.tid, frame.nested()));
-        task.count();
         let made = team.queue.count(Some(tid));
-        if task.unmet.fetch_sub(1, Ordering::AcqRel) > 1 {
+        if task.is_ordered() && task.unmet.fetch_sub(1, Ordering::AcqRel) > 1 {
             // Counting all of the team costs: not each time.
             let looks = made.is_multiple_of(THROTTLE_EVERY) && nested <= NESTED_MAX;
             return if looks { self.throttle(guest, &team) } else { Ok(()) };
@@ -244,12 +236,16 @@ impl Thread {
         }
         self.finish(guest, place)?;
         let ended = Error::Misuse("a task completes the one that it is in");
-        let task = self.pop_task(nested).ok_or(ended)?;
-        match &task.event {
-            Some(event) if !cancelled => event.ended(&task),
-            _ => complete(team, Some(tid), &task),
+        let mut task = self.pop_task(nested).ok_or(ended)?;
+        if let Some(event) = task.event.as_ref().filter(|_| !cancelled) {
+            event.ended(&task);
+            return Ok(());
         }
-        self.keep_node(task);
+        let is_empty = complete(team, Some(tid), &mut task);
+        let mut spare = self.spare_nodes.borrow_mut();
+        if is_empty && spare.len() < SPARE_NODES_MAX {
+            spare.push(task);
+        }
         Ok(())
     }
 
@@ -280,11 +276,11 @@ impl Thread {
             return Ok(());
         }
         let (team, tid) = self.frame(|frame| (frame.team.clone(), frame.tid));
-        let mut patience = 0;
+        let mut patience = PATIENCE_MIN;
         loop {
             let seen = team.queue.pushed();
             if let Some(task) = team.queue.pop(tid, ancestor.map(|node| &**node)) {
-                patience = 0;
+                patience = PATIENCE_MIN;
                 if ancestor.is_none() {
                     // It may have taken more than this one, for a moment out of others' sight.
                     team.gate.ring_after();
@@ -348,7 +344,7 @@ impl Thread {
     /// # Errors
     /// If the task was not allocated here.
     pub fn task_begin_if0(&self, address: u32) -> Result<()> {
-        let task = self.child(address, self.allocated_at(address)?, false)?;
+        let task = self.child(address, self.allocated_at(address)?, Kind::Undeferred)?;
         self.push_running(task);
         Ok(())
     }
@@ -400,9 +396,10 @@ impl Thread {
 }
 
 /// Ends a task, which thread `tid` of the team has run, if one has: those that waited for it
-/// alone are ready.
-pub(crate) fn complete(team: &Team, tid: Option<u32>, task: &Task) {
-    if task.is_ordered() {
+/// alone are ready. Says whether nobody else holds the task; it is then empty.
+pub(crate) fn complete(team: &Team, tid: Option<u32>, task: &mut Arc<Task>) -> bool {
+    let ordered = task.is_ordered();
+    if ordered {
         let successors = lock(&task.successors).take().unwrap_or_default();
         for next in successors {
             if next.unmet.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -410,7 +407,12 @@ pub(crate) fn complete(team: &Team, tid: Option<u32>, task: &Task) {
             }
         }
     }
-    task.uncount();
+    let is_empty = Task::leave(task);
     team.queue.uncount(tid);
-    if task.is_ordered() { team.gate.ring() } else { team.gate.ring_after() }
+    if ordered {
+        team.gate.ring()
+    } else {
+        team.gate.ring_after()
+    }
+    is_empty
 }
