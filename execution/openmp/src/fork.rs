@@ -7,7 +7,7 @@ use crate::{
     shared::{Shared, lock},
     size::{self, Region},
     team::Team,
-    thread::Thread,
+    thread::{Member, Thread},
 };
 use std::{
     rc::Rc,
@@ -130,11 +130,6 @@ fn initial_team(shared: &Shared) -> Team {
     Team::new(1, None, Icvs::initial(&shared.config), shared)
 }
 
-/// How often a thread looks for its next region before it sleeps.
-fn spins(seated: &Option<(OwnTeam, u32, u32)>) -> u32 {
-    seated.as_ref().map_or(0, |(team, ..)| team.spins())
-}
-
 impl Worker {
     /// The thread's number in the program.
     pub fn number(&self) -> u32 {
@@ -148,17 +143,21 @@ impl Worker {
 
     /// Runs regions until the program ends.
     pub fn serve(self, thread: &Thread, guest: &mut dyn Guest) {
-        let (mut number, mut seated) = (0, None);
-        while let Some((work, seat)) = self.mailbox.take(&self.shared, spins(&seated), &mut number)
-        {
+        let (mut number, mut member) = (0, None);
+        loop {
+            let spins = member.as_ref().map_or(0, |member: &Member| member.team.spins());
+            let Some((work, seat)) = self.mailbox.take(&self.shared, spins, &mut number) else {
+                return;
+            };
             if let Some(Seat { team, tid, joined }) = seat {
-                seated = Some((Rc::new(team), tid, joined));
+                member = Some(Member { team: Rc::new(team), tid, goal: joined });
             }
-            let Some((team, tid, joined)) = &mut seated else { continue };
+            // Its first region comes with a seat.
+            let Some(member) = &mut member else { continue };
             // All regions of a team are of one size.
-            *joined = joined.wrapping_add(team.size - 1);
+            member.goal = member.goal.wrapping_add(member.team.size - 1);
             let next = || self.mailbox.is_full(number);
-            if let Err(error) = thread.run_member(guest, (team, *tid, *joined), &work, next) {
+            if let Err(error) = thread.run_member(guest, member, &work, next) {
                 self.shared.fail(error);
                 return;
             }
@@ -198,54 +197,57 @@ impl Thread {
         let work = self.work(argc, microtask, args)?;
         let (parent, parent_tid) = self.frame(|frame| (frame.team.clone(), frame.tid));
         let icvs = self.icvs();
-        let size = self.reserve(parent.active_level, &icvs);
-        let mut crew = match self.hire(guest, size - 1, parent.depth) {
-            Ok(crew) => crew,
-            Err(error) => {
-                self.shared.busy.fetch_sub(size - 1, Ordering::Relaxed);
-                return Err(error);
-            }
-        };
-        let helpers = crew.len().min(size as usize - 1);
-        let missing = size - 1 - helpers as u32;
-        if missing > 0 {
-            self.shared.busy.fetch_sub(missing, Ordering::Relaxed);
-        }
-        let size = size - missing;
+        let (mut crew, size) = self.enlist(guest, &parent, &icvs)?;
         let (team, joined) = self.hot_team(size, (&parent, parent_tid), icvs);
-        for (hired, tid) in crew[..helpers].iter_mut().zip(1..) {
+        for (hired, tid) in crew.iter_mut().zip(1..size) {
             hired.put((&team, tid, joined), &work);
         }
         // One that still waits for the end of the team's last region is called from there.
         team.gate.ring_after();
-        let keeps = parent.depth == 0;
-        let own = if keeps {
-            self.crew.replace(crew);
-            Vec::new()
-        } else {
-            crew
-        };
-        let goal = joined.wrapping_add(size - 1);
-        let ran = self.run_member(guest, (&team, 0, goal), &work, || false);
+        if parent.depth == 0 {
+            crew = self.crew.replace(crew);
+        }
+        let member = Member { team, tid: 0, goal: joined.wrapping_add(size - 1) };
+        let ran = self.run_member(guest, &member, &work, || false);
         self.shared.busy.fetch_sub(size - 1, Ordering::Relaxed);
-        if !own.is_empty() {
-            lock(&self.shared.idle).extend(own.into_iter().map(|hired| hired.mailbox));
+        if !crew.is_empty() {
+            lock(&self.shared.idle).extend(crew.into_iter().map(|hired| hired.mailbox));
         }
         ran
+    }
+
+    /// Decides on a region's size and finds its threads, which count as busy from then on. Those
+    /// that the first thread keeps may be more.
+    fn enlist(&self, guest: &mut dyn Guest, parent: &Team, icvs: &Icvs) -> Result<(Crew, u32)> {
+        let size = self.reserve(parent.active_level, icvs);
+        let hired = self.hire(guest, size - 1, parent.depth);
+        let found = hired.as_ref().map_or(0, |crew| crew.len().min(size as usize - 1) as u32);
+        let missing = size - 1 - found;
+        if missing > 0 {
+            self.shared.busy.fetch_sub(missing, Ordering::Relaxed);
+        }
+        Ok((hired?, size - missing))
     }
 
     /// The team for a region, and the count from which its threads are counted that are through:
     /// the team of an earlier one that was alike, if there is any.
     fn hot_team(&self, size: u32, (parent, tid): (&OwnTeam, u32), icvs: Icvs) -> (OwnTeam, u32) {
+        let make = || {
+            let around = Some((Arc::clone(parent), tid));
+            Rc::new(Arc::new(Team::new(size, around, icvs, &self.shared)))
+        };
+        // Within regions other threads come each time: one that is late, and still looks whether
+        // the team's last region is over, must not meet the next one there.
+        if size > 1 && parent.depth > 0 {
+            return (make(), 0);
+        }
         let mut teams = self.teams.borrow_mut();
         let at = teams.iter().position(|hot| hot.team.fits(size, (parent, tid), &icvs));
         let at = at.unwrap_or_else(|| {
             if teams.len() == TEAMS_KEPT_MAX {
                 teams.remove(0);
             }
-            let parent = Some((Arc::clone(parent), tid));
-            let team = Team::new(size, parent, icvs, &self.shared);
-            teams.push(Hot { team: Rc::new(Arc::new(team)), joined: 0 });
+            teams.push(Hot { team: make(), joined: 0 });
             teams.len() - 1
         });
         let hot = &mut teams[at];
@@ -290,8 +292,7 @@ impl Thread {
         }
     }
 
-    /// Finds so many threads, or fewer where no more may be made. Those that the first thread
-    /// keeps may be more.
+    /// Finds so many threads, or fewer where no more may be made.
     fn hire(&self, guest: &mut dyn Guest, count: u32, depth: u32) -> Result<Crew> {
         // Between regions the first thread keeps those it had, in their order.
         let mut crew = if depth == 0 { self.crew.take() } else { Vec::new() };
@@ -359,8 +360,8 @@ impl Thread {
         for number in 0..teams {
             let league = (number, teams);
             let team = Team::of_league(&around, league, icvs, &self.shared);
-            let team = Rc::new(Arc::new(team));
-            self.run_member(guest, (&team, 0, 0), &work, || false)?;
+            let member = Member { team: Rc::new(Arc::new(team)), tid: 0, goal: 0 };
+            self.run_member(guest, &member, &work, || false)?;
         }
         Ok(())
     }
@@ -371,8 +372,9 @@ impl Thread {
     /// If regions are nested too deeply.
     pub fn serialized_parallel(&self) -> Result<()> {
         self.pushed_threads.set(0);
-        let parent = self.frame(|frame| (Arc::clone(&frame.team), frame.tid));
-        self.push_serial(Team::new(1, Some(parent), self.icvs(), &self.shared))
+        let (parent, tid) = self.frame(|frame| (frame.team.clone(), frame.tid));
+        let (team, _) = self.hot_team(1, (&parent, tid), self.icvs());
+        self.push_serial(team)
     }
 
     /// `__kmpc_end_serialized_parallel`.

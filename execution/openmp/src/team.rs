@@ -124,11 +124,15 @@ impl Team {
         Self { depth: around.depth, league, ..Self::new(1, None, icvs, shared) }
     }
 
-    /// Whether it is what such a region needs.
+    /// Whether it is what such a region needs, and nothing is left of the last one: a wrong
+    /// program may have left that open.
     pub(crate) fn fits(&self, size: u32, (team, tid): (&Arc<Team>, u32), icvs: &Icvs) -> bool {
         let is_parent =
             |(parent, number): &(Arc<Team>, u32)| Arc::ptr_eq(parent, team) && *number == tid;
-        self.size == size && self.icvs == *icvs && self.parent.as_ref().is_some_and(is_parent)
+        self.size == size
+            && self.icvs == *icvs
+            && self.parent.as_ref().is_some_and(is_parent)
+            && self.queue.outstanding() == 0
     }
 
     /// Makes it the team of another region. The one before is over: its other threads wait for

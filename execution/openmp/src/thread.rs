@@ -68,6 +68,14 @@ impl std::fmt::Debug for Thread {
     }
 }
 
+/// A thread's part in a region.
+pub(crate) struct Member {
+    pub(crate) team: OwnTeam,
+    pub(crate) tid: u32,
+    /// The team's count of threads that are through, once all are through with this region.
+    pub(crate) goal: u32,
+}
+
 /// A region that a thread is in.
 pub(crate) struct Frame {
     pub(crate) team: OwnTeam,
@@ -208,46 +216,53 @@ impl Thread {
     }
 
     /// Enters a region that is run by this thread alone.
-    pub(crate) fn push_serial(&self, team: Team) -> Result<()> {
-        self.push_frame(Rc::new(Arc::new(team)), 0, true).map(drop)
+    pub(crate) fn push_serial(&self, team: OwnTeam) -> Result<()> {
+        self.push_frame(team, 0, true).map(drop)
     }
 
     /// Leaves it.
     pub(crate) fn pop_serial(&self) -> Result<()> {
         let mut frames = self.frames.borrow_mut();
         let unbalanced = Error::Misuse("it ends a serial region that it is not in");
-        match frames.last() {
-            Some(frame) if frame.serialised => frames.pop().map(drop).ok_or(unbalanced),
-            _ => Err(unbalanced),
+        let serial = frames.pop_if(|frame| frame.serialised).ok_or(unbalanced)?;
+        self.keep_frame(serial);
+        Ok(())
+    }
+
+    /// Keeps the frame of a region that is over for another.
+    fn keep_frame(&self, frame: Box<Frame>) {
+        let mut spare = self.spare_frames.borrow_mut();
+        if spare.len() < SPARE_FRAMES_MAX {
+            spare.push(frame);
         }
     }
 
-    /// Runs a region as one of its threads, up to its end: when the team's count of those that
-    /// are through has come to `goal` and all tasks are done, or `next` says that this thread has
-    /// another region.
+    /// Runs a region as one of its threads, up to its end, or until `next` says that this thread
+    /// has another region.
     pub(crate) fn run_member(
         &self,
         guest: &mut dyn Guest,
-        (team, tid, goal): (&OwnTeam, u32, u32),
+        member: &Member,
         work: &Work,
         next: impl Fn() -> bool,
     ) -> Result<()> {
-        let depth = self.push_frame(team.clone(), tid, false)?;
+        let Member { team, tid, goal } = member;
+        let depth = self.push_frame(team.clone(), *tid, false)?;
         let slot = self.slot(guest, depth)?;
-        self.call_microtask(guest, work, (slot, tid))?;
+        self.call_microtask(guest, work, (slot, *tid))?;
         // What a wrong program left open ends here.
         self.frames.borrow_mut().truncate(depth + 1);
         self.pop_running(1);
-        if tid > 0 {
-            team.join(goal);
+        if *tid > 0 {
+            team.join(*goal);
         }
         // The next region is looked for last: it may have begun with tasks of its own.
-        self.help(guest, None, || team.is_over(goal) || next())?;
+        self.help(guest, None, || team.is_over(*goal) || next())?;
         let mut frames = self.frames.borrow_mut();
         frames.truncate(depth + 1);
-        let mut spare = self.spare_frames.borrow_mut();
-        let is_room = spare.len() < SPARE_FRAMES_MAX;
-        spare.extend(frames.pop().filter(|_| is_room));
+        if let Some(frame) = frames.pop() {
+            self.keep_frame(frame);
+        }
         Ok(())
     }
 
