@@ -32,6 +32,7 @@ mod queue;
 mod reduce;
 mod shared;
 mod size;
+mod spare;
 mod statics;
 mod sync;
 mod task;

@@ -1,8 +1,15 @@
 //! What all threads of a program share.
 
 use crate::{
-    Advice, Config, Error, Memory, Result, Threads, affinity::DEFAULT_FORMAT, alloc::Allocator,
-    detach::Events, gate::Gate, line::Line, mailbox::Mailbox, task::Group,
+    Advice, Config, Error, Memory, Result, Threads,
+    affinity::DEFAULT_FORMAT,
+    alloc::Allocator,
+    detach::Events,
+    gate::Gate,
+    line::Line,
+    mailbox::Mailbox,
+    spare::{self, Returns},
+    task::Group,
 };
 use std::{
     collections::HashMap,
@@ -33,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) handles: Mutex<HashMap<u32, Weak<Group>>>,
     /// What detached tasks wait for.
     pub(crate) events: Mutex<Events>,
+    /// Tasks that others than their threads have run, by the numbers of those threads.
+    pub(crate) returns: Box<[Line<Returns>]>,
     /// Allocators that the program has made.
     pub(crate) allocators: Mutex<Vec<Option<Allocator>>>,
     /// How `omp_capture_affinity` describes a thread.
@@ -58,6 +67,7 @@ impl Shared {
         advice: Arc<dyn Advice>,
     ) -> Self {
         Self {
+            returns: spare::returns(config.thread_limit),
             config,
             memory,
             advice,

@@ -34,6 +34,8 @@ pub(crate) struct Task {
     pub(crate) successors: Mutex<Option<Vec<Arc<Task>>>>,
     /// Whether it declares dependences.
     ordered: bool,
+    /// The number of the thread that made it.
+    maker: u32,
 }
 
 /// Where a task is in the guest's memory; the address is 0 if it is an implicit one.
@@ -142,6 +144,7 @@ impl Task {
             unmet: AtomicU32::new(0),
             successors: Mutex::new(None),
             ordered: false,
+            maker: 0,
         }
     }
 
@@ -151,8 +154,14 @@ impl Task {
         *self.children.get_mut() = 0;
     }
 
-    /// Makes an empty one a task that the running one has made.
-    pub(crate) fn begin(&mut self, parent: &Running, place: Place, is_final: bool, kind: Kind) {
+    /// Makes an empty one a task that the running one of thread `maker` has made.
+    pub(crate) fn begin(
+        &mut self,
+        parent: &Running,
+        (maker, place): (u32, Place),
+        is_final: bool,
+        kind: Kind,
+    ) {
         let (task, group) = (parent.task.clone(), &parent.group);
         if kind != Kind::Undeferred {
             // Who looks at the counts does so after this thread has said that it waits, or is
@@ -168,13 +177,17 @@ impl Task {
         *self.done.get_mut() = false;
         self.icvs = parent.icvs;
         self.group.clone_from(group);
-        self.place = place;
+        (self.maker, self.place) = (maker, place);
         self.priority = 0;
         *self.unmet.get_mut() = 1;
         self.ordered = kind == Kind::Ordered;
         if self.ordered {
             self.successors = Mutex::new(Some(Vec::new()));
         }
+    }
+
+    pub(crate) fn maker(&self) -> u32 {
+        self.maker
     }
 
     pub(crate) fn is_ordered(&self) -> bool {

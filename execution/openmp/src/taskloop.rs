@@ -101,7 +101,7 @@ impl Thread {
         pattern: Allocated,
         last: bool,
     ) -> Result<u32> {
-        let copy = self.alloc(guest, pattern.bytes)?;
+        let copy = self.place(guest, pattern.bytes)?;
         self.memory().copy(asked.task, copy, pattern.bytes)?;
         if self.memory().u32(copy)? != 0 {
             self.memory().put_u32(copy, copy + pattern.header_bytes)?;

@@ -65,13 +65,6 @@ impl Allocated {
 /// Where no task is.
 const NOT_ALLOCATED: &str = "it starts a task that it has not allocated";
 
-/// Tasks of which a thread keeps what the host knows, for later ones.
-const SPARE_NODES_MAX: usize = 64;
-
-/// Memory of tasks that a thread keeps for later ones, and the most that one may have.
-const SPARE_TASKS_MAX: usize = 32;
-const SPARE_BYTES_MAX: u32 = 1 << 10;
-
 impl Thread {
     /// `__kmpc_omp_task_alloc`: memory for a task, its header filled in.
     ///
@@ -90,10 +83,7 @@ impl Thread {
         }
         let header_bytes = task_bytes.next_multiple_of(8);
         let bytes = header_bytes + shared_bytes;
-        let task = match self.spare_task(bytes) {
-            Some(task) => task,
-            None => self.alloc(guest, bytes)?,
-        };
+        let task = self.place(guest, bytes)?;
         let shared = if shared_bytes == 0 { 0 } else { task + header_bytes };
         let header = self.memory().words(task, HEADER_BYTES / 4)?;
         for (word, value) in header.iter().zip([shared, entry, 0, 0, 0]) {
@@ -120,24 +110,6 @@ impl Thread {
         allocated.iter().rfind(|(address, _)| *address == task).map(|(_, it)| *it).ok_or(unknown)
     }
 
-    /// The memory of a task of this size that is over.
-    fn spare_task(&self, bytes: u32) -> Option<u32> {
-        let mut spare = self.spare_tasks.borrow_mut();
-        let at = spare.iter().rposition(|(size, _)| *size == bytes)?;
-        Some(spare.swap_remove(at).1)
-    }
-
-    /// Keeps a task's memory for a later one, or gives it back.
-    fn free_task(&self, guest: &mut dyn Guest, task: u32, bytes: u32) -> Result<()> {
-        let mut spare = self.spare_tasks.borrow_mut();
-        if bytes <= SPARE_BYTES_MAX && spare.len() < SPARE_TASKS_MAX {
-            spare.push((bytes, task));
-            return Ok(());
-        }
-        drop(spare);
-        guest.free(task)
-    }
-
     /// A task of the one that the thread is in.
     pub(crate) fn child(
         &self,
@@ -154,10 +126,9 @@ impl Thread {
         };
         let mut events = self.events.borrow_mut();
         let event = if events.is_empty() { None } else { events.remove(&address) };
-        let spare = self.spare_nodes.borrow_mut().pop();
-        let mut task = spare.unwrap_or_else(|| Arc::new(Task::implicit(self.icvs())));
-        let own = Arc::get_mut(&mut task).expect("nobody else holds a spare or a new one");
-        self.frame(|frame| own.begin(frame.running(), place, is_final, kind));
+        let mut task = self.spare_task();
+        let own = Arc::get_mut(&mut task).expect("nobody else holds a spare one");
+        self.frame(|frame| own.begin(frame.running(), (self.gtid, place), is_final, kind));
         (own.priority, own.event) = (priority, event);
         Ok(task)
     }
@@ -234,28 +205,32 @@ impl Thread {
         if self.depth() != depth {
             return Err(Error::Misuse("a task leaves a region open"));
         }
-        self.finish(guest, place)?;
+        self.destroy(guest, place)?;
         let ended = Error::Misuse("a task completes the one that it is in");
         let mut task = self.pop_task(nested).ok_or(ended)?;
-        if let Some(event) = task.event.as_ref().filter(|_| !cancelled) {
-            event.ended(&task);
-            return Ok(());
-        }
-        let is_empty = complete(team, Some(tid), &mut task);
-        let mut spare = self.spare_nodes.borrow_mut();
-        if is_empty && spare.len() < SPARE_NODES_MAX {
-            spare.push(task);
+        let is_empty = match task.event.as_ref().filter(|_| !cancelled) {
+            Some(event) => {
+                event.ended(&task);
+                false
+            }
+            None => complete(team, Some(tid), &mut task),
+        };
+        if is_empty { self.free_task(guest, task, place) } else { self.free_place(guest, place) }
+    }
+
+    /// Destroys a task's variables.
+    fn destroy(&self, guest: &mut dyn Guest, place: Place) -> Result<()> {
+        if place.flags & DESTRUCTORS != 0 {
+            let destructors = self.memory().u32(place.address + DESTRUCTORS_AT)?;
+            guest.call(destructors, &[self.gtid, place.address], true)?;
         }
         Ok(())
     }
 
     /// Destroys a task's variables and frees it.
     pub(crate) fn finish(&self, guest: &mut dyn Guest, place: Place) -> Result<()> {
-        if place.flags & DESTRUCTORS != 0 {
-            let destructors = self.memory().u32(place.address + DESTRUCTORS_AT)?;
-            guest.call(destructors, &[self.gtid, place.address], true)?;
-        }
-        self.free_task(guest, place.address, place.bytes)
+        self.destroy(guest, place)?;
+        self.free_place(guest, place)
     }
 
     /// Runs tasks until it is `done`; only those within `ancestor`, if there is one, for a tied

@@ -10,6 +10,7 @@ use crate::{
     mailbox::{OwnTeam, Work},
     reduce::Method,
     shared::Shared,
+    spare::Spare,
     task::{Group, Running, Task},
     tasks::Allocated,
     team::Team,
@@ -42,10 +43,8 @@ pub struct Thread {
     slots: RefCell<Vec<u32>>,
     /// Tasks that were allocated but not yet given to the queue.
     pub(crate) allocated: RefCell<Vec<(u32, Allocated)>>,
-    /// Memory of tasks that are over: size and address.
-    pub(crate) spare_tasks: RefCell<Vec<(u32, u32)>>,
-    /// What the host knew of such tasks.
-    pub(crate) spare_nodes: RefCell<Vec<Arc<Task>>>,
+    /// Memory of tasks that are over.
+    pub(crate) spare: RefCell<Spare>,
     /// Events of tasks that were allocated.
     pub(crate) events: RefCell<HashMap<u32, Arc<Event>>>,
     /// Teams, and threads in each, that a clause asks for.
@@ -150,8 +149,7 @@ impl Thread {
             pushed_threads: Cell::new(0),
             slots: RefCell::default(),
             allocated: RefCell::default(),
-            spare_tasks: RefCell::default(),
-            spare_nodes: RefCell::default(),
+            spare: RefCell::default(),
             events: RefCell::default(),
             pushed_teams: Cell::new((0, 0)),
             crew: RefCell::default(),
