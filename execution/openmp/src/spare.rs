@@ -9,18 +9,18 @@ use crate::{
     line::Line,
     shared::{Shared, lock},
     task::{Place, Task},
+    tasks::QUEUED_MAX,
 };
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Places in the guest that a thread keeps of its own, and the most bytes that one may have.
-const PLACES_MAX: usize = 32;
-const PLACE_BYTES_MAX: u32 = 1 << 10;
+/// Tasks, and places in the guest, that a thread keeps of its own: as many as its queue may have.
+const KEPT_MAX: usize = QUEUED_MAX;
 
-/// Tasks that a thread keeps of its own.
-const TASKS_MAX: usize = 64;
+/// Most bytes of a place that is kept.
+const PLACE_BYTES_MAX: u32 = 1 << 10;
 
 /// Tasks that are given back at once.
 const GIVEN_AT_ONCE: usize = 16;
@@ -95,7 +95,7 @@ impl Thread {
         spare.collect(&self.shared, self.gtid);
         let found = spare.place(bytes);
         // Tasks of other sizes may have left more than is worth keeping.
-        let excess = spare.places.len().saturating_sub(PLACES_MAX + RETURNED_MAX);
+        let excess = spare.places.len().saturating_sub(KEPT_MAX + RETURNED_MAX);
         let left: Vec<_> = spare.places.drain(..excess).collect();
         drop(spare);
         for (_, address) in left {
@@ -120,7 +120,7 @@ impl Thread {
     /// Keeps the place of a task in the guest, or gives it to the guest's allocator.
     pub(crate) fn free_place(&self, guest: &mut dyn Guest, place: Place) -> Result<()> {
         let mut spare = self.spare.borrow_mut();
-        if place.bytes <= PLACE_BYTES_MAX && spare.places.len() < PLACES_MAX {
+        if place.bytes <= PLACE_BYTES_MAX && spare.places.len() < KEPT_MAX {
             spare.places.push((place.bytes, place.address));
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl Thread {
         let maker = task.maker();
         if maker == self.gtid || place.bytes > PLACE_BYTES_MAX {
             let mut spare = self.spare.borrow_mut();
-            if spare.tasks.len() < TASKS_MAX {
+            if spare.tasks.len() < KEPT_MAX {
                 spare.tasks.push(task);
             }
             drop(spare);

@@ -25,7 +25,7 @@ const DESTRUCTORS: u32 = 8;
 const PRIORITY: u32 = 32;
 
 /// Tasks that may wait in a thread's queue; further ones are run at once.
-const QUEUED_MAX: usize = 256;
+pub(crate) const QUEUED_MAX: usize = 256;
 
 /// Tasks that a thread may be in and still run others that nobody waits for: ones it has no room
 /// for, or has time for. Each takes a part of its stack.
@@ -268,7 +268,7 @@ impl Thread {
                 continue;
             }
             // One that finds only tasks that it may not run keeps away from others' queues.
-            let (mut looks, patient) = (0, patience);
+            let (mut looks, patient) = (0, patience.min(team.spins()));
             let mut more = || {
                 looks += 1;
                 looks > patient && team.queue.pushed() != seen

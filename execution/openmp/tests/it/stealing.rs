@@ -290,6 +290,26 @@ fn more_threads_than_processors_share_them() {
     assert_eq!(values(&sum), [50 * 8 * 5 * 10]);
 }
 
+#[test]
+fn tasks_take_the_memory_of_earlier_ones_whoever_ran_those() {
+    const TASKS: u32 = 2000;
+    for threads in SIZES {
+        let mut functions = Functions::default();
+        let entry = functions.add(|_, _| Ok(0));
+        // Others run most of what the first thread makes.
+        let body =
+            first(&mut functions, move |guest| (0..TASKS).try_for_each(|_| guest.task(entry, 0)));
+        run(threads, functions, |guest| {
+            for _ in 0..20 {
+                guest.fork(body)?;
+            }
+            let each = guest.heap_bytes() / 48;
+            assert!(each < 2 * TASKS, "{each} of {} tasks at {threads}", 20 * TASKS);
+            Ok(())
+        });
+    }
+}
+
 /// How often the other threads of this process have gone to sleep; `None` if one does not sleep.
 #[cfg(target_os = "linux")]
 fn naps_of_others() -> Option<u64> {
