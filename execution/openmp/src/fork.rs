@@ -202,8 +202,6 @@ impl Thread {
         for (hired, tid) in crew.iter_mut().zip(1..size) {
             hired.put((&team, tid, joined), &work);
         }
-        // One that still waits for the end of the team's last region is called from there.
-        team.gate.ring_after();
         if parent.depth == 0 {
             crew = self.crew.replace(crew);
         }

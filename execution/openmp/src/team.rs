@@ -39,8 +39,10 @@ pub(crate) struct Team {
     /// Rung when anything of the team changes.
     pub(crate) gate: Line<Gate>,
     barrier: Line<AtomicU64>,
-    /// Threads that are through with a region, the first ones excepted: of all regions so far.
+    /// Threads that are through with a region, the first one excepted: of all regions so far.
     joined: Line<AtomicU32>,
+    /// The same count when the last region was over, as the first thread says.
+    over: Line<AtomicU32>,
     pub(crate) queue: Queue,
     /// Single regions that a thread has taken.
     singles: Line<AtomicU64>,
@@ -103,6 +105,7 @@ impl Team {
             gate: Line::default(),
             barrier: Line::default(),
             joined: Line::default(),
+            over: Line::default(),
             queue: Queue::new(size),
             singles: Line::default(),
             copied: AtomicU32::new(0),
@@ -235,12 +238,25 @@ impl Team {
         }
     }
 
-    /// Whether a region is over: all threads have come to its end and all tasks are done.
-    ///
-    /// The count never goes back, so a thread that looks late is not mistaken.
+    /// Whether all other threads than the first have come to a region's end, and all tasks are
+    /// done; for the first thread, once it has come there too.
+    pub(crate) fn is_complete(&self, goal: u32) -> bool {
+        self.joined.load(Ordering::Acquire) == goal && self.queue.outstanding() == 0
+    }
+
+    /// Says that a region is over.
+    pub(crate) fn end(&self, goal: u32) {
+        if self.size > 1 {
+            self.over.store(goal, Ordering::SeqCst);
+            self.gate.ring_after();
+        }
+    }
+
+    /// Whether a region is over. The count never goes back, so a thread that looks late is not
+    /// mistaken.
     pub(crate) fn is_over(&self, goal: u32) -> bool {
-        let missing = goal.wrapping_sub(self.joined.load(Ordering::Acquire)).cast_signed();
-        missing <= 0 && self.queue.outstanding() == 0
+        let missing = goal.wrapping_sub(self.over.load(Ordering::Acquire));
+        missing.cast_signed() <= 0
     }
 
     /// Says that a thread has come to a barrier; gives the barrier's number.

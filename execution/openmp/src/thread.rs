@@ -25,6 +25,9 @@ use std::{
 /// Most regions and serial regions within one another.
 const DEPTH_MAX: usize = 4096;
 
+/// How often a thread looks for its next region alone, before it looks whether the last is over.
+const SOON: u32 = 64;
+
 /// Frames that a thread keeps: as many as regions are usually within one another.
 const SPARE_FRAMES_MAX: usize = 4;
 
@@ -251,17 +254,37 @@ impl Thread {
         // What a wrong program left open ends here.
         self.frames.borrow_mut().truncate(depth + 1);
         self.pop_running(1);
-        if *tid > 0 {
+        if *tid == 0 {
+            self.help(guest, None, || team.is_complete(*goal))?;
+            team.end(*goal);
+        } else {
             team.join(*goal);
+            self.wait_for_end(guest, member, next)?;
         }
-        // The next region is looked for last: it may have begun with tasks of its own.
-        self.help(guest, None, || team.is_over(*goal) || next())?;
         let mut frames = self.frames.borrow_mut();
         frames.truncate(depth + 1);
         if let Some(frame) = frames.pop() {
             self.keep_frame(frame);
         }
         Ok(())
+    }
+
+    /// Helps with what is left of a region, until it is over or there is a next one.
+    fn wait_for_end(
+        &self,
+        guest: &mut dyn Guest,
+        member: &Member,
+        next: impl Fn() -> bool,
+    ) -> Result<()> {
+        let Member { team, goal, .. } = member;
+        // Where a region follows soon its order is enough: the first thread then says that this
+        // one is over in a line of which nobody else has a copy.
+        let soon = SOON.min(team.spins() / 2);
+        let mut looks = 0;
+        self.help(guest, None, || {
+            looks = soon.min(looks) + 1;
+            next() || looks > soon && team.is_over(*goal)
+        })
     }
 
     fn call_microtask(

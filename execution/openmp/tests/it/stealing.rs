@@ -49,6 +49,35 @@ fn tasks_of_a_thread_that_is_busy_are_run_by_others() {
     }
 }
 
+#[test]
+fn threads_at_a_regions_end_help_until_it_is_over() {
+    for threads in SIZES.into_iter().filter(|threads| *threads > 1) {
+        let ran = counters(1);
+        let (shared, seen) = (ran.clone(), ran.clone());
+        let mut functions = Functions::default();
+        let entry = functions.add(move |_, _| {
+            shared[0].fetch_add(1, Ordering::SeqCst);
+            Ok(0)
+        });
+        let body = functions.add(move |guest, _| {
+            if !guest.thread.masked(0) {
+                return Ok(0);
+            }
+            // The others spin at first, and sleep later.
+            for (millis, all) in [(0, 10), (1, 20), (30, 30)] {
+                std::thread::sleep(std::time::Duration::from_millis(millis));
+                for _ in 0..10 {
+                    guest.task(entry, 0)?;
+                }
+                spin_until(|| seen[0].load(Ordering::SeqCst) % 30 == all % 30);
+            }
+            Ok(0)
+        });
+        run(threads, functions, |guest| (0..3).try_for_each(|_| guest.fork(body)));
+        assert_eq!(values(&ran), [90]);
+    }
+}
+
 /// Which tasks each thread is in, and which one made which.
 #[derive(Default)]
 struct Family {
