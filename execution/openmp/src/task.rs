@@ -4,7 +4,7 @@ use crate::{
     config::Icvs, depend::Depend, detach::Event, shared::lock, task_reduction::Reductions,
 };
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
@@ -86,7 +86,7 @@ impl Drop for Task {
         while let Some(mut task) = parent.and_then(Arc::into_inner) {
             parent = task.parent.take();
         }
-        let own = self.successors.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let own = self.successors.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut waiting = own.take().unwrap_or_default();
         while let Some(task) = waiting.pop() {
             if let Some(task) = Arc::into_inner(task) {
@@ -264,13 +264,15 @@ impl Running {
 
     /// Makes it an implicit task that begins.
     pub(crate) fn renew(&mut self, icvs: Icvs) {
+        // Those that are in there hold the task that made them.
+        self.depend = None;
         match Arc::get_mut(&mut self.task) {
             Some(task) => task.renew(icvs),
             None => self.task = Arc::new(Task::implicit(icvs)),
         }
         self.group = None;
         self.icvs = icvs;
-        self.depend = None;
+        self.resumed = false;
     }
 }
 

@@ -139,8 +139,8 @@ impl Team {
     }
 
     /// Makes it the team of another region. The one before is over: its other threads wait for
-    /// their next one and look at nothing that is changed here, except that they may help with
-    /// tasks.
+    /// their next one and look at nothing that is changed here. What it changes they see with the
+    /// order that calls them.
     pub(crate) fn renew(&self, shared: &Shared) {
         let spins = spins(self.size, shared);
         if self.spins.load(Ordering::Relaxed) != spins {
@@ -286,7 +286,7 @@ impl Team {
         if opened.is_ok() {
             self.gate.ring_after();
         }
-        // Somebody else has changed it: nobody comes to it while it is full.
+        // If not, somebody else has: nobody comes to a barrier that is full.
         true
     }
 }
