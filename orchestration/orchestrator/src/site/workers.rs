@@ -4,7 +4,7 @@ use super::{
     Config, Error,
     core::{Core, retry_pause},
     error::Result,
-    process::{Process, Spawn},
+    process::{Process, Spawn, Usage},
 };
 use cells::worker::{
     Client,
@@ -130,6 +130,13 @@ impl Workers {
     pub(crate) fn ids(&self) -> Vec<WorkerId> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.keys().cloned().collect()
+    }
+
+    /// What a worker's process uses; nothing while somebody starts or ends it.
+    pub(crate) fn usage(&self, id: &WorkerId) -> Option<Usage> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.get(id)?.try_lock().ok()?;
+        Usage::of(slot.up.as_ref()?.process.pid)
     }
 
     fn path(&self, id: &WorkerId, extension: &str) -> PathBuf {
