@@ -4,6 +4,7 @@ use std::{
     fmt, fs,
     io::{self, Read, Write},
     path::Path,
+    time::Duration,
 };
 
 /// More than this is in none of the kernel's files that are read here.
@@ -19,8 +20,8 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     fn make(&self, folder: &Path) -> io::Result<()>;
     /// Removes a group without processes and groups below it; one that is gone will do.
     fn remove(&self, folder: &Path) -> io::Result<()>;
-    /// The names of the groups below this one.
-    fn groups(&self, folder: &Path) -> io::Result<Vec<String>>;
+    /// The names of the groups below this one, and for how long at least each has been there.
+    fn groups(&self, folder: &Path) -> io::Result<Vec<(String, Duration)>>;
     /// Whether this process may write there.
     fn may_write(&self, path: &Path) -> io::Result<()>;
 }
@@ -55,10 +56,16 @@ impl Files for Kernel {
         }
     }
 
-    fn groups(&self, folder: &Path) -> io::Result<Vec<String>> {
+    fn groups(&self, folder: &Path) -> io::Result<Vec<(String, Duration)>> {
         let folders = fs::read_dir(folder)?.flatten();
         let folders = folders.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        Ok(folders.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        let named = folders.filter_map(|entry| {
+            // The kernel forgets when a group was made, and then gives a later time.
+            let made = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+            let age = made.and_then(|made| made.elapsed().ok()).unwrap_or_default();
+            Some((entry.file_name().into_string().ok()?, age))
+        });
+        Ok(named.collect())
     }
 
     fn may_write(&self, path: &Path) -> io::Result<()> {

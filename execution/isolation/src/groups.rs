@@ -5,12 +5,16 @@ use crate::{
     files::{Files, Kernel},
     group::{Group, Place},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Longest name of [`Groups`] and of one group: with all that stands around them they are a name
 /// of a folder.
 const NAME_MAX_BYTES: usize = 64;
 const ID_MAX_BYTES: usize = 128;
+
+/// After this time an empty group of somebody else is nobody's. Whoever still wants it makes it
+/// again.
+const STRAY_AGE: Duration = Duration::from_secs(600);
 
 /// The groups of one owner, below this process' own.
 #[derive(Debug, Clone)]
@@ -106,22 +110,25 @@ impl Groups {
 
     /// Removes the groups of this owner, but for those to keep, that have no processes: those
     /// that an owner left who was killed. Which it removed.
+    ///
+    /// Empty groups of other owners go as well once they are old: nobody may come back for them.
     pub fn sweep(&self, keep: &[&str]) -> Vec<String> {
-        let prefix = prefix(&self.name);
+        let own = prefix(&self.name);
         let mut removed = Vec::new();
         for place in &self.places {
-            for name in self.files.groups(&place.folder).unwrap_or_default() {
-                let Some(id) = name.strip_prefix(&prefix) else { continue };
-                if keep.contains(&id) {
+            for (name, age) in self.files.groups(&place.folder).unwrap_or_default() {
+                let id = name.strip_prefix(&own);
+                let is_stray = id.is_none() && is_group(&name) && age > STRAY_AGE;
+                if !is_stray && id.is_none_or(|id| keep.contains(&id)) {
                     continue;
                 }
                 // One with processes stays.
                 let gone = self.files.remove(&place.folder.join(&name)).is_ok();
-                if gone && !removed.iter().any(|known| known == id) {
-                    removed.push(id.to_owned());
-                }
+                removed.extend(id.filter(|_| gone).map(str::to_owned));
             }
         }
+        removed.sort();
+        removed.dedup();
         removed
     }
 
@@ -136,6 +143,12 @@ impl Groups {
 /// Names hold no dot, so that none is the beginning of another.
 fn prefix(name: &str) -> String {
     format!("cloudskin.{name}.")
+}
+
+/// Whether the name is one of a group that is made here.
+fn is_group(name: &str) -> bool {
+    let parts = name.strip_prefix("cloudskin.").and_then(|rest| rest.split_once('.'));
+    parts.is_some_and(|(name, id)| is_plain(name, NAME_MAX_BYTES) && is_plain(id, ID_MAX_BYTES))
 }
 
 fn is_plain(name: &str, bytes_max: usize) -> bool {
@@ -293,15 +306,18 @@ mod tests {
             groups.group(id, &Limits::default()).unwrap();
         }
         groups.group("used", &Limits::default()).unwrap().add(10).unwrap();
+        model.make(std::path::Path::new("/sys/fs/cgroup/cloudskin.self")).unwrap();
         let other = Groups::with(model.clone(), "edge-2").unwrap();
         other.group("empty", &Limits::default()).unwrap();
 
         assert_eq!(groups.sweep(&["kept"]), ["empty"]);
 
         assert!(model.has("cloudskin.edge.used") && model.has("cloudskin.edge.kept"));
-        assert!(model.has("cloudskin.edge-2.empty"));
+        assert!(model.has("cloudskin.edge-2.empty"), "somebody may be about to use it");
         model.end(10);
+        model.let_groups_age(STRAY_AGE * 2);
         assert_eq!(groups.sweep(&[]), ["kept", "used"]);
+        assert!(!model.has("cloudskin.edge-2.empty") && model.has("cloudskin.self"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard},
+    time::Duration,
 };
 
 const CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
@@ -25,6 +26,7 @@ struct State {
     read_only: BTreeSet<PathBuf>,
     /// Each process that is moved starts another in its old group, so often.
     forks: u32,
+    age: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +88,10 @@ impl Model {
 
     pub(crate) fn fork_when_moved(&self, times: u32) {
         self.state().forks = times;
+    }
+
+    pub(crate) fn let_groups_age(&self, age: Duration) {
+        self.state().age = age;
     }
 
     pub(crate) fn end(&self, pid: u32) {
@@ -200,10 +206,11 @@ impl Files for Model {
         Ok(())
     }
 
-    fn groups(&self, folder: &Path) -> io::Result<Vec<String>> {
+    fn groups(&self, folder: &Path) -> io::Result<Vec<(String, Duration)>> {
         let state = self.state();
         let below = state.groups.keys().filter(|path| path.parent() == Some(folder));
-        Ok(below.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
+        let names = below.map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
+        Ok(names.map(|name| (name, state.age)).collect())
     }
 
     fn may_write(&self, path: &Path) -> io::Result<()> {
