@@ -58,13 +58,23 @@ impl Continuum {
 
     /// Applies services of this module and waits until they are ready.
     pub(crate) fn apply(&self, module: &Path, names: &[String]) -> anyhow::Result<()> {
+        self.apply_with(module, names, "{cpu: 5m, memory: 4Mi}")
+    }
+
+    /// The same, with these resources each.
+    pub(crate) fn apply_with(
+        &self,
+        module: &Path,
+        names: &[String],
+        resources: &str,
+    ) -> anyhow::Result<()> {
         let documents: Vec<String> = names
             .iter()
             .map(|name| {
                 format!(
                     "apiVersion: cloudskin.eu/v1alpha1\nkind: Service\nmetadata: {{name: {name}}}\n\
                      spec:\n  module: {}\n  placement: {{site: {SITE}}}\n  \
-                     resources: {{cpu: 5m, memory: 4Mi}}\n  checkpointEvery: 1h\n",
+                     resources: {resources}\n  checkpointEvery: 1h\n",
                     module.display()
                 )
             })
@@ -78,12 +88,24 @@ impl Continuum {
         Ok(())
     }
 
-    fn cloudskin(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        let run = Command::new(&self.program)
+    /// Where the site keeps all that is its own.
+    pub(crate) fn site_folder(&self) -> PathBuf {
+        self.folder.join("sites").join(SITE)
+    }
+
+    /// A command of `cloudskin` that speaks to this continuum.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
             .args(arguments)
             .env("CLOUDSKIN_URL", &self.url)
-            .env("CLOUDSKIN_TOKEN", self.token.reveal())
-            .output()?;
+            .env("CLOUDSKIN_TOKEN", self.token.reveal());
+        command
+    }
+
+    /// Runs such a command, which must succeed.
+    pub(crate) fn cloudskin(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let run = self.command(arguments).output()?;
         let said = String::from_utf8_lossy(&run.stderr);
         anyhow::ensure!(run.status.success(), "`cloudskin {}`: {said}", arguments.join(" "));
         Ok(())

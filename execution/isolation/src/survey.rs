@@ -107,6 +107,11 @@ impl Survey {
         Self::with(&Kernel)
     }
 
+    /// What a user can do who wants the missing controllers.
+    pub fn advice(&self) -> &'static str {
+        crate::error::advice(&self.missing)
+    }
+
     pub(crate) fn with(files: &dyn Files) -> Self {
         let text = |path: &str| files.read(Path::new(path)).unwrap_or_default();
         let mounts = mounts(&text("/proc/self/mountinfo"));

@@ -2,6 +2,7 @@
 
 mod control;
 mod failures;
+mod groups;
 mod http;
 mod losses;
 mod migrations;
@@ -69,6 +70,7 @@ impl Agent {
             worker_args: worker::ARGS.map(str::to_owned).to_vec(),
             cpu: Cpu(2000),
             memory: Bytes(1 << 30),
+            cpu_sets: CpuSets::default(),
             version: "test".into(),
             limits: SiteLimits::default(),
         };
