@@ -46,6 +46,15 @@ pub struct Usage {
 }
 
 impl Group {
+    /// Makes its folders, as far as they are not there.
+    pub(crate) fn make(&self) -> Result<()> {
+        for place in &self.places {
+            let path = &place.folder;
+            self.files.make(path).map_err(|source| Error::Group { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
+
     /// Puts a process here, with all its threads. Those that it starts from then on are here too;
     /// memory that it has already stays charged where it was.
     ///

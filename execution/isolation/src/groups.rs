@@ -94,13 +94,9 @@ impl Groups {
         let folder = self.folder(id)?;
         check(limits, &self.missing)?;
         let mut places = self.places.clone();
-        for place in &mut places {
-            place.folder.push(&folder);
-            let path = &place.folder;
-            self.files.make(path).map_err(|source| Error::Group { path: path.clone(), source })?;
-        }
+        places.iter_mut().for_each(|place| place.folder.push(&folder));
         let group = Group { files: self.files.clone(), places, missing: self.missing.clone() };
-        if let Err(error) = group.set(limits) {
+        if let Err(error) = group.make().and_then(|()| group.set(limits)) {
             // Nobody is to find one that is half done; one that was there before has processes.
             let _ = group.try_remove();
             return Err(error);

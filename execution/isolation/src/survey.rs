@@ -178,8 +178,10 @@ fn find_v2(
         let names = files.read(&folder.join("cgroup.controllers")).unwrap_or_default();
         names.split_ascii_whitespace().any(|name| name == controller.name())
     };
-    if !mounts.iter().any(|mount| listed(&mount.point)) {
-        return Err(Reason::NotMounted);
+    if let [mount] = mounts[..]
+        && !listed(&mount.point)
+    {
+        return Err(Reason::NotGranted(mount.point.clone()));
     }
     let folder = first_usable(files, &mounts, &own.group, divided)?;
     match listed(&folder) {

@@ -1,8 +1,8 @@
 //! Control groups of workers, so that tenants and programs do not disturb each other.
 
 use super::{Config, Error, core::Core, error::Result, state::State, workers::WorkerId};
-use api::cell::Form;
-use isolation::{Controller, CpuSet, Group, Groups, Limits};
+use api::cell::{CellSpec, Form};
+use isolation::{CpuSet, Group, Groups, Limits};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -115,8 +115,8 @@ impl WorkerGroups {
         self.entered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn limits(&self, state: &State, id: &WorkerId) -> Limits {
-        let limits = wanted(state, id, &self.offer);
+    fn limits(&self, state: &State, totals: &BTreeMap<&str, (u64, u64)>, id: &WorkerId) -> Limits {
+        let limits = wanted(state, totals, id, &self.offer);
         self.groups.as_ref().map(|groups| groups.attainable(&limits)).unwrap_or_default()
     }
 }
@@ -129,32 +129,45 @@ fn owner(config: &Config) -> String {
     format!("{name}-{}", &hash[..16])
 }
 
+/// The processor time and memory that each tenant's services ask for.
+fn totals(state: &State) -> BTreeMap<&str, (u64, u64)> {
+    let mut totals: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for record in state.records.values() {
+        let resources = &record.assignment.spec.resources;
+        let (cpu, memory) = totals.entry(&record.assignment.tenant).or_default();
+        *cpu = cpu.saturating_add(resources.cpu.0);
+        *memory = memory.saturating_add(resources.memory.0);
+    }
+    totals
+}
+
+/// The processor time and memory that a program asks for.
+fn program(spec: &CellSpec) -> (u64, u64) {
+    let (cpus, memories) = match &spec.form {
+        Some(Form::Ranks(ranks)) => (ranks.count, ranks.count),
+        Some(Form::Threads(threads)) => (threads.cpus, 1),
+        None => (1, 1),
+    };
+    (u64::from(cpus) * 1000, spec.memory.0.saturating_mul(memories.into()))
+}
+
 /// What the worker's services, or its program, shall have together.
-fn wanted(state: &State, id: &WorkerId, offer: &Offer) -> Limits {
-    let (mut cpu, mut memory, mut owner) = (0_u64, 0_u64, "");
-    match id {
+fn wanted(
+    state: &State,
+    totals: &BTreeMap<&str, (u64, u64)>,
+    id: &WorkerId,
+    offer: &Offer,
+) -> Limits {
+    let (owner, (cpu, memory)) = match id {
         WorkerId::Tenant(tenant) => {
-            owner = tenant;
-            for record in state.records.values().filter(|r| r.assignment.tenant == *tenant) {
-                let resources = &record.assignment.spec.resources;
-                cpu = cpu.saturating_add(resources.cpu.0);
-                memory = memory.saturating_add(resources.memory.0);
-            }
+            (tenant.as_str(), totals.get(tenant.as_str()).copied().unwrap_or_default())
         }
         WorkerId::Cell(uid) => {
-            if let Some(cell) = state.cells.get(uid) {
-                let spec = &cell.assignment.spec;
-                owner = &cell.assignment.tenant;
-                let (cpus, memories) = match &spec.form {
-                    Some(Form::Ranks(ranks)) => (ranks.count, ranks.count),
-                    Some(Form::Threads(threads)) => (threads.cpus, 1),
-                    None => (1, 1),
-                };
-                cpu = u64::from(cpus) * 1000;
-                memory = spec.memory.0.saturating_mul(memories.into());
-            }
+            let cell = state.cells.get(uid).map(|cell| &cell.assignment);
+            let known = cell.map(|cell| (cell.tenant.as_str(), program(&cell.spec)));
+            known.unwrap_or_default()
         }
-    }
+    };
     // A copy of each cell may be under way: a snapshot, or a migration that compares.
     let memory = memory.saturating_mul(2).saturating_add(HEADROOM_BYTES);
     let cpu = cpu.min(offer.cpu.0).max(SHARE_MIN);
@@ -170,7 +183,8 @@ fn wanted(state: &State, id: &WorkerId, offer: &Offer) -> Limits {
 /// Puts a worker's process into its group, before it is told of any guest. The kernel may take
 /// some milliseconds: the worker starts meanwhile.
 pub(crate) fn enter(core: &Arc<Core>, id: &WorkerId, pid: u32) -> JoinHandle<()> {
-    let limits = core.read(|inner| core.workers.groups.limits(&inner.state, id));
+    let limits =
+        core.read(|inner| core.workers.groups.limits(&inner.state, &totals(&inner.state), id));
     let (core, id) = (core.clone(), id.clone());
     spawn_blocking(move || {
         let Some(groups) = &core.workers.groups.groups else { return };
@@ -200,8 +214,9 @@ pub(crate) async fn adjust(core: &Arc<Core>) {
     let groups = &core.workers.groups;
     let entered = groups.entered().clone();
     let changed: Vec<_> = core.read(|inner| {
+        let totals = totals(&inner.state);
         let now = entered.into_iter().map(|(id, (group, had))| {
-            let limits = groups.limits(&inner.state, &id);
+            let limits = groups.limits(&inner.state, &totals, &id);
             (id, group, had, limits)
         });
         now.filter(|(.., had, limits)| had != limits).collect()
@@ -222,7 +237,10 @@ pub(crate) async fn adjust(core: &Arc<Core>) {
 mod tests {
     use super::*;
     use crate::site::state::{CellRecord, Progress, Record, Role};
-    use api::{link::{Assignment, CellAssignment, Desired}, service::ServiceSpec};
+    use api::{
+        link::{Assignment, CellAssignment, Desired},
+        service::ServiceSpec,
+    };
     use types::{Digest, Epoch};
 
     fn service(name: &str, tenant: &str, cpu: &str) -> (String, Record) {
@@ -276,7 +294,7 @@ mod tests {
         let sets = CpuSets::parse(&["0-1".into(), "b=2".into()]).unwrap();
         let offer = Offer { cpu: Cpu(8000), sets };
 
-        let of = |id| wanted(&state, &id, &offer);
+        let of = |id| wanted(&state, &totals(&state), &id, &offer);
         let tenant = |name: &str| of(WorkerId::Tenant(name.into()));
         let cell = |uid: &str| of(WorkerId::Cell(uid.into()));
 

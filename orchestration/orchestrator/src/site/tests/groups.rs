@@ -1,7 +1,6 @@
 //! Workers in control groups, where this host has some for us.
 
 use super::*;
-use crate::site::CpuSets;
 use isolation::{Controller, Survey, Version};
 use std::{fs, path::PathBuf};
 
@@ -88,7 +87,8 @@ fn processors_that_are_not_there_are_refused_at_the_start() {
         ..Agent::start(&control, "edge", 4).config.clone()
     };
     let folder = Folder::new();
-    let config = Config { data_dir: folder.path().join("other"), peer_port: 0, ingress_port: 0, ..config };
+    let config =
+        Config { data_dir: folder.path().join("other"), peer_port: 0, ingress_port: 0, ..config };
     let runtime = tokio::runtime::Runtime::new().unwrap();
 
     let error = runtime.block_on(Site::open(config)).map(drop).unwrap_err();

@@ -10,7 +10,7 @@ mod restores;
 mod services;
 mod worker;
 
-use super::{Config, Exit, Site, SiteLimits, Trust};
+use super::{Config, CpuSets, Exit, Site, SiteLimits, Trust};
 use api::link::{Assignment, HeldState, Peer};
 use control::Control;
 use http::{Answer, Connection};
