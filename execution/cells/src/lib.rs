@@ -10,6 +10,7 @@ mod cache;
 mod cell;
 mod compiler;
 mod dirty;
+mod door;
 mod engine;
 mod error;
 #[doc(hidden)]
@@ -18,6 +19,7 @@ mod host;
 pub mod limits;
 mod memory;
 pub mod parallel;
+mod precopy;
 mod program;
 mod ranks;
 pub mod record;

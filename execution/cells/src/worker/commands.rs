@@ -268,7 +268,8 @@ impl Worker {
         let program = self.program(&start)?;
         let arrival = Arrival::prepare(self.next_handle(), start, program, &migration, listen)
             .map_err(failure)?;
-        let (address, secret) = (arrival.address, arrival.secret.reveal().to_owned());
+        let door = &arrival.door;
+        let (address, secret) = (door.address, door.secret.reveal().to_owned());
         self.insert(arrival.service());
         let incoming = Arc::new(Incoming {
             arrival,
