@@ -1,6 +1,6 @@
 //! Makes a group of version 2 ready to have groups with controllers below it.
 
-use crate::{Controller, Missing, Reason, files::Files, survey::SELF_GROUP};
+use crate::{Controller, Missing, Reason, Version, files::Files, survey::SELF_GROUP};
 use std::{collections::BTreeSet, io, path::Path};
 
 /// How often processes are moved aside: those that start meanwhile are met the next time.
@@ -20,7 +20,7 @@ pub(crate) fn hand_on(
         if let Err(error) = hand_one_on(files, folder, controller) {
             let reason = match error.kind() {
                 kind @ (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-                    Reason::NotWritable(folder.to_owned(), kind)
+                    Reason::NotWritable(Version::V2, folder.to_owned(), kind)
                 }
                 _ => Reason::Undivided(folder.to_owned(), error.to_string()),
             };

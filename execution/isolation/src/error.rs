@@ -1,6 +1,6 @@
 //! Why processes cannot be isolated.
 
-use crate::{Controller, CpuSet, Missing, Reason};
+use crate::{Controller, CpuSet, Missing, Reason, Version};
 use std::{io, path::PathBuf};
 
 /// No groups can be made.
@@ -24,8 +24,11 @@ pub(crate) fn advice(missing: &[Missing]) -> &'static str {
     if missing.iter().all(|missing| missing.reason == Reason::NotMounted) {
         return "mount them, as with `mount -t cgroup2 none /sys/fs/cgroup`";
     }
-    if is(|reason| matches!(reason, Reason::NotWritable(_, io::ErrorKind::ReadOnlyFilesystem))) {
+    if is(|reason| matches!(reason, Reason::NotWritable(_, _, io::ErrorKind::ReadOnlyFilesystem))) {
         return "in a container, let it write its own groups (`--cgroupns=private` with a writable `/sys/fs/cgroup`)";
+    }
+    if is(|reason| matches!(reason, Reason::NotWritable(Version::V1, ..))) {
+        return "version 1 is for root alone: start as root, or let the host use version 2 (kernel option `systemd.unified_cgroup_hierarchy=1`)";
     }
     "start in a group of your own: `systemd-run --user --scope -p Delegate=yes COMMAND`"
 }

@@ -32,7 +32,11 @@ impl Mount {
         let below = group.strip_prefix(&self.root).ok()?;
         // A group outside of our namespace is shown as `/../other`.
         let is_plain = |part| matches!(part, std::path::Component::Normal(_));
-        below.components().all(is_plain).then(|| self.point.join(below))
+        let folder = match below.as_os_str().is_empty() {
+            true => self.point.clone(),
+            false => self.point.join(below),
+        };
+        below.components().all(is_plain).then_some(folder)
     }
 }
 

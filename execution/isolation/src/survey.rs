@@ -54,7 +54,7 @@ pub enum Reason {
     /// The file system shows no folder of this process' group.
     Hidden,
     /// This process may not write there.
-    NotWritable(PathBuf, io::ErrorKind),
+    NotWritable(Version, PathBuf, io::ErrorKind),
     /// The kernel does not let this process' group be divided.
     Undivided(PathBuf, String),
 }
@@ -66,13 +66,13 @@ impl fmt::Display for Missing {
             Reason::NotMounted => write!(f, "{name} is in no mounted hierarchy"),
             Reason::NotGranted(at) => write!(f, "{name} is not granted to `{}`", at.display()),
             Reason::Hidden => write!(f, "{name} has this process in a group that cannot be seen"),
-            Reason::NotWritable(at, io::ErrorKind::ReadOnlyFilesystem) => {
+            Reason::NotWritable(_, at, io::ErrorKind::ReadOnlyFilesystem) => {
                 write!(f, "{name} is mounted read-only at `{}`", at.display())
             }
-            Reason::NotWritable(at, io::ErrorKind::PermissionDenied) => {
+            Reason::NotWritable(_, at, io::ErrorKind::PermissionDenied) => {
                 write!(f, "{name} is not delegated to this user: `{}`", at.display())
             }
-            Reason::NotWritable(at, kind) => {
+            Reason::NotWritable(_, at, kind) => {
                 write!(f, "{name} cannot be used at `{}`: {kind}", at.display())
             }
             Reason::Undivided(at, why) => {
@@ -161,7 +161,7 @@ fn find_v1(
     let mounts: Vec<_> = mounts.iter().filter(|mount| has(&mount.v1)).collect();
     let own = memberships.iter().find(|membership| has(&membership.v1));
     let own = own.filter(|_| !mounts.is_empty()).ok_or(Reason::NotMounted)?;
-    let folder = first_usable(files, &mounts, &own.group, Path::to_owned)?;
+    let folder = first_usable(files, &mounts, Version::V1, &own.group)?;
     Ok(Found { controller, version: Version::V1, folder })
 }
 
@@ -183,7 +183,7 @@ fn find_v2(
     {
         return Err(Reason::NotGranted(mount.point.clone()));
     }
-    let folder = first_usable(files, &mounts, &own.group, divided)?;
+    let folder = first_usable(files, &mounts, Version::V2, &own.group)?;
     match listed(&folder) {
         true => Ok(Found { controller, version: Version::V2, folder }),
         false => Err(Reason::NotGranted(folder)),
@@ -202,17 +202,18 @@ fn divided(own: &Path) -> PathBuf {
 fn first_usable(
     files: &dyn Files,
     mounts: &[&Mount],
+    version: Version,
     group: &Path,
-    divided: impl Fn(&Path) -> PathBuf,
 ) -> Result<PathBuf, Reason> {
     let mut answer = Err(Reason::Hidden);
-    for folder in mounts.iter().filter_map(|mount| mount.folder(group)).map(|own| divided(&own)) {
+    for own in mounts.iter().filter_map(|mount| mount.folder(group)) {
+        let folder = if version == Version::V2 { divided(&own) } else { own };
         // Who may make a group may not yet move a process into it.
         let processes = folder.join("cgroup.procs");
         match files.may_write(&folder).and_then(|()| files.may_write(&processes)) {
             Ok(()) => return Ok(folder),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => answer = Err(Reason::NotWritable(folder, error.kind())),
+            Err(error) => answer = Err(Reason::NotWritable(version, folder, error.kind())),
         }
     }
     answer

@@ -176,7 +176,7 @@ fn cgroups() -> Check {
         false => missing.join(", "),
     };
     let advice = format!(
-        "limits inside cells hold all the same; for workers' shares of processors {}",
+        "limits inside cells hold all the same; for shares of processors: {}",
         survey.advice()
     );
     Check::note(NAME, finding, &advice)
