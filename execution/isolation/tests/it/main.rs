@@ -1,6 +1,6 @@
 //! Groups of the real kernel, where this process may make some.
 
-use isolation::{Controller, Error, Group, Groups, Limits, Survey};
+use isolation::{Controller, CpuSet, Error, Group, Groups, Limits, Survey};
 use std::{
     fs,
     process::{Child, Command, Stdio},
@@ -79,6 +79,20 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The processors that a process may run on.
+fn cpus_of(process: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    line.expect("the kernel says so").trim().to_owned()
+}
+
+/// One processor that this process may use.
+fn one_cpu() -> CpuSet {
+    let all: CpuSet = cpus_of("self").parse().expect("the kernel writes sets");
+    let first = all.iter().next().expect("it runs somewhere");
+    first.to_string().parse().expect("a number is a set")
+}
+
 fn output(child: &mut Child) -> String {
     let stdout = child.stdout.take().expect("it is read once");
     std::io::read_to_string(stdout).expect("a pipe can be read")
@@ -120,21 +134,17 @@ fn all_limits_are_taken_and_given_back_while_it_runs() {
     let limits = Limits {
         cpu_share: Some(250),
         cpu_max: Some(1500),
-        cpus: Some("0".parse().unwrap()),
+        cpus: Some(one_cpu()),
         memory_bytes: Some(64 << 20),
         tasks_max: Some(64),
     };
     let mut guarded = Guarded::new(&groups, "t-a", &Limits::default());
     let pid = guarded.shell("exec sleep 60").id();
-    let cpus = || {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-        line.unwrap().trim().to_owned()
-    };
+    let cpus = || cpus_of(&pid.to_string());
     let before = cpus();
 
     guarded.group.set(&limits).unwrap();
-    assert_eq!(cpus(), "0");
+    assert_eq!(cpus(), one_cpu().to_string());
     guarded.group.set(&Limits::default()).unwrap();
     assert_eq!(cpus(), before);
     wait_until("what it uses is counted", || {
@@ -175,11 +185,8 @@ fn a_hard_quota_holds_a_spinning_process_back() {
 #[test]
 fn groups_get_processor_time_by_their_shares() {
     let Some(groups) = groups("shares", &[Controller::Cpu, Controller::Cpuset]) else { return };
-    let limits = |share| Limits {
-        cpu_share: Some(share),
-        cpus: Some("0".parse().unwrap()),
-        ..Limits::default()
-    };
+    let limits =
+        |share| Limits { cpu_share: Some(share), cpus: Some(one_cpu()), ..Limits::default() };
     let mut few = Guarded::new(&groups, "few", &limits(500));
     let mut many = Guarded::new(&groups, "many", &limits(4000));
     few.shell("while :; do :; done");
