@@ -122,7 +122,7 @@ impl WorkerGroups {
 }
 
 /// No two data folders have one owner, whatever the sites' names are.
-fn owner(config: &Config) -> String {
+pub(super) fn owner(config: &Config) -> String {
     let folder = config.data_dir.canonicalize().unwrap_or_else(|_| config.data_dir.clone());
     let hash = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
     let name: String = config.name.chars().take(40).collect();

@@ -45,8 +45,11 @@ fn a_worker_has_the_share_of_its_services_for_as_long_as_it_lives() {
     control.desire("edge", |desired| desired.services.push(second));
     wait_until("it has what both ask for", LIMIT, || share(&agent) == Some(two));
 
+    let killed = agent.worker_pid("t-default");
     agent.signal_worker("t-default", rustix::process::Signal::KILL);
-    wait_until("its successor has the same", LIMIT, || share(&agent) == Some(two));
+    wait_until("its successor has the same", LIMIT, || {
+        agent.worker_pid("t-default") != killed && share(&agent) == Some(two)
+    });
 
     // The next agent adopts it with all that it has.
     let pid = agent.worker_pid("t-default");
