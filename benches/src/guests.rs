@@ -23,6 +23,17 @@ pub(crate) fn hello(context: &Context) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// An MPI program whose ranks can move, of this source file below this crate.
+///
+/// # Errors
+/// As for [`from_c`].
+pub(crate) fn ranks_from_c(context: &Context, source: &str) -> anyhow::Result<PathBuf> {
+    built(context, source, "ranks", |options| {
+        (options.mpi, options.migratable) = (true, true);
+        options.flags.push("-DUSE_MPI".into());
+    })
+}
+
 /// The guest of this source file below this crate.
 ///
 /// # Errors

@@ -56,10 +56,10 @@ impl Layout {
 pub struct Door {
     /// Its number.
     pub site: u32,
-    /// Where to dial for states.
-    pub states: SocketAddr,
-    /// Where to dial for messages.
-    pub messages: SocketAddr,
+    /// Where to dial for states, if states go there.
+    pub states: Option<SocketAddr>,
+    /// Where to dial for messages, if it is for the one who is asked to dial.
+    pub messages: Option<SocketAddr>,
     /// What lets in.
     pub secret: String,
 }
@@ -92,6 +92,8 @@ pub enum Step {
     Prepare {
         /// The number of the site that is asked.
         here: u32,
+        /// How often the program was begun; what runs of an earlier time is over.
+        incarnation: u32,
         /// What is to be.
         layout: Layout,
         /// What is; nothing when the ranks begin or are restored.
@@ -101,6 +103,8 @@ pub enum Step {
     },
     /// Connect to the others.
     Connect {
+        /// The number of the site that is asked.
+        here: u32,
         /// Where they are.
         doors: Vec<Door>,
     },
@@ -116,6 +120,8 @@ pub enum Step {
     Go,
     /// Drop what is prepared and run on as before.
     Undo,
-    /// Write a snapshot of the ranks, which were stopped.
+    /// Write the ranks, which stand as those of all sites do, into a file.
     Save,
+    /// Give what was written to the control plane; the ranks run.
+    Keep,
 }

@@ -132,7 +132,7 @@ async fn restore_there(
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),
         restore: Some(digest),
-        form: ranks.map(|count| Form::Ranks(Ranks { count })),
+        form: ranks.map(|count| Form::Ranks(Ranks::new(count))),
     };
     let kind = if spec.form.is_some() { Kind::Tissue } else { Kind::Cell };
     let cell = Resource::new(kind, client.tenant(), &name, &spec);

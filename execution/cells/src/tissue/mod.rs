@@ -31,7 +31,7 @@ use gate::Gate;
 use member::Member;
 use moving::Move;
 pub use moving::{Means, Stepped};
-use mpi::{World, connection::Connections};
+use mpi::World;
 use std::{
     path::Path,
     sync::{
@@ -94,8 +94,6 @@ struct Current {
     /// Empty where there is but one site.
     layout: Layout,
     world: Option<Arc<World>>,
-    /// To the other sites.
-    connections: Option<Arc<Connections>>,
 }
 
 /// The threads of the ranks.
@@ -358,7 +356,7 @@ impl Remote {
         shared.program.unwind_area()?;
         let _turn = lock(&shared.turn);
         let world = shared.world().ok_or(Error::Ended { code: 0 })?;
-        if lock(&shared.current).connections.is_some() {
+        if lock(&shared.current).layout.sites().len() > 1 {
             return Err(Error::Handover(
                 "its ranks are at several sites, whose parts are saved together: give it \
                  checkpoints (`--checkpoint-every`)"

@@ -34,6 +34,9 @@ use std::{
 /// How long ranks may compute before they come to a call of MPI.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often it is looked whether ranks are still to stop.
+const STOP_LOOK: Duration = Duration::from_millis(100);
+
 /// How long one site waits for what others send in one step.
 const STEP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -148,14 +151,16 @@ impl Remote {
                 let door = Move::prepare(shared, here, layout, before, means)?;
                 Ok(Stepped::Open { address: door.address, secret: door.secret.reveal().to_owned() })
             }
-            Step::Connect { doors } => shared.pending(means.number)?.connect(shared, &doors, means),
+            Step::Connect { doors, .. } => {
+                shared.pending(means.number)?.connect(shared, &doors, means)
+            }
             Step::Copy => shared.pending(means.number)?.copy(shared),
             Step::Stop => shared.stop(),
             Step::Send => shared.pending(means.number)?.send(shared),
             Step::Arrive => shared.pending(means.number)?.arrive(shared),
             Step::Go => shared.go(means.number),
             Step::Save => shared.save(means.files),
-            Step::Undo => Ok(Stepped::Done),
+            Step::Undo | Step::Keep => Ok(Stepped::Done),
         }
     }
 
@@ -173,7 +178,11 @@ impl Remote {
         let _turn = lock(&shared.turn);
         let pending = {
             let mut pending = lock(&shared.pending);
-            pending.take_if(|pending| pending.layout.number == number)
+            if pending.as_ref().is_some_and(|pending| pending.layout.number != number) {
+                // A word about an earlier layout: this one's ranks stand where they shall.
+                return Ok(Stepped::Done);
+            }
+            pending.take()
         };
         if let Some(pending) = pending {
             pending.abort();
@@ -200,8 +209,19 @@ impl Shared {
         }
         self.gate.close();
         world.ask_to_stop();
-        world.wait_for_stop(STOP_PATIENCE).map_err(Error::NotStopped)?;
-        Ok(Stepped::Done)
+        let deadline = Instant::now() + STOP_PATIENCE;
+        loop {
+            match world.wait_for_stop(STOP_LOOK) {
+                Ok(_) => return Ok(Stepped::Done),
+                Err(late @ mpi::NotStopped::Late { .. }) => {
+                    let aborted = lock(&self.pending).as_ref().is_some_and(|p| p.is_aborted());
+                    if aborted || Instant::now() >= deadline {
+                        return Err(Error::NotStopped(late));
+                    }
+                }
+                Err(other) => return Err(Error::NotStopped(other)),
+            }
+        }
     }
 
     /// Lets all go on that stand.
@@ -240,12 +260,7 @@ impl Shared {
         pending.seat_changes(self, |cell| cell.change_seat());
         let old = std::mem::replace(
             &mut *lock(&self.current),
-            Current {
-                here: pending.here,
-                layout: pending.layout.clone(),
-                world: world.clone(),
-                connections: Some(pending.connections.clone()),
-            },
+            Current { here: pending.here, layout: pending.layout.clone(), world: world.clone() },
         );
         for rank in pending.leaving() {
             self.gate.leave(rank);

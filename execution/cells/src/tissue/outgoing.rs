@@ -50,6 +50,7 @@ pub(super) fn dial(about: &str, door: &Door, purpose: Purpose, here: u32) -> io:
         Purpose::States => (door.states, 0_u32),
         Purpose::Messages => (door.messages, 1),
     };
+    let address = address.ok_or_else(|| io::Error::other("there is no way to it"))?;
     let mut stream = door::dial(MAGIC, address, about, &door.secret)?;
     stream.write_all(&[here.to_le_bytes(), kind.to_le_bytes()].concat())?;
     Ok(stream)

@@ -116,14 +116,16 @@ impl Sites {
         for &here in sites {
             let (layout, before) = (layout.clone(), before.clone());
             let restore = Vec::new();
-            let step = Step::Prepare { here, layout, before, restore };
+            let step = Step::Prepare { here, incarnation: 1, layout, before, restore };
             let Stepped::Open { address, secret } = self.step(here, number, step, files)? else {
                 panic!("a site is prepared and does not listen");
             };
-            doors.push(Door { site: here, states: address, messages: address, secret });
+            doors.push(Door { site: here, states: Some(address), messages: Some(address), secret });
+        }
+        for &here in sites {
+            self.step(here, number, Step::Connect { here, doors: doors.clone() }, &[])?;
         }
         for (step, sites) in [
-            (Step::Connect { doors }, sites),
             (Step::Copy, old),
             (Step::Stop, old),
             (Step::Send, old),

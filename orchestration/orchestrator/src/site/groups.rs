@@ -144,7 +144,11 @@ fn totals(state: &State) -> BTreeMap<&str, (u64, u64)> {
 /// The processor time and memory that a program asks for.
 fn program(spec: &CellSpec) -> (u64, u64) {
     let (cpus, memories) = match &spec.form {
-        Some(Form::Ranks(ranks)) => (ranks.count, ranks.count),
+        // Those of one site; all of them may come to be here, as far as memory goes.
+        Some(Form::Ranks(ranks)) => {
+            let sites = u32::try_from(ranks.sites.len().max(1)).unwrap_or(u32::MAX);
+            (ranks.count.div_ceil(sites), ranks.count)
+        }
         Some(Form::Threads(threads)) => (threads.cpus, 1),
         None => (1, 1),
     };
@@ -236,7 +240,7 @@ pub(crate) async fn adjust(core: &Arc<Core>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::state::{CellRecord, Progress, Record, Role};
+    use crate::site::state::{CellRecord, Record, Role};
     use api::{
         link::{Assignment, CellAssignment, Desired},
         service::ServiceSpec,
@@ -272,9 +276,10 @@ mod tests {
             name: uid.into(),
             uid: uid.into(),
             module,
+            incarnation: 0,
             spec: serde_json::from_value(spec).unwrap(),
         };
-        (uid.into(), CellRecord { assignment, progress: Progress::New, granted: None })
+        (uid.into(), CellRecord::new(assignment))
     }
 
     #[test]
@@ -288,6 +293,10 @@ mod tests {
         state.cells.extend([
             program("alone", serde_json::Value::Null),
             program("ranks", serde_json::json!({"ranks": {"count": 4}})),
+            program(
+                "apart",
+                serde_json::json!({"ranks": {"count": 4, "sites": ["edge", "cloud"]}}),
+            ),
             program("threads", serde_json::json!({"threads": {"cpus": 2, "maxCpus": 900}})),
             program("bomb", serde_json::json!({"ranks": {"count": 1000}})),
         ]);
@@ -306,6 +315,8 @@ mod tests {
         assert_eq!(tenant("nobody").cpu_share, Some(100));
         assert_eq!(cell("alone").cpu_share, Some(1000));
         assert_eq!(cell("ranks").cpu_share, Some(4000));
+        assert_eq!(cell("apart").cpu_share, Some(2000), "half of its ranks are elsewhere");
+        assert_eq!(cell("apart").memory_bytes, cell("ranks").memory_bytes, "they may come");
         assert_eq!(cell("ranks").memory_bytes, Some((8 << 30) + HEADROOM_BYTES));
         assert_eq!(cell("threads").cpu_share, Some(2000), "what is granted, not what it may get");
         assert_eq!(cell("bomb").cpu_share, Some(8000), "no more than the site has");

@@ -34,6 +34,7 @@ mod shelf;
 mod state;
 mod states;
 mod sweeper;
+mod tissues;
 mod workers;
 
 #[cfg(test)]
