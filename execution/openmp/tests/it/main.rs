@@ -7,4 +7,5 @@ mod hostile;
 mod loops;
 mod memory;
 mod regions;
+mod stealing;
 mod tasks;
