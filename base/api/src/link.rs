@@ -163,6 +163,9 @@ pub struct CellAssignment {
     pub uid: String,
     /// Module to fetch.
     pub module: Digest,
+    /// Ranks of it that are here, or on their way.
+    #[serde(default)]
+    pub ranks: u32,
     /// Of a tissue of several sites: how often it was begun. What runs of an earlier time is over.
     #[serde(default)]
     pub incarnation: u32,

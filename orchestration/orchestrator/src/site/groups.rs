@@ -1,7 +1,7 @@
 //! Control groups of workers, so that tenants and programs do not disturb each other.
 
 use super::{Config, Error, core::Core, error::Result, state::State, workers::WorkerId};
-use api::cell::{CellSpec, Form};
+use api::{cell::Form, link::CellAssignment};
 use isolation::{CpuSet, Group, Groups, Limits};
 use std::{
     collections::BTreeMap,
@@ -142,13 +142,10 @@ fn totals(state: &State) -> BTreeMap<&str, (u64, u64)> {
 }
 
 /// The processor time and memory that a program asks for.
-fn program(spec: &CellSpec) -> (u64, u64) {
+fn program(CellAssignment { spec, ranks: here, .. }: &CellAssignment) -> (u64, u64) {
     let (cpus, memories) = match &spec.form {
-        // Those of one site; all of them may come to be here, as far as memory goes.
-        Some(Form::Ranks(ranks)) => {
-            let sites = u32::try_from(ranks.sites.len().max(1)).unwrap_or(u32::MAX);
-            (ranks.count.div_ceil(sites), ranks.count)
-        }
+        // All of them may come to be here, as far as memory goes.
+        Some(Form::Ranks(ranks)) => ((*here).max(1), ranks.count),
         Some(Form::Threads(threads)) => (threads.cpus, 1),
         None => (1, 1),
     };
@@ -168,7 +165,7 @@ fn wanted(
         }
         WorkerId::Cell(uid) => {
             let cell = state.cells.get(uid).map(|cell| &cell.assignment);
-            let known = cell.map(|cell| (cell.tenant.as_str(), program(&cell.spec)));
+            let known = cell.map(|cell| (cell.tenant.as_str(), program(cell)));
             known.unwrap_or_default()
         }
     };
@@ -266,7 +263,7 @@ mod tests {
         (name.into(), Record::new(assignment, Role::Serve))
     }
 
-    fn program(uid: &str, form: serde_json::Value) -> (String, CellRecord) {
+    fn program(uid: &str, ranks: u32, form: serde_json::Value) -> (String, CellRecord) {
         let module = Digest::from_sha256([7; 32]);
         let spec = serde_json::json!({
             "module": format!("m.wasm@{module}"), "site": "edge", "memory": "1Gi", "form": form,
@@ -276,6 +273,7 @@ mod tests {
             name: uid.into(),
             uid: uid.into(),
             module,
+            ranks,
             incarnation: 0,
             spec: serde_json::from_value(spec).unwrap(),
         };
@@ -291,14 +289,15 @@ mod tests {
         let services = [("s1", "a", "500m"), ("s2", "a", "1"), ("s3", "b", "3"), ("s4", "c", "1m")];
         state.records.extend(services.map(|(name, tenant, cpu)| service(name, tenant, cpu)));
         state.cells.extend([
-            program("alone", serde_json::Value::Null),
-            program("ranks", serde_json::json!({"ranks": {"count": 4}})),
+            program("alone", 0, serde_json::Value::Null),
+            program("ranks", 4, serde_json::json!({"ranks": {"count": 4}})),
             program(
                 "apart",
+                2,
                 serde_json::json!({"ranks": {"count": 4, "sites": ["edge", "cloud"]}}),
             ),
-            program("threads", serde_json::json!({"threads": {"cpus": 2, "maxCpus": 900}})),
-            program("bomb", serde_json::json!({"ranks": {"count": 1000}})),
+            program("threads", 0, serde_json::json!({"threads": {"cpus": 2, "maxCpus": 900}})),
+            program("bomb", 1000, serde_json::json!({"ranks": {"count": 1000}})),
         ]);
         let sets = CpuSets::parse(&["0-1".into(), "b=2".into()]).unwrap();
         let offer = Offer { cpu: Cpu(8000), sets };
