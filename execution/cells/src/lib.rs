@@ -27,6 +27,7 @@ pub mod snapshot;
 pub mod tissue;
 pub mod toolchain;
 mod trap;
+pub mod twin;
 pub mod wasi;
 pub mod worker;
 

@@ -17,7 +17,7 @@ mod plan;
 mod resources;
 mod run;
 mod rust;
-mod sections;
+pub(crate) mod sections;
 mod tools;
 mod wrappers;
 
