@@ -6,6 +6,7 @@
 //! bytes is in [`snapshot`]; what guests may call is in [`wasi`]; how guests are built is in
 //! [`toolchain`].
 
+mod asyncify;
 mod cache;
 mod cell;
 mod compiler;
@@ -14,6 +15,7 @@ mod engine;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod globals;
 mod host;
 pub mod limits;
 mod memory;
@@ -21,6 +23,7 @@ pub mod parallel;
 mod program;
 mod ranks;
 pub mod record;
+mod requests;
 pub mod run;
 mod service;
 pub mod snapshot;

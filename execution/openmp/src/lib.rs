@@ -26,6 +26,7 @@ mod guest;
 mod locks;
 mod memory;
 mod reduce;
+mod save;
 mod shared;
 mod size;
 mod statics;

@@ -2,7 +2,7 @@
 
 use crate::{
     Advice, Config, Error, Memory, Result, Threads, affinity::DEFAULT_FORMAT, alloc::Allocator,
-    detach::Events, gate::Gate, tasks::Group, team::Team,
+    detach::Events, gate::Gate, save::Kept, tasks::Group, team::Team,
 };
 use std::{
     collections::HashMap,
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     /// How `omp_capture_affinity` describes a thread.
     pub(crate) affinity_format: Mutex<Vec<u8>>,
     pub(crate) started: Instant,
+    /// What outlives regions besides, to be saved.
+    pub(crate) kept: Kept,
     stopped: AtomicBool,
     failure: Mutex<Option<Error>>,
     failed: Condvar,
@@ -101,6 +103,7 @@ impl Shared {
             allocators: Mutex::default(),
             affinity_format: Mutex::new(DEFAULT_FORMAT.to_vec()),
             started: Instant::now(),
+            kept: Kept::default(),
             stopped: AtomicBool::new(false),
             failure: Mutex::default(),
             failed: Condvar::new(),

@@ -15,5 +15,6 @@ mod parallel;
 mod programs;
 mod saved;
 mod services;
+mod threads;
 mod tissues;
 mod worker;

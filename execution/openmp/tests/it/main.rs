@@ -7,4 +7,5 @@ mod hostile;
 mod loops;
 mod memory;
 mod regions;
+mod save;
 mod tasks;
