@@ -182,8 +182,8 @@ impl Instances {
 
     /// A thread's stack and variables, and whether it had them before.
     fn place(&self, parent: &mut dyn Guest, number: u32) -> Result<(ThreadPlace, bool)> {
-        let known = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get(&number).copied();
+        let places = || self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = places().get(&number).copied();
         if let Some(place) = known {
             return Ok((place, true));
         }
@@ -194,7 +194,7 @@ impl Instances {
         let stack_end = (stack + stack_bytes) & !15;
         let variables = variables.next_multiple_of(TLS_ALIGNMENT);
         let place = ThreadPlace { number, stack_end, variables };
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(number, place);
+        places().insert(number, place);
         Ok((place, false))
     }
 }

@@ -100,6 +100,7 @@ fn disturbed(
         let longest = if engine == Engine::Pulley { 20_000 } else { 3000 };
         let delays: Vec<_> =
             (0..times).map(|_| Duration::from_micros(chance.below(longest))).collect();
+        eprintln!("{} {threads} {engine:?} {rounds} {delays:?}", module.display());
         let end = run_until_saved(parallel, (&output, arguments), (threads, false), &file, &delays);
         match end {
             Ok(End::Suspended) => rounds += 1,
