@@ -9,10 +9,12 @@ use cells::{
     Error,
     parallel::{Grant, Parallel},
     run::End,
+    snapshot::SnapshotError,
     twin,
-    wasi::Buffer,
+    wasi::{Buffer, Config, Input, InputState, Streams},
 };
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -63,7 +65,8 @@ fn run_until_saved(
 ) -> Result<End, Error> {
     let remote = parallel.remote();
     let openmp = openmp::Config { elastic, ..openmp::Config::new(threads, 2) };
-    let world = config(arguments, output);
+    let streams = Streams { stdout: Box::new(output.clone()), ..Streams::null() };
+    let world = Config { streams, ..config(arguments, output) };
     std::thread::scope(|scope| {
         let running =
             scope.spawn(move || parallel.run(world, openmp, Grant::new(threads), 4 << 30));
@@ -73,7 +76,7 @@ fn run_until_saved(
                 Ok(_) => {}
                 // A program that has ended cannot be saved, and need not.
                 Err(Error::Ended { .. }) => break,
-                Err(error) => panic!("{}", types::chain(&error)),
+                Err(error) => panic!("{arguments:?}: {}", types::chain(&error)),
             }
         }
         running.join().unwrap()
@@ -100,7 +103,6 @@ fn disturbed(
         let longest = if engine == Engine::Pulley { 20_000 } else { 3000 };
         let delays: Vec<_> =
             (0..times).map(|_| Duration::from_micros(chance.below(longest))).collect();
-        eprintln!("{} {threads} {engine:?} {rounds} {delays:?}", module.display());
         let end = run_until_saved(parallel, (&output, arguments), (threads, false), &file, &delays);
         match end {
             Ok(End::Suspended) => rounds += 1,
@@ -174,4 +176,164 @@ fn the_twin_of_every_openmp_program_has_its_layout() {
             assert!(twin::same_layout(&twin, &wasm).is_err(), "{file} has no atomic instruction");
         }
     }
+}
+
+/// Programs that ask for teams of one size, which the portable engine does not give.
+const FIXED_TEAMS: [&str; 4] = ["nested", "newer", "parallel", "settings"];
+
+#[test]
+fn openmp_programs_run_alone_under_the_portable_engine() {
+    for file in conformance() {
+        let Some(module) = guests::openmp(&format!("openmp/{file}")) else { return };
+        let name = file.split('.').next().unwrap();
+        if FIXED_TEAMS.contains(&name) {
+            continue;
+        }
+        let output = Buffer::default();
+        let parallel = Parallel::new(&load(&module, Engine::Pulley)).unwrap();
+        let openmp = openmp::Config::new(1, 1);
+
+        let end = parallel.run(config(&[name], &output), openmp, Grant::new(1), 4 << 30);
+
+        let said = String::from_utf8(output.take()).unwrap();
+        assert_eq!(said, format!("ok {name}\n"), "{end:?}");
+    }
+}
+
+/// Gives so many bytes, and then nothing for ever.
+struct Lines(usize);
+
+impl Input for Lines {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<InputState> {
+        if self.0 == 0 {
+            return Ok(InputState::Wait);
+        }
+        self.0 -= 1;
+        into[0] = b'\n';
+        Ok(InputState::Bytes(1))
+    }
+
+    fn ready(&mut self) -> Option<usize> {
+        (self.0 > 0).then_some(self.0)
+    }
+}
+
+/// Runs `kept.c` with so many lines of input until it has said so much, and saves it for good, or
+/// until it ends; what it said.
+fn phase(parallel: Parallel, lines: usize, until: Option<&str>, file: &Path) -> (String, End) {
+    let output = Buffer::default();
+    let remote = parallel.remote();
+    let streams = Streams {
+        stdin: Box::new(Lines(lines)),
+        stdout: Box::new(output.clone()),
+        ..Streams::null()
+    };
+    let world = Config { streams, arguments: vec!["kept".into()], ..Config::default() };
+    std::thread::scope(|scope| {
+        let running = scope.spawn(move || {
+            parallel.run(world, openmp::Config::new(3, 2), Grant::new(3), 4 << 30)
+        });
+        let mut said = String::new();
+        if let Some(until) = until {
+            while !said.contains(until) {
+                assert!(!running.is_finished(), "it ended: {:?}", running.join());
+                std::thread::sleep(Duration::from_millis(1));
+                said.push_str(&String::from_utf8(output.take()).unwrap());
+            }
+            remote.snapshot(file, true, PATIENCE).unwrap();
+        }
+        let end = running.join().unwrap().unwrap();
+        (said + &String::from_utf8(output.take()).unwrap(), end)
+    })
+}
+
+#[test]
+fn what_threads_keep_survives_where_there_are_none() {
+    let Some(module) = guests::migratable_openmp("kept.c", &[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("threads.snap");
+    let [threads, alone] = [Engine::Cranelift, Engine::Pulley].map(|engine| load(&module, engine));
+
+    let first = phase(Parallel::new(&threads).unwrap(), 0, Some("later\n"), &file);
+    let parallel = Parallel::restore(&alone, &file).unwrap();
+    let second = phase(parallel, 1, Some("later\n"), &file);
+    let third = phase(Parallel::restore(&threads, &file).unwrap(), 1, None, &file);
+
+    assert_eq!(first, ("phase 0: 3 of 3: 1 101 201, 3 9, held, later\n".into(), End::Suspended));
+    assert_eq!(second, ("phase 1: 1 of 3: 2, 3 9, held, later\n".into(), End::Suspended));
+    assert_eq!(third, ("phase 2: 3 of 3: 3 102 202, 3 9, held, later\n".into(), End::Exited(5)));
+}
+
+#[test]
+fn a_snapshot_of_threads_that_is_not_whole_is_refused() {
+    let Some(module) = guests::migratable_openmp("kept.c", &[]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("threads.snap");
+    let program = load(&module, Engine::Cranelift);
+    phase(Parallel::new(&program).unwrap(), 0, Some("later\n"), &file);
+    let whole = std::fs::read(&file).unwrap();
+    let bent = folder.path().join("bent.snap");
+    let restored = |bytes: &[u8]| {
+        std::fs::write(&bent, bytes).unwrap();
+        Parallel::restore(&program, &bent)
+    };
+    assert!(restored(&whole).is_ok());
+
+    for part in 0..40 {
+        let error = restored(&whole[..whole.len() * part / 40]).unwrap_err();
+        assert!(
+            matches!(error, Error::Snapshot(SnapshotError::Incomplete | SnapshotError::Magic)),
+            "{error}"
+        );
+    }
+    let mut chance = Chance(5);
+    for _ in 0..60 {
+        let mut bytes = whole.clone();
+        let at = 16 + chance.below(whole.len() as u64 - 16) as usize;
+        bytes[at] ^= 1 << chance.below(8);
+        assert!(matches!(restored(&bytes), Err(Error::Snapshot(_))), "byte {at}");
+    }
+    let plain = guests::openmp("kept.c").unwrap();
+    let error = Parallel::restore(&load(&plain, Engine::Cranelift), &file).unwrap_err();
+    assert!(matches!(error, Error::NotMigratable { .. }), "{error}");
+    let other = guests::migratable_openmp("held.c", &[]).unwrap();
+    let error = Parallel::restore(&load(&other, Engine::Cranelift), &file).unwrap_err();
+    assert!(types::chain(&error).contains("it is of the module"), "{error}");
+}
+
+#[test]
+fn a_program_that_stays_in_a_region_is_told_where_it_is() {
+    let Some(module) = guests::migratable_openmp("held.c", &["-g"]) else { return };
+    let parallel = Parallel::new(&load(&module, Engine::Cranelift)).unwrap();
+    let remote = parallel.remote();
+    let output = Buffer::default();
+    let world = config(&["held"], &output);
+    // It never ends; this process does.
+    std::thread::spawn(move || {
+        parallel.run(world, openmp::Config::new(2, 2), Grant::new(2), 4 << 30)
+    });
+    let file = tempfile::tempdir().unwrap().path().join("threads.snap");
+
+    let said = loop {
+        match remote.snapshot(&file, true, Duration::from_millis(50)) {
+            Err(Error::NoBarrier { .. }) => {}
+            Err(error) => break error.to_string(),
+            Ok(_) => panic!("it stands in a region"),
+        }
+    };
+
+    assert!(said.contains("held.c:10 (in `main`)"), "{said}");
+}
+
+#[test]
+fn a_wait_for_another_thread_is_named_where_there_is_none() {
+    let Some(module) = guests::migratable_openmp("held.c", &["-g"]) else { return };
+    let parallel = Parallel::new(&load(&module, Engine::Pulley)).unwrap();
+    let output = Buffer::default();
+    let world = config(&["held", "wait"], &output);
+
+    let ended = parallel.run(world, openmp::Config::new(2, 2), Grant::new(2), 4 << 30);
+
+    let said = ended.unwrap_err().to_string();
+    assert!(said.contains("waits for another thread") && said.contains("main"), "{said}");
 }
