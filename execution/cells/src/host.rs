@@ -11,9 +11,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
-use wasmtime::{
-    Caller, InstancePre, Linker, Memory, Module, ResourceLimiter, UnknownImportError,
-};
+use wasmtime::{Caller, InstancePre, Linker, Memory, Module, ResourceLimiter, UnknownImportError};
 
 /// Largest table: function pointers of the largest programs, ten times over.
 const TABLE_ELEMENTS_MAX: usize = 1 << 20;

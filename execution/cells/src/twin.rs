@@ -109,7 +109,9 @@ pub fn lower(wasm: &[u8]) -> Result<Twin, TwinError> {
         {
             let mut content = bytes(wasm, range.clone()).to_vec();
             for flags in shared_flags(wasm, &payload)? {
-                if let Some(byte) = flags.checked_sub(range.start).and_then(|at| content.get_mut(at)) {
+                if let Some(byte) =
+                    flags.checked_sub(range.start).and_then(|at| content.get_mut(at))
+                {
                     *byte &= !SHARED;
                 }
             }
@@ -139,10 +141,12 @@ impl Functions {
         match payload {
             Payload::TypeSection(reader) => {
                 for group in reader.clone() {
-                    self.types.extend(group?.into_types().map(|ty| match ty.composite_type.inner {
-                        CompositeInnerType::Func(ty) => ty.params().len() as u32,
-                        _ => 0,
-                    }));
+                    self.types.extend(group?.into_types().map(
+                        |ty| match ty.composite_type.inner {
+                            CompositeInnerType::Func(ty) => ty.params().len() as u32,
+                            _ => 0,
+                        },
+                    ));
                 }
             }
             Payload::FunctionSection(reader) => {
@@ -216,7 +220,12 @@ struct Code {
 }
 
 impl Code {
-    fn push(&mut self, wasm: &[u8], body: &FunctionBody<'_>, parameters: u32) -> Result<(), TwinError> {
+    fn push(
+        &mut self,
+        wasm: &[u8],
+        body: &FunctionBody<'_>,
+        parameters: u32,
+    ) -> Result<(), TwinError> {
         let (lowered, waits) = lower_body(wasm, body, parameters)?;
         push_leb128(&mut self.content, lowered.len());
         let start = self.content.len();

@@ -66,8 +66,7 @@ impl wasi::Host for State {
         if !std::mem::take(&mut caller.data_mut().rewinding) {
             return Ok(());
         }
-        let stop =
-            caller.data().saving.as_ref().map(|saving| saving.asyncify.stop_rewind.clone());
+        let stop = caller.data().saving.as_ref().map(|saving| saving.asyncify.stop_rewind.clone());
         stop.map_or(Ok(()), |stop| stop.call(&mut *caller, ()))
     }
 
@@ -124,10 +123,7 @@ impl<C: AsContextMut<Data = State>> View<C> {
     }
 
     /// Calls the guest.
-    fn within<R>(
-        &mut self,
-        call: impl FnOnce(&mut C, &Calls) -> wasmtime::Result<R>,
-    ) -> Result<R> {
+    fn within<R>(&mut self, call: impl FnOnce(&mut C, &Calls) -> wasmtime::Result<R>) -> Result<R> {
         let none = Error::Misuse("it calls OpenMP before it has begun");
         let calls = self.0.as_context().data().calls.clone().ok_or(none)?;
         self.0.as_context_mut().data_mut().inside += 1;

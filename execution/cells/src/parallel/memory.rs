@@ -62,8 +62,7 @@ struct Borrowed(Arc<Lent>);
 impl LinearMemory for Borrowed {
     #[expect(unsafe_code, reason = "the functions of OpenMP follow addresses of the guest")]
     fn bytes(&self) -> &[UnsafeCell<u8>] {
-        let (base, len) =
-            (self.0.base.load(Ordering::Relaxed), self.0.len.load(Ordering::Relaxed));
+        let (base, len) = (self.0.base.load(Ordering::Relaxed), self.0.len.load(Ordering::Relaxed));
         if len == 0 {
             return &[];
         }
@@ -140,7 +139,9 @@ pub(super) fn grow_to(
     let ground = store.data().ground.clone();
     let grown = match &ground {
         Ground::Shared(memory) => memory.grow(missing).is_ok(),
-        Ground::Own(OwnMemory { memory: Some(memory), .. }, _) => memory.grow(&mut store, missing).is_ok(),
+        Ground::Own(OwnMemory { memory: Some(memory), .. }, _) => {
+            memory.grow(&mut store, missing).is_ok()
+        }
         Ground::Own(..) => false,
     };
     ground.look(&store);

@@ -285,9 +285,7 @@ impl Parallel {
         let mut whole = linker.clone();
         let memory: Extern = match ground {
             Ground::Shared(memory) => memory.clone().into(),
-            Ground::Own(own, _) => {
-                Memory::new(&mut store, own.ty()).map_err(failed)?.into()
-            }
+            Ground::Own(own, _) => Memory::new(&mut store, own.ty()).map_err(failed)?.into(),
         };
         whole.define(&store, MEMORY.0, MEMORY.1, memory).map_err(failed)?;
         let ready = whole

@@ -17,9 +17,7 @@ use crate::{
     globals,
     program::Program,
     run::{identity, open, write_whole},
-    snapshot::{
-        Reader, Section, SnapshotError, ThreadPlace, ThreadsImage, Writer, decode,
-    },
+    snapshot::{Reader, Section, SnapshotError, ThreadPlace, ThreadsImage, Writer, decode},
     wasi::WasiImage,
 };
 use std::{
@@ -69,7 +67,8 @@ pub(super) fn read(program: &Program, path: &Path) -> Result<Saved> {
     let (Some(sequence), Some(wasi), true) = (sequence, wasi, complete) else {
         return Err(SnapshotError::Incomplete.into());
     };
-    let threads = threads.ok_or_else(|| malformed("it has none: it is not of a program on threads"))?;
+    let threads =
+        threads.ok_or_else(|| malformed("it has none: it is not of a program on threads"))?;
     let wasi = postcard::from_bytes(&wasi).map_err(|error| SnapshotError::Malformed {
         section: "descriptor",
         reason: error.to_string(),
@@ -105,7 +104,9 @@ fn put_pages(store: &mut Store<State>, first: u32, bytes: &[u8]) -> Result<(), S
     grow_to(&mut *store, start + bytes.len() as u64)?;
     with_bytes(store, |memory, _| {
         let place = memory.get_mut(start as usize..).and_then(|rest| rest.get_mut(..bytes.len()));
-        place.map(|place| place.copy_from_slice(bytes)).ok_or_else(|| malformed("its pages do not fit"))
+        place
+            .map(|place| place.copy_from_slice(bytes))
+            .ok_or_else(|| malformed("its pages do not fit"))
     })
 }
 

@@ -210,9 +210,9 @@ impl Bodies<'_> {
 fn touches_only(operator: &Operator<'_>, locals: &Range<u32>, same_place: bool) -> bool {
     use Operator as Op;
     match operator {
-        Op::LocalGet { local_index } | Op::LocalSet { local_index } | Op::LocalTee { local_index } => {
-            locals.contains(local_index)
-        }
+        Op::LocalGet { local_index }
+        | Op::LocalSet { local_index }
+        | Op::LocalTee { local_index } => locals.contains(local_index),
         Op::I32Load { .. }
         | Op::I64Load { .. }
         | Op::I32Load8U { .. }

@@ -118,8 +118,7 @@ fn openmp_view(memory: &SharedMemory) -> openmp::Memory {
 /// Runs the same of the twin.
 fn plain(engine: &Engine, module: &Module, name: &str, seed: &[u8], args: [Val; 3]) -> Outcome {
     let mut store = Store::new(engine, ());
-    let memory =
-        wasmtime::Memory::new(&mut store, wasmtime::MemoryType::new(1, Some(4))).unwrap();
+    let memory = wasmtime::Memory::new(&mut store, wasmtime::MemoryType::new(1, Some(4))).unwrap();
     let instance = Instance::new(&mut store, module, &[memory.into()]).unwrap();
     memory.write(&mut store, 0, seed).unwrap();
     let result = call(&mut store, &instance, name, args)?;
@@ -164,10 +163,12 @@ fn every_instruction_gives_the_same_and_leaves_the_same_memory() {
         Just(0xffff_ff01_u64),
         any::<u64>()
     ];
-    let address = prop_oneof![0..40_u32, Just(65530), Just(65536), Just(u32::MAX), Just(u32::MAX - 5)];
+    let address =
+        prop_oneof![0..40_u32, Just(65530), Just(65536), Just(u32::MAX), Just(u32::MAX - 5)];
     let seed = proptest::collection::vec(word.clone(), 8);
     let inputs = (address, word.clone(), word, seed, any::<bool>());
-    let config = ProptestConfig { failure_persistence: None, cases: 40, ..ProptestConfig::default() };
+    let config =
+        ProptestConfig { failure_persistence: None, cases: 40, ..ProptestConfig::default() };
     proptest!(config, |((at, value, other, seed, other_offset) in inputs)| {
         let bytes: Vec<u8> = seed.iter().flat_map(|word| word.to_le_bytes()).collect();
         let (one, twin, count) = &pairs.1[usize::from(other_offset)];
