@@ -100,7 +100,9 @@ impl<'a> Module<'a> {
             };
             if matches!(id, IMPORT_SECTION | MEMORY_SECTION) {
                 for flags in shared_flags(wasm, &payload)? {
-                    content[flags - range.start] &= !SHARED;
+                    if let Some(byte) = content.get_mut(flags.wrapping_sub(range.start)) {
+                        *byte &= !SHARED;
+                    }
                 }
             }
             module.sections.push((id, content));
