@@ -23,6 +23,22 @@ pub(crate) fn hello(context: &Context) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// An MPI program whose ranks can move, of this source file below this crate.
+///
+/// # Errors
+/// As for [`from_c`].
+pub(crate) fn ranks_from_c(context: &Context, source: &str) -> anyhow::Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let stem = source.file_stem().unwrap_or_default().to_string_lossy();
+    let output = context.work().join(format!("{stem}-ranks.wasm"));
+    let mut options = Options::new(vec![source.clone()], Environment::from_process());
+    options.output = Some(output.clone());
+    (options.mpi, options.migratable) = (true, true);
+    options.flags = vec!["-O3".into(), "-DUSE_MPI".into()];
+    build(&options)?;
+    Ok(output)
+}
+
 /// The guest of this source file below this crate.
 ///
 /// # Errors

@@ -1,10 +1,10 @@
 //! Programs that run once: one cell, started with `cloudskin run --site`, or the tissue of a
 //! parallel program, with `cloudskin mpirun --sites` or `cloudskin run --cpus --site`.
 
-use crate::{ApiError, Condition, service::Engine};
+use crate::{ApiError, Condition, service::Engine, tissue::Layout};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use types::{Bytes, Period};
+use types::{Bytes, Digest, Period};
 
 /// What is wanted of a cell or a tissue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub struct CellSpec {
     pub engine: Engine,
     /// A snapshot to continue from, as a blob's digest.
     #[serde(default)]
-    pub restore: Option<types::Digest>,
+    pub restore: Option<Digest>,
     /// What a tissue is made of; a cell has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
@@ -56,6 +56,31 @@ pub enum Form {
 pub struct Ranks {
     /// How many.
     pub count: u32,
+    /// The sites that they begin at, in equal blocks; the tissue's own if there are none.
+    #[serde(default)]
+    pub sites: Vec<String>,
+    /// Between checkpoints of all ranks, from which they go on when a site is lost.
+    #[serde(default)]
+    pub checkpoint_every: Option<Period>,
+}
+
+impl Ranks {
+    /// So many, at one site.
+    pub fn new(count: u32) -> Self {
+        Self { count, sites: Vec::new(), checkpoint_every: None }
+    }
+
+    /// Where each begins: the number of its site among `sites`, of which the first have one more
+    /// where they do not share alike.
+    pub fn places(&self, sites: usize) -> Vec<u32> {
+        let (count, sites) = (self.count as usize, sites.max(1));
+        (0..sites)
+            .flat_map(|site| {
+                let share = count / sites + usize::from(site < count % sites);
+                std::iter::repeat_n(site as u32, share)
+            })
+            .collect()
+    }
 }
 
 /// Threads of a program with OpenMP.
@@ -99,6 +124,20 @@ impl CellSpec {
             Some(Form::Ranks(ranks)) if !counts.contains(&ranks.count) => {
                 wrong("form.ranks.count", "give a number from 1 to 1024")
             }
+            Some(Form::Ranks(ranks)) if ranks.sites.len() > ranks.count as usize => {
+                wrong("form.ranks.sites", "there are more sites than ranks")
+            }
+            Some(Form::Ranks(ranks)) if has_twice(&ranks.sites) => {
+                wrong("form.ranks.sites", "a site is named twice")
+            }
+            Some(Form::Ranks(ranks)) if ranks.sites.first().is_some_and(|s| *s != self.site) => {
+                wrong("form.ranks.sites", "the first is not `site`")
+            }
+            Some(Form::Ranks(Ranks { checkpoint_every: Some(period), .. }))
+                if period.0 < std::time::Duration::from_secs(1) =>
+            {
+                wrong("form.ranks.checkpointEvery", "give at least `1s`")
+            }
             Some(Form::Threads(threads)) if !counts.contains(&threads.cpus) => {
                 wrong("form.threads.cpus", "give a number from 1 to 1024")
             }
@@ -125,6 +164,10 @@ impl CellSpec {
     }
 }
 
+fn has_twice(names: &[String]) -> bool {
+    names.iter().enumerate().any(|(place, name)| names[..place].contains(name))
+}
+
 fn default_memory() -> Bytes {
     Bytes(4 << 30)
 }
@@ -144,8 +187,87 @@ pub struct CellStatus {
     /// Processors that a program on threads has now: its own, and those that others leave idle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
+    /// Where the ranks of an MPI program are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<RanksStatus>,
     /// Milliseconds since the Unix epoch.
     pub started: Option<u64>,
     /// Milliseconds since the Unix epoch.
     pub ended: Option<u64>,
+}
+
+/// Where the ranks of an MPI program are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RanksStatus {
+    /// The sites that have or had ranks; layouts have their numbers.
+    pub sites: Vec<String>,
+    /// Where the ranks are; number 0 before they begin.
+    pub layout: Layout,
+    /// Where they are on their way to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Layout>,
+    /// The highest number of a layout so far; one that was given up is not used again.
+    pub issued: u64,
+    /// Counts how often all ranks were begun or restored.
+    pub incarnation: u32,
+    /// Sites whose ranks have all ended.
+    pub ended: BTreeMap<String, PartEnd>,
+    /// What they go on from if a site is lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<TissueCheckpoint>,
+}
+
+/// How the ranks of one site ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PartEnd {
+    /// The first exit code that is not 0, or 0.
+    pub exit_code: Option<i32>,
+    /// Why they ended, if not by themselves.
+    pub error: Option<String>,
+    /// They did nothing wrong: their worker or another site was lost.
+    pub lost: bool,
+}
+
+/// All ranks at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TissueCheckpoint {
+    /// Milliseconds since the Unix epoch.
+    pub at: u64,
+    /// A blob of each site that had ranks.
+    pub parts: Vec<Digest>,
+    /// Their sizes together.
+    pub size_bytes: u64,
+}
+
+impl RanksStatus {
+    /// The number of a site, which it is given if it has none yet.
+    pub fn number_of(&mut self, site: &str) -> u32 {
+        let known = self.sites.iter().position(|known| known == site);
+        known.unwrap_or_else(|| {
+            self.sites.push(site.to_owned());
+            self.sites.len() - 1
+        }) as u32
+    }
+
+    /// The name of a site.
+    pub fn site(&self, number: u32) -> Option<&str> {
+        self.sites.get(number as usize).map(String::as_str)
+    }
+
+    /// The numbers of the sites that take part now: those with ranks, and those that get some.
+    pub fn members(&self) -> Vec<u32> {
+        let mut members = self.layout.sites();
+        members.extend(self.next.iter().flat_map(Layout::sites));
+        members.sort_unstable();
+        members.dedup();
+        members
+    }
+
+    /// Whether a site takes part now.
+    pub fn involves(&self, site: &str) -> bool {
+        self.members().into_iter().any(|number| self.site(number) == Some(site))
+    }
 }

@@ -13,6 +13,7 @@ pub mod paths;
 mod resource;
 pub mod service;
 pub mod site;
+pub mod tissue;
 
 pub use error::{ApiError, Problem};
 pub use resource::{

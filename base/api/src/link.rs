@@ -163,6 +163,9 @@ pub struct CellAssignment {
     pub uid: String,
     /// Module to fetch.
     pub module: Digest,
+    /// Of a tissue of several sites: how often it was begun. What runs of an earlier time is over.
+    #[serde(default)]
+    pub incarnation: u32,
     /// What is wanted.
     pub spec: CellSpec,
 }
@@ -292,6 +295,12 @@ pub struct HeldCell {
     /// Processors that a program on threads was told of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
+    /// As it was told.
+    #[serde(default)]
+    pub incarnation: u32,
+    /// It did nothing wrong: its worker, or another site that had ranks of it, was lost.
+    #[serde(default)]
+    pub lost: bool,
 }
 
 /// What the control plane asks a site to do, once.
@@ -346,6 +355,15 @@ pub enum Call {
         offset: u64,
         /// At most so many bytes.
         limit: u64,
+    },
+    /// Takes a step towards a layout of the ranks of an MPI program.
+    Tissue {
+        /// Of which.
+        uid: String,
+        /// Which layout.
+        number: u64,
+        /// What to do.
+        step: crate::tissue::Step,
     },
     /// Suspends a cell or service for a moment, and takes its snapshot into the site's blobs.
     Snapshot {

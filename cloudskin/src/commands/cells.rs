@@ -70,8 +70,9 @@ pub(crate) struct CellArgs {
     /// Write a snapshot here on SIGUSR1 (and go on) or SIGUSR2 (and end)
     #[arg(long, value_name = "FILE")]
     snapshot_to: Option<PathBuf>,
-    /// Write a snapshot to the file of --snapshot-to from time to time
-    #[arg(long, value_name = "PERIOD", requires = "snapshot_to")]
+    /// Write a snapshot to the file of --snapshot-to from time to time; of ranks at sites, which go
+    /// on from it if a site is lost
+    #[arg(long, value_name = "PERIOD")]
     checkpoint_every: Option<Period>,
 }
 
@@ -94,8 +95,14 @@ impl CellArgs {
             ("--output-limit", self.output_limit.is_some()),
             ("--deadline", self.deadline.is_some()),
             ("--snapshot-to", self.snapshot_to.is_some()),
+            ("--checkpoint-every", self.checkpoint_every.is_some()),
         ];
         given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+
+    /// How often ranks at sites are saved.
+    pub(crate) fn checkpoint_period(&self) -> Option<Period> {
+        self.checkpoint_every
     }
 
     /// Has snapshots taken on signals and from time to time, where they are wanted: `save` writes
@@ -104,7 +111,13 @@ impl CellArgs {
         &self,
         save: impl Fn(&Path, bool, Duration) -> cells::Result<u64> + Send + Sync + 'static,
     ) -> anyhow::Result<()> {
-        let Some(path) = &self.snapshot_to else { return Ok(()) };
+        let Some(path) = &self.snapshot_to else {
+            anyhow::ensure!(
+                self.checkpoint_every.is_none(),
+                "--checkpoint-every needs a file: name it with --snapshot-to"
+            );
+            return Ok(());
+        };
         let save = Arc::new(save);
         if let Some(every) = self.checkpoint_every {
             snapshot_every(every, save.clone(), path.clone())?;

@@ -2,9 +2,12 @@
 
 use crate::{exit::Failure, output::print};
 use anyhow::Context;
-use api::{Resource, cell::CellStatus};
+use api::{
+    Resource,
+    cell::{CellSpec, CellStatus},
+};
 use orchestrator::client::Client;
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Duration};
 use types::ErrorKind;
 
 /// How often a running cell is asked for more.
@@ -36,12 +39,17 @@ pub(crate) fn name_for(module: &str) -> String {
 pub(crate) async fn start_and_follow(client: &Client, cell: &Resource) -> anyhow::Result<ExitCode> {
     client.apply(cell, false).await?;
     let (kind, name) = (cell.kind, &cell.metadata.name);
-    let mut offset = 0;
+    let own = cell.spec::<CellSpec>().map(|spec| spec.site).unwrap_or_default();
+    let mut offsets: BTreeMap<String, u64> = BTreeMap::new();
     loop {
         let status: CellStatus = client.get(kind, name).await?.status();
         let ended = status.exit_code.is_some() || status.error.is_some();
         // What was written before the end is read after it was seen.
-        offset = show(client, cell, offset).await?;
+        let sites = status.ranks.map_or_else(|| vec![own.clone()], |ranks| ranks.sites);
+        for site in sites {
+            let offset = offsets.entry(site.clone()).or_default();
+            *offset = show(client, cell, &site, *offset).await?;
+        }
         match (status.exit_code, status.error) {
             (Some(code), _) => return Ok(ExitCode::from(code as u8)),
             (_, Some(error)) => return Err(Failure::error(ErrorKind::Guest, error)),
@@ -52,9 +60,15 @@ pub(crate) async fn start_and_follow(client: &Client, cell: &Resource) -> anyhow
 }
 
 /// Prints what is new; the offset behind it.
-async fn show(client: &Client, cell: &Resource, mut offset: u64) -> anyhow::Result<u64> {
+async fn show(
+    client: &Client,
+    cell: &Resource,
+    site: &str,
+    mut offset: u64,
+) -> anyhow::Result<u64> {
     loop {
-        let piece = match client.logs(cell.kind, &cell.metadata.name, offset, PIECE_BYTES).await {
+        let which = (cell.kind, cell.metadata.name.as_str());
+        let piece = match client.logs_at(which, site, offset, PIECE_BYTES).await {
             Ok(piece) => piece,
             // Its site has not taken it up yet.
             Err(_) => return Ok(offset),

@@ -1,4 +1,4 @@
-//! `cloudskin migrate`: a service moves to another site, live.
+//! `cloudskin migrate`: a service, or ranks of an MPI program, move to another site, live.
 
 use crate::{
     exit::Failure,
@@ -13,20 +13,28 @@ use orchestrator::client::migrate::{self, Step};
 use std::{process::ExitCode, time::Instant};
 use types::{ErrorKind, Period};
 
-/// Move a service to another site, live
+/// Move a service, or ranks of an MPI program, to another site, live
 ///
 /// Starts the service at the target, copies its state while it serves on, switches names and
 /// ingresses, and ends it at the source: it is answered throughout. If any step fails it serves
 /// on where it was.
+///
+/// Ranks of a tissue move while all of its ranks stand where they are in calls of MPI; what they
+/// have in memory is copied before, while they compute. Messages, requests and windows stay as they
+/// are, and the answers are those of a run that never moved.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cloudskin migrate service/street-counter --to site/cloud
-  cloudskin migrate service/street-counter --to edge --no-wait -o json")]
+  cloudskin migrate service/street-counter --to edge --no-wait -o json
+  cloudskin migrate tissue/cg-4f1a2b --ranks 2,3 --to site/cloud")]
 pub(crate) struct Migrate {
-    /// Which service
-    #[arg(value_name = "SERVICE")]
+    /// Which service or tissue
+    #[arg(value_name = "SERVICE|TISSUE")]
     target: Target,
+    /// Which ranks of the tissue; all if none are named
+    #[arg(long, value_name = "RANK", value_delimiter = ',')]
+    ranks: Vec<u32>,
     /// Where to: `site/NAME` or `NAME`
     #[arg(long, value_name = "SITE", value_parser = parse_site)]
     to: String,
@@ -53,13 +61,20 @@ pub(super) fn parse_site(text: &str) -> Result<String, String> {
 
 pub(crate) async fn run(args: Migrate, session: &Session) -> anyhow::Result<ExitCode> {
     let Target { kind, name } = &args.target;
-    if *kind != Kind::Service {
-        let message = format!("a {} cannot be migrated: only services can", kind.path());
-        return Err(Failure::error(ErrorKind::Invalid, message));
-    }
     let client = session.client()?;
     let started = Instant::now();
-    let decision = client.migrate(name, &args.to).await?;
+    let decision = match kind {
+        Kind::Tissue => client.migrate_ranks(name, &args.ranks, &args.to).await?,
+        Kind::Service if args.ranks.is_empty() => client.migrate(name, &args.to).await?,
+        Kind::Service => {
+            let message = "a service has no ranks: leave --ranks out";
+            return Err(Failure::error(ErrorKind::Invalid, message));
+        }
+        kind => {
+            let message = format!("a {} cannot be migrated: services and tissues can", kind.path());
+            return Err(Failure::error(ErrorKind::Invalid, message));
+        }
+    };
     if args.no_wait {
         let text = format!(
             "{} moves to site/{}: `cloudskin why decision/{}` tells its outcome\n",

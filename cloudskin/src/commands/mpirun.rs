@@ -5,7 +5,7 @@ use super::{
     follow,
     migrate::parse_site,
 };
-use crate::{exit::Failure, session::Session};
+use crate::session::Session;
 use api::{
     Kind, Resource,
     cell::{CellSpec, Form, Ranks},
@@ -26,7 +26,7 @@ use std::{
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
-use types::{ErrorKind, Period};
+use types::Period;
 
 /// Run an MPI program as so many ranks, here or at a site
 ///
@@ -96,15 +96,13 @@ pub(crate) fn run_here(args: Mpirun) -> anyhow::Result<ExitCode> {
 
 /// Runs at a site and shows the log until all ranks have ended.
 pub(crate) async fn run_there(args: Mpirun, session: &Session) -> anyhow::Result<ExitCode> {
-    let [site] = &args.sites[..] else {
-        let message = "the ranks of a program run at one site: name one, until they can be spread";
-        return Err(Failure::error(ErrorKind::Unsupported, message));
-    };
+    let checkpoint_every = args.cell.checkpoint_period();
+    let ranks = Ranks { count: args.ranks, sites: args.sites.clone(), checkpoint_every };
     let client = session.client()?;
     let module = follow::upload(&client, Path::new(&args.command[0])).await?;
     let spec = CellSpec {
         module,
-        site: site.clone(),
+        site: args.sites[0].clone(),
         args: args.command[1..].to_vec(),
         env: args.cell.environment().into_iter().collect(),
         dirs: args.cell.folders(),
@@ -112,7 +110,7 @@ pub(crate) async fn run_there(args: Mpirun, session: &Session) -> anyhow::Result
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),
         restore: None,
-        form: Some(Form::Ranks(Ranks { count: args.ranks })),
+        form: Some(Form::Ranks(ranks)),
     };
     let name = args.name.unwrap_or_else(|| follow::name_for(&args.command[0]));
     let tissue = Resource::new(Kind::Tissue, client.tenant(), &name, &spec);

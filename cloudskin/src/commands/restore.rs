@@ -129,7 +129,7 @@ async fn restore_there(
         .and_then(|_| ranks_in(&args.snapshot))
         .with_context(|| format!("cannot restore `{}`", args.snapshot.display()))?;
     let form = match ranks {
-        Some(count) => Some(Form::Ranks(Ranks { count })),
+        Some(count) => Some(Form::Ranks(Ranks::new(count))),
         None => form(module, &args.cpus)?,
     };
     let name = follow::name_for(&module.to_string_lossy());

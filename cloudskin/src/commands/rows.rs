@@ -4,7 +4,7 @@ use crate::{table::Table, when};
 use api::{
     Kind, Resource,
     block::{BlockSpec, BlockStatus},
-    cell::{CellSpec, CellStatus, Form, Ranks},
+    cell::{CellSpec, CellStatus, Form, Ranks, RanksStatus},
     decision::{DecisionSpec, DecisionStatus},
     service::{ServiceSpec, ServiceStatus},
     site::SiteStatus,
@@ -112,7 +112,8 @@ fn cell(resource: &Resource, age: String) -> Cells {
         (_, None, None) => "pending".to_owned(),
     };
     let spec = resource.spec::<CellSpec>().ok();
-    let site = spec.as_ref().map(|spec| spec.site.clone()).unwrap_or_default();
+    let own = spec.as_ref().map(|spec| spec.site.clone()).unwrap_or_default();
+    let site = status.ranks.as_ref().map_or(own, at_sites);
     let more = spec.map(|spec| {
         let name = spec.module.split('@').next().unwrap_or_default().to_owned();
         vec![name, spec.args.join(" ")]
@@ -120,12 +121,26 @@ fn cell(resource: &Resource, age: String) -> Cells {
     (vec![state, site, age], more.unwrap_or_default())
 }
 
+/// `edge:2 cloud:2`, or the one site that has all ranks.
+fn at_sites(ranks: &RanksStatus) -> String {
+    let layout = ranks.next.as_ref().filter(|_| ranks.layout.places.is_empty());
+    let layout = layout.unwrap_or(&ranks.layout);
+    let name = |number: u32| ranks.site(number).unwrap_or("?");
+    match layout.sites()[..] {
+        [one] => name(one).to_owned(),
+        ref several => {
+            let part = |site: &u32| format!("{}:{}", name(*site), layout.ranks(*site).count());
+            several.iter().map(part).collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
 fn tissue(resource: &Resource, age: String) -> Cells {
     let (mut cells, more) = cell(resource, age);
     let form = resource.spec::<CellSpec>().ok().and_then(|spec| spec.form);
     let size = form.map(|form| match form {
-        Form::Ranks(Ranks { count: 1 }) => "1 rank".to_owned(),
-        Form::Ranks(Ranks { count }) => format!("{count} ranks"),
+        Form::Ranks(Ranks { count: 1, .. }) => "1 rank".to_owned(),
+        Form::Ranks(Ranks { count, .. }) => format!("{count} ranks"),
         Form::Threads(threads) => {
             let cpus = resource.status::<CellStatus>().cpus.unwrap_or(threads.cpus);
             format!("{cpus} of {} CPUs", threads.ceiling())

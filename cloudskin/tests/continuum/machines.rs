@@ -1,7 +1,12 @@
 //! Sites on other machines. Here they are other processes, which know of each other nothing but
 //! addresses that every machine reaches, and share no files.
 
-use crate::{load::Load, world::Continuum};
+use crate::{
+    guests,
+    load::Load,
+    tissues::{RANKS, sites},
+    world::Continuum,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
@@ -122,6 +127,28 @@ fn a_service_moves_to_another_machine_and_back_while_it_answers() {
     // Late requests at its door go on over the agents' connection.
     let mut late = crate::http::Http::connect(machine.ingress(), "ledger.localhost").unwrap();
     assert_eq!(late.get("/sum").unwrap().header("cloudskin-site"), "cloud");
+}
+
+#[test]
+fn ranks_move_to_another_machine_and_back() {
+    let Some(continuum) = Continuum::up_reachable() else { return };
+    let built = guests::parallel(&continuum, "ranks", RANKS, "--mpi --migratable");
+    let Some(()) = built else { return };
+    let mut machine = Machine::new(&continuum);
+    machine.start(Some(&token(&continuum, "")));
+    let words = ["mpirun", "-n", "3", "--sites", "edge2,edge", "--name", "mover", "ranks.wasm"];
+    let mover = continuum.command(&words, &["400"]).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until("it has begun", LIMIT, || {
+        continuum.run("logs tissue/mover").out.lines().last() == Some("begun")
+    });
+
+    continuum.run("migrate tissue/mover --ranks 2 --to site/edge2").ok();
+    continuum.run("migrate tissue/mover --ranks 0,1 --to site/edge").ok();
+    assert_eq!(sites(&continuum, "mover"), "edge2:1 edge:2");
+
+    let end = mover.wait_with_output().unwrap();
+    let said = String::from_utf8(end.stdout).unwrap();
+    assert_eq!((end.status.code(), said.as_str()), (Some(5), "begun\nsum 481200 of 3\n"));
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use crate::{
     guests,
-    world::{CONVERGED, Continuum},
+    world::{CONVERGED, Continuum, Process},
 };
-use std::process::{Child, Stdio};
+use std::{
+    process::{Child, Stdio},
+    time::Duration,
+};
 use testkit::wait_until;
 
 /// Says, again and again, how many threads a region has; as often as its argument says.
@@ -30,7 +33,7 @@ int main(int argc, char **argv) {
 "#;
 
 /// Adds up for a while; each rank counts.
-const RANKS: &str = r#"
+pub(crate) const RANKS: &str = r#"
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,5 +124,81 @@ fn ranks_run_at_a_site_and_go_on_at_another() {
     assert!(there.code == Some(5) && there.out.ends_with("sum 481200 of 3\n"), "{there}");
     let rows = continuum.run("get tissues").ok();
     assert!(rows.contains("cloud") && rows.contains("3 ranks"), "{rows}");
-    continuum.run("mpirun -n 2 --sites edge,cloud ranks.wasm 1").fails(2, "one site");
+    continuum.run("mpirun -n 2 --sites edge,cloud,moon ranks.wasm 1").fails(2, "more sites");
+    continuum.run("mpirun -n 2 --sites edge,edge ranks.wasm 1").fails(2, "twice");
+}
+
+/// Where the ranks of a tissue are, as `get` says.
+pub(crate) fn sites(continuum: &Continuum, tissue: &str) -> String {
+    let rows = continuum.run(&format!("get tissue/{tissue}")).out;
+    let row = rows.lines().last().unwrap_or_default();
+    let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    cells.get(2).copied().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn ranks_move_between_sites_while_they_run() {
+    let Some(continuum) = Continuum::up() else { return };
+    let flags = "--mpi --migratable";
+    let Some(()) = guests::parallel(&continuum, "ranks", RANKS, flags) else { return };
+    let words = ["mpirun", "-n", "4", "--sites", "edge,cloud", "--name", "mover", "ranks.wasm"];
+    let mover = continuum.command(&words, &["600"]).stdout(Stdio::piped()).spawn().unwrap();
+    wait_until("it has begun", CONVERGED, || last(&continuum, "mover") == "begun");
+    assert_eq!(sites(&continuum, "mover"), "edge:2 cloud:2");
+
+    let told = continuum.run("migrate tissue/mover --ranks 2,3 --to site/edge").ok();
+    assert!(told.contains("stop") && told.contains("it stood for"), "{told}");
+    assert_eq!(sites(&continuum, "mover"), "edge");
+    continuum.run("migrate tissue/mover --ranks 0,3 --to site/cloud").ok();
+    assert_eq!(sites(&continuum, "mover"), "edge:2 cloud:2");
+    continuum.run("migrate tissue/mover --to cloud").ok();
+    assert_eq!(sites(&continuum, "mover"), "cloud");
+    continuum.run("migrate tissue/mover --to cloud").fails(4, "already");
+    continuum.run("migrate tissue/mover --ranks 4 --to edge").fails(2, "no rank 4");
+    continuum.run("migrate tissue/mover --to moon").fails(3, "no site");
+    let why = continuum.run("why tissue/mover").ok();
+    assert_eq!(why.matches("migrate tissue/mover").count(), 3, "{why}");
+
+    let end = mover.wait_with_output().unwrap();
+    let said = String::from_utf8(end.stdout).unwrap();
+    assert_eq!((end.status.code(), said.as_str()), (Some(5), "begun\nsum 1803000 of 4\n"));
+    continuum.run("migrate tissue/mover --to edge").fails(4, "ended");
+}
+
+#[test]
+fn ranks_go_on_from_their_checkpoint_when_their_site_is_lost() {
+    let Some(continuum) = Continuum::up() else { return };
+    let flags = "--mpi --migratable";
+    let Some(()) = guests::parallel(&continuum, "ranks", RANKS, flags) else { return };
+    let words = "mpirun -n 3 --sites edge,cloud --checkpoint-every 1s --name lasting";
+    let mut lasting = started(&continuum, words, &["ranks.wasm", "1200"]);
+    let status = || {
+        let told = continuum.run("get tissue/lasting -o json").out;
+        let tissue: serde_json::Value = serde_json::from_str(&told).unwrap_or_default();
+        tissue["status"]["ranks"].clone()
+    };
+    wait_until("there is a checkpoint", CONVERGED, || {
+        std::thread::sleep(Duration::from_millis(50));
+        status()["checkpoint"]["parts"].as_array().is_some_and(|parts| parts.len() == 2)
+    });
+
+    // First only the worker: the site itself begins them again.
+    continuum.kill_worker_of("edge", "c-");
+    wait_until("they were begun again", CONVERGED, || {
+        std::thread::sleep(Duration::from_millis(50));
+        status()["incarnation"] == 2 && sites(&continuum, "lasting") == "edge:2 cloud:1"
+    });
+    // Then the whole site, for good.
+    continuum.kill(Process::Supervisor);
+    continuum.kill(Process::Agent("edge"));
+    continuum.kill_worker_of("edge", "c-");
+
+    let end = lasting.wait().unwrap();
+    assert_eq!(end.code(), Some(5));
+    assert_eq!(last(&continuum, "lasting"), "sum 4323600 of 3");
+    assert_eq!(
+        (sites(&continuum, "lasting").as_str(), &status()["incarnation"]),
+        ("cloud", &3.into())
+    );
+    continuum.start().ok();
 }

@@ -14,7 +14,7 @@ use crate::{
     limits::Limits,
     memory,
     program::Program,
-    ranks::Seat,
+    ranks::{Lent, Seat},
     snapshot::{Identity, PAGES_MAX, Reader, Section, SnapshotError, Writer},
     trap,
     wasi::{self, Wait, Wasi, WasiImage},
@@ -42,6 +42,8 @@ pub struct Cell {
     phase: Phase,
     /// The memory whose writes are tracked.
     tracked: Option<Range<usize>>,
+    /// Its seat in the world that will be, while it stands.
+    next_seat: Option<Seat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +132,15 @@ impl Cell {
             store.data_mut().asyncify = Some(asyncify);
         }
         let program = program.clone();
-        Ok(Self { program, store, instance, start, phase: Phase::Fresh, tracked: None })
+        Ok(Self {
+            program,
+            store,
+            instance,
+            start,
+            phase: Phase::Fresh,
+            tracked: None,
+            next_seat: None,
+        })
     }
 
     /// What it runs.
@@ -163,11 +173,45 @@ impl Cell {
         rank: u32,
         image: &[u8],
     ) -> Result<()> {
+        self.reserve_seat(world, rank, image)?;
+        self.change_seat();
+        Ok(())
+    }
+
+    /// Restores this rank in a world that is made anew while it keeps its seat in the old one.
+    pub(crate) fn reserve_seat(
+        &mut self,
+        world: &Arc<mpi::World>,
+        rank: u32,
+        image: &[u8],
+    ) -> Result<()> {
         let memory = self.memory().ok_or_else(no_memory)?;
         let seat =
             Seat::restore(&mut self.store, memory, world, rank, image).map_err(Error::Mpi)?;
-        self.store.data_mut().seat = Some(seat);
+        self.next_seat = Some(seat);
         Ok(())
+    }
+
+    /// Moves to the seat that was reserved, if one was.
+    pub(crate) fn change_seat(&mut self) {
+        if let Some(seat) = self.next_seat.take() {
+            self.store.data_mut().seat = Some(seat);
+        }
+    }
+
+    /// Gives up the seat that was reserved.
+    pub(crate) fn keep_seat(&mut self) {
+        self.next_seat = None;
+    }
+
+    /// The world in which it has a seat.
+    pub(crate) fn world(&self) -> Option<std::sync::Weak<mpi::World>> {
+        self.store.data().seat.as_ref()?.world()
+    }
+
+    /// The memory that other ranks copy from and to.
+    pub(crate) fn lent(&self) -> Option<Arc<Lent>> {
+        self.store.data().seat.as_ref().map(|seat| seat.memory().clone())
     }
 
     /// What MPI knows of the rank that it is; the world has stopped.

@@ -11,6 +11,7 @@ mod cache;
 mod cell;
 mod compiler;
 mod dirty;
+mod door;
 mod engine;
 mod error;
 #[doc(hidden)]
@@ -20,6 +21,7 @@ mod host;
 pub mod limits;
 mod memory;
 pub mod parallel;
+mod precopy;
 mod program;
 mod ranks;
 pub mod record;

@@ -10,7 +10,7 @@ use crate::{
 };
 use mpi::{Abort, Callback, Rank, World};
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicUsize, Ordering},
 };
 use wasmtime::{AsContext, AsContextMut, Caller, Func, Linker, Memory, Ref, Store, Val};
@@ -26,7 +26,8 @@ pub(crate) struct Seat {
 }
 
 /// A cell's linear memory, which other ranks copy from and to.
-struct Lent {
+#[derive(Debug)]
+pub(crate) struct Lent {
     base: usize,
     /// As of the rank's last call: memory only grows, and what a call names existed before it.
     len: AtomicUsize,
@@ -48,6 +49,11 @@ unsafe impl mpi::Memory for Lent {
 }
 
 impl Lent {
+    /// Where the memory lies.
+    pub(crate) fn range(&self) -> std::ops::Range<usize> {
+        self.base..self.base + self.len.load(Ordering::Acquire)
+    }
+
     fn of(memory: Memory, store: impl AsContext) -> Result<Arc<Self>, Abort> {
         if memory.ty(&store).is_64() {
             return Err(refused("it has a 64-bit memory, which may move: build it for wasm32"));
@@ -87,6 +93,16 @@ impl Seat {
     pub(crate) fn save(&mut self) -> Result<Vec<u8>, Abort> {
         let rank = self.rank.as_mut();
         rank.ok_or_else(|| refused("MPI is at work for it")).and_then(|rank| rank.save())
+    }
+
+    /// The world that it is in, unless a call of it is at work.
+    pub(crate) fn world(&self) -> Option<Weak<World>> {
+        self.rank.as_ref().map(|rank| Arc::downgrade(rank.world()))
+    }
+
+    /// The memory that others copy from and to.
+    pub(crate) fn memory(&self) -> &Arc<Lent> {
+        &self.memory
     }
 
     /// Leaves it; the others learn why, if it failed.

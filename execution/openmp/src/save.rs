@@ -12,11 +12,13 @@ use crate::{
     Config, Error, Result, Schedule, ScheduleKind, Thread,
     alloc::{Allocator, Fallback},
     config::{Icvs, LEVELS_MAX, THREADS_MAX},
-    shared::{Mailbox, Shared, lock},
+    fork::Hired,
+    mailbox::Mailbox,
+    shared::{Shared, lock},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, Weak, atomic::Ordering},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -80,10 +82,11 @@ impl Kept {
     }
 
     /// All threads but the first: those of the crew in its order, the others by number.
-    fn order(&self, crew: &[Arc<Mailbox>]) -> Vec<u32> {
+    fn order(&self, crew: &[Hired]) -> Vec<u32> {
         let living = lock(&self.living);
-        let number = |mailbox: &Arc<Mailbox>| {
-            let found = living.iter().find(|(_, known)| known.as_ptr() == Arc::as_ptr(mailbox));
+        let number = |hired: &Hired| {
+            let mailbox = Arc::as_ptr(hired.mailbox());
+            let found = living.iter().find(|(_, known)| known.as_ptr() == mailbox);
             found.map(|(gtid, _)| *gtid)
         };
         let mut order: Vec<u32> = crew.iter().filter_map(number).collect();
@@ -106,15 +109,15 @@ impl Thread {
             && self.depth() == 1
             && self.allocated.borrow().is_empty()
             && self.frame(|frame| {
-                let node = frame.node();
-                frame.nodes.len() == 1
-                    && !node.has_children()
-                    && lock(&node.group).is_none()
+                let running = frame.running();
+                frame.nested() == 1
+                    && !running.task.has_children()
+                    && running.group.is_none()
                     && frame.cursor.is_none()
                     && frame.doacross.is_none()
                     && frame.reduction.is_none()
                     && frame.team.queue.outstanding() == 0
-                    && frame.team.cancelled.load(Ordering::Relaxed) == 0
+                    && frame.team.cancelled() == 0
             })
     }
 

@@ -4,6 +4,7 @@ use super::{
     called::Known,
     instances::Calls,
     memory::{Ground, with_bytes},
+    still::Entry,
     stop::{self, Saving},
 };
 use crate::{
@@ -27,6 +28,8 @@ pub(super) struct State {
     pub(super) calls: Option<Rc<Calls>>,
     /// Calls of the host into the guest that are under way, `main` not counted.
     pub(super) inside: u32,
+    /// How it says that it is in the program, if it is another thread than the first.
+    pub(super) entry: Option<Entry>,
     /// How it stops, if this is the first thread of a program that can be saved.
     pub(super) saving: Option<Rc<Saving>>,
     /// Set while the call stack is being unwound.
@@ -44,9 +47,26 @@ impl State {
             openmp: None,
             calls: None,
             inside: 0,
+            entry: None,
             saving: None,
             unwinding: false,
             rewinding: false,
+        }
+    }
+
+    /// The host calls the guest.
+    fn enter(&mut self) {
+        if let Some(entry) = self.entry.as_ref().filter(|_| self.inside == 0) {
+            entry.enter();
+        }
+        self.inside += 1;
+    }
+
+    /// The call has come back.
+    fn leave(&mut self) {
+        self.inside -= 1;
+        if let Some(entry) = self.entry.as_ref().filter(|_| self.inside == 0) {
+            entry.leave();
         }
     }
 }
@@ -126,10 +146,10 @@ impl<C: AsContextMut<Data = State>> View<C> {
     fn within<R>(&mut self, call: impl FnOnce(&mut C, &Calls) -> wasmtime::Result<R>) -> Result<R> {
         let none = Error::Misuse("it calls OpenMP before it has begun");
         let calls = self.0.as_context().data().calls.clone().ok_or(none)?;
-        self.0.as_context_mut().data_mut().inside += 1;
+        self.0.as_context_mut().data_mut().enter();
         let called = call(&mut self.0, &calls);
         let mut store = self.0.as_context_mut();
-        store.data_mut().inside -= 1;
+        store.data_mut().leave();
         // It may have made its memory larger.
         if let own @ Ground::Own(..) = &store.data().ground {
             own.clone().look(&store);

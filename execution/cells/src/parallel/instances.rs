@@ -5,6 +5,7 @@ use super::{
     guest::{State, View, failed},
     memory::Ground,
     saved::{self, Saved},
+    still::Stillness,
     stop::{Doing, Saving},
 };
 use crate::{
@@ -52,6 +53,8 @@ pub(super) struct Instances {
     pub(super) doing: Arc<Doing>,
     /// Whether the program is asked to stop.
     pub(super) asked: Arc<AtomicBool>,
+    /// Where threads wait while it is saved.
+    pub(super) stillness: Arc<Stillness>,
 }
 
 /// What an instance is made of.
@@ -113,13 +116,17 @@ impl Instances {
             let Some(saving) = unwound(store, ran)? else { return Ok(End::Exited(0)) };
             saving.asyncify.stop_unwind.call(&mut *store, ())?;
             saving.asked.store(false, Ordering::Relaxed);
+            let still = self.stillness.keep();
             let last = requests.serve(|path| {
+                // One that does not leave the program's allocator computes there.
+                still.as_ref().ok_or(Error::NoBarrier { waited_ms: 0 })?;
                 let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
                 let places: Vec<_> = places.values().copied().collect();
                 let size = saved::write(store, instance, places, sequence + 1, path)?;
                 sequence += 1;
                 Ok(size)
             });
+            drop(still);
             if last {
                 return Ok(End::Suspended);
             }
@@ -176,6 +183,9 @@ impl Instances {
             let table = table.ok_or_else(|| wasmtime::Error::msg("it exports no table"))?;
             let init = function(&mut store, &instance, table, 2)?;
             init.typed::<u32, ()>(&store)?.call(&mut store, place.variables)?;
+        }
+        if self.program.unwind_area().is_ok() {
+            store.data_mut().entry = Some(self.stillness.entry());
         }
         Ok(store)
     }

@@ -11,6 +11,7 @@ mod instances;
 mod link;
 mod memory;
 mod saved;
+mod still;
 mod stop;
 
 use crate::{
@@ -271,6 +272,7 @@ impl Parallel {
             places: Mutex::new(places.map(|place| (place.number, *place)).collect()),
             doing: self.doing.clone(),
             asked: self.asked.clone(),
+            stillness: Arc::default(),
         })
     }
 

@@ -2,11 +2,11 @@
 
 use super::{
     Body, Service,
-    copy::Changes,
     journal::{self, Journal},
 };
 use crate::{
     error::{Error, Result},
+    precopy::Changes,
     program::Program,
     snapshot::{Identity, SnapshotError, Writer},
     worker::protocol::{Checkpointed, ServiceStart},

@@ -21,6 +21,7 @@ use super::{
     state::Loading,
 };
 use crate::{
+    door::{self, Door, Magic},
     error::{Error, Result},
     program::Program,
     snapshot::{Reader, Section, SnapshotError, Writer},
@@ -30,14 +31,13 @@ use api::link::Transferred;
 use std::{
     fs::{self, File},
     io::{self, BufReader, BufWriter, Read, Write},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     path::PathBuf,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
-use types::Token;
 
-const MAGIC: &[u8; 8] = b"CSKMOVE2";
+const MAGIC: Magic = *b"CSKMOVE2";
 
 /// Acknowledges that all before an identity section is taken in.
 const TAKEN: u8 = 1;
@@ -45,14 +45,8 @@ const TAKEN: u8 = 1;
 /// Acknowledges a committed round that is kept.
 const KEPT: u8 = 2;
 
-/// How long the other side may keep silent.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
-
 /// How long a target waits for its source.
 const ARRIVAL_MAX: Duration = Duration::from_secs(60);
-
-/// Longest migration id and secret.
-const FIELD_MAX: usize = 256;
 
 impl Service {
     /// Sends the state to the target that listens at `address`. Afterwards the cell stands still
@@ -67,7 +61,7 @@ impl Service {
         let started = Instant::now();
         let failed =
             |error: io::Error| Error::Handover(format!("the target at {address}: {error}"));
-        let stream = dial(address, migration, secret).map_err(failed)?;
+        let stream = door::dial(MAGIC, address, migration, secret).map_err(failed)?;
         let sink = stream.try_clone().map_err(failed)?;
         let mut writer =
             Writer::new(BufWriter::with_capacity(256 << 10, sink)).map_err(SnapshotError::from)?;
@@ -124,21 +118,6 @@ impl Service {
     }
 }
 
-fn dial(address: SocketAddr, migration: &str, secret: &str) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&address, SILENCE_MAX)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(SILENCE_MAX))?;
-    stream.set_write_timeout(Some(SILENCE_MAX))?;
-    let mut hello = MAGIC.to_vec();
-    for field in [migration, secret] {
-        let size = u16::try_from(field.len()).map_err(io::Error::other)?;
-        hello.extend_from_slice(&size.to_le_bytes());
-        hello.extend_from_slice(field.as_bytes());
-    }
-    stream.write_all(&hello)?;
-    Ok(stream)
-}
-
 /// Reads acknowledgements up to this one.
 fn acknowledged(mut stream: &TcpStream, wanted: u8) -> io::Result<()> {
     let mut acknowledgement = [0];
@@ -166,12 +145,8 @@ impl Arrived {
 
 /// A service whose state is awaited.
 pub(crate) struct Arrival {
-    /// Where the source must dial.
-    pub(crate) address: SocketAddr,
-    /// What it must show.
-    pub(crate) secret: Token,
-    migration: String,
-    listener: TcpListener,
+    /// Where the source must dial, and what it must show.
+    pub(crate) door: Door,
     service: Arc<Service>,
     draft: PathBuf,
 }
@@ -195,19 +170,9 @@ impl Arrival {
         }
         let service = Service::empty(handle, start, program)?;
         *service.migration() = Some(migration.to_owned());
-        let listener = TcpListener::bind((listen, 0))
+        let door = Door::open(MAGIC, migration, listen)
             .map_err(|error| Error::Handover(format!("cannot listen on {listen}: {error}")))?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| Error::Handover(format!("cannot listen on {listen}: {error}")))?;
-        Ok(Self {
-            address,
-            secret: Token::random(),
-            migration: migration.to_owned(),
-            listener,
-            draft: folder.join("checkpoint.draft"),
-            service: Arc::new(service),
-        })
+        Ok(Self { door, draft: folder.join("checkpoint.draft"), service: Arc::new(service) })
     }
 
     /// The service that will be.
@@ -219,7 +184,7 @@ impl Arrival {
     /// `aborted` ends the wait.
     pub(crate) fn receive(&self, aborted: &dyn Fn() -> bool) -> Result<Arrived> {
         let failed = |error: io::Error| Error::Handover(format!("the source: {error}"));
-        let stream = self.accept(aborted).map_err(failed)?;
+        let stream = self.door.accept(Instant::now() + ARRIVAL_MAX, aborted).map_err(failed)?;
         // Whoever aborts waits from here on: the folder may be a successor's afterwards.
         let mut slot = self.service.slot();
         let over = || Error::Handover("the migration was aborted".into());
@@ -266,57 +231,6 @@ impl Arrival {
             Some(Journal::create(&start.state_folder, slot.sequence, self.service.durable())?);
         Ok(())
     }
-
-    /// The connection that shows the secret; others are closed.
-    fn accept(&self, aborted: &dyn Fn() -> bool) -> io::Result<TcpStream> {
-        let deadline = Instant::now() + ARRIVAL_MAX;
-        self.listener.set_nonblocking(true)?;
-        while Instant::now() < deadline && !aborted() {
-            match self.listener.accept() {
-                Ok((stream, peer)) => match self.admit(&stream) {
-                    Ok(true) => return Ok(stream),
-                    other => tracing::warn!(%peer, ?other, "a stranger at a migration's door"),
-                },
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_for_knock()?,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "it never came"))
-    }
-
-    fn wait_for_knock(&self) -> io::Result<()> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut wanted = [PollFd::new(&self.listener, PollFlags::IN)];
-        let patience = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-        match poll(&mut wanted, Some(&patience)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn admit(&self, mut stream: &TcpStream) -> io::Result<bool> {
-        stream.set_nonblocking(false)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE_MAX))?;
-        stream.set_write_timeout(Some(SILENCE_MAX))?;
-        let mut magic = [0; 8];
-        stream.read_exact(&mut magic)?;
-        let migration = read_field(stream)?;
-        let secret = read_field(stream)?;
-        Ok(magic == *MAGIC && migration == self.migration && self.secret.admits(&secret))
-    }
-}
-
-fn read_field(mut stream: &TcpStream) -> io::Result<String> {
-    let mut size = [0; 2];
-    stream.read_exact(&mut size)?;
-    let size = usize::from(u16::from_le_bytes(size));
-    if size > FIELD_MAX {
-        return Err(io::Error::other("a field is too long"));
-    }
-    let mut field = vec![0; size];
-    stream.read_exact(&mut field)?;
-    String::from_utf8(field).map_err(io::Error::other)
 }
 
 /// Keeps a copy of what is read.

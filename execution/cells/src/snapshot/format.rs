@@ -146,6 +146,9 @@ pub enum RankState {
     Stopped(Vec<u8>),
     /// It has ended with this exit code.
     Ended(u32),
+    /// It runs: what follows is its memory as it was at some moment. Only on the way to another
+    /// site, where the rest follows.
+    Running,
 }
 
 /// What the threads of an OpenMP program have, which stand outside all parallel regions.

@@ -15,6 +15,8 @@ pub(super) enum Next {
     Go,
     /// End.
     End,
+    /// Leave: it goes on at another site.
+    Leave,
     /// Do this, and ask again.
     Job(Job),
 }
@@ -23,7 +25,17 @@ pub(super) enum Next {
 struct State {
     closed: bool,
     end: bool,
-    jobs: Vec<Option<Job>>,
+    seats: Vec<Seat>,
+}
+
+/// What is known of one rank.
+#[derive(Default)]
+struct Seat {
+    job: Option<Job>,
+    /// It was told to leave.
+    leaves: bool,
+    /// Its thread has ended.
+    gone: bool,
 }
 
 /// Closed while ranks shall stand.
@@ -41,8 +53,8 @@ impl std::fmt::Debug for Gate {
 
 impl Gate {
     pub(super) fn new(size: usize) -> Self {
-        let jobs = (0..size).map(|_| None).collect();
-        Self { state: Mutex::new(State { jobs, ..State::default() }), changed: Condvar::new() }
+        let seats = (0..size).map(|_| Seat::default()).collect();
+        Self { state: Mutex::new(State { seats, ..State::default() }), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -63,13 +75,34 @@ impl Gate {
     pub(super) fn open(&self) {
         self.change(|state| {
             state.closed = false;
-            state.jobs.fill_with(|| None);
+            state.seats.iter_mut().for_each(|seat| seat.job = None);
         });
     }
 
     /// Has all end that stand here.
     pub(super) fn end(&self) {
         self.change(|state| state.end = true);
+    }
+
+    fn change_seat(&self, rank: u32, change: impl FnOnce(&mut Seat)) {
+        self.change(|state| {
+            state.seats.get_mut(rank as usize).map(change);
+        });
+    }
+
+    /// Has a rank leave that stands here.
+    pub(super) fn leave(&self, rank: u32) {
+        self.change_seat(rank, |seat| seat.leaves = true);
+    }
+
+    /// The thread of a rank begins.
+    pub(super) fn enter(&self, rank: u32) {
+        self.change_seat(rank, |seat| *seat = Seat::default());
+    }
+
+    /// The thread of a rank has ended: it does nothing any more.
+    pub(super) fn has_gone(&self, rank: u32) {
+        self.change_seat(rank, |seat| *seat = Seat { gone: true, ..Seat::default() });
     }
 
     /// Waits for what a rank shall do next. `stands` says whether it is still seen as one that
@@ -80,10 +113,13 @@ impl Gate {
             if state.end {
                 return Next::End;
             }
+            if state.seats.get(rank as usize).is_some_and(|seat| seat.leaves) {
+                return Next::Leave;
+            }
             if !state.closed || !stands() {
                 return Next::Go;
             }
-            if let Some(job) = state.jobs.get_mut(rank as usize).and_then(Option::take) {
+            if let Some(job) = state.seats.get_mut(rank as usize).and_then(|seat| seat.job.take()) {
                 return Next::Job(job);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -101,11 +137,7 @@ impl Gate {
             // Whoever asked waits for it.
             let _ = reply.send(work(cell));
         });
-        self.change(|state| {
-            if let Some(place) = state.jobs.get_mut(rank as usize) {
-                *place = Some(job);
-            }
-        });
+        self.change_seat(rank, |seat| seat.job = Some(job).filter(|_| !seat.gone));
         answer.recv().map_err(|_| Error::Ended { code: 0 })?
     }
 }

@@ -8,29 +8,24 @@ use crate::{
     run::{End, wait_for},
     wasi,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A rank and its cell.
 #[derive(Debug)]
 pub(super) struct Member {
     number: u32,
     cell: Cell,
-    shared: Arc<Shared>,
+    shared: Weak<Shared>,
+}
+
+/// How a rank came to the end of its thread.
+enum Way {
+    Ended(Result<End>),
+    /// It goes on at another site.
+    Left,
 }
 
 impl Member {
-    /// A rank at the program's beginning.
-    pub(super) fn new(
-        shared: &Arc<Shared>,
-        number: u32,
-        config: wasi::Config,
-        limits: &Limits,
-    ) -> Result<Self> {
-        let mut member = Self::empty(shared, number, config, limits)?;
-        member.cell.take_seat(&shared.world, number)?;
-        Ok(member)
-    }
-
     /// A rank without a place in its world, which has not begun.
     pub(super) fn empty(
         shared: &Arc<Shared>,
@@ -42,7 +37,7 @@ impl Member {
             .build()
             .map_err(|error| Error::runtime("the program's arguments cannot be used", error))?;
         let cell = Cell::new(&shared.program, wasi, limits)?;
-        Ok(Self { number, cell, shared: shared.clone() })
+        Ok(Self { number, cell, shared: Arc::downgrade(shared) })
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -54,41 +49,51 @@ impl Member {
     }
 
     /// Runs to the end on this thread, and tells it before the other ranks learn of it.
-    pub(super) fn run(&mut self, ended: &(impl Fn(u32, Result<End>) + Sync)) {
-        let end = self.drive();
-        if let Ok(End::Exited(code)) = end {
-            self.shared.has_ended(self.number, code);
+    pub(super) fn run(mut self, ended: &(impl Fn(u32, Result<End>) + Sync)) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let way = self.drive(&shared);
+        // The one that it was in; its seat may be the last to hold it.
+        let world = self.cell.world().unwrap_or_default();
+        match way {
+            Way::Left => self.cell.leave_seat(None),
+            Way::Ended(end) => {
+                if let Ok(End::Exited(code)) = end {
+                    shared.has_ended(self.number, code);
+                }
+                let failure = end.as_ref().err().map(ToString::to_string);
+                ended(self.number, end);
+                self.cell.leave_seat(failure.as_deref());
+            }
         }
-        let failure = end.as_ref().err().map(ToString::to_string);
-        ended(self.number, end);
-        self.cell.leave_seat(failure.as_deref());
+        shared.retire(self, world);
     }
 
-    fn drive(&mut self) -> Result<End> {
+    fn drive(&mut self, shared: &Shared) -> Way {
         loop {
-            match self.cell.resume()? {
-                Pause::Exited(code) => return Ok(End::Exited(code)),
-                Pause::Waiting(wait) => {
+            match self.cell.resume() {
+                Err(error) => return Way::Ended(Err(error)),
+                Ok(Pause::Exited(code)) => return Way::Ended(Ok(End::Exited(code))),
+                Ok(Pause::Waiting(wait)) => {
                     let timeout = self.cell.wasi().until(wait);
                     wait_for(wait.is_for_input(), timeout, None);
                 }
-                Pause::Asked => {
-                    if !self.stand() {
-                        return Ok(End::Suspended);
-                    }
-                }
+                Ok(Pause::Asked) => match self.stand(shared) {
+                    Next::Leave => return Way::Left,
+                    Next::End => return Way::Ended(Ok(End::Suspended)),
+                    Next::Go | Next::Job(_) => {}
+                },
             }
         }
     }
 
-    /// Stands until all go on; whether it does, too.
-    fn stand(&mut self) -> bool {
-        let (shared, number) = (self.shared.clone(), self.number);
+    /// Stands until all go on, or it is to do something else.
+    fn stand(&mut self, shared: &Shared) -> Next {
+        let number = self.number;
         loop {
-            match shared.gate.next(number, || shared.world.has_stopped(number)) {
-                Next::Go => return true,
-                Next::End => return false,
+            let stands = || shared.world().is_some_and(|world| world.has_stopped(number));
+            match shared.gate.next(number, stands) {
                 Next::Job(job) => job(&mut self.cell),
+                next => return next,
             }
         }
     }

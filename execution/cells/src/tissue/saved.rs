@@ -1,6 +1,6 @@
 //! All ranks as a file, and back.
 
-use super::{Shared, Tissue, member::Member};
+use super::{Shared, Tissue, lock, member::Member};
 use crate::{
     error::{Error, Result},
     limits::Limits,
@@ -13,7 +13,7 @@ use std::{
     fs::File,
     io::{BufReader, BufWriter},
     path::Path,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
 /// How many ranks of an MPI program a snapshot holds; none if it is one of something else.
@@ -32,38 +32,44 @@ pub fn ranks_in(path: &Path) -> Result<Option<u32>> {
 }
 
 /// Has all ranks write themselves to a file, one after the other; they have stopped.
-pub(super) fn write(shared: &Arc<Shared>, path: &Path, stopped: &mpi::Stopped) -> Result<u64> {
+pub(super) fn write(
+    shared: &Arc<Shared>,
+    world: &Arc<mpi::World>,
+    path: &Path,
+    stopped: &mpi::Stopped,
+) -> Result<u64> {
     let sequence = shared.sequence.load(Ordering::Relaxed) + 1;
-    let world = shared.world.save().map_err(Error::Mpi)?;
+    let image = world.save().map_err(Error::Mpi)?;
     let ends = shared.ends();
     write_whole(path, |sink| {
         let file = sink.get_ref().try_clone();
         let file = file.map_err(|source| Error::Write { path: path.to_owned(), source })?;
         let mut writer = Writer::new(BufWriter::new(file)).map_err(SnapshotError::from)?;
         writer.identity(&identity(&shared.program, sequence)).map_err(SnapshotError::from)?;
-        let image = TissueImage { size: shared.world.size(), world };
+        let image = TissueImage { size: world.size(), world: image };
         writer.tissue(&image).map_err(SnapshotError::from)?;
         // The writer goes from thread to thread, for each reads its own cell.
         let writer = Arc::new(Mutex::new(writer));
-        for (number, function) in (0..).zip(&stopped.functions) {
+        let here = (0..).zip(&stopped.functions).filter(|(number, _)| shared.is_here(*number));
+        for (number, function) in here {
             match (function, ends.get(number as usize)) {
                 (None, Some(Some(code))) => {
                     let state = RankState::Ended(*code);
                     let image = RankImage { number, state };
-                    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut writer = lock(&writer);
                     writer.rank(&image).map_err(SnapshotError::from)?;
                 }
                 (None, _) => return Err(Error::Ended { code: 0 }),
                 (Some(_), _) => {
                     let writer = writer.clone();
                     shared.gate.with(number, move |cell| {
-                        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut writer = lock(&writer);
                         write_rank(&mut writer, number, cell)
                     })?;
                 }
             }
         }
-        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = lock(&writer);
         writer.commit().map_err(SnapshotError::from)?;
         Ok(())
     })
@@ -83,6 +89,7 @@ fn write_rank(
 /// What is known while a file is read.
 struct Reading<'a, C> {
     shared: Arc<Shared>,
+    world: Arc<mpi::World>,
     config: C,
     limits: &'a Limits,
     members: Vec<Member>,
@@ -110,9 +117,9 @@ pub(super) fn read(
     };
     let world = mpi::World::restored(image.size, mpi::Config::default(), &image.world)
         .map_err(Error::Mpi)?;
-    let shared = Shared::new(program, world, identity.sequence);
+    let shared = Shared::new(program, image.size, identity.sequence, None);
     let mut reading =
-        Reading { shared, config, limits, members: Vec::new(), current: None, seen: 0 };
+        Reading { shared, world, config, limits, members: Vec::new(), current: None, seen: 0 };
     let mut complete = false;
     while let Some(section) = reader.next()? {
         match section {
@@ -127,8 +134,9 @@ pub(super) fn read(
     if !complete || reading.seen != image.size {
         return Err(SnapshotError::Incomplete.into());
     }
-    reading.shared.world.resume().map_err(Error::Mpi)?;
-    Ok(Tissue { shared: reading.shared, members: reading.members })
+    reading.world.resume().map_err(Error::Mpi)?;
+    reading.shared.begin(reading.world, reading.members);
+    Ok(Tissue { shared: reading.shared })
 }
 
 impl<C: FnMut(u32) -> Result<wasi::Config>> Reading<'_, C> {
@@ -139,6 +147,7 @@ impl<C: FnMut(u32) -> Result<wasi::Config>> Reading<'_, C> {
         }
         self.seen += 1;
         match image.state {
+            RankState::Running => return Err(malformed("a rank runs").into()),
             RankState::Ended(code) => self.shared.has_ended(image.number, code),
             RankState::Stopped(engine) => {
                 let config = (self.config)(image.number)?;
@@ -166,7 +175,7 @@ impl<C: FnMut(u32) -> Result<wasi::Config>> Reading<'_, C> {
     fn finish_rank(&mut self) -> Result<()> {
         if let Some((mut member, image)) = self.current.take() {
             let number = member.number();
-            member.cell().restore_seat(&self.shared.world, number, &image)?;
+            member.cell().restore_seat(&self.world, number, &image)?;
             self.members.push(member);
         }
         Ok(())

@@ -3,8 +3,8 @@
 use super::{
     program::ProgramCell,
     protocol::{
-        Command, Event, Failure, FrameKind, Reply, ServiceStart, ServiceState, Started,
-        WorkerStatus,
+        Checkpointed, Command, Event, Failure, FrameKind, Reply, ServiceStart, ServiceState,
+        Started, WorkerStatus,
     },
     server::Connection,
 };
@@ -13,7 +13,9 @@ use crate::{
     error::Error,
     program::{Program, Runtime},
     service::{Arrival, Service, room},
+    tissue::{Means, Stepped},
 };
+use api::tissue::Step;
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
@@ -165,6 +167,10 @@ impl Worker {
                 *lock(&self.cell) = Some(cell);
                 Ok(Reply::Done)
             }
+            Command::Tissue { uid, number, step, listen, files } => {
+                let means = Means { uid: &uid, number, listen, files: &files };
+                self.tissue(step, &means)
+            }
             Command::Grant { uid, cpus } => {
                 let cell = lock(&self.cell).clone().filter(|cell| cell.uid() == uid);
                 let cell = cell.ok_or_else(|| {
@@ -268,7 +274,8 @@ impl Worker {
         let program = self.program(&start)?;
         let arrival = Arrival::prepare(self.next_handle(), start, program, &migration, listen)
             .map_err(failure)?;
-        let (address, secret) = (arrival.address, arrival.secret.reveal().to_owned());
+        let door = &arrival.door;
+        let (address, secret) = (door.address, door.secret.reveal().to_owned());
         self.insert(arrival.service());
         let incoming = Arc::new(Incoming {
             arrival,
@@ -392,22 +399,30 @@ impl Worker {
         Ok(Reply::Logs { offset, bytes, ended: service.has_failed() })
     }
 
-    fn snapshot(&self, uid: &str, path: &Path) -> Result<Reply, Failure> {
-        let written = |size_bytes| super::protocol::Checkpointed {
-            uid: uid.to_owned(),
-            epoch: types::Epoch(0),
-            incarnation: 0,
-            sequence: 0,
-            path: path.to_owned(),
-            size_bytes,
-            at: 0,
+    fn tissue(&self, step: Step, means: &Means<'_>) -> Result<Reply, Failure> {
+        let cell = lock(&self.cell).clone().filter(|cell| cell.uid() == means.uid);
+        let unknown = || {
+            let text = format!("this worker runs no ranks of `{}`", means.uid);
+            Failure::new(ErrorKind::NotFound, text)
         };
+        Ok(match cell.ok_or_else(unknown)?.step(step, means).map_err(failure)? {
+            Stepped::Done => Reply::Done,
+            Stepped::Open { address, secret } => Reply::Prepared { address, secret },
+            Stepped::Sent(told) => Reply::Transferred(told),
+            Stepped::Written(size_bytes) => {
+                let path = means.files.first().cloned().unwrap_or_default();
+                Reply::Written(written(means.uid, &path, size_bytes))
+            }
+        })
+    }
+
+    fn snapshot(&self, uid: &str, path: &Path) -> Result<Reply, Failure> {
         if let Some(cell) = lock(&self.cell).clone().filter(|cell| cell.uid() == uid) {
             let size = cell.snapshot(path, SNAPSHOT_PATIENCE).map_err(failure)?;
-            return Ok(Reply::Written(written(size)));
+            return Ok(Reply::Written(written(uid, path, size)));
         }
         let size = self.by_uid(uid)?.snapshot_to(path).map_err(failure)?;
-        Ok(Reply::Written(written(size)))
+        Ok(Reply::Written(written(uid, path, size)))
     }
 
     /// What it holds.
@@ -537,6 +552,19 @@ impl Worker {
     /// How this worker makes modules ready.
     pub(super) fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+}
+
+/// A snapshot that was written.
+fn written(uid: &str, path: &Path, size_bytes: u64) -> Checkpointed {
+    Checkpointed {
+        uid: uid.to_owned(),
+        epoch: types::Epoch(0),
+        incarnation: 0,
+        sequence: 0,
+        path: path.to_owned(),
+        size_bytes,
+        at: 0,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     parallel::{Grant, Parallel},
     program::Program,
     run::{self, End, Remote, Run},
-    tissue::{self, Tissue},
+    tissue::{self, Means, Stepped, Tissue},
     wasi::{self, LocalFolder, Null},
 };
 use api::cell::{Form, Ranks, Threads};
@@ -51,7 +51,8 @@ impl ProgramCell {
             .map_err(|source| Error::Write { path: start.log.clone(), source })?;
         let grants = grants(&start)?;
         let log = Arc::new(log);
-        let config = || config(&start, &grants, &log);
+        let own = start.clone();
+        let config = move || config(&own, &grants, &log);
         let (handle, run) = match &start.form {
             None => alone(&program, &start, config)?,
             Some(Form::Ranks(ranks)) => together(&program, &start, ranks, config)?,
@@ -60,7 +61,12 @@ impl ProgramCell {
         let cell = Arc::new(Self {
             log: start.log.clone(),
             handle,
-            status: Mutex::new(CellStatus { uid: start.uid, exit_code: None, error: None }),
+            status: Mutex::new(CellStatus {
+                uid: start.uid,
+                exit_code: None,
+                error: None,
+                lost: false,
+            }),
         });
         let (running, worker) = (cell.clone(), worker.clone());
         let run = move || {
@@ -85,12 +91,25 @@ impl ProgramCell {
         }
     }
 
+    /// Takes a step towards another layout, if it consists of ranks.
+    pub(super) fn step(&self, step: api::tissue::Step, means: &Means<'_>) -> Result<Stepped> {
+        match &self.handle {
+            Handle::Ranks(remote) => remote.step(step, means),
+            Handle::Cell(_) | Handle::Threads(..) => {
+                Err(Error::Handover("it has no ranks that could move".into()))
+            }
+        }
+    }
+
     fn ended(&self, outcome: Result<End>) -> CellStatus {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(End::Exited(code)) => status.exit_code = Some(code as i32),
             Ok(End::Suspended) => status.error = Some("it was suspended into a snapshot".into()),
-            Err(error) => status.error = Some(types::chain(&error)),
+            Err(error) => {
+                status.lost = matches!(error, Error::Mpi(mpi::Abort::Lost { .. }));
+                status.error = Some(types::chain(&error));
+            }
         }
         status.clone()
     }
@@ -159,19 +178,16 @@ fn alone(
     Ok((Handle::Cell(run.remote()), Box::new(move || run.run())))
 }
 
-/// The ranks of an MPI program. The first to fail ends all, the first exit code that is not 0 is
-/// that of all.
+/// The ranks of an MPI program that are here, once it was led to a layout. The first to fail ends
+/// all, the first exit code that is not 0 is that of all.
 fn together(
     program: &Arc<Program>,
     start: &CellStart,
     ranks: &Ranks,
-    config: impl Fn() -> wasi::Config,
+    config: impl Fn() -> wasi::Config + Send + Sync + 'static,
 ) -> Result<(Handle, Job)> {
-    let config = |_| Ok(config());
-    let tissue = match &start.restore {
-        Some(path) => Tissue::restore(program, path, config, &start.limits)?,
-        None => Tissue::new(program, ranks.count, config, &start.limits)?,
-    };
+    let config = Arc::new(move |_| Ok(config()));
+    let tissue = Tissue::part(program, ranks.count, config, &start.limits)?;
     let remote = tissue.remote();
     let run = move || {
         let first: Mutex<Option<Result<End>>> = Mutex::default();

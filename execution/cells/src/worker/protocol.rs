@@ -22,7 +22,7 @@ use types::{Digest, Epoch, ErrorKind};
 
 /// Version of this protocol. An agent that finds another one in a worker it would adopt lets the
 /// worker checkpoint and exit, and starts its own.
-pub const WORKER_VERSION: u8 = 2;
+pub const WORKER_VERSION: u8 = 3;
 
 /// Length of a frame's header.
 pub(crate) const HEADER_BYTES: usize = 16;
@@ -190,6 +190,19 @@ pub enum Command {
         uid: String,
         /// So many.
         cpus: u32,
+    },
+    /// Takes a step towards another layout of the ranks of `Run`.
+    Tissue {
+        /// Of which.
+        uid: String,
+        /// Which layout.
+        number: u64,
+        /// What to do.
+        step: api::tissue::Step,
+        /// Where to listen, if it does.
+        listen: IpAddr,
+        /// Snapshots to restore from, or where to write one.
+        files: Vec<PathBuf>,
     },
     /// Ends all it holds, with last checkpoints if asked, and exits.
     Shutdown {
@@ -397,6 +410,8 @@ pub struct CellStatus {
     pub exit_code: Option<i32>,
     /// Why it ended, if not by itself.
     pub error: Option<String>,
+    /// That it ended was not its own fault: another site that had ranks of it was lost.
+    pub lost: bool,
 }
 
 /// What a worker says unasked.

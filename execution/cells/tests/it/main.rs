@@ -12,6 +12,7 @@ mod conformance;
 mod guests;
 mod hostile;
 mod parallel;
+mod parts;
 mod programs;
 mod saved;
 mod services;

@@ -89,6 +89,11 @@ impl Functions {
 }
 
 impl Native {
+    /// Bytes that were ever allocated: what is given back is lost.
+    pub(crate) fn heap_bytes(&self) -> u32 {
+        self.program.heap.load(Ordering::Relaxed) - HEAP
+    }
+
     pub(crate) fn word(&self, at: u32) -> u32 {
         self.program.memory.u32(at).unwrap()
     }

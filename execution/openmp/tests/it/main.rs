@@ -8,4 +8,5 @@ mod loops;
 mod memory;
 mod regions;
 mod save;
+mod stealing;
 mod tasks;

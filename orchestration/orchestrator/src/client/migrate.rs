@@ -45,8 +45,8 @@ pub fn measures(observed: &Value) -> Vec<(String, u64)> {
 /// gone hears its verdict when it is back.
 const LAST_STEP_MAX: Duration = Duration::from_secs(5);
 
-/// The last step of a migration that succeeded.
-const LAST_STEP: &str = "release";
+/// The last step of a migration that succeeded: of a service, and of ranks.
+const LAST_STEPS: [&str; 2] = ["release", "go"];
 
 /// Waits until the migration that `decision` records has ended; `progress` hears each step once.
 ///
@@ -67,7 +67,7 @@ pub async fn finish(
             progress(step);
         }
         told = told.max(steps.len());
-        steps.iter().any(|step| step.name == LAST_STEP)
+        steps.iter().any(|step| LAST_STEPS.contains(&step.name.as_str()))
     };
     let mut whole = false;
     let ended = wait::follow(client, Kind::Decision, name, |now| {

@@ -260,6 +260,33 @@ impl Client {
         self.json(Method::GET, &query, Bytes::new()).await
     }
 
+    /// The same from one of several sites that have or had ranks of a tissue.
+    ///
+    /// # Errors
+    /// As for [`Client::logs`].
+    pub async fn logs_at(
+        &self,
+        (kind, name): (Kind, &str),
+        site: &str,
+        offset: u64,
+        limit: u64,
+    ) -> Result<LogPiece> {
+        let path = paths::verb(&self.tenant, kind, name, "logs");
+        let query = format!("{path}?offset={offset}&limit={limit}&site={site}");
+        self.json(Method::GET, &query, Bytes::new()).await
+    }
+
+    /// Begins to move ranks of a tissue to another site, all if none are named; the answer is the
+    /// decision that records it.
+    ///
+    /// # Errors
+    /// If they cannot be moved there, or the control plane refuses or cannot be reached.
+    pub async fn migrate_ranks(&self, name: &str, ranks: &[u32], to: &str) -> Result<Resource> {
+        let path = paths::verb(&self.tenant, Kind::Tissue, name, "migrate");
+        let body = serde_json::json!({ "to": to, "ranks": ranks }).to_string();
+        self.json(Method::POST, &path, body.into()).await
+    }
+
     /// Begins to move a service to another site; the answer is the decision that records it.
     ///
     /// # Errors

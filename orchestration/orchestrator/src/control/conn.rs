@@ -3,6 +3,7 @@
 use api::{
     Problem,
     link::{Call, Desired, FromControl, Reply},
+    tissue::Step,
 };
 use std::{
     collections::HashMap,
@@ -148,6 +149,22 @@ fn name_of(call: &Call) -> &'static str {
         Call::Release { .. } => "`release`",
         Call::Abort { .. } => "`abort`",
         Call::Logs { .. } => "`logs`",
+        Call::Tissue { step, .. } => name_of_step(step),
         Call::Snapshot { .. } => "`snapshot`",
+    }
+}
+
+fn name_of_step(step: &Step) -> &'static str {
+    match step {
+        Step::Prepare { .. } => "`prepare` (ranks)",
+        Step::Connect { .. } => "`connect` (ranks)",
+        Step::Copy => "`copy` (ranks)",
+        Step::Stop => "`stop` (ranks)",
+        Step::Send => "`send` (ranks)",
+        Step::Arrive => "`arrive` (ranks)",
+        Step::Go => "`go` (ranks)",
+        Step::Undo => "`undo` (ranks)",
+        Step::Save => "`save` (ranks)",
+        Step::Keep => "`keep` (ranks)",
     }
 }

@@ -51,7 +51,9 @@ async fn pass(state: &Arc<State>) -> Result<Option<Duration>> {
         }
     }
     blocks::converge(state).await?;
-    runs::converge(state).await?;
+    if let Some(next) = runs::converge(state).await? {
+        due = Some(due.map_or(next, |due| due.min(next)));
+    }
     sites(state).await?;
     desired::push(state);
     Ok(due)

@@ -1,6 +1,6 @@
 //! What each site is told to run.
 
-use super::{cache::Cache, sites::Sites, state::State, views};
+use super::{cache::Cache, runs, sites::Sites, state::State, views};
 use crate::trust::Keys;
 use api::{
     cell::Form,
@@ -66,7 +66,7 @@ pub(super) fn assignment(service: &super::cache::Service, epoch: Epoch) -> Optio
 fn cells(cache: &Cache, site: &str) -> Vec<CellAssignment> {
     let own = cache
         .runs()
-        .filter(|cell| cell.spec.site == site && cell.status.ended.is_none() && !cell.deleting());
+        .filter(|cell| runs::is_at(cell, site) && cell.status.ended.is_none() && !cell.deleting());
     let grants = super::lending::grants(cache, site);
     own.filter_map(|cell| {
         let (_, digest) = cell.spec.module.rsplit_once('@')?;
@@ -80,6 +80,7 @@ fn cells(cache: &Cache, site: &str) -> Vec<CellAssignment> {
             name: cell.resource.metadata.name.clone(),
             uid: cell.uid().to_owned(),
             module: digest.parse().ok()?,
+            incarnation: cell.status.ranks.as_ref().map_or(0, |ranks| ranks.incarnation),
             spec,
         })
     })

@@ -1,6 +1,9 @@
 //! Processors that nobody has at a site are lent to its elastic tissues.
 
-use super::cache::{Cache, Cell};
+use super::{
+    cache::{Cache, Cell},
+    runs,
+};
 use api::cell::Form;
 use decide::plan::{
     Attestation, Cluster, Constraints, CpuRange, Demand, Elastic, Host, HostId, Isa, Piece, Plan,
@@ -14,9 +17,9 @@ use types::{Bytes, Cpu};
 pub(super) fn grants(cache: &Cache, site: &str) -> BTreeMap<String, u32> {
     let runs: Vec<&Arc<Cell>> = cache
         .runs()
-        .filter(|run| run.spec.site == site && run.status.ended.is_none() && !run.deleting())
+        .filter(|run| runs::is_at(run, site) && run.status.ended.is_none() && !run.deleting())
         .collect();
-    if !runs.iter().any(|run| demand(run).elastic.is_some()) {
+    if !runs.iter().any(|run| demand(run, site).elastic.is_some()) {
         return BTreeMap::new();
     }
     lend(cache, site, &runs).unwrap_or_default()
@@ -32,7 +35,7 @@ fn lend(cache: &Cache, site: &str, runs: &[&Arc<Cell>]) -> Option<BTreeMap<Strin
     let left = Cpu(capacity.0.saturating_sub(served));
     let mut cluster = Cluster::new([host(site, left)]);
     for (id, run) in (0..).zip(runs) {
-        let demand = demand(run);
+        let demand = demand(run, site);
         let ranks = demand.ranks;
         let plan = Plan { cpu: demand.each.cpu, pieces: vec![Piece { host: HostId(0), ranks }] };
         // Where there is no room for what runs, there is nothing to lend.
@@ -59,10 +62,10 @@ fn host(site: &str, cpu: Cpu) -> Host {
     }
 }
 
-fn demand(run: &Cell) -> Demand {
+fn demand(run: &Cell, site: &str) -> Demand {
     let cpus = |count: u32| Cpu(u64::from(count) * 1000);
     let (ranks, cpu, elastic) = match &run.spec.form {
-        Some(Form::Ranks(ranks)) => (ranks.count, cpus(1), None),
+        Some(Form::Ranks(_)) => (runs::ranks_at(run, site), cpus(1), None),
         Some(Form::Threads(threads)) => {
             let range = CpuRange { min: cpus(threads.cpus), max: cpus(threads.ceiling()) };
             (1, cpus(threads.cpus), threads.elastic.then_some(range))

@@ -40,7 +40,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             decision: Mutex::default(),
             cancelled: CancellationToken::new(),
@@ -58,8 +58,18 @@ impl Running {
         self.decision.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn decided(&self, decision: Resource) {
+    pub(super) fn decided(&self, decision: Resource) {
         *self.decision.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
+    }
+
+    /// Resolves when it was cancelled.
+    pub(super) async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
+    }
+
+    /// Tells those who wait how it ended.
+    pub(super) fn ended(&self, result: Result<(), Problem>) {
+        self.ended.send_replace(Some(result));
     }
 
     /// Waits for the end.

@@ -26,6 +26,7 @@ mod migrate;
 mod names;
 mod overview;
 mod owed;
+mod ranks;
 mod rest;
 mod restore;
 mod runs;
@@ -92,6 +93,7 @@ impl Control {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<()> {
         migrate::recover(&self.state).await?;
+        ranks::recover(&self.state).await?;
         let converging = tokio::spawn(converge::run(self.state.clone()));
         self.state.tasks.spawn(sweeper::run(self.state.clone()));
         let served = server::serve(self.state.clone(), listeners.into(), shutdown).await;

@@ -4,11 +4,16 @@ use super::{
     Error, Result,
     batch::Batch,
     cache::{Cell, Id},
+    owed, ranks,
     state::State,
     status::set_condition,
 };
-use api::{Kind, cell::CellStatus, link::HeldCell};
-use std::sync::Arc;
+use api::{
+    Kind,
+    cell::{CellStatus, Form},
+    link::HeldCell,
+};
+use std::{sync::Arc, time::Duration};
 
 /// Writes down what a site says of its cells.
 pub(super) async fn record(state: &Arc<State>, site: &str, reported: &[HeldCell]) -> Result<()> {
@@ -16,8 +21,12 @@ pub(super) async fn record(state: &Arc<State>, site: &str, reported: &[HeldCell]
         loop {
             let cell =
                 state.cache(|cache| cache.runs().find(|cell| cell.uid() == held.uid).cloned());
-            let Some(cell) = cell.filter(|cell| cell.spec.site == site) else { break };
-            let Some(status) = update(state, &cell, held) else { break };
+            let Some(cell) = cell.filter(|cell| is_at(cell, site)) else { break };
+            let status = match &cell.spec.form {
+                Some(Form::Ranks(_)) => ranks::update(state, &cell, site, held),
+                _ => update(state, &cell, held),
+            };
+            let Some(status) = status else { break };
             let mut batch = Batch::new();
             batch.put(cell.with_status(&status));
             match state.commit(batch).await {
@@ -55,32 +64,76 @@ fn update(state: &State, cell: &Cell, held: &HeldCell) -> Option<CellStatus> {
     (status != cell.status).then_some(status)
 }
 
-/// Removes cells that were deleted, and the oldest that ended.
-pub(super) async fn converge(state: &Arc<State>) -> Result<()> {
+/// Whether a site is to run it, or a part of it.
+pub(super) fn is_at(cell: &Cell, site: &str) -> bool {
+    match (&cell.spec.form, &cell.status.ranks) {
+        (Some(Form::Ranks(_)), Some(ranks)) => ranks.involves(site),
+        (Some(Form::Ranks(_)), None) => false,
+        _ => cell.spec.site == site,
+    }
+}
+
+/// The site that has its first rank, or all of it.
+pub(super) fn first_site(cell: &Cell) -> String {
+    let first =
+        cell.status.ranks.as_ref().and_then(|ranks| ranks.site(*ranks.layout.places.first()?));
+    first.unwrap_or(&cell.spec.site).to_owned()
+}
+
+/// How many ranks it has at a site.
+pub(super) fn ranks_at(cell: &Cell, site: &str) -> u32 {
+    let ranks = cell.status.ranks.as_ref();
+    ranks.map_or(0, |ranks| {
+        let layout = ranks.next.as_ref().unwrap_or(&ranks.layout);
+        let here = |number: &&u32| ranks.site(**number) == Some(site);
+        layout.places.iter().filter(here).count() as u32
+    })
+}
+
+/// Begins tissues, removes cells that were deleted, and the oldest that ended.
+/// Returns when something is due next.
+pub(super) async fn converge(state: &Arc<State>) -> Result<Option<Duration>> {
+    let due = ranks::converge(state).await?;
     for cell in removable(state) {
         let mut batch = Batch::new();
         batch.remove(&cell.resource);
+        owed::settle_all(state, &mut batch, cell.uid());
         state.commit(batch).await?;
     }
-    Ok(())
+    Ok(due)
 }
 
 fn removable(state: &State) -> Vec<Arc<Cell>> {
     let mut cells: Vec<Arc<Cell>> = state.both(|cache, live| {
         let going = cache.runs().filter(|cell| {
-            let site = live.get(&cell.spec.site);
-            let held = site.and_then(|site| site.cells.get(cell.uid()));
-            let runs = held.is_some_and(|held| held.exit_code.is_none() && held.error.is_none());
-            let connected = site.is_some_and(|site| site.conn.is_some());
-            let known = cache.sites.contains_key(&cell.spec.site);
-            // A site that is cut off may still run it, and says so when it is back.
-            let dropped = cell.status.ended.is_some() || !known || (connected && !runs);
+            let gone_from = |site: &String| {
+                let heard = live.get(site);
+                let held = heard.and_then(|heard| heard.cells.get(cell.uid()));
+                let runs =
+                    held.is_some_and(|held| held.exit_code.is_none() && held.error.is_none());
+                let connected = heard.is_some_and(|heard| heard.conn.is_some());
+                // A site that is cut off may still run it, and says so when it is back.
+                !cache.sites.contains_key(site) || (connected && !runs)
+            };
+            let dropped = cell.status.ended.is_some() || sites_of(cell).iter().all(gone_from);
             cell.deleting() && dropped
         });
         going.cloned().collect()
     });
     cells.extend(surplus(state));
     cells
+}
+
+/// The sites that may run it.
+fn sites_of(cell: &Cell) -> Vec<String> {
+    match (&cell.spec.form, &cell.status.ranks) {
+        (Some(Form::Ranks(_)), Some(ranks)) => {
+            let names = ranks.members().into_iter().filter_map(|number| ranks.site(number));
+            names.map(str::to_owned).collect()
+        }
+        (Some(Form::Ranks(_)), None) => Vec::new(),
+        _ => vec![cell.spec.site.clone()],
+    }
 }
 
 fn surplus(state: &State) -> Vec<Arc<Cell>> {

@@ -7,7 +7,7 @@ use super::{
     runs,
     services::{activate, change, client_of, forget, record_of, resume, service_start, unexpected},
     state::{Moved, Progress, Record, Role},
-    states,
+    states, tissues,
     workers::{self, WorkerId},
 };
 use api::{
@@ -40,6 +40,7 @@ pub(crate) async fn answer(core: &Arc<Core>, call: Call) -> Result<Reply, Proble
             release(core, migration, to, forward_ms).await
         }
         Call::Abort { migration } => abort(core, migration).await,
+        Call::Tissue { uid, number, step } => tissues::step(core, &uid, number, step).await,
         Call::Logs { uid, offset, limit } => logs(core, &uid, offset, limit).await,
         Call::Snapshot { uid } => snapshot(core, &uid).await,
     }

@@ -366,11 +366,20 @@ impl Core {
     pub(crate) fn held_cells(&self) -> Vec<HeldCell> {
         self.read(|inner| {
             let told = |(uid, cell): (&String, &super::state::CellRecord)| {
-                let (exit_code, error) = match &cell.progress {
-                    Progress::Ended { exit_code, error } => (*exit_code, error.clone()),
-                    Progress::New | Progress::Started => (None, None),
+                let (exit_code, error, lost) = match &cell.progress {
+                    Progress::Ended { exit_code, error, lost } => {
+                        (*exit_code, error.clone(), *lost)
+                    }
+                    Progress::New | Progress::Started => (None, None, false),
                 };
-                HeldCell { uid: uid.clone(), exit_code, error, cpus: cell.granted }
+                HeldCell {
+                    uid: uid.clone(),
+                    exit_code,
+                    error,
+                    cpus: cell.granted,
+                    incarnation: cell.assignment.incarnation,
+                    lost,
+                }
             };
             inner.state.cells.iter().map(told).collect()
         })

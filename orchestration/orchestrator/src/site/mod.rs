@@ -33,6 +33,7 @@ mod shelf;
 mod state;
 mod states;
 mod sweeper;
+mod tissues;
 mod workers;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use super::state::{CellRecord, Moved, Progress, Record, Role, State};
 use api::{
-    link::{Assignment, Desired, HeldState},
+    link::{Assignment, CellAssignment, Desired, HeldState},
     service::OnSiteLost,
 };
 use cells::worker::protocol::{Checkpointed, ServiceState};
@@ -192,11 +192,8 @@ pub(crate) fn absorb(state: &mut State, mut desired: Desired) -> Vec<String> {
         }
     }
     for wanted in &desired.cells {
-        let record = state.cells.entry(wanted.uid.clone()).or_insert_with(|| CellRecord {
-            assignment: wanted.clone(),
-            progress: Progress::New,
-            granted: None,
-        });
+        let record = state.cells.entry(wanted.uid.clone());
+        let record = record.or_insert_with(|| CellRecord::new(wanted.clone()));
         // What else would differ runs once, as it is.
         record.assignment.spec.form.clone_from(&wanted.spec.form);
     }
@@ -320,9 +317,10 @@ fn serve_step(
 
 fn cell_step(view: &View<'_>, uid: &str) -> Option<Action> {
     let cell = view.state.cells.get(uid)?;
-    let wanted = view.state.desired.cells.iter().any(|wanted| wanted.uid == uid);
+    let wanted = view.state.desired.cells.iter().find(|wanted| wanted.uid == uid);
+    let same = |wanted: &CellAssignment| wanted.incarnation == cell.assignment.incarnation;
     match cell.progress {
-        _ if !wanted => Some(Action::End(uid.to_owned())),
+        _ if !wanted.is_some_and(same) => Some(Action::End(uid.to_owned())),
         Progress::New => Some(Action::Run(uid.to_owned())),
         Progress::Started if cell.granted != cell.wants() => Some(Action::Grant(uid.to_owned())),
         Progress::Started | Progress::Ended { .. } => None,

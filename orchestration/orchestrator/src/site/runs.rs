@@ -3,6 +3,7 @@
 use super::{
     core::{Core, problem},
     state::{CellRecord, Progress},
+    tissues,
     workers::{self, WorkerId},
 };
 use api::Problem;
@@ -25,7 +26,9 @@ pub(crate) async fn run(core: &Arc<Core>, uid: &str) {
     let Some(cell) = cell else { return };
     if let Err(problem) = try_run(core, uid, &cell).await {
         tracing::warn!(uid, error = %problem, "a cell cannot run");
-        ended(core, uid, None, Some(problem.message));
+        let lost = problem.kind == ErrorKind::Unavailable;
+        let end = Progress::Ended { exit_code: None, error: Some(problem.message), lost };
+        ended(core, uid, end);
     }
 }
 
@@ -48,8 +51,9 @@ async fn cell_start(core: &Core, uid: &str, cell: &CellRecord) -> Result<CellSta
     let spec = &cell.assignment.spec;
     let module = core.modules.get(&cell.assignment.module).await?;
     let restore = match &spec.restore {
-        Some(digest) => Some(core.modules.snapshot(digest).await?),
-        None => None,
+        // Ranks are restored where they are placed.
+        Some(digest) if !tissues::is_part(cell) => Some(core.modules.snapshot(digest).await?),
+        _ => None,
     };
     let log = log_path(core, uid);
     if let Some(folder) = log.parent() {
@@ -114,10 +118,18 @@ pub(crate) fn log_path(core: &Core, uid: &str) -> PathBuf {
 pub(crate) async fn end(core: &Arc<Core>, uid: &str) {
     let by_itself = core.read(|inner| {
         let cell = inner.state.cells.get(uid);
-        cell.is_some_and(|cell| matches!(cell.progress, Progress::Ended { .. }))
+        // Ranks may have left, or begin anew: what they wrote here was still theirs.
+        cell.is_some_and(|cell| {
+            matches!(cell.progress, Progress::Ended { .. }) || tissues::is_part(cell)
+        })
     });
     workers::stop(core, &WorkerId::Cell(uid.to_owned()), false, || false).await;
-    core.update(uid, |inner| inner.state.cells.remove(uid));
+    core.update(uid, |inner| {
+        inner.state.cells.remove(uid);
+        // One that begins anew.
+        let wanted = inner.state.desired.cells.iter().find(|wanted| wanted.uid == uid).cloned();
+        inner.state.cells.extend(wanted.map(|wanted| (uid.to_owned(), CellRecord::new(wanted))));
+    });
     if let Err(failure) = core.persist().await {
         tracing::warn!(uid, %failure, "a cell's end is not yet remembered");
     }
@@ -149,27 +161,29 @@ fn forget_oldest_logs(core: &Core) {
 }
 
 /// A cell ended, for whatever reason; the first that is heard counts.
-fn ended(core: &Arc<Core>, uid: &str, exit_code: Option<i32>, error: Option<String>) {
+fn ended(core: &Arc<Core>, uid: &str, end: Progress) {
     let first = core.update(uid, |inner| {
         let cell = inner.state.cells.get_mut(uid)?;
         let open = !matches!(cell.progress, Progress::Ended { .. });
-        open.then(|| cell.progress = Progress::Ended { exit_code, error })
+        open.then(|| cell.progress = end)?;
+        Some(tissues::is_part(cell))
     });
-    if first.is_none() {
-        return;
-    }
+    let Some(is_part) = first else { return };
     let (ending, id) = (core.clone(), WorkerId::Cell(uid.to_owned()));
     core.spawn(async move {
         if let Err(failure) = ending.persist().await {
             tracing::warn!(%failure, "a cell's end is not yet remembered");
         }
-        workers::stop(&ending, &id, false, || false).await;
+        if !is_part {
+            workers::stop(&ending, &id, false, || false).await;
+        }
     });
 }
 
 /// The worker of a cell says that it ended.
 pub(crate) fn exited(core: &Arc<Core>, status: CellStatus) {
-    ended(core, &status.uid, status.exit_code, status.error);
+    let CellStatus { uid, exit_code, error, lost } = status;
+    ended(core, &uid, Progress::Ended { exit_code, error, lost });
 }
 
 /// The worker of a cell was adopted.
@@ -194,7 +208,11 @@ fn lost(core: &Arc<Core>, uid: &str, why: &str) {
         cell.is_some_and(|cell| cell.progress == Progress::Started)
     });
     if running {
-        ended(core, uid, None, Some(why.to_owned()));
+        ended(
+            core,
+            uid,
+            Progress::Ended { exit_code: None, error: Some(why.to_owned()), lost: true },
+        );
     }
 }
 

@@ -157,6 +157,11 @@ pub(crate) struct CellRecord {
 }
 
 impl CellRecord {
+    /// One that was never started.
+    pub(crate) fn new(assignment: CellAssignment) -> Self {
+        Self { assignment, progress: Progress::New, granted: None }
+    }
+
     /// Processors that it shall have, if it is on threads.
     pub(crate) fn wants(&self) -> Option<u32> {
         match &self.assignment.spec.form {
@@ -180,6 +185,9 @@ pub(crate) enum Progress {
         exit_code: Option<i32>,
         /// Why it ended, if not by itself.
         error: Option<String>,
+        /// It did nothing wrong: its worker, or another site that had ranks of it, was lost.
+        #[serde(default)]
+        lost: bool,
     },
 }
 

@@ -1,7 +1,7 @@
 //! Verbs on one resource: migrate, logs, snapshot, restore.
 
 use super::{
-    super::{Error, apply, cache::Id, migrate, restore, runs, state::State},
+    super::{Error, apply, cache::Id, migrate, ranks, restore, runs, state::State},
     Answer, Refusal,
     resources::{document, flag, locate, query},
 };
@@ -28,6 +28,9 @@ const LOG_MAX_BYTES: u64 = 1 << 20;
 #[serde(deny_unknown_fields)]
 struct Destination {
     to: String,
+    /// Of a tissue; all if none are named.
+    #[serde(default)]
+    ranks: Vec<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,6 +50,8 @@ struct Waiting {
 struct Piece {
     offset: u64,
     limit: Option<u64>,
+    /// Which of the sites that had ranks of a tissue.
+    site: Option<String>,
 }
 
 type Named = Path<(String, String, String)>;
@@ -58,12 +63,16 @@ pub(super) async fn migrate(
     body: Body,
 ) -> Answer {
     let (kind, id) = locate(&tenant, &kind, &name)?;
-    if kind != Kind::Service {
-        return Err(Refusal::new(ErrorKind::Invalid, "only services migrate"));
-    }
     let waiting: Waiting = query(&uri)?;
-    let destination: Destination = document(&state, body).await?;
-    let running = migrate::begin(&state, &id, &destination.to, "user").await?;
+    let Destination { to, ranks } = document(&state, body).await?;
+    let running = match kind {
+        Kind::Service if ranks.is_empty() => migrate::begin(&state, &id, &to, "user").await?,
+        Kind::Service => {
+            return Err(Refusal::new(ErrorKind::Invalid, "a service has no ranks: it moves whole"));
+        }
+        Kind::Tissue => ranks::migrate(&state, &id, ranks::Wish { ranks, to }).await?,
+        _ => return Err(Refusal::new(ErrorKind::Invalid, "only services and tissues migrate")),
+    };
     let wait = flag(waiting.wait.as_deref());
     if wait {
         running.end().await?;
@@ -114,7 +123,7 @@ fn holder(state: &State, kind: Kind, id: &Id) -> Result<(String, String), Error>
         }
         Kind::Cell | Kind::Tissue => {
             let cell = runs::find(state, kind, id)?;
-            Ok((cell.spec.site.clone(), cell.uid().to_owned()))
+            Ok((runs::first_site(&cell), cell.uid().to_owned()))
         }
         Kind::Site | Kind::Block | Kind::Decision => {
             let message =
@@ -136,7 +145,11 @@ pub(super) async fn logs(
 ) -> Answer<Json<Value>> {
     let (kind, id) = locate(&tenant, &kind, &name)?;
     let piece: Piece = query(&uri)?;
-    let (site, uid) = holder(&state, kind, &id)?;
+    let (mut site, uid) = holder(&state, kind, &id)?;
+    if let Some(named) = piece.site {
+        // One that never had any of it has no log of it either.
+        site = named;
+    }
     let limit = piece.limit.unwrap_or(LOG_MAX_BYTES).min(LOG_MAX_BYTES);
     match ask(&state, &site, Call::Logs { uid, offset: piece.offset, limit }).await? {
         Reply::Logs { offset, text, ended } => {

@@ -295,7 +295,9 @@ impl Worker {
             Command::Hello { .. } => return Ok(Reply::Hello(self.status())),
             Command::Status => return Ok(Reply::Status(self.status())),
             // An agent does without.
-            Command::Lane { .. } => return Err(Failure::new(ErrorKind::Unsupported, "no lanes")),
+            Command::Lane { .. } | Command::Tissue { .. } => {
+                return Err(Failure::new(ErrorKind::Unsupported, "not here"));
+            }
             Command::Start(start) => return self.start(*start),
             Command::Stop { uid, checkpoint } => {
                 if checkpoint {
@@ -377,7 +379,7 @@ impl Worker {
 
     fn run(self: Arc<Self>, cell: cells::worker::protocol::CellStart) {
         std::fs::write(&cell.log, format!("ran {}\n", cell.args.join(" "))).unwrap();
-        let status = CellStatus { uid: cell.uid, exit_code: None, error: None };
+        let status = CellStatus { uid: cell.uid, exit_code: None, error: None, lost: false };
         *self.cell.lock().unwrap() = Some(status.clone());
         if cell.args.iter().any(|arg| arg == "for-ever") {
             return;
