@@ -33,6 +33,16 @@ impl CpuArgs {
         Ok(())
     }
 
+    /// An option that a service has no use for, if one was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--cpus", self.cpus.is_some()),
+            ("--max-cpus", self.max_cpus.is_some()),
+            ("--elastic", self.elastic),
+        ];
+        given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+
     /// What is asked for, where there are so many processors unless that is said.
     pub(crate) fn threads(&self, processors: u32) -> anyhow::Result<Threads> {
         let most = self.max_cpus.map(NonZeroU32::get);

@@ -160,7 +160,7 @@ async fn upload(client: &Client, path: &Path) -> anyhow::Result<Digest> {
 
 /// Puts a service back to the snapshot and waits until it answers.
 async fn put_back(args: Restore, session: &Session) -> anyhow::Result<ExitCode> {
-    if let Some(option) = args.cell.given() {
+    if let Some(option) = args.cell.given().or(args.cpus.given()) {
         let message = format!(
             "{option} is for programs: name the module for one; a service keeps what its spec says"
         );

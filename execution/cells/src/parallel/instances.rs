@@ -5,7 +5,7 @@ use super::{
     guest::{State, View, failed},
     memory::Ground,
     saved::{self, Saved},
-    still::Stillness,
+    still::{PATIENCE, Stillness},
     stop::{Doing, Saving},
 };
 use crate::{
@@ -119,7 +119,8 @@ impl Instances {
             let still = self.stillness.keep();
             let last = requests.serve(|path| {
                 // One that does not leave the program's allocator computes there.
-                still.as_ref().ok_or(Error::NoBarrier { waited_ms: 0 })?;
+                let waited_ms = PATIENCE.as_millis() as u64;
+                still.as_ref().ok_or(Error::NoBarrier { waited_ms })?;
                 let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
                 let places: Vec<_> = places.values().copied().collect();
                 let size = saved::write(store, instance, places, sequence + 1, path)?;

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// How long a thread may take to give memory back.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked at.
 const STEP: Duration = Duration::from_micros(20);
 

@@ -339,3 +339,23 @@ fn a_wait_for_another_thread_is_named_where_there_is_none() {
     let said = ended.unwrap_err().to_string();
     assert!(said.contains("waits for another thread") && said.contains("main"), "{said}");
 }
+
+#[test]
+fn a_call_stack_that_does_not_fit_ends_the_program_with_the_reason() {
+    let Some(module) = guests::shallow_openmp("deep.c", 1024) else { return };
+    let parallel = Parallel::new(&load(&module, Engine::Cranelift)).unwrap();
+    let remote = parallel.remote();
+    let output = Buffer::default();
+    let world = config(&["deep"], &output);
+    let file = tempfile::tempdir().unwrap().path().join("threads.snap");
+
+    let ended = std::thread::scope(|scope| {
+        let running = scope
+            .spawn(move || parallel.run(world, openmp::Config::new(2, 2), Grant::new(2), 4 << 30));
+        let saved = remote.snapshot(&file, true, PATIENCE);
+        assert!(matches!(saved, Err(Error::Ended { .. })), "{saved:?}");
+        running.join().unwrap()
+    });
+
+    assert!(matches!(ended, Err(Error::StackTooDeep { area_bytes: 1024 })), "{ended:?}");
+}
