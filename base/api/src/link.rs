@@ -295,6 +295,12 @@ pub struct HeldCell {
     /// Processors that a program on threads was told of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
+    /// Microseconds of processor time that its process took.
+    #[serde(default)]
+    pub cpu_us: u64,
+    /// What its process has in memory.
+    #[serde(default)]
+    pub memory: Bytes,
     /// As it was told.
     #[serde(default)]
     pub incarnation: u32,

@@ -114,7 +114,10 @@ impl Instances {
             let ran = start.call(&mut *store, ());
             store.data_mut().rewinding = false;
             let Some(saving) = unwound(store, ran)? else { return Ok(End::Exited(0)) };
-            saving.asyncify.stop_unwind.call(&mut *store, ())?;
+            // It compares where the stack ends with where its room does.
+            let area_bytes = saving.asyncify.area_bytes;
+            let stopped = saving.asyncify.stop_unwind.call(&mut *store, ());
+            stopped.map_err(|_| Error::StackTooDeep { area_bytes })?;
             saving.asked.store(false, Ordering::Relaxed);
             let still = self.stillness.keep();
             let last = requests.serve(|path| {

@@ -314,17 +314,17 @@ fn a_program_that_stays_in_a_region_is_told_where_it_is() {
     std::thread::spawn(move || {
         parallel.run(world, openmp::Config::new(2, 2), Grant::new(2), 4 << 30)
     });
-    let file = tempfile::tempdir().unwrap().path().join("threads.snap");
+    while output.take().is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let folder = tempfile::tempdir().unwrap();
 
-    let said = loop {
-        match remote.snapshot(&file, true, Duration::from_millis(50)) {
-            Err(Error::NoBarrier { .. }) => {}
-            Err(error) => break error.to_string(),
-            Ok(_) => panic!("it stands in a region"),
-        }
-    };
+    let file = folder.path().join("threads.snap");
+    let error = remote.snapshot(&file, true, Duration::from_millis(20)).unwrap_err();
 
-    assert!(said.contains("held.c:10 (in `main`)"), "{said}");
+    let said = error.to_string();
+    assert!(matches!(error, Error::InRegion { .. }), "{said}");
+    assert!(said.contains("held.c:11 (in `main`)"), "{said}");
 }
 
 #[test]
@@ -347,7 +347,8 @@ fn a_call_stack_that_does_not_fit_ends_the_program_with_the_reason() {
     let remote = parallel.remote();
     let output = Buffer::default();
     let world = config(&["deep"], &output);
-    let file = tempfile::tempdir().unwrap().path().join("threads.snap");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("threads.snap");
 
     let ended = std::thread::scope(|scope| {
         let running = scope
