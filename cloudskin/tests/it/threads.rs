@@ -75,14 +75,14 @@ static int rounds;
 #pragma omp threadprivate(rounds)
 
 int main(void) {
-    long sum = 0;
+    long long sum = 0;
     for (int round = 0; round < 200; round++) {
         #pragma omp parallel for reduction(+ : sum)
-        for (int i = 0; i < 1000; i++) sum += i * (long)round;
+        for (int i = 0; i < 1000; i++) sum += i * (long long)round;
         rounds++;
         usleep(1000);
     }
-    printf("%ld in %d rounds, at most %d\n", sum, rounds, omp_get_max_threads());
+    printf("%lld in %d rounds, at most %d\n", sum, rounds, omp_get_max_threads());
     return 0;
 }
 "#;
