@@ -1,4 +1,4 @@
-//! A continuum of its own: a control plane and one site, as `cloudskin up` starts them.
+//! A continuum of its own: a control plane and sites, as `cloudskin up` starts them.
 
 use crate::Context;
 use anyhow::Context as _;
@@ -6,14 +6,14 @@ use orchestrator::supervisor::DataFolder;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 use types::Token;
 
-/// The site's name.
+/// The only site's name, or the first one's.
 const SITE: &str = "edge";
 
-/// A control plane and a site; ended on drop.
+/// A control plane and sites; ended on drop.
 #[derive(Debug)]
 pub(crate) struct Continuum {
     program: PathBuf,
@@ -29,12 +29,21 @@ pub(crate) struct Continuum {
 impl Continuum {
     /// Starts it, with these variables, and waits until it is ready.
     pub(crate) fn start(context: &Context, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_sites(context, &[SITE], variables)
+    }
+
+    /// The same with several sites, the first of which is the edge.
+    pub(crate) fn start_sites(
+        context: &Context,
+        sites: &[&str],
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let (program, folder) = (context.cloudskin()?.to_owned(), context.folder("continuum")?);
         // Nobody else is likely to be there; `up` says so if somebody is.
         let network = format!("127.99.{}.0", 1 + std::process::id() % 250);
         let data = folder.join("data");
         let up = Command::new(&program)
-            .args(["up", "-d", "--sites", SITE, "--loopback", &network, "--data-dir"])
+            .args(["up", "-d", "--sites", &sites.join(","), "--loopback", &network, "--data-dir"])
             .arg(&data)
             .env("XDG_CONFIG_HOME", folder.join("config"))
             .envs(variables.iter().copied())
@@ -58,13 +67,23 @@ impl Continuum {
 
     /// Applies services of this module and waits until they are ready.
     pub(crate) fn apply(&self, module: &Path, names: &[String]) -> anyhow::Result<()> {
+        self.apply_with(module, names, "{cpu: 5m, memory: 4Mi}")
+    }
+
+    /// The same, with these resources each.
+    pub(crate) fn apply_with(
+        &self,
+        module: &Path,
+        names: &[String],
+        resources: &str,
+    ) -> anyhow::Result<()> {
         let documents: Vec<String> = names
             .iter()
             .map(|name| {
                 format!(
                     "apiVersion: cloudskin.eu/v1alpha1\nkind: Service\nmetadata: {{name: {name}}}\n\
                      spec:\n  module: {}\n  placement: {{site: {SITE}}}\n  \
-                     resources: {{cpu: 5m, memory: 4Mi}}\n  checkpointEvery: 1h\n",
+                     resources: {resources}\n  checkpointEvery: 1h\n",
                     module.display()
                 )
             })
@@ -78,15 +97,37 @@ impl Continuum {
         Ok(())
     }
 
-    fn cloudskin(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        let run = Command::new(&self.program)
+    /// Where the first site keeps all that is its own.
+    pub(crate) fn site_folder(&self) -> PathBuf {
+        self.folder.join("sites").join(SITE)
+    }
+
+    /// Runs a command, which must succeed.
+    pub(crate) fn cloudskin(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        self.ask(arguments).map(drop)
+    }
+
+    /// What a command says.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let run = self.command(arguments).output()?;
+        let complained = String::from_utf8_lossy(&run.stderr);
+        anyhow::ensure!(run.status.success(), "`cloudskin {}`: {complained}", arguments.join(" "));
+        Ok(String::from_utf8_lossy(&run.stdout).into_owned())
+    }
+
+    /// Begins a command whose output is read later.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Child> {
+        Ok(self.command(arguments).stdout(Stdio::piped()).spawn()?)
+    }
+
+    /// A command of `cloudskin` that speaks to this continuum.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
             .args(arguments)
             .env("CLOUDSKIN_URL", &self.url)
-            .env("CLOUDSKIN_TOKEN", self.token.reveal())
-            .output()?;
-        let said = String::from_utf8_lossy(&run.stderr);
-        anyhow::ensure!(run.status.success(), "`cloudskin {}`: {said}", arguments.join(" "));
-        Ok(())
+            .env("CLOUDSKIN_TOKEN", self.token.reveal());
+        command
     }
 }
 

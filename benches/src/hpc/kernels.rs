@@ -92,7 +92,7 @@ fn measure(
 }
 
 /// Of `kernel: right, 0.001234 s each of 10`.
-fn milliseconds(said: &str) -> anyhow::Result<f64> {
+pub(super) fn milliseconds(said: &str) -> anyhow::Result<f64> {
     let seconds = said.split("right, ").nth(1).and_then(|rest| rest.split(' ').next());
     let seconds: f64 = seconds
         .and_then(|number| number.parse().ok())

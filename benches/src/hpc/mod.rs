@@ -6,6 +6,7 @@
 mod kernels;
 mod latency;
 mod native;
+mod sites;
 
 use crate::suite::{Group, Suite};
 
@@ -18,5 +19,6 @@ pub const SUITE: Suite = Suite {
         Group { rows: kernels::SERIAL_ROWS, run: kernels::serial },
         Group { rows: kernels::THREADS_ROWS, run: kernels::two_threads },
         Group { rows: kernels::RANKS_ROWS, run: kernels::two_ranks },
+        Group { rows: sites::ROWS, run: sites::both },
     ],
 };

@@ -178,7 +178,7 @@ impl Thread {
     /// The thread's number and the team's size at a level; `None` if it is not within one.
     fn ancestor(&self, level: i32) -> Option<(u32, u32)> {
         let level = u32::try_from(level).ok()?;
-        let (mut team, mut tid) = self.frame(|frame| (frame.team.clone(), frame.tid));
+        let (mut team, mut tid) = self.frame(|frame| (Arc::clone(&frame.team), frame.tid));
         if level > team.level {
             return None;
         }
@@ -201,7 +201,7 @@ impl Thread {
 
     /// `omp_in_final`.
     pub fn in_final(&self) -> bool {
-        self.frame(|frame| frame.node().is_final)
+        self.frame(|frame| frame.running().task.is_final)
     }
 
     /// `omp_get_cancellation`.
@@ -216,7 +216,7 @@ impl Thread {
 
     /// `omp_get_wtime`: seconds since the program's start.
     pub fn wtime(&self) -> f64 {
-        self.shared.started.elapsed().as_secs_f64()
+        (self.shared.kept.before + self.shared.started.elapsed()).as_secs_f64()
     }
 
     /// `omp_get_wtick`.

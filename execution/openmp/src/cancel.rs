@@ -1,6 +1,6 @@
 //! Cancellation.
 
-use crate::{Error, Guest, Result, Thread, shared::lock};
+use crate::{Error, Guest, Result, Thread};
 use std::sync::atomic::Ordering;
 
 /// Kinds as the compiler numbers them.
@@ -20,16 +20,13 @@ impl Thread {
             return Ok(false);
         }
         if kind == TASKGROUP {
-            let group = lock(&self.node().group).clone();
+            let group = self.group();
             if let Some(group) = &group {
                 group.cancelled.store(true, Ordering::Release);
             }
             return Ok(group.is_some());
         }
-        let team = self.team();
-        let set = team.cancelled.compare_exchange(0, kind, Ordering::AcqRel, Ordering::Acquire);
-        team.gate.ring();
-        Ok(set.is_ok() || set == Err(kind))
+        Ok(self.team().cancel(kind))
     }
 
     /// `__kmpc_cancellationpoint`: whether the construct was cancelled.
@@ -42,9 +39,9 @@ impl Thread {
             return Ok(false);
         }
         if kind == TASKGROUP {
-            return Ok(self.node().is_cancelled());
+            return Ok(self.group().is_some_and(|group| group.is_cancelled()));
         }
-        Ok(self.team().cancelled.load(Ordering::Acquire) == kind)
+        Ok(self.team().cancelled() == kind)
     }
 
     /// `__kmpc_cancel_barrier`: a barrier; whether the region was cancelled, and the thread is to
@@ -58,9 +55,8 @@ impl Thread {
         if team.is_cancelled() {
             return Ok(true);
         }
-        let told = if team.size == 1 { &team.cancelled } else { &team.verdict };
-        if told.load(Ordering::Acquire) != 0 {
-            team.cancelled.store(0, Ordering::Release);
+        if team.verdict() != 0 {
+            team.forget_cancelled();
             // Nobody cancels the next construct before all have forgotten this.
             self.barrier(guest)?;
         }
@@ -70,10 +66,7 @@ impl Thread {
     /// Whether the loop or the whole region was cancelled.
     pub(crate) fn cancelled_loop(&self) -> bool {
         self.shared.config.cancellation
-            && matches!(
-                self.frame(|frame| frame.team.cancelled.load(Ordering::Acquire)),
-                PARALLEL | LOOP | SECTIONS
-            )
+            && matches!(self.frame(|frame| frame.team.cancelled()), PARALLEL | LOOP | SECTIONS)
     }
 }
 

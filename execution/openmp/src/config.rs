@@ -206,7 +206,7 @@ fn schedule(value: &str) -> Option<Schedule> {
 }
 
 /// The settings that each task has for itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Icvs {
     /// Asked for by `omp_set_num_threads`, or by the variable's number for this level.
     pub(crate) threads: u32,

@@ -1,6 +1,10 @@
 //! The order that tasks declare among themselves.
 
-use crate::{Error, Guest, Result, Thread, shared::lock, tasks::Task};
+use crate::{
+    Error, Guest, Result, Thread,
+    shared::lock,
+    task::{Kind, Task},
+};
 use std::{
     collections::HashMap,
     sync::{
@@ -42,12 +46,6 @@ struct Dependence {
 }
 
 impl Depend {
-    /// Forgets tasks that are all done.
-    pub(crate) fn clear(&mut self) {
-        self.addresses.clear();
-        self.all = None;
-    }
-
     /// The tasks that one with this dependence comes after.
     fn before(&self, dependence: &Dependence) -> Vec<Arc<Task>> {
         let mut before: Vec<_> = self.all.iter().cloned().collect();
@@ -124,12 +122,18 @@ impl Thread {
         lists: [(u32, u32); 2],
     ) -> Result<()> {
         let dependences = self.dependences(lists)?;
-        let task = self.make(task, self.claim(task)?)?;
-        let (size, node) = self.frame(|frame| (frame.team.size, frame.node().clone()));
-        // A thread alone runs them in their order, unless one of them waits for its event.
-        let in_order = size == 1 && !task.is_detached() && !node.has_children();
-        if !in_order && !node.is_final {
-            let mut depend = lock(&node.depend);
+        let task = self.child(task, self.claim(task)?, Kind::Ordered)?;
+        let in_order = self.frame(|frame| {
+            let parent = &frame.running().task;
+            // A thread alone runs them in their order, unless one of them waits for its event.
+            let alone = frame.team.size == 1 && !task.is_detached() && !parent.has_children();
+            alone || parent.is_final
+        });
+        if in_order {
+            return self.submit(guest, task);
+        }
+        self.frame(|frame| {
+            let depend = frame.running_mut().depend.get_or_insert_default();
             for dependence in &dependences {
                 for earlier in depend.before(dependence) {
                     follow(&earlier, &task);
@@ -138,7 +142,7 @@ impl Thread {
             for dependence in &dependences {
                 depend.note(dependence, &task);
             }
-        }
+        });
         self.submit(guest, task)
     }
 
@@ -149,14 +153,14 @@ impl Thread {
     /// As for [`Self::taskwait`], and if a dependence does not exist.
     pub fn wait_deps(&self, guest: &mut dyn Guest, lists: [(u32, u32); 2]) -> Result<()> {
         let dependences = self.dependences(lists)?;
-        let (team, node) = self.frame(|frame| (frame.team.clone(), frame.node().clone()));
-        let earlier: Vec<_> = {
-            let depend = lock(&node.depend);
-            dependences.iter().flat_map(|dependence| depend.before(dependence)).collect()
-        };
+        let node = self.node();
+        let earlier: Vec<_> = self.frame(|frame| match &frame.running().depend {
+            Some(depend) => dependences.iter().flat_map(|one| depend.before(one)).collect(),
+            None => Vec::new(),
+        });
         let done = |task: &Arc<Task>| lock(&task.successors).is_none();
         let next = AtomicU32::new(0);
-        self.help(guest, &team, Some(&node), || {
+        self.help(guest, Some(&node), || {
             let mut at = next.load(Ordering::Relaxed) as usize;
             while earlier.get(at).is_some_and(done) {
                 at += 1;

@@ -1,11 +1,6 @@
 //! Tasks that are not done before an event has come.
 
-use crate::{
-    Error, Guest, Result, Thread,
-    shared::lock,
-    tasks::{Task, complete},
-    team::Team,
-};
+use crate::{Error, Guest, Result, Thread, shared::lock, task::Task, tasks::complete, team::Team};
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{
@@ -61,8 +56,8 @@ impl Event {
             return;
         }
         let ended = lock(&self.ended).take();
-        if let Some(task) = ended {
-            complete(&self.team, &task);
+        if let Some(mut task) = ended {
+            complete(&self.team, None, &mut task);
         }
     }
 }
@@ -76,7 +71,8 @@ impl Thread {
         if self.allocated_at(task).is_err() {
             return Err(Error::Misuse("it detaches a task that it has not allocated"));
         }
-        let (team, came, ended) = (self.team(), AtomicBool::new(false), Mutex::default());
+        let team = Arc::clone(&self.team());
+        let (came, ended) = (AtomicBool::new(false), Mutex::default());
         let event = Arc::new(Event { team, came, ended });
         let handle = lock(&self.shared.events).add(event.clone())?;
         self.events.borrow_mut().insert(task, event);
@@ -98,7 +94,7 @@ impl Thread {
 
     /// Waits for the event of a task that this thread runs by its own call.
     pub(crate) fn wait_for_event(&self, guest: &mut dyn Guest, event: &Event) -> Result<()> {
-        let (team, node) = (self.team(), self.node());
-        self.help(guest, &team, Some(&node), || event.came.load(Ordering::Acquire))
+        let node = self.node();
+        self.help(guest, Some(&node), || event.came.load(Ordering::Acquire))
     }
 }

@@ -146,8 +146,8 @@ impl Thread {
             frame.loops
         });
         let mut entered = Ok(None);
-        self.shared.wait(&team.gate, team.spins, || {
-            entered = team.loops.enter(index, || Ok(SharedLoop::default()));
+        self.shared.wait(&team.gate, team.spins(), || {
+            entered = team.loops().enter(index, || Ok(SharedLoop::default()));
             !matches!(entered, Ok(None))
         })?;
         let shared = entered?.ok_or(Error::Stopped)?;
@@ -232,7 +232,7 @@ impl Thread {
 
     fn leave_loop(&self, team: &Team) -> Result<()> {
         let Some(cursor) = self.frame(|frame| frame.cursor.take()) else { return Ok(()) };
-        if team.loops.leave(cursor.index, team.size)? {
+        if team.loops().leave(cursor.index, team.size)? {
             // Who is far ahead may wait for this.
             team.gate.ring();
         }
@@ -262,11 +262,8 @@ impl Thread {
     }
 
     fn wait_turn(&self, team: &Team, shared: &SharedLoop, current: u64) -> Result<()> {
-        let come = || {
-            shared.turn.load(Ordering::Acquire) >= current
-                || team.cancelled.load(Ordering::Relaxed) != 0
-        };
-        self.shared.wait(&team.gate, team.spins, come)
+        let come = || shared.turn.load(Ordering::Acquire) >= current || team.cancelled() != 0;
+        self.shared.wait(&team.gate, team.spins(), come)
     }
 
     /// `__kmpc_end_ordered`: the next iteration may.

@@ -52,8 +52,8 @@ impl Thread {
         });
         let make = || Ok(Flags((0..words).map(|_| AtomicU32::new(0)).collect()));
         let mut entered = Ok(None);
-        self.shared.wait(&team.gate, team.spins, || {
-            entered = team.doacross.enter(index, make);
+        self.shared.wait(&team.gate, team.spins(), || {
+            entered = team.doacross().enter(index, make);
             !matches!(entered, Ok(None))
         })?;
         let flags = entered?.ok_or(Error::Stopped)?;
@@ -61,7 +61,7 @@ impl Thread {
             return Err(Error::Misuse("threads of one team have different loops"));
         }
         let old = self.frame(|frame| frame.doacross.replace(Doacross { index, flags, dimensions }));
-        old.map_or(Ok(()), |old| team.doacross.leave(old.index, team.size).map(drop))
+        old.map_or(Ok(()), |old| team.doacross().leave(old.index, team.size).map(drop))
     }
 
     fn dimensions(&self, count: u32, at: u32) -> Result<(Vec<Dimension>, i128)> {
@@ -119,7 +119,7 @@ impl Thread {
         let Some(word) = flags.0.get(number / 32) else { return Ok(()) };
         let through =
             || word.load(Ordering::Acquire) & 1 << (number % 32) != 0 || team.is_cancelled();
-        self.shared.wait(&team.gate, team.spins, through)
+        self.shared.wait(&team.gate, team.spins(), through)
     }
 
     /// `__kmpc_doacross_post`: this iteration is through.
@@ -143,7 +143,7 @@ impl Thread {
     pub fn doacross_fini(&self) -> Result<()> {
         let team = self.team();
         if let Some(doacross) = self.frame(|frame| frame.doacross.take())
-            && team.doacross.leave(doacross.index, team.size)?
+            && team.doacross().leave(doacross.index, team.size)?
         {
             team.gate.ring();
         }

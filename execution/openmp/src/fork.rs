@@ -3,10 +3,12 @@
 use crate::{
     Advice, Config, Error, Guest, Memory, Result, Threads,
     config::Icvs,
-    shared::{Mailbox, Shared, lock},
+    mailbox::{Mailbox, OwnTeam, Seat, Work},
+    save,
+    shared::{Shared, lock},
     size::{self, Region},
-    team::{Team, Work},
-    thread::Thread,
+    team::Team,
+    thread::{Member, Thread},
 };
 use std::{
     rc::Rc,
@@ -55,9 +57,28 @@ impl Runtime {
         Self { shared: Arc::new(Shared::new(config, memory, threads, advice)) }
     }
 
+    /// The runtime of a program that goes on where [`Thread::save`] saw it: its settings are the
+    /// image's, but for what `config` says of the machine.
+    ///
+    /// # Errors
+    /// [`Error::Image`] if the image cannot be used.
+    pub fn restored(
+        config: Config,
+        memory: Memory,
+        threads: Arc<dyn Threads>,
+        advice: Arc<dyn Advice>,
+        image: &[u8],
+    ) -> Result<Self> {
+        let mut shared = Shared::new(config, memory, threads, advice);
+        save::restore(&mut shared, image)?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
     /// The thread that runs `main`; to be called once, there.
     pub fn initial_thread(&self) -> Rc<Thread> {
-        Rc::new(Thread::new(self.shared.clone(), 0, initial_team(&self.shared)))
+        let thread = Thread::new(self.shared.clone(), 0, initial_team(&self.shared));
+        thread.resume();
+        Rc::new(thread)
     }
 
     /// Ends the program for all its threads, for this reason unless there already is one.
@@ -91,12 +112,47 @@ impl Runtime {
     }
 }
 
-/// Teams that a thread keeps: by the time that the first is needed again, it has been left.
-const SPARE_TEAMS_MAX: usize = 3;
+/// Teams that a thread keeps: regions of a few sizes may take turns.
+const TEAMS_KEPT_MAX: usize = 4;
 
-fn initial_team(shared: &Shared) -> Arc<Team> {
-    let icvs = Icvs::initial(&shared.config);
-    Arc::new(Team::new(1, None, Work { microtask: 0, args: Vec::new(), icvs }, shared))
+/// A team that a thread has for regions that are alike.
+pub(crate) struct Hot {
+    team: OwnTeam,
+    /// Threads that were through with its regions so far, this thread excepted.
+    joined: u32,
+}
+
+/// Threads for regions, in the order of their numbers in a team.
+pub(crate) type Crew = Vec<Hired>;
+
+/// A thread, and the team in which it last had a number.
+pub(crate) struct Hired {
+    mailbox: Arc<Mailbox>,
+    knows: Option<OwnTeam>,
+}
+
+impl Hired {
+    fn new(mailbox: Arc<Mailbox>) -> Self {
+        Self { mailbox, knows: None }
+    }
+
+    /// Where it gets its regions.
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// Gives it a region.
+    fn put(&mut self, (team, tid, joined): (&OwnTeam, u32, u32), work: &Work) {
+        if self.knows.as_ref().is_some_and(|known| Rc::ptr_eq(known, team)) {
+            return self.mailbox.put(work, None);
+        }
+        self.knows = Some(team.clone());
+        self.mailbox.put(work, Some(Seat { team: Arc::clone(team), tid, joined }));
+    }
+}
+
+fn initial_team(shared: &Shared) -> Team {
+    Team::new(1, None, Icvs::initial(&shared.config), shared)
 }
 
 impl Worker {
@@ -107,13 +163,28 @@ impl Worker {
 
     /// The thread itself; to be called once, on the host's thread that will serve.
     pub fn thread(&self) -> Rc<Thread> {
-        Rc::new(Thread::new(self.shared.clone(), self.gtid, initial_team(&self.shared)))
+        let thread = Thread::new(self.shared.clone(), self.gtid, initial_team(&self.shared));
+        thread.resume();
+        Rc::new(thread)
     }
 
     /// Runs regions until the program ends.
     pub fn serve(self, thread: &Thread, guest: &mut dyn Guest) {
-        while let Some((team, tid)) = self.mailbox.take(&self.shared) {
-            if let Err(error) = thread.run_member(guest, team, tid) {
+        let (mut number, mut member) = (0, None);
+        loop {
+            let spins = member.as_ref().map_or(0, |member: &Member| member.team.spins());
+            let Some((work, seat)) = self.mailbox.take(&self.shared, spins, &mut number) else {
+                return;
+            };
+            if let Some(Seat { team, tid, joined }) = seat {
+                member = Some(Member { team: Rc::new(team), tid, goal: joined });
+            }
+            // Its first region comes with a seat.
+            let Some(member) = &mut member else { continue };
+            // All regions of a team are of one size.
+            member.goal = member.goal.wrapping_add(member.team.size - 1);
+            let next = || self.mailbox.is_full(number);
+            if let Err(error) = thread.run_member(guest, member, &work, next) {
                 self.shared.fail(error);
                 return;
             }
@@ -151,63 +222,79 @@ impl Thread {
     ) -> Result<()> {
         self.shared.check()?;
         let work = self.work(argc, microtask, args)?;
-        let parent = self.frame(|frame| (frame.team.clone(), frame.tid));
-        let (level, depth) = (parent.0.active_level, parent.0.depth);
-        let size = self.reserve(level, work.icvs);
-        let crew = match self.hire(guest, size - 1, depth) {
-            Ok(crew) => crew,
-            Err(error) => {
-                self.shared.busy.fetch_sub(size - 1, Ordering::Relaxed);
-                return Err(error);
-            }
-        };
-        let size = crew.len() as u32 + 1;
-        let team = self.make_team(size, parent, work);
-        for (mailbox, tid) in crew.iter().zip(1..) {
-            mailbox.put(team.clone(), tid);
+        let (parent, parent_tid) = self.frame(|frame| (frame.team.clone(), frame.tid));
+        let icvs = self.icvs();
+        let (mut crew, size) = self.enlist(guest, &parent, &icvs)?;
+        let (team, joined) = self.hot_team(size, (&parent, parent_tid), icvs);
+        for (hired, tid) in crew.iter_mut().zip(1..size) {
+            hired.put((&team, tid, joined), &work);
         }
-        let ran = self.run_member(guest, team.clone(), 0);
-        self.keep_team(team);
+        if parent.depth == 0 {
+            crew = self.crew.replace(crew);
+        }
+        let member = Member { team, tid: 0, goal: joined.wrapping_add(size - 1) };
+        let ran = self.run_member(guest, &member, &work, || false);
         self.shared.busy.fetch_sub(size - 1, Ordering::Relaxed);
-        if depth > 0 {
-            lock(&self.shared.idle).extend(crew);
+        if !crew.is_empty() {
+            lock(&self.shared.idle).extend(crew.into_iter().map(|hired| hired.mailbox));
         }
         ran
     }
 
-    /// A team, made of one of a region that is over, if its threads have all left that.
-    fn make_team(&self, size: u32, parent: (Arc<Team>, u32), work: Work) -> Arc<Team> {
-        let mut spare = self.spare_teams.borrow_mut();
-        if let Some(mut team) = spare.pop_front()
-            && let Some(old) = Arc::get_mut(&mut team)
-        {
-            old.renew(size, parent, work, &self.shared);
-            return team;
+    /// Decides on a region's size and finds its threads, which count as busy from then on. Those
+    /// that the first thread keeps may be more.
+    fn enlist(&self, guest: &mut dyn Guest, parent: &Team, icvs: &Icvs) -> Result<(Crew, u32)> {
+        let size = self.reserve(parent.active_level, icvs);
+        let hired = self.hire(guest, size - 1, parent.depth);
+        let found = hired.as_ref().map_or(0, |crew| crew.len().min(size as usize - 1) as u32);
+        let missing = size - 1 - found;
+        if missing > 0 {
+            self.shared.busy.fetch_sub(missing, Ordering::Relaxed);
         }
-        Arc::new(Team::new(size, Some(parent), work, &self.shared))
+        Ok((hired?, size - missing))
     }
 
-    /// Keeps a team for a later region; its threads leave it after its end.
-    fn keep_team(&self, team: Arc<Team>) {
-        let mut spare = self.spare_teams.borrow_mut();
-        if spare.len() < SPARE_TEAMS_MAX {
-            spare.push_back(team);
+    /// The team for a region, and the count from which its threads are counted that are through:
+    /// the team of an earlier one that was alike, if there is any.
+    fn hot_team(&self, size: u32, (parent, tid): (&OwnTeam, u32), icvs: Icvs) -> (OwnTeam, u32) {
+        let make = || {
+            let around = Some((Arc::clone(parent), tid));
+            Rc::new(Arc::new(Team::new(size, around, icvs, &self.shared)))
+        };
+        // Within regions other threads come each time: one that is late, and still looks whether
+        // the team's last region is over, must not meet the next one there.
+        if size > 1 && parent.depth > 0 {
+            return (make(), 0);
         }
+        let mut teams = self.teams.borrow_mut();
+        let at = teams.iter().position(|hot| hot.team.fits(size, (parent, tid), &icvs));
+        let at = at.unwrap_or_else(|| {
+            if teams.len() == TEAMS_KEPT_MAX {
+                teams.remove(0);
+            }
+            teams.push(Hot { team: make(), joined: 0 });
+            teams.len() - 1
+        });
+        let hot = &mut teams[at];
+        let joined = hot.joined;
+        hot.joined = joined.wrapping_add(size - 1);
+        hot.team.renew(&self.shared);
+        (hot.team.clone(), joined)
     }
 
     fn work(&self, argc: u32, microtask: u32, args: u32) -> Result<Work> {
         if argc > ARGS_MAX {
             return Err(Error::Limit { what: "shared variables", limit: u64::from(ARGS_MAX) });
         }
-        let at = |index: u32| args.checked_add(index * 4);
-        let address = Error::Address { address: args, length: argc * 4 };
-        let args: Option<Vec<u32>> =
-            (0..argc).map(|index| self.memory().u32(at(index)?).ok()).collect();
-        Ok(Work { microtask, args: args.ok_or(address)?, icvs: self.icvs() })
+        let words = if argc == 0 { &[] } else { self.memory().words(args, argc)? };
+        Ok(Work::new(
+            microtask,
+            words.iter().map(|word| u32::from_le(word.load(Ordering::Relaxed))),
+        ))
     }
 
     /// Decides on the region's size, and counts its threads as busy.
-    fn reserve(&self, active_level: u32, icvs: Icvs) -> u32 {
+    fn reserve(&self, active_level: u32, icvs: &Icvs) -> u32 {
         let config = &self.shared.config;
         let pushed = self.pushed_threads.replace(0);
         let wanted = if pushed == 0 { icvs.threads } else { pushed }.min(icvs.thread_limit);
@@ -216,22 +303,24 @@ impl Thread {
             max_active_levels: icvs.max_active_levels,
             adjustable: icvs.dynamic || config.elastic,
         };
-        let _alone = lock(&self.shared.forking);
-        let busy = self.shared.busy.load(Ordering::Relaxed);
-        let region = Region { wanted, ceiling: config.ceiling, busy, active_level };
-        let size = size::decide(&region, &bounds, &*self.shared.advice);
-        self.shared.busy.fetch_add(size - 1, Ordering::Relaxed);
-        size
+        let mut busy = self.shared.busy.load(Ordering::Relaxed);
+        loop {
+            let region = Region { wanted, ceiling: config.ceiling, busy, active_level };
+            let size = size::decide(&region, &bounds, &*self.shared.advice);
+            let now = &self.shared.busy;
+            let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+            // Another thread's region may have begun meanwhile, and leave fewer.
+            match now.compare_exchange(busy, busy + (size - 1), success, failure) {
+                Ok(_) => return size,
+                Err(other) => busy = other,
+            }
+        }
     }
 
     /// Finds so many threads, or fewer where no more may be made.
-    fn hire(&self, guest: &mut dyn Guest, count: u32, depth: u32) -> Result<Vec<Arc<Mailbox>>> {
-        if count == 0 {
-            return Ok(Vec::new());
-        }
+    fn hire(&self, guest: &mut dyn Guest, count: u32, depth: u32) -> Result<Crew> {
         // Between regions the first thread keeps those it had, in their order.
-        let keeps = depth == 0;
-        let mut crew = if keeps { self.crew.take() } else { Vec::new() };
+        let mut crew = if depth == 0 { self.crew.take() } else { Vec::new() };
         while crew.len() < count as usize {
             let idle = lock(&self.shared.idle).pop();
             let mailbox = match idle {
@@ -239,26 +328,22 @@ impl Thread {
                 None => self.create(guest)?,
             };
             let Some(mailbox) = mailbox else { break };
-            crew.push(mailbox);
+            crew.push(Hired::new(mailbox));
         }
-        let hired: Vec<_> = crew.iter().take(count as usize).cloned().collect();
-        let missing = count - hired.len() as u32;
-        self.shared.busy.fetch_sub(missing, Ordering::Relaxed);
-        if keeps {
-            self.crew.replace(crew);
-        }
-        Ok(hired)
+        Ok(crew)
     }
 
     /// Makes a thread, unless there are as many as there may be.
     fn create(&self, guest: &mut dyn Guest) -> Result<Option<Arc<Mailbox>>> {
         let limit = self.shared.config.thread_limit;
         let take = |made: u32| (made < limit).then(|| made + 1);
-        let made = &self.shared.created;
-        let Ok(gtid) = made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) else {
-            return Ok(None);
+        let new = || {
+            let made = &self.shared.created;
+            made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()
         };
+        let Some(gtid) = self.shared.kept.returning().or_else(new) else { return Ok(None) };
         let mailbox = Arc::new(Mailbox::default());
+        self.shared.kept.made(gtid, &mailbox);
         lock(&self.shared.mailboxes).push(mailbox.clone());
         let worker = Worker { shared: self.shared.clone(), mailbox: mailbox.clone(), gtid };
         self.shared.threads.start(guest, worker)?;
@@ -291,17 +376,19 @@ impl Thread {
         microtask: u32,
         args: u32,
     ) -> Result<()> {
-        let mut work = self.work(argc, microtask, args)?;
+        let work = self.work(argc, microtask, args)?;
+        let mut icvs = self.icvs();
         let (teams, threads) = self.pushed_teams.replace((0, 0));
         let or = |asked: u32, otherwise: u32| if asked == 0 { otherwise } else { asked };
-        let teams = or(teams, work.icvs.teams).clamp(1, TEAMS_MAX);
-        let most = work.icvs.thread_limit;
-        work.icvs.thread_limit = or(or(threads, work.icvs.teams_thread_limit), most).min(most);
+        let teams = or(teams, icvs.teams).clamp(1, TEAMS_MAX);
+        let most = icvs.thread_limit;
+        icvs.thread_limit = or(or(threads, icvs.teams_thread_limit), most).min(most);
         let around = self.team();
         for number in 0..teams {
             let league = (number, teams);
-            let team = Team::of_league(&around, league, work.clone(), &self.shared);
-            self.run_member(guest, Arc::new(team), 0)?;
+            let team = Team::of_league(&around, league, icvs, &self.shared);
+            let member = Member { team: Rc::new(Arc::new(team)), tid: 0, goal: 0 };
+            self.run_member(guest, &member, &work, || false)?;
         }
         Ok(())
     }
@@ -312,9 +399,9 @@ impl Thread {
     /// If regions are nested too deeply.
     pub fn serialized_parallel(&self) -> Result<()> {
         self.pushed_threads.set(0);
-        let parent = self.frame(|frame| (frame.team.clone(), frame.tid));
-        let work = Work { microtask: 0, args: Vec::new(), icvs: self.icvs() };
-        self.push_serial(Team::new(1, Some(parent), work, &self.shared))
+        let (parent, tid) = self.frame(|frame| (frame.team.clone(), frame.tid));
+        let (team, _) = self.hot_team(1, (&parent, tid), self.icvs());
+        self.push_serial(team)
     }
 
     /// `__kmpc_end_serialized_parallel`.

@@ -64,6 +64,13 @@ impl Gate {
     /// Has all who wait look again; called after what they wait for was made true.
     pub(crate) fn ring(&self) {
         fence(Ordering::SeqCst);
+        self.ring_after();
+    }
+
+    /// The same where what made it true was itself sequentially consistent, which spares the
+    /// fence: either this thread sees that another sleeps, or that other one, which looks again
+    /// behind its fence once it has said that it sleeps, sees what was changed before.
+    pub(crate) fn ring_after(&self) {
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
             self.rings.fetch_add(1, Ordering::SeqCst);

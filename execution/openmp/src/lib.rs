@@ -5,7 +5,8 @@
 //! that thread's instance. What the threads share lies in one [`Memory`].
 //!
 //! Start at [`Runtime::new`] and [`Thread::fork_call`]. How many threads a region gets is decided
-//! in `size`; waiting is in `gate`, work sharing in `dispatch`, tasks in `tasks`.
+//! in `size`, how its threads learn of it in `mailbox`; waiting is in `gate`, work sharing in
+//! `dispatch`, tasks in `tasks` and their queues in `queue`.
 //!
 //! Everything a guest passes may be wrong: addresses, schedules, calls out of order. It then gets
 //! an [`Error`], and so do all its other threads at their next wait, so that no one waits for ever.
@@ -23,13 +24,19 @@ mod error;
 mod fork;
 mod gate;
 mod guest;
+mod line;
 mod locks;
+mod mailbox;
 mod memory;
+mod queue;
 mod reduce;
+mod save;
 mod shared;
 mod size;
+mod spare;
 mod statics;
 mod sync;
+mod task;
 mod task_reduction;
 mod taskloop;
 mod tasks;

@@ -54,6 +54,16 @@ impl Memory {
         Ok(unsafe { AtomicU32::from_ptr(pointer.cast()) })
     }
 
+    /// So many words, to be used atomically.
+    #[expect(unsafe_code, reason = "guests share their memory as bytes")]
+    pub(crate) fn words(&self, address: u32, count: u32) -> Result<&[AtomicU32]> {
+        let wrong = || Error::Address { address, length: u32::MAX };
+        let length = count.checked_mul(4).ok_or_else(wrong)?;
+        let pointer = self.pointer(address, length, 4)?;
+        // SAFETY: as in `word`; words in a row are laid out like an array of them.
+        Ok(unsafe { std::slice::from_raw_parts(pointer.cast(), count as usize) })
+    }
+
     #[expect(unsafe_code, reason = "guests share their memory as bytes")]
     fn long(&self, address: u32) -> Result<&AtomicU64> {
         let pointer = self.pointer(address, 8, 8)?;

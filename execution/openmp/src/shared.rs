@@ -1,8 +1,16 @@
 //! What all threads of a program share.
 
 use crate::{
-    Advice, Config, Error, Memory, Result, Threads, affinity::DEFAULT_FORMAT, alloc::Allocator,
-    detach::Events, gate::Gate, tasks::Group, team::Team,
+    Advice, Config, Error, Memory, Result, Threads,
+    affinity::DEFAULT_FORMAT,
+    alloc::Allocator,
+    detach::Events,
+    gate::Gate,
+    line::Line,
+    mailbox::Mailbox,
+    save::Kept,
+    spare::{self, Returns},
+    task::Group,
 };
 use std::{
     collections::HashMap,
@@ -22,9 +30,7 @@ pub(crate) struct Shared {
     pub(crate) advice: Arc<dyn Advice>,
     pub(crate) threads: Arc<dyn Threads>,
     /// Threads that are in a region now, and the first.
-    pub(crate) busy: AtomicU32,
-    /// Held while a region's size is decided.
-    pub(crate) forking: Mutex<()>,
+    pub(crate) busy: Line<AtomicU32>,
     /// Threads made so far, the first among them.
     pub(crate) created: AtomicU32,
     /// Threads that nested regions have left.
@@ -35,48 +41,25 @@ pub(crate) struct Shared {
     pub(crate) handles: Mutex<HashMap<u32, Weak<Group>>>,
     /// What detached tasks wait for.
     pub(crate) events: Mutex<Events>,
+    /// Tasks that others than their threads have run, by the numbers of those threads.
+    pub(crate) returns: Box<[Line<Returns>]>,
     /// Allocators that the program has made.
     pub(crate) allocators: Mutex<Vec<Option<Allocator>>>,
     /// How `omp_capture_affinity` describes a thread.
     pub(crate) affinity_format: Mutex<Vec<u8>>,
     pub(crate) started: Instant,
-    stopped: AtomicBool,
+    /// What outlives regions besides, to be saved.
+    pub(crate) kept: Kept,
+    /// Looked at by all who wait, so nothing that changes may lie near it.
+    stopped: Line<AtomicBool>,
     failure: Mutex<Option<Error>>,
     failed: Condvar,
     lock_gates: [Gate; LOCK_GATES],
 }
 
-/// Where a thread gets its next region.
-#[derive(Default)]
-pub(crate) struct Mailbox {
-    pub(crate) gate: Gate,
-    full: AtomicBool,
-    next: Mutex<Option<(Arc<Team>, u32)>>,
-}
-
 /// Locks what no panic can leave half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Mailbox {
-    pub(crate) fn put(&self, team: Arc<Team>, tid: u32) {
-        *lock(&self.next) = Some((team, tid));
-        self.full.store(true, Ordering::Release);
-        self.gate.ring();
-    }
-
-    /// The next region; `None` at the program's end.
-    pub(crate) fn take(&self, shared: &Shared) -> Option<(Arc<Team>, u32)> {
-        let spins = shared.spins(shared.busy.load(Ordering::Relaxed));
-        let full = || self.full.load(Ordering::Acquire);
-        self.gate.wait_long(spins, || full() || shared.is_stopped());
-        if shared.is_stopped() {
-            return None;
-        }
-        self.full.store(false, Ordering::Relaxed);
-        lock(&self.next).take()
-    }
 }
 
 impl Shared {
@@ -87,12 +70,12 @@ impl Shared {
         advice: Arc<dyn Advice>,
     ) -> Self {
         Self {
+            returns: spare::returns(config.thread_limit),
             config,
             memory,
             advice,
             threads,
-            busy: AtomicU32::new(1),
-            forking: Mutex::default(),
+            busy: Line(AtomicU32::new(1)),
             created: AtomicU32::new(1),
             idle: Mutex::default(),
             mailboxes: Mutex::default(),
@@ -101,7 +84,8 @@ impl Shared {
             allocators: Mutex::default(),
             affinity_format: Mutex::new(DEFAULT_FORMAT.to_vec()),
             started: Instant::now(),
-            stopped: AtomicBool::new(false),
+            kept: Kept::default(),
+            stopped: Line::default(),
             failure: Mutex::default(),
             failed: Condvar::new(),
             lock_gates: std::array::from_fn(|_| Gate::default()),
@@ -158,7 +142,7 @@ impl Shared {
         drop(lock(&self.failure));
         self.failed.notify_all();
         for mailbox in lock(&self.mailboxes).iter() {
-            mailbox.gate.ring();
+            mailbox.ring();
         }
     }
 

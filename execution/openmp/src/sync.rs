@@ -9,8 +9,7 @@ impl Thread {
         self.frame(|frame| {
             let mine = frame.singles;
             frame.singles += 1;
-            let taken = &frame.team.singles;
-            taken.compare_exchange(mine, mine + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            frame.team.take_single(mine)
         })
     }
 
@@ -76,7 +75,7 @@ impl Thread {
         if take() {
             return Ok(());
         }
-        let spins = self.frame(|frame| frame.team.spins);
+        let spins = self.frame(|frame| frame.team.spins());
         self.shared.wait(self.shared.lock_gate(lock), spins, take)
     }
 
@@ -111,6 +110,7 @@ impl Thread {
         let copy = self.alloc(guest, size.max(1))?;
         self.memory().copy(data, copy, size)?;
         self.private.borrow_mut().insert(data, copy);
+        self.shared.kept.private(self.gtid, data, copy);
         Ok(copy)
     }
 }

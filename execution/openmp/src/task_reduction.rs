@@ -1,6 +1,6 @@
 //! Reductions over the tasks of a group.
 
-use crate::{Error, Guest, Result, Thread, shared::lock, tasks::Group, team::Team};
+use crate::{Error, Guest, Result, Thread, shared::lock, task::Group, team::Team};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU32, Ordering},
@@ -53,7 +53,7 @@ impl Thread {
     /// If there is no group, or the variables are wrong.
     pub fn taskred_init(&self, guest: &mut dyn Guest, count: u32, items: u32) -> Result<u32> {
         let none = Error::Misuse("it reduces over tasks outside a task group");
-        let group = lock(&self.node().group).clone().ok_or(none)?;
+        let group = self.group().ok_or(none)?;
         let reductions = Arc::new(self.reductions(guest, count, items)?);
         lock(&self.shared.handles).insert(reductions.handle, Arc::downgrade(&group));
         let handle = reductions.handle;
@@ -109,7 +109,7 @@ impl Thread {
         let named = lock(&self.shared.handles).get(&handle).and_then(|group| group.upgrade());
         let mut group = match named {
             Some(group) if handle != 0 => Some(group),
-            _ => lock(&self.node().group).clone(),
+            _ => self.group(),
         };
         while let Some(current) = group {
             let found = lock(&current.reductions).iter().rev().find_map(|reductions| {
@@ -127,7 +127,7 @@ impl Thread {
     pub(crate) fn combine(&self, guest: &mut dyn Guest, team: &Team, group: &Group) -> Result<()> {
         let all = std::mem::take(&mut *lock(&group.reductions));
         for reductions in all {
-            let modifier = team.modifiers.iter().find_map(|modifier| {
+            let modifier = team.modifiers().iter().find_map(|modifier| {
                 let modifier = lock(modifier).clone()?;
                 (modifier.reductions.handle == reductions.handle).then_some(modifier)
             });
@@ -136,7 +136,7 @@ impl Thread {
                 if ended < team.size {
                     continue;
                 }
-                for slot in &team.modifiers {
+                for slot in team.modifiers() {
                     let mut slot = lock(slot);
                     if slot.as_ref().is_some_and(|other| Arc::ptr_eq(other, &modifier)) {
                         *slot = None;
@@ -165,8 +165,8 @@ impl Thread {
         let team = self.team();
         self.taskgroup();
         let none = Error::Misuse("it reduces over tasks outside a task group");
-        let group = lock(&self.node().group).clone().ok_or(none)?;
-        let slot = &team.modifiers[usize::from(of_loop)];
+        let group = self.group().ok_or(none)?;
+        let slot = &team.modifiers()[usize::from(of_loop)];
         let known = lock(slot).clone();
         let modifier = match known {
             Some(modifier) => modifier,

@@ -54,7 +54,7 @@ impl Thread {
             self.taskgroup();
         }
         self.deal_tasks(guest, asked, pattern)?;
-        self.finish(guest, asked.task, pattern.bytes, pattern.flags)?;
+        self.finish(guest, pattern.at(asked.task))?;
         if asked.no_group { Ok(()) } else { self.end_taskgroup(guest) }
     }
 
@@ -101,7 +101,7 @@ impl Thread {
         pattern: Allocated,
         last: bool,
     ) -> Result<u32> {
-        let copy = self.alloc(guest, pattern.bytes)?;
+        let copy = self.place(guest, pattern.bytes)?;
         self.memory().copy(asked.task, copy, pattern.bytes)?;
         if self.memory().u32(copy)? != 0 {
             self.memory().put_u32(copy, copy + pattern.header_bytes)?;

@@ -7,15 +7,16 @@ use crate::{
     dispatch::SharedLoop,
     doacross::Flags,
     gate::Gate,
+    line::Line,
+    queue::Queue,
     shared::{Shared, lock},
     task_reduction::Modifier,
-    tasks::Queue,
 };
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -30,49 +31,67 @@ pub(crate) struct Team {
     pub(crate) league: (u32, u32),
     /// The team whose thread made it, and which one that was.
     pub(crate) parent: Option<(Arc<Team>, u32)>,
-    pub(crate) spins: u32,
+    /// The settings of the task that made it.
+    pub(crate) icvs: Icvs,
+    spins: AtomicU32,
+    /// Whether a region has left anything to be cleared for the next one.
+    used: AtomicBool,
     /// Rung when anything of the team changes.
-    pub(crate) gate: Gate,
-    pub(crate) work: Work,
-    arrived: AtomicU32,
-    epoch: AtomicU32,
-    /// Threads that are through with the region.
-    joined: AtomicU32,
+    pub(crate) gate: Line<Gate>,
+    barrier: Line<AtomicU64>,
+    /// Threads that are through with a region, the first one excepted: of all regions so far.
+    joined: Line<AtomicU32>,
+    /// The same count when the last region was over, as the first thread says.
+    over: Line<AtomicU32>,
     pub(crate) queue: Queue,
     /// Single regions that a thread has taken.
-    pub(crate) singles: AtomicU64,
+    singles: Line<AtomicU64>,
     /// What a single region's thread hands to the others.
     pub(crate) copied: AtomicU32,
-    pub(crate) loops: Constructs<SharedLoop>,
-    pub(crate) doacross: Constructs<Flags>,
+    loops: Constructs<SharedLoop>,
+    doacross: Constructs<Flags>,
     /// What each thread has to combine.
     pub(crate) partials: Vec<AtomicU32>,
     /// Which kind of construct is cancelled, as the program numbers them; 0 for none.
-    pub(crate) cancelled: AtomicU32,
-    /// The same when the last barrier opened: all threads see one answer, however fast some go on.
-    pub(crate) verdict: AtomicU32,
-    pub(crate) modifiers: [Mutex<Option<Arc<Modifier>>>; 2],
+    cancelled: AtomicU32,
+    modifiers: [Mutex<Option<Arc<Modifier>>>; 2],
 }
 
-/// What a region's threads run.
-#[derive(Debug, Clone)]
-pub(crate) struct Work {
-    pub(crate) microtask: u32,
-    pub(crate) args: Vec<u32>,
-    pub(crate) icvs: Icvs,
+/// A barrier's word: how often it has opened, what was cancelled when it last did, so that all
+/// threads see one answer, however fast some go on, and how many threads have come since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Barrier {
+    epoch: u32,
+    verdict: u32,
+    arrived: u32,
+}
+
+/// Where the parts of the word are; there are fewer threads than fit into the last.
+const EPOCH_SHIFT: u32 = 32;
+const VERDICT_SHIFT: u32 = 24;
+
+impl Barrier {
+    fn of(word: u64) -> Self {
+        let (epoch, low) = ((word >> EPOCH_SHIFT) as u32, word as u32);
+        Self { epoch, verdict: low >> VERDICT_SHIFT, arrived: low & ((1 << VERDICT_SHIFT) - 1) }
+    }
+
+    fn word(self) -> u64 {
+        u64::from(self.epoch) << EPOCH_SHIFT
+            | u64::from(self.verdict << VERDICT_SHIFT | self.arrived)
+    }
 }
 
 impl Team {
     pub(crate) fn new(
         size: u32,
         parent: Option<(Arc<Team>, u32)>,
-        work: Work,
+        icvs: Icvs,
         shared: &Shared,
     ) -> Self {
         let (level, active) =
             parent.as_ref().map_or((0, 0), |(team, _)| (team.level + 1, team.active_level));
         let depth = parent.as_ref().map_or(0, |(team, _)| team.depth);
-        let threads = shared.busy.load(Ordering::Relaxed).max(size);
         Self {
             size,
             level,
@@ -80,101 +99,201 @@ impl Team {
             depth: depth + u32::from(size > 1),
             league: parent.as_ref().map_or((0, 1), |(team, _)| team.league),
             parent,
-            spins: shared.spins(threads),
-            gate: Gate::default(),
-            work,
-            arrived: AtomicU32::new(0),
-            epoch: AtomicU32::new(0),
-            joined: AtomicU32::new(0),
-            queue: Queue::default(),
-            singles: AtomicU64::new(0),
+            icvs,
+            spins: AtomicU32::new(spins(size, shared)),
+            used: AtomicBool::new(false),
+            gate: Line::default(),
+            barrier: Line::default(),
+            joined: Line::default(),
+            over: Line::default(),
+            queue: Queue::new(size),
+            singles: Line::default(),
             copied: AtomicU32::new(0),
             loops: Constructs::default(),
             doacross: Constructs::default(),
             partials: (0..size).map(|_| AtomicU32::new(0)).collect(),
             cancelled: AtomicU32::new(0),
-            verdict: AtomicU32::new(0),
             modifiers: Default::default(),
         }
-    }
-
-    /// Makes it the team of another region.
-    pub(crate) fn renew(
-        &mut self,
-        size: u32,
-        parent: (Arc<Team>, u32),
-        work: Work,
-        shared: &Shared,
-    ) {
-        let mut partials = std::mem::take(&mut self.partials);
-        partials.resize_with(size as usize, AtomicU32::default);
-        for partial in &mut partials {
-            *partial.get_mut() = 0;
-        }
-        *self = Self { partials, ..Self::new(0, Some(parent), work, shared) };
-        let active = u32::from(size > 1);
-        self.size = size;
-        self.active_level += active;
-        self.depth += active;
-        self.spins = shared.spins(shared.busy.load(Ordering::Relaxed).max(size));
-    }
-
-    /// Says that a thread has come to a barrier; gives the barrier's number.
-    pub(crate) fn arrive(&self) -> u32 {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.size {
-            self.gate.ring();
-        }
-        epoch
     }
 
     /// A team of a league: its thread is an initial one, with no regions around it.
     pub(crate) fn of_league(
         around: &Team,
         league: (u32, u32),
-        work: Work,
+        icvs: Icvs,
         shared: &Shared,
     ) -> Self {
-        Self { depth: around.depth, league, ..Self::new(1, None, work, shared) }
+        Self { depth: around.depth, league, ..Self::new(1, None, icvs, shared) }
+    }
+
+    /// Whether it is what such a region needs, and nothing is left of the last one: a wrong
+    /// program may have left that open.
+    pub(crate) fn fits(&self, size: u32, (team, tid): (&Arc<Team>, u32), icvs: &Icvs) -> bool {
+        let is_parent =
+            |(parent, number): &(Arc<Team>, u32)| Arc::ptr_eq(parent, team) && *number == tid;
+        self.size == size
+            && self.icvs == *icvs
+            && self.parent.as_ref().is_some_and(is_parent)
+            && self.queue.outstanding() == 0
+    }
+
+    /// Makes it the team of another region. The one before is over: its other threads wait for
+    /// their next one and look at nothing that is changed here. What it changes they see with the
+    /// order that calls them.
+    pub(crate) fn renew(&self, shared: &Shared) {
+        let spins = spins(self.size, shared);
+        if self.spins.load(Ordering::Relaxed) != spins {
+            self.spins.store(spins, Ordering::Relaxed);
+        }
+        // What is written costs the others their copies: mostly there is nothing to be cleared.
+        if !self.used.load(Ordering::Relaxed) {
+            return;
+        }
+        self.used.store(false, Ordering::Relaxed);
+        self.singles.store(0, Ordering::Relaxed);
+        self.cancelled.store(0, Ordering::Relaxed);
+        let epoch = Barrier::of(self.barrier.load(Ordering::Relaxed)).epoch;
+        self.barrier.store(Barrier { epoch, verdict: 0, arrived: 0 }.word(), Ordering::Relaxed);
+        self.loops.clear();
+        self.doacross.clear();
+        for modifier in &self.modifiers {
+            lock(modifier).take();
+        }
+    }
+
+    /// Remembers that the region leaves something to be cleared.
+    fn mark(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// How often its threads look before they sleep.
+    pub(crate) fn spins(&self) -> u32 {
+        self.spins.load(Ordering::Relaxed)
+    }
+
+    /// Takes the single region of this number; whether no other thread had.
+    pub(crate) fn take_single(&self, number: u64) -> bool {
+        let (singles, relaxed) = (&self.singles, Ordering::Relaxed);
+        self.mark();
+        singles.load(relaxed) == number
+            && singles.compare_exchange(number, number + 1, Ordering::AcqRel, relaxed).is_ok()
+    }
+
+    /// Its loops whose iterations are dealt out.
+    pub(crate) fn loops(&self) -> &Constructs<SharedLoop> {
+        self.mark();
+        &self.loops
+    }
+
+    /// Its loops whose iterations wait for one another by name.
+    pub(crate) fn doacross(&self) -> &Constructs<Flags> {
+        self.mark();
+        &self.doacross
+    }
+
+    /// Reductions over all its tasks: those of a region, and those of a loop.
+    pub(crate) fn modifiers(&self) -> &[Mutex<Option<Arc<Modifier>>>; 2] {
+        self.mark();
+        &self.modifiers
+    }
+
+    /// Cancels a construct of this kind; whether it is the one that is cancelled.
+    pub(crate) fn cancel(&self, kind: u32) -> bool {
+        self.mark();
+        let set = self.cancelled.compare_exchange(0, kind, Ordering::AcqRel, Ordering::Acquire);
+        self.gate.ring();
+        set.is_ok() || set == Err(kind)
+    }
+
+    /// Forgets it: the construct is over.
+    pub(crate) fn forget_cancelled(&self) {
+        self.cancelled.store(0, Ordering::Release);
+    }
+
+    /// Which kind of construct is cancelled; 0 for none.
+    pub(crate) fn cancelled(&self) -> u32 {
+        self.cancelled.load(Ordering::Acquire)
     }
 
     /// Whether its threads are to go to the region's end, where alone they wait for one another.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire) == PARALLEL
+        self.cancelled() == PARALLEL
     }
 
-    /// Says that a thread has come to the region's end.
-    pub(crate) fn join(&self) {
-        if self.joined.fetch_add(1, Ordering::AcqRel) + 1 == self.size {
-            self.gate.ring();
+    /// What was cancelled when its last barrier opened.
+    pub(crate) fn verdict(&self) -> u32 {
+        if self.size == 1 {
+            return self.cancelled();
+        }
+        Barrier::of(self.barrier.load(Ordering::Acquire)).verdict
+    }
+
+    /// Says that a thread has come to a region's end; `goal` is the count once all have.
+    pub(crate) fn join(&self, goal: u32) {
+        if self.joined.fetch_add(1, Ordering::SeqCst).wrapping_add(1) == goal {
+            self.gate.ring_after();
         }
     }
 
-    /// Whether the region is over: all threads have come to its end and all tasks are done.
-    pub(crate) fn is_over(&self) -> bool {
-        self.joined.load(Ordering::Acquire) == self.size && self.queue.outstanding() == 0
+    /// Whether all other threads than the first have come to a region's end, and all tasks are
+    /// done; for the first thread, once it has come there too.
+    pub(crate) fn is_complete(&self, goal: u32) -> bool {
+        self.joined.load(Ordering::Acquire) == goal && self.queue.outstanding() == 0
+    }
+
+    /// Says that a region is over.
+    pub(crate) fn end(&self, goal: u32) {
+        if self.size > 1 {
+            self.over.store(goal, Ordering::SeqCst);
+            self.gate.ring_after();
+        }
+    }
+
+    /// Whether a region is over. The count never goes back, so a thread that looks late is not
+    /// mistaken.
+    pub(crate) fn is_over(&self, goal: u32) -> bool {
+        let missing = goal.wrapping_sub(self.over.load(Ordering::Acquire));
+        missing.cast_signed() <= 0
+    }
+
+    /// Says that a thread has come to a barrier; gives the barrier's number.
+    pub(crate) fn arrive(&self) -> u32 {
+        let before = Barrier::of(self.barrier.fetch_add(1, Ordering::SeqCst));
+        if before.arrived + 1 == self.size && !self.passed(before.epoch) {
+            // Tasks are left: whoever waits is to look for them, and for their end.
+            self.gate.ring_after();
+        }
+        before.epoch
     }
 
     /// Whether the barrier of this number is over: all threads have come and all tasks are done.
     pub(crate) fn passed(&self, epoch: u32) -> bool {
-        if self.epoch.load(Ordering::Acquire) != epoch {
+        let word = self.barrier.load(Ordering::Acquire);
+        let barrier = Barrier::of(word);
+        if barrier.epoch != epoch {
             return true;
         }
-        let complete =
-            self.arrived.load(Ordering::Acquire) == self.size && self.queue.outstanding() == 0;
-        // Whoever takes the count back opens the barrier.
-        if complete
-            && self
-                .arrived
-                .compare_exchange(self.size, 0, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        {
-            self.verdict.store(self.cancelled.load(Ordering::Acquire), Ordering::Relaxed);
-            self.epoch.store(epoch.wrapping_add(1), Ordering::Release);
-            self.gate.ring();
+        if barrier.arrived != self.size || self.queue.outstanding() > 0 {
+            return false;
         }
-        self.epoch.load(Ordering::Acquire) != epoch
+        // Whoever changes the word opens the barrier.
+        let open = Barrier { epoch: epoch.wrapping_add(1), verdict: self.cancelled(), arrived: 0 };
+        let opened =
+            self.barrier.compare_exchange(word, open.word(), Ordering::SeqCst, Ordering::Relaxed);
+        if opened.is_ok() {
+            self.gate.ring_after();
+        }
+        // If not, somebody else has: nobody comes to a barrier that is full.
+        true
     }
+}
+
+/// How often threads of a region look before they sleep.
+fn spins(size: u32, shared: &Shared) -> u32 {
+    shared.spins(shared.busy.load(Ordering::Relaxed).max(size))
 }
 
 /// What each thread comes to in the same order but not at the same time: the n-th loop of one
@@ -200,6 +319,10 @@ struct Entry<T> {
 const AHEAD_MAX: u64 = 64;
 
 impl<T> Constructs<T> {
+    fn clear(&self) {
+        lock(&self.entries).clear();
+    }
+
     /// The construct of this number, which the first to come makes; `None` if this thread is too
     /// far ahead of others.
     pub(crate) fn enter(

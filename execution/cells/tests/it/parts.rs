@@ -16,10 +16,12 @@ use cells::{
     wasi::Buffer,
 };
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread::JoinHandle,
+    time::Duration,
 };
 
 const UID: &str = "tissue";
@@ -298,4 +300,55 @@ fn ranks_go_on_from_what_each_of_several_sites_wrote() {
     assert!(all_well(&ends, 4) && said.contains(": right"), "{said}{ends:?}");
     let one = Sites::new(&module, 1, 4, &["300"]).lead(&[0, 0, 0, 0], &files[..1], None);
     assert!(one.is_err(), "the part of another site is missing");
+}
+
+/// What connects without the secret is closed; what has it and lies ends the move, not the ranks.
+#[test]
+fn strangers_and_liars_at_the_door_do_no_harm() {
+    let Some(module) = kernel("stencil") else { return };
+    let mut sites = Sites::new(&module, 3, 2, &["200", "2000"]);
+    sites.lead(&[0, 1], &[], None).unwrap();
+    let before = sites.layout.clone();
+    let lies: [&[u8]; 5] = [
+        b"",
+        b"CSKSNAP\0 and nothing of the kind",
+        &[0xff; 4096],
+        b"CSKSNAP\0\x01\0\0\0\0\0\0\0\x09\0\x01\0\xff\xff\xff\xff",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ];
+    for (number, lie) in (2..).zip(lies) {
+        let layout = Layout { number, places: vec![2, 1] };
+        let step = Step::Prepare {
+            here: 2,
+            incarnation: 1,
+            layout,
+            before: before.clone(),
+            restore: Vec::new(),
+        };
+        let Ok(Stepped::Open { address, secret }) = sites.step(2, number, step, &[]) else {
+            panic!("it does not listen");
+        };
+        let say = |about: &str, secret: &str, rest: &[u8]| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let field = |text: &str| [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
+            let hello = [b"CSKRANK1".as_slice(), &field(about), &field(secret), rest].concat();
+            // It may hang up before it has heard all.
+            let _ = stream.write_all(&hello);
+            stream
+        };
+        for (about, shown) in [(UID, "no secret"), ("another", &*secret)] {
+            let mut stranger = say(about, shown, lie);
+            stranger.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            assert!(!matches!(stranger.read(&mut [0; 8]), Ok(1..)), "a stranger was answered");
+        }
+        let states = [&0_u32.to_le_bytes(), &0_u32.to_le_bytes(), lie].concat();
+        drop(say(UID, &secret, &states));
+        let refused = sites.step(2, number, Step::Arrive, &[]).unwrap_err();
+        assert!(matches!(refused, Error::Handover(_)), "{refused}");
+        sites.step(2, number, Step::Undo, &[]).unwrap();
+    }
+    sites.layout.as_mut().unwrap().number = 1;
+
+    let (said, ends) = sites.end();
+    assert!(all_well(&ends, 2) && said.contains(": right"), "{said}{ends:?}");
 }
