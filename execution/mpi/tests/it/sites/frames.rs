@@ -178,6 +178,22 @@ fn look(guest: &mut Guest) {
 }
 
 #[test]
+fn communicators_that_are_no_windows_are_not_reached_into() {
+    let (world, _guest) = part_alone();
+    // Puts four bytes, and asks for a lock, of rank 0 in MPI_COMM_WORLD.
+    let put = [&[16][..], &[0; 8], &row(1), &row(64), &row(4), &row(4), &[7; 4]].concat();
+    let lock = [&[20][..], &[0; 8], &row(2), &row(1)].concat();
+    for frame in [put, lock] {
+        let refused = world.deliver(1, &frame).expect_err("no window").to_string();
+        assert_eq!(refused, "a frame from site 1 reaches for a window that is not here");
+    }
+}
+
+fn row(number: u32) -> [u8; 4] {
+    number.to_le_bytes()
+}
+
+#[test]
 fn frames_out_of_place_are_refused_or_do_no_harm() {
     let (links, through) = run_direct(None);
     assert!(through);
