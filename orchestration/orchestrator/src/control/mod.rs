@@ -26,6 +26,7 @@ mod migrate;
 mod names;
 mod overview;
 mod owed;
+mod planner;
 mod ranks;
 mod rest;
 mod restore;

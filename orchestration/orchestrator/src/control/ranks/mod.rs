@@ -145,13 +145,7 @@ async fn begin(state: &Arc<State>, cell: &Cell) -> Result<Option<Duration>> {
     let own = std::slice::from_ref(&cell.spec.site);
     let sites = if form.sites.is_empty() { own } else { &form.sites };
     let mut status = cell.status.clone();
-    status.ranks = Some(RanksStatus {
-        sites: sites.to_vec(),
-        next: Some(Layout { number: 1, places: form.places(sites.len()) }),
-        issued: 1,
-        incarnation: 1,
-        ..RanksStatus::default()
-    });
+    status.ranks = Some(RanksStatus::first(sites.to_vec(), form.places(sites.len())));
     let mut batch = Batch::new();
     batch.put(cell.with_status(&status));
     state.commit(batch).await.map(|_| None)
@@ -166,13 +160,7 @@ fn is_lost(state: &State, ranks: &RanksStatus) -> bool {
         let Some(site) = ranks.site(*number) else { return true };
         ranks.ended.get(site).is_some_and(|end| end.error.is_some()) || is_gone(state, site)
     };
-    wanted(ranks).sites().iter().any(lost)
-}
-
-/// Where the ranks are, or begin again.
-fn wanted(ranks: &RanksStatus) -> &Layout {
-    let begins = ranks.next.as_ref().filter(|_| ranks.layout.places.is_empty());
-    begins.unwrap_or(&ranks.layout)
+    ranks.wanted().sites().iter().any(lost)
 }
 
 /// Whether a site has not been heard of for so long that it is counted as lost.
@@ -190,7 +178,7 @@ fn is_gone(state: &State, site: &str) -> bool {
 async fn begin_again(state: &Arc<State>, cell: &Cell) -> Result<Option<Duration>> {
     let Some(mut ranks) = cell.status.ranks.clone() else { return Ok(None) };
     let soon = Some(state.clock.monotonic() + state.config.margin);
-    let layout = wanted(&ranks).clone();
+    let layout = ranks.wanted().clone();
     let sites = layout.sites();
     let at = |number: u32| ranks.site(number).unwrap_or_default();
     let (left, away): (Vec<u32>, Vec<u32>) = sites
@@ -240,7 +228,11 @@ async fn begin_again(state: &Arc<State>, cell: &Cell) -> Result<Option<Duration>
     let decision = decisions::new(state, &cell.resource.metadata.tenant, &spec);
     let mut batch = Batch::new();
     batch.put(cell.with_status(&status));
-    batch.put(decisions::ended(state, decision, decisions::DONE, json!({})));
+    decisions::add(
+        state,
+        &mut batch,
+        decisions::ended(state, decision, decisions::DONE, json!({})),
+    );
     state.commit(batch).await.map(|_| None)
 }
 
@@ -317,7 +309,7 @@ async fn record(
         status.ranks = Some(ranks);
         let mut batch = Batch::new();
         batch.put(cell.with_status(&status));
-        batch.put(decision.clone());
+        decisions::add(state, &mut batch, decision.clone());
         match state.commit(batch).await {
             Err(Error::Raced) => {}
             Err(error) => return Err(error),
