@@ -8,6 +8,7 @@ use super::{
     metrics::Metrics,
     migrate::Running,
     planner::Planner,
+    ranks::Lately,
     sites::Sites,
 };
 use crate::trust::{Authority, JoinTokens, Registry};
@@ -38,6 +39,8 @@ pub(super) struct State {
     pub(super) blobs: Blobs,
     pub(super) metrics: Metrics,
     pub(super) planner: Planner,
+    /// Moves by which ranks came together.
+    pub(super) lately: Lately,
     pub(super) watches: Arc<Semaphore>,
     /// Held while a site is admitted and while a service is given to another site, so that a site
     /// never learns that it holds a service in the moment in which it loses it.
@@ -73,6 +76,7 @@ impl State {
             blobs: Blobs::open(&config)?,
             metrics: Metrics::new(),
             planner: Planner::open(&config)?,
+            lately: Lately::default(),
             watches: Arc::new(Semaphore::new(config.watches_max)),
             admission: tokio::sync::Mutex::default(),
             migrations: Mutex::default(),

@@ -5,12 +5,13 @@
 mod fleet;
 mod quotas;
 
-pub(super) use fleet::{Fleet, demand, host, is_open, places};
+pub(super) use fleet::{Fleet, demand, host, is_open};
 
 use super::{
     Config, Error, Result,
     cache::{Cache, Cell, Id},
     decisions,
+    sites::Sites,
     state::State,
     status::set_condition,
     views,
@@ -178,6 +179,14 @@ fn survey(state: &State, tenant: &str) -> (Vec<Host>, Vec<Look>, Fleet) {
         let fleet = Fleet::new(cache, hosts.clone());
         (hosts, closed, fleet)
     })
+}
+
+/// The sites that are connected.
+pub(super) fn open_hosts(state: &State, cache: &Cache, live: &Sites) -> Vec<Host> {
+    let view = views::sites(cache, live, state.lease());
+    let now = state.clock.monotonic();
+    let open = cache.sites.iter().filter(|(name, _)| view.ready(name, now));
+    open.map(|(name, site)| host(cache, name, site)).collect()
 }
 
 /// What there is at each site before the program goes there.

@@ -6,7 +6,10 @@
 //! stored everything can be undone, and afterwards every site hears that its ranks shall run.
 
 mod checkpoint;
+mod compaction;
 mod drive;
+
+pub(super) use compaction::Lately;
 
 use super::{
     Error, Result,
@@ -32,13 +35,20 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use types::ErrorKind;
 
-/// What a user asks for.
+/// Which ranks shall move where, and who asks for it.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
-    /// Which ranks; all if none are named.
-    pub(super) ranks: Vec<u32>,
-    /// Where to.
-    pub(super) to: String,
+    /// Ranks, all if none are named, and where to.
+    moves: Vec<(Vec<u32>, String)>,
+    by: &'static str,
+    reason: String,
+}
+
+impl Wish {
+    /// What a user asks for.
+    pub(super) fn of_user(ranks: Vec<u32>, to: String) -> Self {
+        Self { moves: vec![(ranks, to)], by: "user", reason: "a user asked for it".to_owned() }
+    }
 }
 
 fn form(cell: &Cell) -> Option<&Ranks> {
@@ -136,7 +146,7 @@ pub(super) async fn converge(state: &Arc<State>) -> Result<Option<Duration>> {
             Err(error) => return Err(error),
         }
     }
-    Ok(due)
+    Ok(due.into_iter().chain(compaction::gather(state)).min())
 }
 
 /// Gives a new tissue its first places.
@@ -346,42 +356,58 @@ fn next_layout(
     ranks: &mut RanksStatus,
     wish: &Wish,
 ) -> Result<(Layout, Vec<String>)> {
-    let now = state.clock.monotonic();
-    let sites = state.both(|cache, live| views::sites(cache, live, state.lease()));
-    let Some(target) = sites.sites.get(&wish.to) else {
-        let message = format!("there is no site `{}`: `cloudskin get sites` lists them", wish.to);
-        return Err(Error::refuse(ErrorKind::NotFound, message));
-    };
-    if target.cordoned {
-        return Err(conflict(cell, &format!("site `{}` is cordoned: choose another", wish.to)));
-    }
-    if !sites.ready(&wish.to, now) {
-        let message = format!("site `{}` is not connected: start its agent", wish.to);
-        return Err(conflict(cell, &message));
-    }
-    let count = ranks.layout.places.len();
-    if let Some(wrong) = wish.ranks.iter().find(|rank| **rank as usize >= count) {
-        let message = format!("it has no rank {wrong}: its ranks are 0 to {}", count - 1);
-        return Err(Error::refuse(ErrorKind::Invalid, message));
-    }
-    let to = ranks.number_of(&wish.to);
-    ranks.issued += 1;
-    let mut next = Layout { number: ranks.issued, ..ranks.layout.clone() };
+    let mut next = Layout { number: ranks.issued + 1, ..ranks.layout.clone() };
     let mut from = Vec::new();
-    for (rank, place) in (0_u32..).zip(&mut next.places) {
-        let named = wish.ranks.is_empty() || wish.ranks.contains(&rank);
-        if named && *place != to {
-            from.extend(ranks.site(*place).map(str::to_owned));
-            *place = to;
+    for (named, to) in &wish.moves {
+        check_target(state, cell, to)?;
+        let count = ranks.layout.places.len();
+        if let Some(wrong) = named.iter().find(|rank| **rank as usize >= count) {
+            let message = format!("it has no rank {wrong}: its ranks are 0 to {}", count - 1);
+            return Err(Error::refuse(ErrorKind::Invalid, message));
+        }
+        let to = ranks.number_of(to);
+        for (rank, place) in (0_u32..).zip(&mut next.places) {
+            let named = named.is_empty() || named.contains(&rank);
+            if named && *place != to {
+                from.extend(ranks.site(*place).map(str::to_owned));
+                *place = to;
+            }
         }
     }
+    ranks.issued = next.number;
     if from.is_empty() {
-        let message = format!("these ranks are at `{}` already", wish.to);
+        let message = format!("these ranks are at `{}` already", targets(wish));
         return Err(conflict(cell, &message));
     }
     from.sort_unstable();
     from.dedup();
     Ok((next, from))
+}
+
+/// Whether ranks may go to a site.
+fn check_target(state: &State, cell: &Cell, to: &str) -> Result<()> {
+    let now = state.clock.monotonic();
+    let sites = state.both(|cache, live| views::sites(cache, live, state.lease()));
+    let Some(target) = sites.sites.get(to) else {
+        let message = format!("there is no site `{to}`: `cloudskin get sites` lists them");
+        return Err(Error::refuse(ErrorKind::NotFound, message));
+    };
+    if target.cordoned {
+        return Err(conflict(cell, &format!("site `{to}` is cordoned: choose another")));
+    }
+    if !sites.ready(to, now) {
+        let message = format!("site `{to}` is not connected: start its agent");
+        return Err(conflict(cell, &message));
+    }
+    Ok(())
+}
+
+/// Where a wish leads to.
+fn targets(wish: &Wish) -> String {
+    let mut names: Vec<&str> = wish.moves.iter().map(|(_, to)| to.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
 }
 
 fn explain(
@@ -396,12 +422,13 @@ fn explain(
         .filter(|(_, (before, after))| before != after)
         .map(|(rank, _): (u32, _)| rank)
         .collect();
+    let reason = format!("{}; {} ranks leave `{}`", wish.reason, moved.len(), from.join("`, `"));
     let spec = DecisionSpec {
         action: "migrate".into(),
         subject: format!("tissue/{}", cell.resource.metadata.name),
-        by: "user".into(),
-        reason: format!("a user asked for it; {} ranks leave `{}`", moved.len(), from.join("`, `")),
-        inputs: json!({"from": from.join(", "), "to": wish.to, "ranks": moved, "layout": next.number}),
+        by: wish.by.into(),
+        reason,
+        inputs: json!({"from": from.join(", "), "to": targets(wish), "ranks": moved, "layout": next.number}),
         alternatives: Vec::new(),
         prediction: serde_json::Value::Null,
         at: state.wall_ms(),

@@ -2,7 +2,8 @@
 
 use super::{
     super::{Config, Control},
-    world::{World, until},
+    site::Fault,
+    world::{PATIENCE, World, until},
 };
 use api::{Kind, cell::CellStatus, paths};
 use hyper::Method;
@@ -217,4 +218,41 @@ async fn what_nobody_has_at_a_site_is_lent() {
         world.ask(Method::DELETE, &path, Value::Null).await;
     }
     until("it has all again", || has(4)).await;
+}
+
+#[tokio::test]
+async fn ranks_come_together_when_there_is_room() {
+    let world = World::new().await;
+    for (name, site) in [("a", "edge"), ("b", "cloud")] {
+        let three = json!({"site": site, "form": ranks(3)});
+        assert_eq!(world.begin(Kind::Tissue, name, three).await.0, 201);
+        world.tissue_when(name, "running", |status| status.running).await;
+    }
+    let two = json!({"place": "compaction", "form": ranks(2)});
+    assert_eq!(world.begin(Kind::Tissue, "apart", two).await.0, 201);
+    let apart = world.tissue_when("apart", "running", |status| status.running).await;
+    assert_eq!(places(&apart), [("cloud".into(), 1), ("edge".into(), 1)]);
+    // The first time a site refuses; the ranks stay, and are left alone for a while.
+    world.site("edge").with(|memory| memory.faults.insert("tissue", Fault::Refuse));
+    let path = paths::item("default", Kind::Tissue, "a");
+    world.ask(Method::DELETE, &path, Value::Null).await;
+    let begun = std::time::Instant::now();
+    while world.decisions("tissue/apart").await.len() < 2 {
+        assert!(begun.elapsed() < PATIENCE, "it does not try");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let stayed = world.tissue_when("apart", "back", |status| {
+        status.ranks.as_ref().is_some_and(|ranks| ranks.next.is_none())
+    });
+    assert_eq!(places(&stayed.await).len(), 2);
+    world.site("edge").with(|memory| memory.faults.clear());
+
+    let together = world.tissue_when("apart", "together", |status| {
+        status.ranks.as_ref().is_some_and(|ranks| ranks.layout.sites().len() == 1)
+    });
+    assert_eq!(places(&together.await), [("edge".into(), 2)]);
+    let decisions = world.decisions("tissue/apart").await;
+    let last = decisions.last().unwrap();
+    assert_eq!((last.action.as_str(), last.by.as_str()), ("migrate", "planner"));
+    assert_eq!(last.reason, "its ranks fit on fewer sites; 1 ranks leave `cloud`");
 }

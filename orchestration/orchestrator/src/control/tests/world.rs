@@ -188,6 +188,7 @@ impl World {
         config.document_max_bytes = 100_000;
         config.blob_max_bytes = 1000;
         config.decisions_max = 5;
+        config.compaction_pause = Duration::from_millis(20);
         let path = self.folder.path().join("meta.redb");
         let names = self.noted();
         self.names.lock().unwrap().clear();
