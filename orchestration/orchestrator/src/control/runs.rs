@@ -89,6 +89,16 @@ pub(super) fn first_site(cell: &Cell) -> String {
     cell.status.site(&cell.spec).unwrap_or_default().to_owned()
 }
 
+/// How many ranks it has at a site.
+pub(super) fn ranks_at(cell: &Cell, site: &str) -> u32 {
+    let ranks = cell.status.ranks.as_ref();
+    ranks.map_or(0, |ranks| {
+        let layout = ranks.next.as_ref().unwrap_or(&ranks.layout);
+        let here = |number: &&u32| ranks.site(**number) == Some(site);
+        layout.places.iter().filter(here).count() as u32
+    })
+}
+
 /// Begins tissues, removes cells that were deleted, and the oldest that ended.
 /// Returns when something is due next.
 pub(super) async fn converge(state: &Arc<State>) -> Result<Option<Duration>> {

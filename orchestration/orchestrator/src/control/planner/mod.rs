@@ -27,7 +27,7 @@ use decide::plan::{
 };
 use fleet::Memory;
 use serde_json::json;
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 use types::{Bytes, Cpu, ErrorKind};
 
 /// Most sites that a message or a decision names.
@@ -47,6 +47,14 @@ impl fmt::Debug for Planner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Planner").field("quotas", &self.quotas).finish_non_exhaustive()
     }
+}
+
+/// Reads the quotas in a control plane's data folder as its start does.
+///
+/// # Errors
+/// [`Error::Quotas`] if the file is there and cannot be used, with the reason.
+pub fn check_quotas(data_dir: &Path) -> Result<()> {
+    quotas::read(data_dir).map(drop)
 }
 
 /// Where a new program goes.
@@ -105,12 +113,7 @@ impl Planner {
             .admit(&Cluster::new(hosts), &demand)
             .map_err(|refusal| refuse(kind_of(&refusal), refusal.to_string()))?;
         let Some(plan) = planner.plan(&fleet.cluster, &demand, &*self.advice) else {
-            let (ranks, cpu) = (demand.ranks, demand.each.cpu);
-            let what = match demand.ranks {
-                1 => format!("no site has `{cpu}` CPUs free for it now"),
-                _ => format!("the sites have no room for {ranks} ranks now"),
-            };
-            let why = format!("{what}: wait until others have ended, or name sites");
+            let why = format!("{}: wait until others have ended, or name sites", no_room(&demand));
             return Err(refuse(ErrorKind::Exhausted, why));
         };
         let places: Vec<(&str, u32)> = plan
@@ -123,6 +126,18 @@ impl Planner {
     }
 }
 
+fn no_room(demand: &Demand) -> String {
+    let (ranks, plan::Resources { cpu, memory, .. }) = (demand.ranks, &demand.each);
+    let each = match memory {
+        Bytes(0) => format!("`{cpu}` CPUs"),
+        memory => format!("`{cpu}` CPUs and `{memory}` of memory"),
+    };
+    match ranks {
+        1 => format!("no site has {each} free for it now"),
+        _ => format!("the sites have no room now for {ranks} ranks with {each} each"),
+    }
+}
+
 fn host_name(cluster: &Cluster, host: HostId) -> Option<&str> {
     cluster.hosts().get(host.0 as usize).map(|host| host.name.as_str())
 }
@@ -132,7 +147,7 @@ fn everything() -> Host {
     Host {
         name: String::new(),
         site: String::new(),
-        labels: Default::default(),
+        labels: BTreeMap::new(),
         isa: plan::Isa::X86_64,
         attestation: plan::Attestation::None,
         cordoned: false,

@@ -120,7 +120,7 @@ async fn tissues_begin_at_sites_that_the_policy_chooses() {
 
     refused(
         world.begin(Kind::Tissue, "more", with("locality", 3)).await,
-        "no room for 3 ranks now: wait until others have ended, or name sites; \
+        "no room now for 3 ranks with `1` CPUs each: wait until others have ended, or name sites; \
          `cloud` has `1` CPUs and `1Gi` of memory free",
     );
     refused(
