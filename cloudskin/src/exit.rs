@@ -2,7 +2,7 @@
 
 use crate::output;
 use cells::toolchain;
-use orchestrator::{client, supervisor, trust};
+use orchestrator::{client, control, supervisor, trust};
 use std::{io, process::ExitCode};
 use types::ErrorKind;
 
@@ -50,10 +50,17 @@ fn kind(error: &anyhow::Error) -> ErrorKind {
         let failure = cause.downcast_ref::<Failure>().map(|failure| failure.kind);
         let client = || cause.downcast_ref::<client::Error>().map(client::Error::kind);
         let supervisor = || cause.downcast_ref::<supervisor::Error>().map(supervisor::Error::kind);
+        let control = || cause.downcast_ref::<control::Error>().map(control::Error::kind);
         let cell = || cause.downcast_ref::<cells::Error>().map(cells::Error::kind);
         let build = || cause.downcast_ref::<toolchain::Error>().map(toolchain::Error::kind);
         let trust = || cause.downcast_ref::<trust::Error>().map(trust::Error::kind);
-        failure.or_else(client).or_else(supervisor).or_else(cell).or_else(build).or_else(trust)
+        failure
+            .or_else(client)
+            .or_else(supervisor)
+            .or_else(control)
+            .or_else(cell)
+            .or_else(build)
+            .or_else(trust)
     });
     found.unwrap_or(ErrorKind::Internal)
 }

@@ -12,8 +12,12 @@ use types::{Bytes, Digest, Period};
 pub struct CellSpec {
     /// The module: `NAME.wasm@sha256:…`.
     pub module: String,
-    /// The site that runs it.
+    /// The site that runs it; empty if the control plane is to choose.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub site: String,
+    /// By what rule the control plane chooses where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// Arguments after the module's name.
     #[serde(default)]
     pub args: Vec<String>,
@@ -38,6 +42,20 @@ pub struct CellSpec {
     /// What a tissue is made of; a cell has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
+}
+
+/// A rule by which the control plane chooses sites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// Each rank where most processors are free.
+    Spread,
+    /// On the fewest sites.
+    Locality,
+    /// On the fullest sites with room.
+    BinPack,
+    /// On the fewest sites, and together as soon as there is room.
+    Compaction,
 }
 
 /// What a tissue is made of.
@@ -118,6 +136,12 @@ impl CellSpec {
             Err(ApiError::Value { field, reason: reason.to_owned() })
         };
         let counts = 1..=TISSUE_MAX;
+        if self.place.is_some() && !self.site.is_empty() {
+            return wrong("place", "it is for who names no `site`: leave one of them out");
+        }
+        if self.place.is_none() && self.site.is_empty() {
+            return wrong("site", "name one, or say by `place` how one is chosen");
+        }
         match &self.form {
             None if is_tissue => wrong("form", "a tissue has `ranks` or `threads`"),
             Some(_) if !is_tissue => wrong("form", "a cell has none: apply a tissue"),
@@ -129,6 +153,9 @@ impl CellSpec {
             }
             Some(Form::Ranks(ranks)) if has_twice(&ranks.sites) => {
                 wrong("form.ranks.sites", "a site is named twice")
+            }
+            Some(Form::Ranks(ranks)) if self.place.is_some() && !ranks.sites.is_empty() => {
+                wrong("form.ranks.sites", "`place` chooses them: leave one of them out")
             }
             Some(Form::Ranks(ranks)) if ranks.sites.first().is_some_and(|s| *s != self.site) => {
                 wrong("form.ranks.sites", "the first is not `site`")
@@ -164,6 +191,17 @@ impl CellSpec {
     }
 }
 
+impl CellStatus {
+    /// The site that runs it, if one does: that of its first rank, the one that was chosen for it,
+    /// or the one that its spec names.
+    pub fn site<'a>(&'a self, spec: &'a CellSpec) -> Option<&'a str> {
+        let ranks = self.ranks.as_ref();
+        let first = ranks.and_then(|ranks| ranks.site(*ranks.wanted().places.first()?));
+        let named = Some(spec.site.as_str()).filter(|site| !site.is_empty());
+        first.or(self.site.as_deref()).or(named)
+    }
+}
+
 fn has_twice(names: &[String]) -> bool {
     names.iter().enumerate().any(|(place, name)| names[..place].contains(name))
 }
@@ -178,6 +216,9 @@ fn default_memory() -> Bytes {
 pub struct CellStatus {
     /// Facts.
     pub conditions: Vec<Condition>,
+    /// The site that was chosen for it, if its spec names none and it has no ranks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
     /// Whether it runs now.
     pub running: bool,
     /// Its exit code, once ended.
@@ -281,8 +322,67 @@ impl RanksStatus {
         members
     }
 
+    /// Where the ranks are or, before they begin, will be.
+    pub fn wanted(&self) -> &Layout {
+        let begins = self.next.as_ref().filter(|_| self.layout.places.is_empty());
+        begins.unwrap_or(&self.layout)
+    }
+
+    /// Ranks that are to begin for the first time at these sites, by their numbers.
+    pub fn first(sites: Vec<String>, places: Vec<u32>) -> Self {
+        let next = Some(Layout { number: 1, places });
+        Self { sites, next, issued: 1, incarnation: 1, ..Self::default() }
+    }
+
     /// Whether a site takes part now.
     pub fn involves(&self, site: &str) -> bool {
         self.members().into_iter().any(|number| self.site(number) == Some(site))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn checked(spec: serde_json::Value) -> Result<CellSpec, String> {
+        let spec: CellSpec = serde_json::from_value(spec).map_err(|error| error.to_string())?;
+        spec.check(spec.form.is_some()).map_err(|error| error.to_string())?;
+        Ok(spec)
+    }
+
+    #[test]
+    fn a_program_names_a_site_or_says_how_one_is_chosen() {
+        let module = "a.wasm@sha256:0";
+        let named = checked(json!({"module": module, "site": "edge"})).unwrap();
+        let chosen = checked(json!({"module": module, "place": "bin-pack"})).unwrap();
+
+        assert_eq!((named.place, chosen.place), (None, Some(Place::BinPack)));
+        let written = serde_json::to_value(&named).unwrap();
+        assert!(written.get("place").is_none() && written["site"] == "edge", "{written}");
+        assert!(serde_json::to_value(&chosen).unwrap().get("site").is_none());
+        let ranks = json!({"ranks": {"count": 2, "sites": ["edge"]}});
+        for (wrong, words) in [
+            (json!({"module": module}), "say by `place`"),
+            (json!({"module": module, "site": "edge", "place": "spread"}), "leave one of them out"),
+            (json!({"module": module, "place": "spread", "form": ranks}), "form.ranks.sites"),
+            (json!({"module": module, "place": "best"}), "unknown variant"),
+        ] {
+            let refused = checked(wrong.clone()).unwrap_err();
+            assert!(refused.contains(words), "{wrong}: {refused}");
+        }
+    }
+
+    #[test]
+    fn the_site_is_that_of_the_first_rank_the_chosen_or_the_named_one() {
+        let spec = checked(json!({"module": "a", "site": "edge"})).unwrap();
+        let mut status = CellStatus::default();
+        assert_eq!(status.site(&spec), Some("edge"));
+        status.site = Some("lab".into());
+        assert_eq!(status.site(&spec), Some("lab"));
+        status.ranks = Some(RanksStatus::first(vec!["a".into(), "b".into()], vec![1, 0]));
+        assert_eq!(status.site(&spec), Some("b"));
+        let chosen = checked(json!({"module": "a", "place": "spread"})).unwrap();
+        assert_eq!(CellStatus::default().site(&chosen), None);
     }
 }

@@ -43,6 +43,30 @@ impl From<Engine> for api::service::Engine {
     }
 }
 
+/// A rule by which the control plane chooses sites.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Place {
+    /// Each rank where most processors are free
+    Spread,
+    /// On the fewest sites
+    Locality,
+    /// On the fullest sites with room, so that others stay empty
+    BinPack,
+    /// On the fewest sites, and together as soon as there is room
+    Compaction,
+}
+
+impl From<Place> for api::cell::Place {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Spread => Self::Spread,
+            Place::Locality => Self::Locality,
+            Place::BinPack => Self::BinPack,
+            Place::Compaction => Self::Compaction,
+        }
+    }
+}
+
 /// What a cell may use.
 #[derive(Debug, Args)]
 pub(crate) struct CellArgs {

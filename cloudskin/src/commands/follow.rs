@@ -39,13 +39,14 @@ pub(crate) fn name_for(module: &str) -> String {
 pub(crate) async fn start_and_follow(client: &Client, cell: &Resource) -> anyhow::Result<ExitCode> {
     client.apply(cell, false).await?;
     let (kind, name) = (cell.kind, &cell.metadata.name);
-    let own = cell.spec::<CellSpec>().map(|spec| spec.site).unwrap_or_default();
+    let spec: CellSpec = cell.spec()?;
     let mut offsets: BTreeMap<String, u64> = BTreeMap::new();
     loop {
         let status: CellStatus = client.get(kind, name).await?.status();
         let ended = status.exit_code.is_some() || status.error.is_some();
         // What was written before the end is read after it was seen.
-        let sites = status.ranks.map_or_else(|| vec![own.clone()], |ranks| ranks.sites);
+        let own = status.site(&spec).map(str::to_owned);
+        let sites = status.ranks.map_or_else(|| own.into_iter().collect(), |ranks| ranks.sites);
         for site in sites {
             let offset = offsets.entry(site.clone()).or_default();
             *offset = show(client, cell, &site, *offset).await?;

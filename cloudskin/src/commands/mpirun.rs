@@ -1,7 +1,7 @@
 //! `cloudskin mpirun`: the ranks of an MPI program, on the spot.
 
 use super::{
-    cells::{CellArgs, TRAP_EXIT_CODE},
+    cells::{CellArgs, Place, TRAP_EXIT_CODE},
     follow,
     migrate::parse_site,
 };
@@ -41,6 +41,7 @@ Examples:
   cloudskin build --mpi cg.c -o cg.wasm
   cloudskin mpirun -n 4 cg.wasm class=S
   cloudskin mpirun -n 4 --sites edge cg.wasm      at a site; its log is shown here
+  cloudskin mpirun -n 8 --place spread cg.wasm    at sites that are chosen; `cloudskin why` tells
   cloudskin mpirun -n 2 --tag-output --dir data::/data app.wasm /data/in.csv
   cloudskin build --mpi --migratable cg.c -o cg.wasm
   cloudskin mpirun -n 4 --snapshot-to cg.snap --checkpoint-every 30s cg.wasm class=S
@@ -57,10 +58,14 @@ pub(crate) struct Mpirun {
     #[arg(long)]
     tag_output: bool,
     /// Run at this site instead of here
-    #[arg(long, value_name = "SITE", value_delimiter = ',', value_parser = parse_site)]
+    #[arg(long, value_name = "SITE", value_delimiter = ',', group = "there",
+          value_parser = parse_site)]
     sites: Vec<String>,
+    /// Run at sites that the control plane chooses by this rule
+    #[arg(long, value_name = "RULE", value_enum, group = "there")]
+    place: Option<Place>,
     /// Name of the tissue at the site; made up if not given
-    #[arg(long, requires = "sites", value_name = "NAME")]
+    #[arg(long, requires = "there", value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
     cell: CellArgs,
@@ -77,7 +82,7 @@ pub(crate) struct Mpirun {
 impl Mpirun {
     /// Whether it runs in this process.
     pub(crate) fn is_local(&self) -> bool {
-        self.sites.is_empty()
+        self.sites.is_empty() && self.place.is_none()
     }
 }
 
@@ -102,7 +107,8 @@ pub(crate) async fn run_there(args: Mpirun, session: &Session) -> anyhow::Result
     let module = follow::upload(&client, Path::new(&args.command[0])).await?;
     let spec = CellSpec {
         module,
-        site: args.sites[0].clone(),
+        site: args.sites.first().cloned().unwrap_or_default(),
+        place: args.place.map(Into::into),
         args: args.command[1..].to_vec(),
         env: args.cell.environment().into_iter().collect(),
         dirs: args.cell.folders(),

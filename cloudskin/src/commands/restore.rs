@@ -138,6 +138,7 @@ async fn restore_there(
     let spec = CellSpec {
         module,
         site: args.site.unwrap_or_default(),
+        place: None,
         args: Vec::new(),
         env: args.cell.environment().into_iter().collect(),
         dirs: args.cell.folders(),

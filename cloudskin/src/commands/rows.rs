@@ -112,8 +112,8 @@ fn cell(resource: &Resource, age: String) -> Cells {
         (_, None, None) => "pending".to_owned(),
     };
     let spec = resource.spec::<CellSpec>().ok();
-    let own = spec.as_ref().map(|spec| spec.site.clone()).unwrap_or_default();
-    let site = status.ranks.as_ref().map_or(own, at_sites);
+    let own = || spec.as_ref().and_then(|spec| status.site(spec)).unwrap_or_default().to_owned();
+    let site = status.ranks.as_ref().map_or_else(own, at_sites);
     let more = spec.map(|spec| {
         let name = spec.module.split('@').next().unwrap_or_default().to_owned();
         vec![name, spec.args.join(" ")]
@@ -123,8 +123,7 @@ fn cell(resource: &Resource, age: String) -> Cells {
 
 /// `edge:2 cloud:2`, or the one site that has all ranks.
 fn at_sites(ranks: &RanksStatus) -> String {
-    let layout = ranks.next.as_ref().filter(|_| ranks.layout.places.is_empty());
-    let layout = layout.unwrap_or(&ranks.layout);
+    let layout = ranks.wanted();
     let name = |number: u32| ranks.site(number).unwrap_or("?");
     match layout.sites()[..] {
         [one] => name(one).to_owned(),

@@ -1,6 +1,10 @@
 //! `cloudskin run`: one cell, on the spot, like a program.
 
-use super::{cells::CellArgs, cpus::CpuArgs, follow};
+use super::{
+    cells::{CellArgs, Place},
+    cpus::CpuArgs,
+    follow,
+};
 use crate::session::Session;
 use anyhow::Context;
 use api::{
@@ -30,6 +34,7 @@ Examples:
   OMP_SCHEDULE=dynamic cloudskin run stencil.wasm
   cloudskin run --site edge app.wasm              at a site; its log is shown here
   cloudskin run --site edge --cpus 1 --max-cpus 4 --elastic stencil.wasm
+  cloudskin run --place bin-pack --cpus 2 stencil.wasm    at a site that is chosen
   cloudskin run --snapshot-to app.snap app.wasm   SIGUSR1 writes a snapshot and goes on,
                                                   SIGUSR2 writes one and ends
 
@@ -40,10 +45,13 @@ pub(crate) struct Run {
     #[command(flatten)]
     cpus: CpuArgs,
     /// Run at this site instead of here
-    #[arg(long, value_name = "SITE")]
+    #[arg(long, value_name = "SITE", group = "there")]
     site: Option<String>,
+    /// Run at a site that the control plane chooses by this rule
+    #[arg(long, value_name = "RULE", value_enum, group = "there")]
+    place: Option<Place>,
     /// Name of the cell at the site; made up if not given
-    #[arg(long, requires = "site", value_name = "NAME")]
+    #[arg(long, requires = "there", value_name = "NAME")]
     name: Option<String>,
     /// The module, then the program's own arguments
     #[arg(
@@ -58,7 +66,7 @@ pub(crate) struct Run {
 impl Run {
     /// Whether it runs in this process.
     pub(crate) fn is_local(&self) -> bool {
-        self.site.is_none()
+        self.site.is_none() && self.place.is_none()
     }
 
     fn module(&self) -> PathBuf {
@@ -101,6 +109,7 @@ pub(crate) async fn run_there(args: Run, session: &Session) -> anyhow::Result<Ex
     let spec = CellSpec {
         module,
         site,
+        place: args.place.map(Into::into),
         args: args.command[1..].to_vec(),
         env: args.cell.environment().into_iter().collect(),
         dirs: args.cell.folders(),

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use clap::Args;
 use orchestrator::{
     client::{Context, Contexts},
+    control::check_quotas,
     supervisor::{DataFolder, Network, Notice, Phase, Plan, State, Supervisor},
 };
 use std::{
@@ -85,6 +86,8 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<ExitCode> {
         }
         return announce(&args, &folder, &plan, &state);
     }
+    // Said here: the control plane would say it in its log, again and again.
+    check_quotas(&folder.control())?;
     if args.detach {
         return detach(&args, &folder, &plan).await;
     }

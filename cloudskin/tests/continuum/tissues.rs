@@ -124,6 +124,13 @@ fn ranks_run_at_a_site_and_go_on_at_another() {
     assert!(there.code == Some(5) && there.out.ends_with("sum 481200 of 3\n"), "{there}");
     let rows = continuum.run("get tissues").ok();
     assert!(rows.contains("cloud") && rows.contains("3 ranks"), "{rows}");
+    let placed = continuum.run("mpirun -n 2 --place spread --name placed ranks.wasm 20");
+    assert!(placed.code == Some(5) && placed.out.ends_with("sum 630 of 2\n"), "{placed}");
+    assert_eq!(sites(&continuum, "placed"), "cloud:1 edge:1");
+    let why = continuum.run("why tissue/placed").ok();
+    assert!(why.contains("by planner") && why.contains("it was given 1 rank"), "{why}");
+    continuum.run("mpirun -n 1024 --place locality ranks.wasm 1").fails(8, "would fit if");
+    continuum.run("mpirun -n 2 --sites edge --place locality ranks.wasm 1").fails(2, "--place");
     continuum.run("mpirun -n 2 --sites edge,cloud,moon ranks.wasm 1").fails(2, "more sites");
     continuum.run("mpirun -n 2 --sites edge,edge ranks.wasm 1").fails(2, "twice");
 }

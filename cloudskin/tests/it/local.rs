@@ -195,3 +195,16 @@ async fn the_doctor_says_what_is_missing() {
     assert_eq!(ffmpeg["level"], "note");
     assert!(ffmpeg["advice"].as_str().unwrap().contains("apt-get install ffmpeg"));
 }
+
+#[tokio::test]
+async fn broken_quotas_are_told_before_anything_starts() {
+    let machine = Machine::new("127.94.6.0");
+    let folder = machine.home.path().join("data");
+    fs::create_dir_all(folder.join("control")).unwrap();
+    fs::write(folder.join("control/quotas.yaml"), "tenants: {lab: {cpus: 4}}").unwrap();
+
+    let refused = machine.up(&format!("-d --data-dir {}", folder.display())).await;
+
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.err.contains("quotas.yaml") && refused.err.contains("cpus"), "{refused:?}");
+}

@@ -185,6 +185,30 @@ impl Cluster {
         demand: Arc<Demand>,
         plan: Plan,
     ) -> Result<Vec<Grant>, PlanError> {
+        self.enter(id, demand, plan, false)
+    }
+
+    /// Counts a tissue that runs already: it stays where newcomers are not let in, but takes no
+    /// more than there is.
+    ///
+    /// # Errors
+    /// As [`Self::start`], but for what hosts have to be.
+    pub fn adopt(
+        &mut self,
+        id: TissueId,
+        demand: Arc<Demand>,
+        plan: Plan,
+    ) -> Result<Vec<Grant>, PlanError> {
+        self.enter(id, demand, plan, true)
+    }
+
+    fn enter(
+        &mut self,
+        id: TissueId,
+        demand: Arc<Demand>,
+        plan: Plan,
+        runs: bool,
+    ) -> Result<Vec<Grant>, PlanError> {
         demand.check()?;
         if self.tissues.contains_key(&id) {
             return Err(PlanError::Runs(id));
@@ -194,7 +218,8 @@ impl Cluster {
             return Err(PlanError::CpuOutside { cpu: plan.cpu, min, max });
         }
         let each = demand.each_with(plan.cpu);
-        self.check(&demand, &each, &plan.pieces, &[])?;
+        let stays = |piece: &Piece| if runs { piece.ranks } else { 0 };
+        self.check(&demand, &each, &plan.pieces, |_| 0, stays)?;
         self.usage.entry(demand.tenant.clone()).or_default().add(&each, demand.ranks);
         let tissue = Tissue { demand, pieces: plan.pieces, cpu: plan.cpu, lent: Cpu(0) };
         let reclaimed = self.settle(id, &tissue.pieces, &each);
@@ -229,7 +254,11 @@ impl Cluster {
         let id = migration.tissue;
         let tissue = self.tissues.get(&id).ok_or(PlanError::Unknown(id))?;
         let each = tissue.each();
-        self.check(&tissue.demand, &each, &migration.pieces, &tissue.pieces)?;
+        let own = |piece: &Piece| {
+            let own = tissue.pieces.iter().find(|other| other.host == piece.host);
+            own.map_or(0, |own| own.ranks)
+        };
+        self.check(&tissue.demand, &each, &migration.pieces, own, own)?;
         let mut tissue = self.tissues.remove(&id).ok_or(PlanError::Unknown(id))?;
         self.leave(id, &tissue);
         tissue.pieces.clone_from(&migration.pieces);
@@ -263,13 +292,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether pieces hold to capacities and constraints, with `own` given up.
+    /// Whether pieces hold to capacities, with what ranks have there (`own`) given up, and to
+    /// constraints, which do not count for ranks that are there already (`stays`).
     fn check(
         &self,
         demand: &Demand,
         each: &Resources,
         pieces: &[Piece],
-        own: &[Piece],
+        own: impl Fn(&Piece) -> u32,
+        stays: impl Fn(&Piece) -> u32,
     ) -> Result<(), PlanError> {
         let placed: u64 = pieces.iter().map(|piece| u64::from(piece.ranks)).sum();
         if placed != u64::from(demand.ranks) {
@@ -285,15 +316,13 @@ impl Cluster {
                 return Err(PlanError::Pieces(host.name.clone()));
             }
             sites.insert(self.site_of(piece.host));
-            let kept = own.iter().find(|other| other.host == piece.host);
-            let kept = kept.map_or(0, |other| other.ranks);
             // Who is there already may stay where newcomers are not let in.
-            if kept < piece.ranks
+            if stays(piece) < piece.ranks
                 && let Some(obstacle) = demand.constraints.obstacle(host)
             {
                 return Err(PlanError::Constraint { host: host.name.clone(), obstacle });
             }
-            let room = self.free(piece.host).fits(each).saturating_add(kept);
+            let room = self.free(piece.host).fits(each).saturating_add(own(piece));
             if room < piece.ranks {
                 let (host, ranks) = (host.name.clone(), piece.ranks);
                 return Err(PlanError::Full { host, room, ranks });

@@ -55,9 +55,9 @@ impl Policy for Compaction {
 }
 
 impl Compaction {
-    /// The first of three ways that is worth it: to one of its hosts, to another host, or closer
+    /// A migration of this tissue, if one is worth it: the first of three ways, to one of its hosts, to another host, or closer
     /// together on its own hosts.
-    fn improve(&self, cluster: &Cluster, id: TissueId) -> Option<Migration> {
+    pub fn improve(&self, cluster: &Cluster, id: TissueId) -> Option<Migration> {
         let tissue = cluster.tissue(id)?;
         let before = Scatter::of(cluster, &tissue.pieces);
         let worth = |pieces: &Vec<Piece>| self.is_worth(&before, &Scatter::of(cluster, pieces));

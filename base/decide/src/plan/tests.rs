@@ -301,6 +301,20 @@ fn a_cluster_refuses_wrong_plans_and_stays_as_it_was() {
 }
 
 #[test]
+fn what_runs_is_counted_where_newcomers_are_not_let_in() {
+    let closed = || Host { cordoned: true, ..host("a0", "a", 4) };
+    let plan = |ranks| Plan { cpu: Cpu(1000), pieces: vec![Piece { host: HostId(0), ranks }] };
+    let mut cluster = Cluster::new([closed()]);
+
+    assert!(cluster.start(TissueId(1), Arc::new(ranks(3)), plan(3)).is_err());
+    cluster.adopt(TissueId(1), Arc::new(ranks(3)), plan(3)).unwrap();
+
+    assert_eq!(cluster.usage("t").resources.cpu, Cpu(3000));
+    let refused = cluster.adopt(TissueId(2), Arc::new(ranks(2)), plan(2)).unwrap_err();
+    assert_eq!(refused.to_string(), "host `a0` has room for 1 of 2 ranks");
+}
+
+#[test]
 fn lists_of_policies_are_read() {
     let name = |list: &str| Policies::parse(list).map(|policies| policies.name());
     let wrong = |list: &str| name(list).unwrap_err().to_string();

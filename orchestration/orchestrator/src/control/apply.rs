@@ -5,6 +5,7 @@ use super::{
     batch::{self, Batch},
     blocks::service_name,
     cache::{Id, read_resource},
+    decisions, runs,
     state::State,
 };
 use api::{
@@ -57,6 +58,23 @@ pub(super) fn not_found(kind: Kind, id: &Id) -> Error {
 /// Makes the resource so, whatever it was before; the same document again changes nothing.
 pub(super) async fn apply(
     state: &Arc<State>,
+    document: Resource,
+    options: Options,
+) -> Result<Applied> {
+    if !is_run(document.kind) {
+        return apply_here(state, document, options).await;
+    }
+    // To its end even if the one who asked goes away: until it is stored its room is not taken.
+    let state = state.clone();
+    let applying = tokio::spawn(async move {
+        let _turn = state.planner.turn.lock().await;
+        apply_here(&state, document, options).await
+    });
+    super::state::converting(applying.await)
+}
+
+async fn apply_here(
+    state: &Arc<State>,
     mut document: Resource,
     options: Options,
 ) -> Result<Applied> {
@@ -71,15 +89,19 @@ pub(super) async fn apply(
         let existing = load(state, document.kind, &id).await?;
         check_version(&document, existing.as_ref())?;
         let created = existing.is_none();
-        if created && is_run(document.kind) {
-            check_room(state, &id, &document.spec::<CellSpec>()?.site)?;
+        if is_run(document.kind) {
+            admit(state, &document, existing.as_ref())?;
         }
-        let (resource, changed) = merge(state, &document, existing, &options)?;
+        let (mut resource, changed) = merge(state, &document, existing, &options)?;
+        let decision = if created { place(state, &mut resource)? } else { None };
         if !changed || options.dry_run {
             return Ok(Applied { resource, created });
         }
         let mut batch = Batch::new();
         batch.put(resource.clone());
+        if let Some(decision) = decision {
+            decisions::add(state, &mut batch, decision);
+        }
         match state.commit(batch).await {
             Err(Error::Raced) if document.metadata.resource_version.is_none() => {}
             Err(error) => return Err(error),
@@ -140,7 +162,7 @@ fn check_references(state: &State, document: &Resource) -> Result<()> {
 
 fn check_cell(state: &State, spec: &CellSpec) -> Result<()> {
     check_module(state, &spec.module)?;
-    if !state.cache(|cache| cache.sites.contains_key(&spec.site)) {
+    if spec.place.is_none() && !state.cache(|cache| cache.sites.contains_key(&spec.site)) {
         let message = format!("`spec.site` is wrong: there is no site `{}`", spec.site);
         return Err(Error::refuse(ErrorKind::Invalid, message));
     }
@@ -150,15 +172,38 @@ fn check_cell(state: &State, spec: &CellSpec) -> Result<()> {
     }
 }
 
+/// Whether a program may begin, or have as many processors as it is to have from now on.
+fn admit(state: &State, document: &Resource, existing: Option<&Resource>) -> Result<()> {
+    let (spec, id): (CellSpec, Id) = (document.spec()?, Id::of(document));
+    let cpus = |spec: &CellSpec| match &spec.form {
+        Some(Form::Threads(threads)) => threads.cpus,
+        _ => 0,
+    };
+    match existing {
+        // What runs is not ended by a quota that is smaller now.
+        Some(before) if cpus(&spec) <= cpus(&before.spec()?) => return Ok(()),
+        Some(_) => {}
+        None if spec.place.is_none() => check_room(state, &id, &spec.site)?,
+        None => {}
+    }
+    state.cache(|cache| state.planner.admit(cache, document.kind, &id, &spec))
+}
+
+/// Gives a new program its sites, if the control plane is to choose them; the decision.
+fn place(state: &State, new: &mut Resource) -> Result<Option<Resource>> {
+    if !is_run(new.kind) {
+        return Ok(None);
+    }
+    let Some(rule) = new.spec::<CellSpec>()?.place else { return Ok(None) };
+    let chosen = state.planner.choose(state, new, rule)?;
+    new.set_status(&chosen.status);
+    Ok(Some(chosen.decision))
+}
+
 /// Each cell is a process of its own: one tenant's must leave room for the others'.
 fn check_room(state: &State, id: &Id, site: &str) -> Result<()> {
     let most = state.config.running_cells_max;
-    let running = state.cache(|cache| {
-        let here = cache.runs().filter(|cell| {
-            cell.spec.site == site && cell.id().tenant == id.tenant && cell.status.ended.is_none()
-        });
-        here.count()
-    });
+    let running = state.cache(|cache| runs::count(cache, &id.tenant, site));
     if running < most {
         return Ok(());
     }

@@ -45,6 +45,8 @@ pub struct Config {
     pub running_cells_max: usize,
     /// Most ended cells that are kept per tenant; the oldest go first.
     pub ended_cells_max: usize,
+    /// Between the end of one move by which ranks come together and the next.
+    pub compaction_pause: Duration,
     /// How long a blob stays that no resource mentions and nobody asks for.
     pub blob_retention: Duration,
 }
@@ -72,6 +74,7 @@ impl Config {
             decisions_max: 2000,
             running_cells_max: 64,
             ended_cells_max: 1000,
+            compaction_pause: Duration::from_secs(30),
             blob_retention: Duration::from_secs(24 * 3600),
         }
     }

@@ -41,6 +41,11 @@ pub(super) fn record(
 ) {
     status.decisions.insert(0, decision.metadata.name.clone());
     status.decisions.truncate(NAMED_MAX);
+    add(state, batch, decision);
+}
+
+/// Adds a new decision to a batch, and lets the oldest go.
+pub(super) fn add(state: &State, batch: &mut Batch, decision: Resource) {
     let tenant = &decision.metadata.tenant;
     let keep = state.config.decisions_max.saturating_sub(1);
     for old in state.cache(|cache| cache.old_decisions(tenant, keep)) {

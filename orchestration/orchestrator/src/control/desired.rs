@@ -71,6 +71,9 @@ fn cells(cache: &Cache, site: &str) -> Vec<CellAssignment> {
     own.filter_map(|cell| {
         let (_, digest) = cell.spec.module.rsplit_once('@')?;
         let mut spec = cell.spec.clone();
+        if spec.place.take().is_some() {
+            site.clone_into(&mut spec.site);
+        }
         if let (Some(Form::Threads(threads)), Some(cpus)) = (&mut spec.form, grants.get(cell.uid()))
         {
             threads.cpus = *cpus;

@@ -25,6 +25,14 @@ pub enum Error {
     /// A certificate, or a token to join, cannot be made or used.
     #[error(transparent)]
     Trust(#[from] crate::trust::Error),
+    /// The file with the tenants' quotas cannot be used.
+    #[error("cannot use the quotas in `{}`: {reason}", path.display())]
+    Quotas {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The store failed or refused.
     #[error("the store refused or failed")]
     Store(#[from] meta::Error),
@@ -57,7 +65,7 @@ impl Error {
             Self::Store(error) => error.kind(),
             Self::Stored { .. } => ErrorKind::Corrupt,
             Self::Raced => ErrorKind::Conflict,
-            Self::Document(_) => ErrorKind::Invalid,
+            Self::Document(_) | Self::Quotas { .. } => ErrorKind::Invalid,
             Self::Refused(problem) => problem.kind,
         }
     }

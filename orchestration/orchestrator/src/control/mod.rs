@@ -26,6 +26,7 @@ mod migrate;
 mod names;
 mod overview;
 mod owed;
+mod planner;
 mod ranks;
 mod rest;
 mod restore;
@@ -44,6 +45,7 @@ pub use config::Config;
 pub use error::{Error, Result};
 pub use names::Names;
 pub use overview::{DnsOverview, Overview, SiteOverview};
+pub use planner::check_quotas;
 pub use server::Listeners;
 
 use meta::MetaStore;

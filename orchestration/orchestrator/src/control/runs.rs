@@ -3,7 +3,7 @@
 use super::{
     Error, Result,
     batch::Batch,
-    cache::{Cell, Id},
+    cache::{Cache, Cell, Id},
     owed, ranks,
     state::State,
     status::set_condition,
@@ -58,7 +58,7 @@ fn update(state: &State, cell: &Cell, held: &HeldCell) -> Option<CellStatus> {
     let (reason, message) = match (&held.error, held.exit_code) {
         (Some(error), _) => ("Failed", error.clone()),
         (None, Some(code)) => ("Ended", format!("it ended with exit code {code}")),
-        (None, None) => ("Running", format!("`{}` runs it", cell.spec.site)),
+        (None, None) => ("Running", format!("`{}` runs it", first_site(cell))),
     };
     set_condition(&mut status.conditions, "Running", !ended, reason, message, now);
     (status != cell.status).then_some(status)
@@ -69,15 +69,24 @@ pub(super) fn is_at(cell: &Cell, site: &str) -> bool {
     match (&cell.spec.form, &cell.status.ranks) {
         (Some(Form::Ranks(_)), Some(ranks)) => ranks.involves(site),
         (Some(Form::Ranks(_)), None) => false,
-        _ => cell.spec.site == site,
+        _ => cell.status.site(&cell.spec) == Some(site),
     }
+}
+
+/// How many cells and tissues of a tenant a site runs, or is to.
+pub(super) fn count(cache: &Cache, tenant: &str, site: &str) -> usize {
+    let here = |cell: &&Arc<Cell>| {
+        let begins = cell.status.ranks.is_none() && cell.spec.site == site;
+        cell.resource.metadata.tenant == tenant
+            && cell.status.ended.is_none()
+            && (begins || is_at(cell, site))
+    };
+    cache.runs().filter(here).count()
 }
 
 /// The site that has its first rank, or all of it.
 pub(super) fn first_site(cell: &Cell) -> String {
-    let first =
-        cell.status.ranks.as_ref().and_then(|ranks| ranks.site(*ranks.layout.places.first()?));
-    first.unwrap_or(&cell.spec.site).to_owned()
+    cell.status.site(&cell.spec).unwrap_or_default().to_owned()
 }
 
 /// How many ranks it has at a site.
@@ -132,7 +141,7 @@ fn sites_of(cell: &Cell) -> Vec<String> {
             names.map(str::to_owned).collect()
         }
         (Some(Form::Ranks(_)), None) => Vec::new(),
-        _ => vec![cell.spec.site.clone()],
+        _ => vec![first_site(cell)],
     }
 }
 

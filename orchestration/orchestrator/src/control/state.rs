@@ -7,6 +7,8 @@ use super::{
     cache::{Cache, Change, Service, read_resource},
     metrics::Metrics,
     migrate::Running,
+    planner::Planner,
+    ranks::Lately,
     sites::Sites,
 };
 use crate::trust::{Authority, JoinTokens, Registry};
@@ -36,6 +38,9 @@ pub(super) struct State {
     pub(super) join_tokens: JoinTokens,
     pub(super) blobs: Blobs,
     pub(super) metrics: Metrics,
+    pub(super) planner: Planner,
+    /// Moves by which ranks came together.
+    pub(super) lately: Lately,
     pub(super) watches: Arc<Semaphore>,
     /// Held while a site is admitted and while a service is given to another site, so that a site
     /// never learns that it holds a service in the moment in which it loses it.
@@ -70,6 +75,8 @@ impl State {
             join_tokens: JoinTokens::open(&config.data_dir)?,
             blobs: Blobs::open(&config)?,
             metrics: Metrics::new(),
+            planner: Planner::open(&config)?,
+            lately: Lately::default(),
             watches: Arc::new(Semaphore::new(config.watches_max)),
             admission: tokio::sync::Mutex::default(),
             migrations: Mutex::default(),

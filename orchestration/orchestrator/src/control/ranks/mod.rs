@@ -6,7 +6,10 @@
 //! stored everything can be undone, and afterwards every site hears that its ranks shall run.
 
 mod checkpoint;
+mod compaction;
 mod drive;
+
+pub(super) use compaction::Lately;
 
 use super::{
     Error, Result,
@@ -32,13 +35,20 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use types::ErrorKind;
 
-/// What a user asks for.
+/// Which ranks shall move where, and who asks for it.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
-    /// Which ranks; all if none are named.
-    pub(super) ranks: Vec<u32>,
-    /// Where to.
-    pub(super) to: String,
+    /// Ranks, all if none are named, and where to.
+    moves: Vec<(Vec<u32>, String)>,
+    by: &'static str,
+    reason: String,
+}
+
+impl Wish {
+    /// What a user asks for.
+    pub(super) fn of_user(ranks: Vec<u32>, to: String) -> Self {
+        Self { moves: vec![(ranks, to)], by: "user", reason: "a user asked for it".to_owned() }
+    }
 }
 
 fn form(cell: &Cell) -> Option<&Ranks> {
@@ -136,7 +146,7 @@ pub(super) async fn converge(state: &Arc<State>) -> Result<Option<Duration>> {
             Err(error) => return Err(error),
         }
     }
-    Ok(due)
+    Ok(due.into_iter().chain(compaction::gather(state)).min())
 }
 
 /// Gives a new tissue its first places.
@@ -145,13 +155,7 @@ async fn begin(state: &Arc<State>, cell: &Cell) -> Result<Option<Duration>> {
     let own = std::slice::from_ref(&cell.spec.site);
     let sites = if form.sites.is_empty() { own } else { &form.sites };
     let mut status = cell.status.clone();
-    status.ranks = Some(RanksStatus {
-        sites: sites.to_vec(),
-        next: Some(Layout { number: 1, places: form.places(sites.len()) }),
-        issued: 1,
-        incarnation: 1,
-        ..RanksStatus::default()
-    });
+    status.ranks = Some(RanksStatus::first(sites.to_vec(), form.places(sites.len())));
     let mut batch = Batch::new();
     batch.put(cell.with_status(&status));
     state.commit(batch).await.map(|_| None)
@@ -166,13 +170,7 @@ fn is_lost(state: &State, ranks: &RanksStatus) -> bool {
         let Some(site) = ranks.site(*number) else { return true };
         ranks.ended.get(site).is_some_and(|end| end.error.is_some()) || is_gone(state, site)
     };
-    wanted(ranks).sites().iter().any(lost)
-}
-
-/// Where the ranks are, or begin again.
-fn wanted(ranks: &RanksStatus) -> &Layout {
-    let begins = ranks.next.as_ref().filter(|_| ranks.layout.places.is_empty());
-    begins.unwrap_or(&ranks.layout)
+    ranks.wanted().sites().iter().any(lost)
 }
 
 /// Whether a site has not been heard of for so long that it is counted as lost.
@@ -190,7 +188,7 @@ fn is_gone(state: &State, site: &str) -> bool {
 async fn begin_again(state: &Arc<State>, cell: &Cell) -> Result<Option<Duration>> {
     let Some(mut ranks) = cell.status.ranks.clone() else { return Ok(None) };
     let soon = Some(state.clock.monotonic() + state.config.margin);
-    let layout = wanted(&ranks).clone();
+    let layout = ranks.wanted().clone();
     let sites = layout.sites();
     let at = |number: u32| ranks.site(number).unwrap_or_default();
     let (left, away): (Vec<u32>, Vec<u32>) = sites
@@ -240,7 +238,11 @@ async fn begin_again(state: &Arc<State>, cell: &Cell) -> Result<Option<Duration>
     let decision = decisions::new(state, &cell.resource.metadata.tenant, &spec);
     let mut batch = Batch::new();
     batch.put(cell.with_status(&status));
-    batch.put(decisions::ended(state, decision, decisions::DONE, json!({})));
+    decisions::add(
+        state,
+        &mut batch,
+        decisions::ended(state, decision, decisions::DONE, json!({})),
+    );
     state.commit(batch).await.map(|_| None)
 }
 
@@ -317,7 +319,7 @@ async fn record(
         status.ranks = Some(ranks);
         let mut batch = Batch::new();
         batch.put(cell.with_status(&status));
-        batch.put(decision.clone());
+        decisions::add(state, &mut batch, decision.clone());
         match state.commit(batch).await {
             Err(Error::Raced) => {}
             Err(error) => return Err(error),
@@ -354,42 +356,58 @@ fn next_layout(
     ranks: &mut RanksStatus,
     wish: &Wish,
 ) -> Result<(Layout, Vec<String>)> {
-    let now = state.clock.monotonic();
-    let sites = state.both(|cache, live| views::sites(cache, live, state.lease()));
-    let Some(target) = sites.sites.get(&wish.to) else {
-        let message = format!("there is no site `{}`: `cloudskin get sites` lists them", wish.to);
-        return Err(Error::refuse(ErrorKind::NotFound, message));
-    };
-    if target.cordoned {
-        return Err(conflict(cell, &format!("site `{}` is cordoned: choose another", wish.to)));
-    }
-    if !sites.ready(&wish.to, now) {
-        let message = format!("site `{}` is not connected: start its agent", wish.to);
-        return Err(conflict(cell, &message));
-    }
-    let count = ranks.layout.places.len();
-    if let Some(wrong) = wish.ranks.iter().find(|rank| **rank as usize >= count) {
-        let message = format!("it has no rank {wrong}: its ranks are 0 to {}", count - 1);
-        return Err(Error::refuse(ErrorKind::Invalid, message));
-    }
-    let to = ranks.number_of(&wish.to);
-    ranks.issued += 1;
-    let mut next = Layout { number: ranks.issued, ..ranks.layout.clone() };
+    let mut next = Layout { number: ranks.issued + 1, ..ranks.layout.clone() };
     let mut from = Vec::new();
-    for (rank, place) in (0_u32..).zip(&mut next.places) {
-        let named = wish.ranks.is_empty() || wish.ranks.contains(&rank);
-        if named && *place != to {
-            from.extend(ranks.site(*place).map(str::to_owned));
-            *place = to;
+    for (named, to) in &wish.moves {
+        check_target(state, cell, to)?;
+        let count = ranks.layout.places.len();
+        if let Some(wrong) = named.iter().find(|rank| **rank as usize >= count) {
+            let message = format!("it has no rank {wrong}: its ranks are 0 to {}", count - 1);
+            return Err(Error::refuse(ErrorKind::Invalid, message));
+        }
+        let to = ranks.number_of(to);
+        for (rank, place) in (0_u32..).zip(&mut next.places) {
+            let named = named.is_empty() || named.contains(&rank);
+            if named && *place != to {
+                from.extend(ranks.site(*place).map(str::to_owned));
+                *place = to;
+            }
         }
     }
+    ranks.issued = next.number;
     if from.is_empty() {
-        let message = format!("these ranks are at `{}` already", wish.to);
+        let message = format!("these ranks are at `{}` already", targets(wish));
         return Err(conflict(cell, &message));
     }
     from.sort_unstable();
     from.dedup();
     Ok((next, from))
+}
+
+/// Whether ranks may go to a site.
+fn check_target(state: &State, cell: &Cell, to: &str) -> Result<()> {
+    let now = state.clock.monotonic();
+    let sites = state.both(|cache, live| views::sites(cache, live, state.lease()));
+    let Some(target) = sites.sites.get(to) else {
+        let message = format!("there is no site `{to}`: `cloudskin get sites` lists them");
+        return Err(Error::refuse(ErrorKind::NotFound, message));
+    };
+    if target.cordoned {
+        return Err(conflict(cell, &format!("site `{to}` is cordoned: choose another")));
+    }
+    if !sites.ready(to, now) {
+        let message = format!("site `{to}` is not connected: start its agent");
+        return Err(conflict(cell, &message));
+    }
+    Ok(())
+}
+
+/// Where a wish leads to.
+fn targets(wish: &Wish) -> String {
+    let mut names: Vec<&str> = wish.moves.iter().map(|(_, to)| to.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
 }
 
 fn explain(
@@ -404,12 +422,13 @@ fn explain(
         .filter(|(_, (before, after))| before != after)
         .map(|(rank, _): (u32, _)| rank)
         .collect();
+    let reason = format!("{}; {} ranks leave `{}`", wish.reason, moved.len(), from.join("`, `"));
     let spec = DecisionSpec {
         action: "migrate".into(),
         subject: format!("tissue/{}", cell.resource.metadata.name),
-        by: "user".into(),
-        reason: format!("a user asked for it; {} ranks leave `{}`", moved.len(), from.join("`, `")),
-        inputs: json!({"from": from.join(", "), "to": wish.to, "ranks": moved, "layout": next.number}),
+        by: wish.by.into(),
+        reason,
+        inputs: json!({"from": from.join(", "), "to": targets(wish), "ranks": moved, "layout": next.number}),
         alternatives: Vec::new(),
         prediction: serde_json::Value::Null,
         at: state.wall_ms(),

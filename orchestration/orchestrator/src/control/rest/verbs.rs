@@ -70,7 +70,7 @@ pub(super) async fn migrate(
         Kind::Service => {
             return Err(Refusal::new(ErrorKind::Invalid, "a service has no ranks: it moves whole"));
         }
-        Kind::Tissue => ranks::migrate(&state, &id, ranks::Wish { ranks, to }).await?,
+        Kind::Tissue => ranks::migrate(&state, &id, ranks::Wish::of_user(ranks, to)).await?,
         _ => return Err(Refusal::new(ErrorKind::Invalid, "only services and tissues migrate")),
     };
     let wait = flag(waiting.wait.as_deref());

@@ -5,6 +5,7 @@ mod leases;
 mod losses;
 mod machines;
 mod migrations;
+mod planner;
 mod resources;
 mod restores;
 mod site;

@@ -128,15 +128,20 @@ pub(super) const MARGIN: Duration = Duration::from_millis(1000);
 impl World {
     /// A control plane with an edge and a cloud site.
     pub(super) async fn new() -> Self {
-        Self::build(None).await
+        Self::build(None, "").await
+    }
+
+    /// The same with these quotas.
+    pub(super) async fn with_quotas(quotas: &str) -> Self {
+        Self::build(None, quotas).await
     }
 
     /// The same under a clock that stands still.
     pub(super) async fn with_manual_clock() -> Self {
-        Self::build(Some(ManualClock::default())).await
+        Self::build(Some(ManualClock::default()), "").await
     }
 
-    async fn build(clock: Option<ManualClock>) -> Self {
+    async fn build(clock: Option<ManualClock>, quotas: &str) -> Self {
         let mut world = Self {
             folder: TempDir::new().unwrap(),
             process: None,
@@ -150,6 +155,9 @@ impl World {
             sites: Vec::new(),
             client: Client::builder(TokioExecutor::new()).build_http(),
         };
+        let folder = world.folder.path().join("control");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("quotas.yaml"), quotas).unwrap();
         world.start().await;
         for (name, address) in [("cloud", [127, 0, 0, 3]), ("edge", [127, 0, 0, 2])] {
             let token = world.site_token.clone();
@@ -180,6 +188,7 @@ impl World {
         config.document_max_bytes = 100_000;
         config.blob_max_bytes = 1000;
         config.decisions_max = 5;
+        config.compaction_pause = Duration::from_millis(20);
         let path = self.folder.path().join("meta.redb");
         let names = self.noted();
         self.names.lock().unwrap().clear();
@@ -334,6 +343,50 @@ impl World {
             assert!(begun.elapsed() < PATIENCE, "{name} is not {what}: {status:#?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// A document of a program that runs once; `spec` says where, and what it is made of.
+    pub(super) async fn program(&self, kind: Kind, name: &str, mut spec: Value) -> Value {
+        spec["module"] = format!("{name}.wasm@{}", self.upload(b"module").await).into();
+        let api_version = api::API_VERSION;
+        json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec})
+    }
+
+    /// Applies a program; the answer.
+    pub(super) async fn begin(&self, kind: Kind, name: &str, spec: Value) -> (u16, Value) {
+        let document = self.program(kind, name, spec).await;
+        self.apply(&document).await
+    }
+
+    /// The tissue once it is so.
+    pub(super) async fn tissue_when(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&api::cell::CellStatus) -> bool,
+    ) -> api::cell::CellStatus {
+        let begun = Instant::now();
+        let path = paths::item("default", Kind::Tissue, name);
+        loop {
+            let (status, body) = self.ask(Method::GET, &path, Value::Null).await;
+            assert_eq!(status, 200, "{body}");
+            let status = serde_json::from_value::<Resource>(body).unwrap().status();
+            if holds(&status) {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{name} is not {what}: {status:#?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What was decided about a resource, the latest last.
+    pub(super) async fn decisions(&self, subject: &str) -> Vec<api::decision::DecisionSpec> {
+        let path = paths::list("default", Kind::Decision);
+        let (status, body) = self.ask(Method::GET, &path, Value::Null).await;
+        assert_eq!(status, 200, "{body}");
+        let all: Vec<Resource> = serde_json::from_value(body["items"].clone()).unwrap();
+        let specs = all.iter().map(|one| one.spec::<api::decision::DecisionSpec>().unwrap());
+        specs.filter(|spec| spec.subject == subject).collect()
     }
 
     pub(super) async fn migrate(&self, name: &str, to: &str, query: &str) -> (u16, Value) {
