@@ -86,7 +86,7 @@ fn key(source: &Path) -> String {
     let mut files = files_in(source.parent().unwrap());
     files.retain(|file| file == source || file.extension().is_some_and(|kind| kind == "h"));
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
-    for folder in ["rt", "include/cloudskin", "openmp"] {
+    for folder in ["rt", "rust", "include/cloudskin", "openmp"] {
         files.extend(files_in(&ours.join(folder)));
     }
     files.sort();

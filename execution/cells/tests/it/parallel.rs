@@ -65,3 +65,57 @@ fn what_openmp_has_and_we_have_not_is_refused_when_it_is_built() {
 
     assert!(error.contains("undefined symbol: kmp_get_blocktime"), "{error}");
 }
+
+#[test]
+fn the_image_search_finds_the_same_in_c_and_rust_at_any_number_of_threads() {
+    let mut expected: Option<String> = None;
+    for source in ["knn.c", "knn.rs"] {
+        let Some(module) = guests::openmp(&format!("../../../../examples/elastic/{source}")) else {
+            continue;
+        };
+        for threads in [1, 2, 4] {
+            let (said, ended) = run(&module, threads, &["1500", "0.01", "20"], 4 << 30);
+
+            assert_eq!(ended.unwrap(), 0, "{source} at {threads}");
+            assert_eq!(said.lines().count(), 20, "{said}");
+            assert_eq!(
+                &said,
+                expected.get_or_insert_with(|| said.clone()),
+                "{source} at {threads}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_any_thread_of_a_rust_program_ends_it() {
+    let text = "fn main() { loop { omp::parallel(|team| assert!(team.thread_num() != 1)); } }";
+    let Some(module) = guests::openmp_of("panics.rs", text) else { return };
+
+    let error = run(&module.unwrap(), 2, &[], 4 << 30).1.unwrap_err().to_string();
+
+    assert!(error.contains("in thread 1, it aborted") && error.contains("panic"), "{error}");
+}
+
+#[test]
+fn what_a_rust_program_cannot_have_is_refused_when_it_is_built() {
+    let spawns = "fn main() { std::thread::spawn(|| println!()).join().unwrap(); }";
+    let calls = "unsafe extern \"C\" { safe fn elsewhere(); } fn main() { elsewhere() }";
+    let shares = "fn main() { let mut n = 0; omp::parallel(|_| n += 1); }";
+    let leaks = "fn main() { omp::parallel(|team| omp::parallel(|_| team.barrier())); }";
+    for (name, text, said) in [
+        ("spawns.rs", spawns, "calls `std::thread::spawn`: a cell's threads are those of"),
+        ("calls.rs", calls, "calls `elsewhere`: no library that is linked has it"),
+        (
+            "shares.rs",
+            shares,
+            "cannot assign to `n`, as it is a captured variable in a `Fn` closure",
+        ),
+        ("leaks.rs", leaks, "cannot be shared between threads safely"),
+    ] {
+        let Some(built) = guests::openmp_of(name, text) else { return };
+
+        let error = built.unwrap_err();
+        assert!(error.contains(said), "{name}: {error}");
+    }
+}
