@@ -276,7 +276,7 @@ impl<'a> Builder<'a> {
         let clang = self.survey.clang(&environment.prefix)?;
         let (step, area) = plan::unwind_area(self.options.unwind_area_bytes, &clang, self.places);
         self.run(&step)?;
-        let area = self.lasting(&area, "", ".o")?;
+        let area = self.lasting(&area, ".o")?;
         let lib = environment.prefix.join("lib/wasm32-wasi");
         let mut flags = vec![
             format!("-Clinker={}", self.survey.program(LINKER)?.display()),
@@ -292,9 +292,9 @@ impl<'a> Builder<'a> {
     }
 
     /// Keeps the object under a name of its own: Cargo builds everything anew when a flag changes.
-    fn lasting(&self, object: &Path, prefix: &str, suffix: &str) -> Result<PathBuf, Error> {
+    fn lasting(&self, object: &Path, suffix: &str) -> Result<PathBuf, Error> {
         let content = read(object)?;
-        let name = format!("{prefix}{}{suffix}", &blake3::hash(&content).to_hex()[..16]);
+        let name = format!("{}{suffix}", &blake3::hash(&content).to_hex()[..16]);
         let path = self.options.environment.cache_dir.join("rust/objects").join(name);
         if !path.is_file() {
             write_atomically(&path, &content)?;

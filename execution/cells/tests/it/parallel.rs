@@ -88,6 +88,33 @@ fn the_image_search_finds_the_same_in_c_and_rust_at_any_number_of_threads() {
 }
 
 #[test]
+fn a_cargo_package_has_the_crate_for_openmp_in_all_its_parts() {
+    let program = "fn main() { assert_eq!(part::sum(101), 5050); println!(\"right\"); }";
+    let part = "pub fn sum(end: usize) -> usize {\n\
+        omp::reduce(0..end, omp::Schedule::Dynamic(3), || 0, |sum, i| *sum += i, |a, b| *a += b) }";
+    let manifest = |name: &str, rest: &str| {
+        format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n{rest}")
+    };
+    let needs = manifest("whole", "[dependencies]\npart = { path = \"part\" }\n[workspace]\n");
+    // In one place for all runs: Cargo keeps what it made of each.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sources/whole");
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("Cargo.toml", &needs);
+    write("src/main.rs", program);
+    write("part/Cargo.toml", &manifest("part", ""));
+    write("part/src/lib.rs", part);
+
+    let Some(module) = guests::openmp_in(&folder) else { return };
+
+    let (said, ended) = run(&module.unwrap(), 3, &[], 4 << 30);
+    assert_eq!((said.as_str(), ended.unwrap()), ("right\n", 0));
+}
+
+#[test]
 fn a_panic_in_any_thread_of_a_rust_program_ends_it() {
     let text = "fn main() { loop { omp::parallel(|team| assert!(team.thread_num() != 1)); } }";
     let Some(module) = guests::openmp_of("panics.rs", text) else { return };

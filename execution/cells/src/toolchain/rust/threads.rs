@@ -57,11 +57,14 @@ impl Builder<'_> {
     /// The crate `omp`, for whoever uses it, and what the host calls.
     pub(super) fn threads_flags(&self) -> Result<Vec<String>, Error> {
         let threads = self.threads_part("threads", "obj", "threads.o")?;
-        let threads = self.lasting(&threads, "", ".o")?;
+        let threads = self.lasting(&threads, ".o")?;
         let omp = self.threads_part("omp", "link", "libomp.rlib")?;
-        let omp = self.lasting(&omp, "libomp-", ".rlib")?;
+        let omp = self.lasting(&omp, "/libomp.rlib")?;
+        let folder = omp.parent().unwrap_or(Path::new("/"));
         let mut flags = vec![
             format!("--extern=omp={}", omp.display()),
+            // For a program that does not name it, but has a part that does.
+            format!("-Ldependency={}", folder.display()),
             format!("-Clink-arg={}", threads.display()),
         ];
         flags.extend(LINK.map(|arg| format!("-Clink-arg={arg}")));
