@@ -67,13 +67,23 @@ impl Continuum {
 
     /// Applies services of this module and waits until they are ready.
     pub(crate) fn apply(&self, module: &Path, names: &[String]) -> anyhow::Result<()> {
+        self.apply_with(module, names, "{cpu: 5m, memory: 4Mi}")
+    }
+
+    /// The same, with these resources each.
+    pub(crate) fn apply_with(
+        &self,
+        module: &Path,
+        names: &[String],
+        resources: &str,
+    ) -> anyhow::Result<()> {
         let documents: Vec<String> = names
             .iter()
             .map(|name| {
                 format!(
                     "apiVersion: cloudskin.eu/v1alpha1\nkind: Service\nmetadata: {{name: {name}}}\n\
                      spec:\n  module: {}\n  placement: {{site: {SITE}}}\n  \
-                     resources: {{cpu: 5m, memory: 4Mi}}\n  checkpointEvery: 1h\n",
+                     resources: {resources}\n  checkpointEvery: 1h\n",
                     module.display()
                 )
             })
@@ -87,7 +97,13 @@ impl Continuum {
         Ok(())
     }
 
-    fn cloudskin(&self, arguments: &[&str]) -> anyhow::Result<()> {
+    /// Where the first site keeps all that is its own.
+    pub(crate) fn site_folder(&self) -> PathBuf {
+        self.folder.join("sites").join(SITE)
+    }
+
+    /// Runs a command, which must succeed.
+    pub(crate) fn cloudskin(&self, arguments: &[&str]) -> anyhow::Result<()> {
         self.ask(arguments).map(drop)
     }
 
@@ -104,7 +120,8 @@ impl Continuum {
         Ok(self.command(arguments).stdout(Stdio::piped()).spawn()?)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A command of `cloudskin` that speaks to this continuum.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(arguments)

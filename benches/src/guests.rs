@@ -28,15 +28,10 @@ pub(crate) fn hello(context: &Context) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// As for [`from_c`].
 pub(crate) fn ranks_from_c(context: &Context, source: &str) -> anyhow::Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
-    let stem = source.file_stem().unwrap_or_default().to_string_lossy();
-    let output = context.work().join(format!("{stem}-ranks.wasm"));
-    let mut options = Options::new(vec![source.clone()], Environment::from_process());
-    options.output = Some(output.clone());
-    (options.mpi, options.migratable) = (true, true);
-    options.flags = vec!["-O3".into(), "-DUSE_MPI".into()];
-    build(&options)?;
-    Ok(output)
+    built(context, source, "ranks", |options| {
+        (options.mpi, options.migratable) = (true, true);
+        options.flags.push("-DUSE_MPI".into());
+    })
 }
 
 /// The guest of this source file below this crate.
@@ -44,15 +39,29 @@ pub(crate) fn ranks_from_c(context: &Context, source: &str) -> anyhow::Result<Pa
 /// # Errors
 /// What the build failed with; without the guest toolchain, the command that installs it.
 pub(crate) fn from_c(context: &Context, source: &str, migratable: bool) -> anyhow::Result<PathBuf> {
+    let kind = if migratable { "migratable" } else { "plain" };
+    built(context, source, kind, |options| options.migratable = migratable)
+}
+
+/// The same with OpenMP.
+pub(crate) fn with_openmp(context: &Context, source: &str) -> anyhow::Result<PathBuf> {
+    built(context, source, "openmp", |options| options.openmp = true)
+}
+
+fn built(
+    context: &Context,
+    source: &str,
+    kind: &str,
+    choose: impl FnOnce(&mut Options),
+) -> anyhow::Result<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let stem = source.file_stem().unwrap_or_default().to_string_lossy();
-    let kind = if migratable { "migratable" } else { "plain" };
     let output = context.work().join(format!("{stem}-{kind}.wasm"));
     if !output.exists() {
         let mut options = Options::new(vec![source.clone()], Environment::from_process());
         options.output = Some(output.clone());
-        options.migratable = migratable;
         options.flags = vec!["-O3".into()];
+        choose(&mut options);
         build(&options)?;
     }
     Ok(output)

@@ -2,7 +2,8 @@
 //!
 //! `make bench-<area>` runs the binary of this crate: it prints a table and writes
 //! `target/bench/<area>.json`. Start at [`Suite`]; what a row means is at [`Row`], how two things
-//! are compared at [`Pairs`]. The areas are modules: [`cells`](mod@cells) and [`hpc`].
+//! are compared at [`Pairs`]. The areas are modules: [`cells`](mod@cells), [`hpc`] and
+//! [`isolation`](mod@isolation).
 
 #![expect(clippy::print_stdout, reason = "these programs print tables")]
 
@@ -21,6 +22,7 @@ mod worker;
 pub mod cells;
 pub mod echo;
 pub mod hpc;
+pub mod isolation;
 
 pub use context::Context;
 pub use machine::Machine;

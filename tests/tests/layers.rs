@@ -10,7 +10,7 @@ const LAYERS: [&str; 5] = ["base", "infrastructure", "execution", "orchestration
 /// The order within a layer. In `base` any crate may use any other, but `types` none.
 const ORDERS: [(&str, &[&str]); 3] = [
     ("infrastructure", &["geds", "streams", "nexus", "s3"]),
-    ("execution", &["shield", "mpi", "openmp", "cells"]),
+    ("execution", &["shield", "mpi", "openmp", "isolation", "cells"]),
     ("orchestration", &["learning", "orchestrator", "functions", "dataspace"]),
 ];
 

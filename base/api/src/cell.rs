@@ -190,10 +190,25 @@ pub struct CellStatus {
     /// Where the ranks of an MPI program are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranks: Option<RanksStatus>,
+    /// What it uses at each site, as of the site's last beat; shown, not stored.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub usage: BTreeMap<String, Usage>,
     /// Milliseconds since the Unix epoch.
     pub started: Option<u64>,
     /// Milliseconds since the Unix epoch.
     pub ended: Option<u64>,
+}
+
+/// What a program's process at a site uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Usage {
+    /// Microseconds of processor time since it was started.
+    pub cpu_us: u64,
+    /// What is in memory.
+    pub memory: Bytes,
+    /// When the site said so, in milliseconds since the Unix epoch.
+    pub at: u64,
 }
 
 /// Where the ranks of an MPI program are.

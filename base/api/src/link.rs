@@ -163,6 +163,9 @@ pub struct CellAssignment {
     pub uid: String,
     /// Module to fetch.
     pub module: Digest,
+    /// Ranks of it that are here, or on their way.
+    #[serde(default)]
+    pub ranks: u32,
     /// Of a tissue of several sites: how often it was begun. What runs of an earlier time is over.
     #[serde(default)]
     pub incarnation: u32,
@@ -295,6 +298,12 @@ pub struct HeldCell {
     /// Processors that a program on threads was told of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
+    /// Microseconds of processor time that its process took.
+    #[serde(default)]
+    pub cpu_us: u64,
+    /// What its process has in memory.
+    #[serde(default)]
+    pub memory: Bytes,
     /// As it was told.
     #[serde(default)]
     pub incarnation: u32,

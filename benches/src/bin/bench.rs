@@ -1,6 +1,6 @@
-//! `make bench-cells`, `make bench-hpc`: what the execution layer promises.
+//! `make bench-cells`, `bench-hpc`, `bench-isolation`: what the execution layer promises.
 
-use benches::{Options, Suite, cells, echo, hpc};
+use benches::{Options, Suite, cells, echo, hpc, isolation};
 use clap::{Parser, ValueEnum};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -28,6 +28,8 @@ enum Area {
     Cells,
     /// Parallel programs beside native ones
     Hpc,
+    /// A service beside guests that mean no good
+    Isolation,
     /// The native peer of requests; serves until it is killed
     #[value(name = echo::SUBCOMMAND, hide = true)]
     EchoServer,
@@ -38,6 +40,7 @@ impl Area {
         match self {
             Self::Cells => Some(cells::SUITE),
             Self::Hpc => Some(hpc::SUITE),
+            Self::Isolation => Some(isolation::SUITE),
             Self::EchoServer => None,
         }
     }

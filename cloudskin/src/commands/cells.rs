@@ -105,11 +105,6 @@ impl CellArgs {
         self.checkpoint_every
     }
 
-    /// Whether a signal shall have it write a snapshot.
-    pub(crate) fn writes_snapshots(&self) -> bool {
-        self.snapshot_to.is_some()
-    }
-
     /// Has snapshots taken on signals and from time to time, where they are wanted: `save` writes
     /// one to a file, the last if asked, and gives its size.
     pub(crate) fn take_snapshots(
@@ -132,7 +127,7 @@ impl CellArgs {
 
     /// Refuses at the start what every later snapshot would be refused for.
     pub(crate) fn check_saved(&self, program: &Program) -> anyhow::Result<()> {
-        if self.writes_snapshots() {
+        if self.snapshot_to.is_some() {
             program.unwind_area()?;
         }
         Ok(())
@@ -200,17 +195,15 @@ impl CellArgs {
             .spawn(move || run.run())?
             .join()
             .map_err(|_| anyhow::anyhow!("the runtime failed"))?;
-        exit_code(outcome.map(|end| match end {
-            End::Exited(code) => code,
-            End::Suspended => 0,
-        }))
+        exit_code(outcome)
     }
 }
 
 /// This command's exit code for how a program ended.
-pub(crate) fn exit_code(ended: cells::Result<u32>) -> anyhow::Result<ExitCode> {
+pub(crate) fn exit_code(ended: cells::Result<End>) -> anyhow::Result<ExitCode> {
     match ended {
-        Ok(code) => Ok(ExitCode::from(code as u8)),
+        Ok(End::Exited(code)) => Ok(ExitCode::from(code as u8)),
+        Ok(End::Suspended) => Ok(ExitCode::SUCCESS),
         Err(error @ cells::Error::Trap { .. }) => {
             crate::exit::report(&error.into());
             Ok(ExitCode::from(TRAP_EXIT_CODE))

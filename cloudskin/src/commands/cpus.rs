@@ -4,12 +4,11 @@ use super::cells::{CellArgs, exit_code};
 use anyhow::bail;
 use api::cell::Threads;
 use cells::{
-    Program,
     parallel::{Grant, Parallel},
     wasi,
 };
 use clap::Args;
-use std::{num::NonZeroU32, process::ExitCode, sync::Arc};
+use std::{num::NonZeroU32, process::ExitCode};
 
 /// Processors of a program built with `--openmp`.
 #[derive(Debug, Args)]
@@ -34,6 +33,16 @@ impl CpuArgs {
         Ok(())
     }
 
+    /// An option that a service has no use for, if one was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--cpus", self.cpus.is_some()),
+            ("--max-cpus", self.max_cpus.is_some()),
+            ("--elastic", self.elastic),
+        ];
+        given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+
     /// What is asked for, where there are so many processors unless that is said.
     pub(crate) fn threads(&self, processors: u32) -> anyhow::Result<Threads> {
         let most = self.max_cpus.map(NonZeroU32::get);
@@ -48,12 +57,9 @@ impl CpuArgs {
     pub(crate) fn drive(
         &self,
         cell: &CellArgs,
-        program: &Arc<Program>,
+        parallel: Parallel,
         mut config: wasi::Config,
     ) -> anyhow::Result<ExitCode> {
-        if cell.writes_snapshots() {
-            bail!("a program on threads cannot be saved: leave --snapshot-to out");
-        }
         let processors = std::thread::available_parallelism().map_or(1, usize::from) as u32;
         let threads = self.threads(processors)?;
         let openmp = openmp::Config {
@@ -62,9 +68,10 @@ impl CpuArgs {
         };
         let grant = Grant::new(threads.cpus);
         add_openmp_variables(&mut config.variables);
+        let remote = parallel.remote();
+        cell.take_snapshots(move |path, last, patience| remote.snapshot(path, last, patience))?;
         cell.end_in_time()?;
-        let ended = Parallel::new(program)?.run(config, openmp, grant, cell.memory.0);
-        exit_code(ended)
+        exit_code(parallel.run(config, openmp, grant, cell.memory.0))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     place::Place,
-    services::{Agent, PEER_PORT, default_absence, labels_of, run_site},
+    services::{Agent, CpuSetArgs, PEER_PORT, default_absence, labels_of, run_site},
 };
 use crate::{exit::Failure, output};
 use anyhow::Context;
@@ -62,6 +62,8 @@ pub(crate) struct Join {
     /// Memory that the site offers; all there is if not given
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
+    #[command(flatten)]
+    cpu_sets: CpuSetArgs,
 }
 
 pub(crate) async fn run(args: Join) -> anyhow::Result<ExitCode> {
@@ -92,6 +94,7 @@ pub(crate) async fn run(args: Join) -> anyhow::Result<ExitCode> {
         labels: labels_of(&args.labels),
         cpu: args.cpu,
         memory: args.memory,
+        cpu_sets: args.cpu_sets.read()?,
         workers_exit_without_agent_after: default_absence(),
     })
     .await

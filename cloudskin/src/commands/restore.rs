@@ -1,6 +1,6 @@
 //! `cloudskin restore`: a program or a service goes on where a snapshot left it.
 
-use super::{cells::CellArgs, follow, migrate::parse_site, mpirun};
+use super::{cells::CellArgs, cpus::CpuArgs, follow, migrate::parse_site, mpirun, run::form};
 use crate::{
     exit::Failure,
     output::FormatArgs,
@@ -14,6 +14,7 @@ use api::{
     service::{ServiceSpec, ServiceStatus},
 };
 use cells::{
+    parallel::Parallel,
     run::{Run as Cell, identify},
     snapshot::{self, Expected, Identity},
     tissue::ranks_in,
@@ -40,7 +41,8 @@ const MOVE_ENDS: Duration = Duration::from_secs(10);
 /// With a MODULE: the program goes on, here or at a site. The snapshot may come from another
 /// process, site or engine. Arguments and environment are the snapshot's; folders must be granted
 /// again under the same guest paths, and the files in them that the program has open for reading
-/// must be unchanged.
+/// must be unchanged. A program on threads keeps the number that omp_get_max_threads told it; under
+/// Pulley it has one.
 ///
 /// Without: the service goes on from the snapshot's state, under its next epoch. What it was asked
 /// since the snapshot is forgotten, and nothing else changes: not its spec, not what it is granted.
@@ -58,6 +60,8 @@ Examples:
 pub(crate) struct Restore {
     #[command(flatten)]
     cell: CellArgs,
+    #[command(flatten)]
+    cpus: CpuArgs,
     /// Continue at this site: a program instead of here, a service instead of where it is
     #[arg(long, value_name = "SITE", value_parser = parse_site)]
     site: Option<String>,
@@ -89,6 +93,11 @@ pub(crate) fn restore_here(args: &Restore) -> anyhow::Result<ExitCode> {
     let module = args.module.as_deref().context("name the program's module")?;
     let program = args.cell.load(module)?;
     let what = || format!("cannot restore `{}`", args.snapshot.display());
+    if program.has_threads() {
+        let parallel = Parallel::restore(&program, &args.snapshot).with_context(what)?;
+        return args.cpus.drive(&args.cell, parallel, args.cell.config(&[])?);
+    }
+    args.cpus.refuse_more_than_one(program.name())?;
     if ranks_in(&args.snapshot).with_context(what)?.is_some() {
         return mpirun::restore(&args.cell, &program, &args.snapshot).with_context(what);
     }
@@ -119,6 +128,10 @@ async fn restore_there(
     let ranks = identify(&args.snapshot)
         .and_then(|_| ranks_in(&args.snapshot))
         .with_context(|| format!("cannot restore `{}`", args.snapshot.display()))?;
+    let form = match ranks {
+        Some(count) => Some(Form::Ranks(Ranks::new(count))),
+        None => form(module, &args.cpus)?,
+    };
     let name = follow::name_for(&module.to_string_lossy());
     let module = follow::upload(&client, module).await?;
     let digest = upload(&client, &args.snapshot).await?;
@@ -132,7 +145,7 @@ async fn restore_there(
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),
         restore: Some(digest),
-        form: ranks.map(|count| Form::Ranks(Ranks::new(count))),
+        form,
     };
     let kind = if spec.form.is_some() { Kind::Tissue } else { Kind::Cell };
     let cell = Resource::new(kind, client.tenant(), &name, &spec);
@@ -147,7 +160,7 @@ async fn upload(client: &Client, path: &Path) -> anyhow::Result<Digest> {
 
 /// Puts a service back to the snapshot and waits until it answers.
 async fn put_back(args: Restore, session: &Session) -> anyhow::Result<ExitCode> {
-    if let Some(option) = args.cell.given() {
+    if let Some(option) = args.cell.given().or(args.cpus.given()) {
         let message = format!(
             "{option} is for programs: name the module for one; a service keeps what its spec says"
         );

@@ -7,9 +7,12 @@ use api::{
     Kind, Resource,
     cell::{CellSpec, Form},
 };
-use cells::{run::Run as Cell, toolchain};
+use cells::{parallel::Parallel, run::Run as Cell, toolchain};
 use clap::Args;
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 use types::Period;
 
 /// Run a WebAssembly program, here or at a site
@@ -67,34 +70,33 @@ impl Run {
 pub(crate) fn run_here(args: &Run) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&args.module())?;
     let config = args.cell.config(&args.command)?;
+    args.cell.check_saved(&program)?;
     if program.has_threads() {
-        return args.cpus.drive(&args.cell, &program, config);
+        return args.cpus.drive(&args.cell, Parallel::new(&program)?, config);
     }
     args.cpus.refuse_more_than_one(program.name())?;
-    args.cell.check_saved(&program)?;
     let run = Cell::new(&program, config, &args.cell.limits())?;
     args.cell.drive(run)
 }
 
-/// What it is made of, if not one cell.
-fn form(args: &Run) -> anyhow::Result<Option<Form>> {
-    let path = args.module();
+/// What a module is made of, if not one cell.
+pub(crate) fn form(path: &Path, cpus: &CpuArgs) -> anyhow::Result<Option<Form>> {
     let what = || format!("cannot read `{}`", path.display());
-    let bytes = std::fs::read(&path).with_context(what)?;
+    let bytes = std::fs::read(path).with_context(what)?;
     let inspected = toolchain::inspect(&bytes).with_context(what)?;
     if !inspected.uses_threads {
-        args.cpus.refuse_more_than_one(&path.display().to_string())?;
+        cpus.refuse_more_than_one(&path.display().to_string())?;
         return Ok(None);
     }
     // One processor is at every site.
-    Ok(Some(Form::Threads(args.cpus.threads(1)?)))
+    Ok(Some(Form::Threads(cpus.threads(1)?)))
 }
 
 /// Runs at a site and shows its log until it ends.
 pub(crate) async fn run_there(args: Run, session: &Session) -> anyhow::Result<ExitCode> {
     let client = session.client()?;
     let site = args.site.clone().unwrap_or_default();
-    let form = form(&args)?;
+    let form = form(&args.module(), &args.cpus)?;
     let module = follow::upload(&client, &args.module()).await?;
     let spec = CellSpec {
         module,

@@ -174,10 +174,32 @@ pub(crate) struct Site {
     /// Memory that the site offers; all there is if not given
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
+    #[command(flatten)]
+    cpu_sets: CpuSetArgs,
     /// How long the site's workers wait for an agent that is gone, before they checkpoint what they
     /// hold and exit
     #[arg(long, value_name = "PERIOD", default_value_t = default_absence(), value_parser = absence)]
     workers_exit_without_agent_after: Period,
+}
+
+/// The processors of a site's workers.
+#[derive(Debug, Args)]
+pub(crate) struct CpuSetArgs {
+    /// The only processors that the workers use, or with TENANT= those of that tenant's. Tenants
+    /// share what is not named for one of them alone: give the others a set too
+    #[arg(
+        long = "cpu-set",
+        env = "CLOUDSKIN_CPU_SETS",
+        value_delimiter = ';',
+        value_name = "[TENANT=]LIST"
+    )]
+    cpu_sets: Vec<String>,
+}
+
+impl CpuSetArgs {
+    pub(crate) fn read(&self) -> site::Result<site::CpuSets> {
+        site::CpuSets::parse(&self.cpu_sets)
+    }
 }
 
 /// Shorter, and workers would go before an agent that restarts can adopt them.
@@ -223,6 +245,7 @@ pub(crate) async fn site(args: Site) -> anyhow::Result<ExitCode> {
         labels: labels_of(&args.labels),
         cpu: args.cpu,
         memory: args.memory,
+        cpu_sets: args.cpu_sets.read()?,
         workers_exit_without_agent_after: args.workers_exit_without_agent_after,
     })
     .await
@@ -241,6 +264,7 @@ pub(crate) struct Agent {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) cpu: Option<Cpu>,
     pub(crate) memory: Option<Bytes>,
+    pub(crate) cpu_sets: site::CpuSets,
     pub(crate) workers_exit_without_agent_after: Period,
 }
 
@@ -270,6 +294,7 @@ pub(crate) async fn run_site(agent: Agent) -> anyhow::Result<ExitCode> {
         ],
         cpu: agent.cpu.unwrap_or(Cpu(cores * 1000)),
         memory: agent.memory.unwrap_or_else(memory_of_this_machine),
+        cpu_sets: agent.cpu_sets,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         limits: site::SiteLimits::default(),
     };

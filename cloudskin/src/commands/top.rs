@@ -8,6 +8,7 @@ use crate::{
 };
 use api::{
     Kind, Resource,
+    cell::{CellSpec, CellStatus, Form, Usage},
     service::{ServiceSpec, ServiceStatus},
     site::SiteStatus,
 };
@@ -17,10 +18,10 @@ use serde::Serialize;
 use std::{collections::BTreeMap, process::ExitCode};
 use types::Period;
 
-/// Show which services are busy, and how full sites are
+/// Show which services and programs are busy, and how full sites are
 ///
 /// Looks twice, an interval apart, for requests and processor time; beside it is what services
-/// have reserved, and what their sites offer.
+/// have reserved, and what their sites offer. Of programs each line is what runs at one site.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -60,17 +61,33 @@ struct SiteLoad {
     memory: String,
 }
 
+/// What a cell or tissue uses at one site.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProgramLoad {
+    name: String,
+    site: String,
+    runs: String,
+    cpu_used: String,
+    memory_used: String,
+}
+
 pub(crate) async fn run(args: Top, session: &Session) -> anyhow::Result<ExitCode> {
     let client = session.client()?;
-    let before = counts(&client).await?;
+    let (before, programs_before) = (counts(&client).await?, programs(&client).await?);
     tokio::time::sleep(args.interval.0).await;
     let services = client.list(Kind::Service, &[]).await?.items;
     let sites = client.list(Kind::Site, &[]).await?.items;
     let mut loads: Vec<_> = services.iter().map(|service| service_load(service, &before)).collect();
     loads.sort_by(|a, b| b.requests_per_second.total_cmp(&a.requests_per_second));
     let sites: Vec<_> = sites.iter().map(|site| site_load(site, &services)).collect();
-    let value = serde_json::json!({ "sites": sites, "services": loads });
-    args.format.print(&value, &text(&sites, &loads))?;
+    let programs: Vec<_> = programs(&client)
+        .await?
+        .iter()
+        .flat_map(|program| program_loads(program, &programs_before))
+        .collect();
+    let value = serde_json::json!({ "sites": sites, "services": loads, "programs": programs });
+    args.format.print(&value, &text(&sites, &loads, &programs))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,6 +124,46 @@ impl Count {
 
 async fn counts(client: &Client) -> anyhow::Result<Counts> {
     Ok(client.list(Kind::Service, &[]).await?.items.iter().map(counts_of).collect())
+}
+
+/// Cells and tissues.
+async fn programs(client: &Client) -> anyhow::Result<Vec<Resource>> {
+    let mut programs = client.list(Kind::Tissue, &[]).await?.items;
+    programs.extend(client.list(Kind::Cell, &[]).await?.items);
+    Ok(programs)
+}
+
+/// A line for each site that runs some of it.
+fn program_loads(program: &Resource, before: &[Resource]) -> Vec<ProgramLoad> {
+    let status: CellStatus = program.status();
+    let earlier = before.iter().find(|other| other.metadata.uid == program.metadata.uid);
+    let earlier = earlier.map(|earlier| earlier.status::<CellStatus>().usage).unwrap_or_default();
+    let form = program.spec::<CellSpec>().ok().and_then(|spec| spec.form);
+    let load = |(site, now): (&String, &Usage)| {
+        // What began, or began anew, meanwhile is not measured yet.
+        let since = earlier.get(site).filter(|before| before.cpu_us <= now.cpu_us);
+        let before = since.unwrap_or(now);
+        let ms = now.at.saturating_sub(before.at).max(1) as f64;
+        let millicores = (now.cpu_us - before.cpu_us) as f64 / ms;
+        let runs = match (&form, &status.ranks) {
+            (Some(Form::Ranks(_)), Some(ranks)) => {
+                let number = ranks.sites.iter().position(|name| name == site).unwrap_or(0);
+                format!("{} ranks", ranks.layout.ranks(number as u32).count())
+            }
+            (Some(Form::Threads(threads)), _) => {
+                format!("{} CPUs", status.cpus.unwrap_or(threads.cpus))
+            }
+            _ => String::new(),
+        };
+        ProgramLoad {
+            name: format!("{}/{}", program.kind.path(), program.metadata.name),
+            site: site.clone(),
+            runs,
+            cpu_used: types::Cpu(millicores.round() as u64).to_string(),
+            memory_used: rows::size(now.memory),
+        }
+    };
+    status.usage.iter().filter(|_| status.running).map(load).collect()
 }
 
 fn service_load(service: &Resource, before: &Counts) -> ServiceLoad {
@@ -149,7 +206,7 @@ fn site_load(site: &Resource, services: &[Resource]) -> SiteLoad {
     }
 }
 
-fn text(sites: &[SiteLoad], services: &[ServiceLoad]) -> String {
+fn text(sites: &[SiteLoad], services: &[ServiceLoad], programs: &[ProgramLoad]) -> String {
     let style = Style::for_stdout();
     let mut table = Table::new(&["SITE", "SERVICES", "CPU", "OF", "MEMORY", "OF"]);
     for site in sites {
@@ -187,5 +244,14 @@ fn text(sites: &[SiteLoad], services: &[ServiceLoad]) -> String {
             service.memory_reserved.clone(),
         ]);
     }
-    format!("{sites}\n{}", table.render(style))
+    let mut text = format!("{sites}\n{}", table.render(style));
+    if !programs.is_empty() {
+        let mut table = Table::new(&["PROGRAM", "SITE", "RUNS", "CPU", "MEMORY"]);
+        for ProgramLoad { name, site, runs, cpu_used, memory_used } in programs {
+            let cells = [name, site, runs, cpu_used, memory_used];
+            table.row(cells.map(Clone::clone).to_vec());
+        }
+        text.push_str(&format!("\n{}", table.render(style)));
+    }
+    text
 }

@@ -64,3 +64,52 @@ async fn a_program_has_the_processors_that_it_is_given() {
     let alone = run(home, "run --cpus 2 alone.wasm").await;
     assert!(alone.err.contains("build it with --openmp"), "{alone:?}");
 }
+
+/// Adds up over many regions, and sleeps between them.
+const ADDS: &str = r#"
+#include <omp.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static int rounds;
+#pragma omp threadprivate(rounds)
+
+int main(void) {
+    long long sum = 0;
+    for (int round = 0; round < 200; round++) {
+        #pragma omp parallel for reduction(+ : sum)
+        for (int i = 0; i < 1000; i++) sum += i * (long long)round;
+        rounds++;
+        usleep(1000);
+    }
+    printf("%lld in %d rounds, at most %d\n", sum, rounds, omp_get_max_threads());
+    return 0;
+}
+"#;
+
+#[tokio::test]
+async fn a_program_on_threads_goes_on_from_its_checkpoint_with_threads_and_without() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    std::fs::write(home.join("adds.c"), ADDS).unwrap();
+    let built = run(home, "build --openmp --migratable adds.c -o adds.wasm").await;
+    if built.err.contains("apt-get install") {
+        eprintln!("skipped: {}", built.err);
+        return;
+    }
+    assert!(built.ok().contains(", migratable)"));
+    let says = async |words: &str| run(home, words).await.ok();
+
+    let saved = "run --cpus 2 --snapshot-to adds.snap --checkpoint-every 5ms adds.wasm";
+    let right = says(saved).await;
+
+    assert_eq!(right, "9940050000 in 200 rounds, at most 2\n");
+    assert_eq!(says("restore adds.snap adds.wasm").await, right);
+    assert_eq!(says("restore --engine pulley --cpus 1 adds.snap adds.wasm").await, right);
+    assert_eq!(says("restore --cpus 4 --elastic adds.snap adds.wasm").await, right);
+    run(home, "build --openmp adds.c -o plain.wasm").await.ok();
+    let unsaved = run(home, "run --snapshot-to a.snap plain.wasm").await;
+    assert!(unsaved.code != 0 && unsaved.err.contains("--migratable"), "{unsaved:?}");
+    let other = run(home, "restore adds.snap plain.wasm").await;
+    assert!(other.code != 0, "{other:?}");
+}

@@ -125,8 +125,9 @@ async fn a_makefile_builds_as_it_is() {
     let read = |name: &str| std::fs::read(home.join(name)).unwrap();
     assert!(read("moves.wasm") == read("same.wasm"), "it was instrumented when it was linked");
     assert_eq!(run(home, "mpirun -n 3 moves.wasm").await.ok(), "30\n");
-    let threads = run(home, "cc -- --migratable -fopenmp main.c util.c -o no.wasm").await;
-    assert!(threads.code != 0 && threads.err.contains("shared between threads"), "{threads:?}");
+    run(home, "cc -- -O2 --migratable -fopenmp main.c util.c -o regions.wasm").await.ok();
+    assert_eq!(run(home, "run --cpus 3 regions.wasm").await.ok(), "30\n");
+    assert_eq!(run(home, "run --engine pulley --cpus 1 regions.wasm").await.ok(), "10\n");
     assert!(home.join("main.d").is_file(), "the compiler wrote what make asked for");
 }
 

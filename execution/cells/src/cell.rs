@@ -5,15 +5,17 @@
 //! ([`Cell::save`]), or be hidden from the machine altogether, and resumed here or elsewhere.
 
 use crate::{
+    asyncify::Asyncify,
     dirty::{self, PAGE_BYTES, Runs, Tracker},
     engine::Use,
     error::{Error, Result},
-    host::{Asyncify, Limiter, State, Stop},
+    globals,
+    host::{Limiter, State, Stop},
     limits::Limits,
     memory,
     program::Program,
     ranks::{Lent, Seat},
-    snapshot::{GlobalValue, Identity, PAGES_MAX, Reader, Section, SnapshotError, Writer},
+    snapshot::{Identity, PAGES_MAX, Reader, Section, SnapshotError, Writer},
     trap,
     wasi::{self, Wait, Wasi, WasiImage},
 };
@@ -26,7 +28,7 @@ use std::{
     },
 };
 use types::Digest;
-use wasmtime::{Instance, Memory, Store, Trap, TypedFunc, Val};
+use wasmtime::{Instance, Memory, Store, Trap, TypedFunc};
 
 /// Size of a Wasm page.
 const WASM_PAGE_BYTES: u64 = 64 << 10;
@@ -67,6 +69,11 @@ pub enum Pause {
 pub struct Suspender(Arc<AtomicBool>);
 
 impl Suspender {
+    /// What a cell looks at.
+    pub(crate) fn of(suspend: &Arc<AtomicBool>) -> Self {
+        Self(suspend.clone())
+    }
+
     /// Asks.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -118,8 +125,8 @@ impl Cell {
             .get_typed_func(&mut store, "_start")
             .map_err(|_| Error::NoStart { module: program.name().to_owned() })?;
         store.data_mut().memory = instance.get_memory(&mut store, "memory");
-        if let Ok((area, area_bytes)) = facts.unwind {
-            let asyncify = asyncify(&instance, &mut store, area, area_bytes).map_err(|error| {
+        if let Ok(area) = facts.unwind {
+            let asyncify = Asyncify::of(&instance, &mut store, area).map_err(|error| {
                 Error::runtime("the module's Asyncify functions are wrong", error)
             })?;
             store.data_mut().asyncify = Some(asyncify);
@@ -148,7 +155,7 @@ impl Cell {
 
     /// What asks it to pause.
     pub fn suspender(&self) -> Suspender {
-        Suspender(self.store.data().suspend.clone())
+        Suspender::of(&self.store.data().suspend)
     }
 
     /// Makes it this rank of a world; it must not have run.
@@ -453,32 +460,9 @@ impl Cell {
     fn write_memory_size_and_globals(&mut self, writer: &mut Writer<impl Write>) -> Result<()> {
         let wasm_pages = (self.memory_bytes() / WASM_PAGE_BYTES) as u32;
         writer.memory_size(wasm_pages).map_err(SnapshotError::from)?;
-        let globals = self.globals()?;
+        let globals = globals::read(&self.program, &self.instance, &mut self.store)?;
         writer.globals(&globals).map_err(SnapshotError::from)?;
         Ok(())
-    }
-
-    fn globals(&mut self) -> Result<Vec<(String, GlobalValue)>> {
-        let names = self.program.clone();
-        let mut values = Vec::new();
-        for name in &names.facts().globals {
-            let Some(global) = self.instance.get_global(&mut self.store, name) else { continue };
-            let value = match global.get(&mut self.store) {
-                Val::I32(value) => GlobalValue::I32(value),
-                Val::I64(value) => GlobalValue::I64(value),
-                Val::F32(bits) => GlobalValue::F32(bits),
-                Val::F64(bits) => GlobalValue::F64(bits),
-                Val::V128(value) => GlobalValue::V128(value.as_u128()),
-                other => {
-                    return Err(Error::NotMigratable {
-                        module: names.name().to_owned(),
-                        reason: format!("its global `{name}` holds a {:?}", other.ty(&self.store)),
-                    });
-                }
-            };
-            values.push((name.clone(), value));
-        }
-        Ok(values)
     }
 
     /// Takes over one section of a snapshot. The cell must not have run; after an error it must be
@@ -489,11 +473,14 @@ impl Cell {
             Section::Pages { first, bytes } => self.apply_pages(*first, bytes),
             Section::ZeroPages { first, count } => self.apply_zero_pages(*first, *count),
             Section::MemorySize(pages) => self.grow_to(u64::from(*pages) * WASM_PAGE_BYTES),
-            Section::Globals(values) => self.apply_globals(values),
+            Section::Globals(values) => {
+                globals::write(&self.program, &self.instance, &mut self.store, values)
+            }
             Section::Wasi(_)
             | Section::Service(_)
             | Section::Tissue(_)
             | Section::Rank(_)
+            | Section::Threads(_)
             | Section::Commit { .. } => Ok(()),
         }
     }
@@ -543,29 +530,6 @@ impl Cell {
             if page.iter().any(|byte| *byte != 0) {
                 page.fill(0);
             }
-        }
-        Ok(())
-    }
-
-    fn apply_globals(&mut self, values: &[(String, GlobalValue)]) -> Result<(), SnapshotError> {
-        let malformed = |reason: String| SnapshotError::Malformed { section: "globals", reason };
-        let program = self.program.clone();
-        let wanted = &program.facts().globals;
-        if !values.iter().map(|(name, _)| name).eq(wanted) {
-            return Err(malformed("they are not those of the module".into()));
-        }
-        for (name, value) in values {
-            let value = match value {
-                GlobalValue::I32(value) => Val::I32(*value),
-                GlobalValue::I64(value) => Val::I64(*value),
-                GlobalValue::F32(bits) => Val::F32(*bits),
-                GlobalValue::F64(bits) => Val::F64(*bits),
-                GlobalValue::V128(value) => Val::V128((*value).into()),
-            };
-            self.instance
-                .get_global(&mut self.store, name)
-                .and_then(|global| global.set(&mut self.store, value).ok())
-                .ok_or_else(|| malformed(format!("`{name}` has another type")))?;
         }
         Ok(())
     }
@@ -620,7 +584,7 @@ pub(crate) fn write_running_pages(
 }
 
 /// The runs, cut so that each piece fits a section.
-fn pieces(runs: &[Range<u32>]) -> impl Iterator<Item = Range<u32>> {
+pub(crate) fn pieces(runs: &[Range<u32>]) -> impl Iterator<Item = Range<u32>> {
     runs.iter().flat_map(|run| {
         let firsts = run.clone().step_by(PAGES_MAX as usize);
         firsts.map(|first| first..run.end.min(first + PAGES_MAX))
@@ -629,22 +593,6 @@ fn pieces(runs: &[Range<u32>]) -> impl Iterator<Item = Range<u32>> {
 
 fn no_memory() -> SnapshotError {
     SnapshotError::Malformed { section: "pages", reason: "the module has no such memory".into() }
-}
-
-fn asyncify(
-    instance: &Instance,
-    store: &mut Store<State>,
-    area: u32,
-    area_bytes: u32,
-) -> wasmtime::Result<Asyncify> {
-    Ok(Asyncify {
-        start_unwind: instance.get_typed_func(&mut *store, "asyncify_start_unwind")?,
-        stop_unwind: instance.get_typed_func(&mut *store, "asyncify_stop_unwind")?,
-        start_rewind: instance.get_typed_func(&mut *store, "asyncify_start_rewind")?,
-        stop_rewind: instance.get_typed_func(&mut *store, "asyncify_stop_rewind")?,
-        area,
-        area_bytes,
-    })
 }
 
 fn not_instantiated(program: &Program, error: wasmtime::Error) -> Error {

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Result},
     program::Facts,
     toolchain,
+    twin::{self, Twin},
 };
 use api::service::Engine as Backend;
 use rustix::process::Signal;
@@ -191,7 +192,15 @@ pub fn end_with_parent(parent: u32) -> Result<()> {
     Err(Error::runtime("nobody waits for the code", format!("process {parent} is gone")))
 }
 
-/// Compiles the module in `path` into the cache, in this process.
+/// The module's unthreaded twin, whose layout is proved to be the module's.
+fn unthreaded(wasm: &[u8]) -> Result<Twin, String> {
+    let twin = twin::lower(wasm).map_err(|error| types::chain(&error))?;
+    twin::same_layout(wasm, &twin.wasm).map_err(|error| types::chain(&error))?;
+    Ok(twin)
+}
+
+/// Compiles the module in `path` into the cache, in this process. The portable engine gets the
+/// unthreaded twin of a module that runs on threads.
 ///
 /// # Errors
 /// [`Error::Malformed`] says what is wrong with the module.
@@ -202,9 +211,18 @@ pub fn compile_here(cache: &Cache, path: &Path, purpose: Use, backend: Backend) 
         std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let digest = Digest::from_sha256(Sha256::digest(&wasm).into());
     let inspection = toolchain::inspect(&wasm).map_err(|error| malformed(types::chain(&error)))?;
-    let facts = postcard::to_stdvec(&Facts::of(&inspection))
-        .map_err(|error| Error::runtime("cannot write a module's facts", error))?;
+    let mut facts = Facts::of(&inspection);
     let engine = engine::compiler(purpose, backend)?;
-    let code = engine.precompile_module(&wasm).map_err(|error| malformed(format!("{error:#}")))?;
+    let compiled = match (facts.threads, backend) {
+        (true, Backend::Pulley) => {
+            let twin = unthreaded(&wasm).map_err(malformed)?;
+            facts.waits = twin.waits;
+            engine.precompile_module(&twin.wasm)
+        }
+        _ => engine.precompile_module(&wasm),
+    };
+    let code = compiled.map_err(|error| malformed(format!("{error:#}")))?;
+    let facts = postcard::to_stdvec(&facts)
+        .map_err(|error| Error::runtime("cannot write a module's facts", error))?;
     cache.store(&digest, engine::fingerprint(&engine), &Entry { facts, code })
 }

@@ -112,7 +112,7 @@ fn pool() -> PoolingAllocationConfig {
 }
 
 /// Changes with what the compiler writes down about a module.
-const FACTS_VERSION: u32 = 2;
+const FACTS_VERSION: u32 = 3;
 
 /// A number that differs whenever what was compiled for one engine cannot be used by the other.
 pub(crate) fn fingerprint(engine: &Engine) -> u64 {

@@ -146,6 +146,17 @@ pub enum Error {
         /// How long was waited.
         waited_ms: u64,
     },
+    /// The threads of a program did not come to a point where all but the first are idle.
+    #[error(
+        "the program did not leave its parallel region{place} within {waited_ms} ms: a program on \
+         threads is saved between regions; try again later"
+    )]
+    InRegion {
+        /// How long was waited.
+        waited_ms: u64,
+        /// Where the region is, if the program was built with `-g`.
+        place: String,
+    },
     /// A snapshot cannot be used.
     #[error("the snapshot cannot be used")]
     Snapshot(#[from] crate::snapshot::SnapshotError),
@@ -237,6 +248,7 @@ impl Error {
             Self::Deadline { .. }
             | Self::Deaf { .. }
             | Self::NoBarrier { .. }
+            | Self::InRegion { .. }
             | Self::NotStopped(_) => ErrorKind::Timeout,
             Self::NotMigratable { .. } | Self::Threads { .. } => ErrorKind::Unsupported,
             Self::Snapshot(_) | Self::Journal { .. } | Self::Diverged { .. } => ErrorKind::Corrupt,

@@ -1,6 +1,7 @@
 //! What the host keeps for a cell, and the functions that it offers to guests.
 
 use crate::{
+    asyncify::Asyncify,
     error::{Error, Result},
     ranks::{self, Seat},
     run::wait_for,
@@ -10,9 +11,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
-use wasmtime::{
-    Caller, InstancePre, Linker, Memory, Module, ResourceLimiter, TypedFunc, UnknownImportError,
-};
+use wasmtime::{Caller, InstancePre, Linker, Memory, Module, ResourceLimiter, UnknownImportError};
 
 /// Largest table: function pointers of the largest programs, ten times over.
 const TABLE_ELEMENTS_MAX: usize = 1 << 20;
@@ -43,22 +42,8 @@ pub(crate) enum Stop {
     Asked,
 }
 
-/// The functions that Asyncify adds to a module, and where the call stack goes.
-pub(crate) struct Asyncify {
-    pub(crate) start_unwind: TypedFunc<u32, ()>,
-    pub(crate) stop_unwind: TypedFunc<(), ()>,
-    pub(crate) start_rewind: TypedFunc<u32, ()>,
-    pub(crate) stop_rewind: TypedFunc<(), ()>,
-    /// Address of the unwind area: two words for Asyncify — next byte, end — and the stack.
-    pub(crate) area: u32,
-    pub(crate) area_bytes: u32,
-}
-
 /// The modules that guests import from.
 const HOST_MODULES: [&str; 3] = ["wasi_snapshot_preview1", "cloudskin", ranks::MODULE];
-
-/// Length of the two words at the front of the unwind area.
-const AREA_HEADER_BYTES: u32 = 8;
 
 /// Bounds memory and tables, and remembers what was refused for the message of a later trap.
 pub(crate) struct Limiter {
@@ -134,12 +119,9 @@ impl wasi::Host for State {
 pub(crate) fn begin_unwind(caller: &mut Caller<'_, State>, why: Stop) -> wasmtime::Result<()> {
     let state = caller.data();
     let (Some(asyncify), Some(memory)) = (&state.asyncify, state.memory) else { return Ok(()) };
-    let (area, area_bytes) = (asyncify.area, asyncify.area_bytes);
-    let start = asyncify.start_unwind.clone();
-    let mut header = [0; AREA_HEADER_BYTES as usize];
-    header[..4].copy_from_slice(&(area + AREA_HEADER_BYTES).to_le_bytes());
-    header[4..].copy_from_slice(&(area + area_bytes).to_le_bytes());
-    memory.write(&mut *caller, area as usize, &header)?;
+    let (area, start) = (asyncify.area, asyncify.start_unwind.clone());
+    let header = asyncify.header().map(u32::to_le_bytes);
+    memory.write(&mut *caller, area as usize, header.as_flattened())?;
     caller.data_mut().unwinding = Some(why);
     start.call(caller, area)
 }

@@ -6,6 +6,7 @@
 //! bytes is in [`snapshot`]; what guests may call is in [`wasi`]; how guests are built is in
 //! [`toolchain`].
 
+mod asyncify;
 mod cache;
 mod cell;
 mod compiler;
@@ -15,6 +16,7 @@ mod engine;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod globals;
 mod host;
 pub mod limits;
 mod memory;
@@ -23,12 +25,14 @@ mod precopy;
 mod program;
 mod ranks;
 pub mod record;
+mod requests;
 pub mod run;
 mod service;
 pub mod snapshot;
 pub mod tissue;
 pub mod toolchain;
 mod trap;
+pub mod twin;
 pub mod wasi;
 pub mod worker;
 

@@ -56,6 +56,8 @@ pub(crate) struct Facts {
     pub(crate) unwind: Result<(u32, u32), String>,
     /// Exports of the mutable globals that a snapshot carries.
     pub(crate) globals: Vec<String>,
+    /// Where, in an unthreaded twin, the waits are that nobody could end.
+    pub(crate) waits: Vec<u32>,
 }
 
 impl Facts {
@@ -75,6 +77,7 @@ impl Facts {
                 .iter()
                 .filter_map(|global| global.export.clone())
                 .collect(),
+            waits: Vec::new(),
         }
     }
 }

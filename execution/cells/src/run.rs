@@ -4,25 +4,28 @@
 //! takes snapshots when a [`Remote`] asks for them.
 
 use crate::{
-    cell::{Cell, Pause, Suspender},
+    cell::{Cell, Pause},
     error::{Error, Result},
     limits::Limits,
     program::Program,
+    requests::Requests,
     snapshot::{Identity, Reader, Section, SnapshotError},
     wasi::{self, Wait},
 };
 use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fd::OwnedFd,
 };
 use std::{
     fs::File,
     io::{BufReader, BufWriter, Read},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    path::Path,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use types::Epoch;
+
+pub use crate::requests::Remote;
 
 /// Native stack of a thread that runs a program: the engine's limit and room for the host.
 pub const THREAD_STACK_BYTES: usize = crate::engine::PROGRAM_STACK_BYTES + (8 << 20);
@@ -32,28 +35,7 @@ pub const THREAD_STACK_BYTES: usize = crate::engine::PROGRAM_STACK_BYTES + (8 <<
 pub struct Run {
     cell: Cell,
     sequence: u64,
-    requests: mpsc::Receiver<Request>,
-    remote: Remote,
-}
-
-/// Asks a running program for a snapshot; cheap to clone, usable from any thread.
-#[derive(Debug, Clone)]
-pub struct Remote {
-    shared: Arc<RemoteShared>,
-}
-
-#[derive(Debug)]
-struct RemoteShared {
-    suspender: Suspender,
-    requests: Mutex<mpsc::Sender<Request>>,
-    wakeup: OwnedFd,
-}
-
-#[derive(Debug)]
-struct Request {
-    path: PathBuf,
-    stop: bool,
-    reply: mpsc::Sender<Result<u64>>,
+    requests: Requests,
 }
 
 /// How a program came to its end.
@@ -63,35 +45,6 @@ pub enum End {
     Exited(u32),
     /// By a snapshot that was to be its last.
     Suspended,
-}
-
-impl Remote {
-    /// Has a snapshot written to `path` at the program's next barrier point; the program ends
-    /// there if `stop`. Waits at most `patience` for it; returns the snapshot's size in bytes.
-    ///
-    /// # Errors
-    /// [`Error::NotMigratable`] if the program was not built for it, [`Error::Deadline`] if it met
-    /// no barrier point in time, and what writing failed with.
-    pub fn snapshot(&self, path: &Path, stop: bool, patience: Duration) -> Result<u64> {
-        let (reply, answer) = mpsc::channel();
-        let request = Request { path: path.to_owned(), stop, reply };
-        let ended = || Error::Ended { code: 0 };
-        self.shared
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .send(request)
-            .map_err(|_| ended())?;
-        self.shared.suspender.ask();
-        rustix::io::write(&self.shared.wakeup, &1_u64.to_ne_bytes())
-            .map_err(|error| Error::runtime("cannot wake the program", error))?;
-        answer.recv_timeout(patience).map_err(|error| match error {
-            mpsc::RecvTimeoutError::Timeout => {
-                Error::NoBarrier { waited_ms: patience.as_millis() as u64 }
-            }
-            mpsc::RecvTimeoutError::Disconnected => ended(),
-        })?
-    }
 }
 
 impl Run {
@@ -139,6 +92,13 @@ impl Run {
                     }
                     .into());
                 }
+                Section::Threads(_) => {
+                    return Err(SnapshotError::Malformed {
+                        section: "threads",
+                        reason: "this is a snapshot of a program on threads".into(),
+                    }
+                    .into());
+                }
                 Section::Service(_) => {
                     return Err(SnapshotError::Malformed {
                         section: "service",
@@ -159,18 +119,14 @@ impl Run {
     }
 
     fn of(cell: Cell) -> Result<Self> {
-        let (sender, requests) = mpsc::channel();
-        let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|error| Error::runtime("cannot make an event descriptor", error))?;
-        let shared =
-            RemoteShared { suspender: cell.suspender(), requests: Mutex::new(sender), wakeup };
-        let remote = Remote { shared: Arc::new(shared) };
-        Ok(Self { cell, sequence: 0, requests, remote })
+        let late = |waited_ms| Error::NoBarrier { waited_ms };
+        let requests = Requests::new(cell.suspender(), late)?;
+        Ok(Self { cell, sequence: 0, requests })
     }
 
     /// What asks this program for snapshots.
     pub fn remote(&self) -> Remote {
-        self.remote.clone()
+        self.requests.remote().clone()
     }
 
     /// Runs to the end. Call it on a thread with [`THREAD_STACK_BYTES`] of stack.
@@ -194,32 +150,19 @@ impl Run {
 
     /// Writes the snapshots that were asked for; whether one was to be the last.
     fn serve_requests(&mut self) -> bool {
-        while let Ok(request) = self.requests.try_recv() {
-            let written = self.write_snapshot(&request.path);
-            let last = request.stop && written.is_ok();
-            // Who asked may have given up.
-            let _ = request.reply.send(written);
-            if last {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn write_snapshot(&mut self, path: &Path) -> Result<u64> {
-        let identity = identity(self.cell.program(), self.sequence + 1);
-        let cell = &mut self.cell;
-        let size = write_whole(path, |file| cell.save(file, &identity, true))?;
-        self.sequence += 1;
-        Ok(size)
+        let Self { cell, sequence, requests } = self;
+        requests.serve(|path| {
+            let identity = identity(cell.program(), *sequence + 1);
+            let size = write_whole(path, |file| cell.save(file, &identity, true))?;
+            *sequence += 1;
+            Ok(size)
+        })
     }
 
     /// Until what the program waits for has happened, or a snapshot is asked for.
     fn wait(&mut self, wait: Wait) {
         let timeout = self.cell.wasi().until(wait);
-        wait_for(wait.is_for_input(), timeout, Some(&self.remote.shared.wakeup));
-        // A counter that is read starts anew.
-        let _ = rustix::io::read(&self.remote.shared.wakeup, &mut [0; 8]);
+        self.requests.remote().wait(wait.is_for_input(), timeout);
     }
 }
 

@@ -17,7 +17,7 @@ mod plan;
 mod resources;
 mod run;
 mod rust;
-mod sections;
+pub(crate) mod sections;
 mod tools;
 mod wrappers;
 
@@ -169,7 +169,8 @@ fn migratable(
         return Ok((wasm, inspection, String::new()));
     }
     check_instrumentable(subject, &inspection)?;
-    let (wasm, said) = instrument(subject, environment, &wasm, places)?;
+    let threads = inspection.uses_threads;
+    let (wasm, said) = instrument(subject, environment, &wasm, threads, places)?;
     let inspection = inspected(subject, &wasm)?;
     match inspection.migratable.clone() {
         Ok(_) => Ok((wasm, inspection, said)),
@@ -180,10 +181,6 @@ fn migratable(
 /// Refuses what instrumentation cannot mend, in the words of what is wrong.
 fn check_instrumentable(path: &Path, inspection: &Inspection) -> Result<(), Error> {
     let refuse = |source| Err(Error::NotMigratable { path: path.to_owned(), source });
-    // That it is not instrumented yet is what is found first.
-    if inspection.memories.iter().any(|memory| memory.shared) {
-        return refuse(NotMigratable::SharedMemory);
-    }
     if let Err(
         source @ (NotMigratable::SharedMemory
         | NotMigratable::Memory64
@@ -204,6 +201,7 @@ fn instrument(
     subject: &Path,
     environment: &Environment,
     wasm: &[u8],
+    threads: bool,
     places: &Places<'_>,
 ) -> Result<(Vec<u8>, String), Error> {
     let survey = Survey::new(environment);
@@ -215,7 +213,7 @@ fn instrument(
     let stripped = sections::without_custom(wasm, "target_features")
         .map_err(|source| Error::Module { path: subject.to_owned(), source })?;
     fs::write(&input, stripped).map_err(file("write", &input))?;
-    let step = plan::instrument(&wasm_opt, &input, &output);
+    let step = plan::instrument(&wasm_opt, &input, &output, threads);
     let ran = run::step(&step, &environment.current_dir, &environment.search_path)?;
     Ok((read(&output)?, ran.said))
 }

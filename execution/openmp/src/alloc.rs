@@ -39,15 +39,15 @@ const ALLOCATOR_FALLBACK: u32 = 14;
 /// An allocator that the program has made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allocator {
-    alignment: u32,
-    pool_bytes: u32,
-    used_bytes: u32,
-    fallback: Fallback,
+    pub(crate) alignment: u32,
+    pub(crate) pool_bytes: u32,
+    pub(crate) used_bytes: u32,
+    pub(crate) fallback: Fallback,
 }
 
 /// What happens when a pool is empty.
 #[derive(Debug, Clone, Copy)]
-enum Fallback {
+pub(crate) enum Fallback {
     Null,
     Abort,
     Other(u32),

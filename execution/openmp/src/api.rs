@@ -216,7 +216,7 @@ impl Thread {
 
     /// `omp_get_wtime`: seconds since the program's start.
     pub fn wtime(&self) -> f64 {
-        self.shared.started.elapsed().as_secs_f64()
+        (self.shared.kept.before + self.shared.started.elapsed()).as_secs_f64()
     }
 
     /// `omp_get_wtick`.

@@ -73,6 +73,12 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What was saved of a program cannot be used.
+    #[error("what was saved of OpenMP cannot be used: {reason}")]
+    Image {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// Another thread failed, or the program ends.
     #[error("the program ends because another of its threads did")]
     Stopped,

@@ -4,6 +4,7 @@ use crate::{
     Advice, Config, Error, Guest, Memory, Result, Threads,
     config::Icvs,
     mailbox::{Mailbox, OwnTeam, Seat, Work},
+    save,
     shared::{Shared, lock},
     size::{self, Region},
     team::Team,
@@ -56,9 +57,28 @@ impl Runtime {
         Self { shared: Arc::new(Shared::new(config, memory, threads, advice)) }
     }
 
+    /// The runtime of a program that goes on where [`Thread::save`] saw it: its settings are the
+    /// image's, but for what `config` says of the machine.
+    ///
+    /// # Errors
+    /// [`Error::Image`] if the image cannot be used.
+    pub fn restored(
+        config: Config,
+        memory: Memory,
+        threads: Arc<dyn Threads>,
+        advice: Arc<dyn Advice>,
+        image: &[u8],
+    ) -> Result<Self> {
+        let mut shared = Shared::new(config, memory, threads, advice);
+        save::restore(&mut shared, image)?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
     /// The thread that runs `main`; to be called once, there.
     pub fn initial_thread(&self) -> Rc<Thread> {
-        Rc::new(Thread::new(self.shared.clone(), 0, initial_team(&self.shared)))
+        let thread = Thread::new(self.shared.clone(), 0, initial_team(&self.shared));
+        thread.resume();
+        Rc::new(thread)
     }
 
     /// Ends the program for all its threads, for this reason unless there already is one.
@@ -116,6 +136,11 @@ impl Hired {
         Self { mailbox, knows: None }
     }
 
+    /// Where it gets its regions.
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
     /// Gives it a region.
     fn put(&mut self, (team, tid, joined): (&OwnTeam, u32, u32), work: &Work) {
         if self.knows.as_ref().is_some_and(|known| Rc::ptr_eq(known, team)) {
@@ -138,7 +163,9 @@ impl Worker {
 
     /// The thread itself; to be called once, on the host's thread that will serve.
     pub fn thread(&self) -> Rc<Thread> {
-        Rc::new(Thread::new(self.shared.clone(), self.gtid, initial_team(&self.shared)))
+        let thread = Thread::new(self.shared.clone(), self.gtid, initial_team(&self.shared));
+        thread.resume();
+        Rc::new(thread)
     }
 
     /// Runs regions until the program ends.
@@ -310,11 +337,13 @@ impl Thread {
     fn create(&self, guest: &mut dyn Guest) -> Result<Option<Arc<Mailbox>>> {
         let limit = self.shared.config.thread_limit;
         let take = |made: u32| (made < limit).then(|| made + 1);
-        let made = &self.shared.created;
-        let Ok(gtid) = made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) else {
-            return Ok(None);
+        let new = || {
+            let made = &self.shared.created;
+            made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()
         };
+        let Some(gtid) = self.shared.kept.returning().or_else(new) else { return Ok(None) };
         let mailbox = Arc::new(Mailbox::default());
+        self.shared.kept.made(gtid, &mailbox);
         lock(&self.shared.mailboxes).push(mailbox.clone());
         let worker = Worker { shared: self.shared.clone(), mailbox: mailbox.clone(), gtid };
         self.shared.threads.start(guest, worker)?;

@@ -30,6 +30,7 @@ mod mailbox;
 mod memory;
 mod queue;
 mod reduce;
+mod save;
 mod shared;
 mod size;
 mod spare;

@@ -8,6 +8,7 @@ use crate::{
     gate::Gate,
     line::Line,
     mailbox::Mailbox,
+    save::Kept,
     spare::{self, Returns},
     task::Group,
 };
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     /// How `omp_capture_affinity` describes a thread.
     pub(crate) affinity_format: Mutex<Vec<u8>>,
     pub(crate) started: Instant,
+    /// What outlives regions besides, to be saved.
+    pub(crate) kept: Kept,
     /// Looked at by all who wait, so nothing that changes may lie near it.
     stopped: Line<AtomicBool>,
     failure: Mutex<Option<Error>>,
@@ -81,6 +84,7 @@ impl Shared {
             allocators: Mutex::default(),
             affinity_format: Mutex::new(DEFAULT_FORMAT.to_vec()),
             started: Instant::now(),
+            kept: Kept::default(),
             stopped: Line::default(),
             failure: Mutex::default(),
             failed: Condvar::new(),

@@ -110,6 +110,7 @@ impl Thread {
         let copy = self.alloc(guest, size.max(1))?;
         self.memory().copy(data, copy, size)?;
         self.private.borrow_mut().insert(data, copy);
+        self.shared.kept.private(self.gtid, data, copy);
         Ok(copy)
     }
 }

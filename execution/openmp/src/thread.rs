@@ -162,6 +162,12 @@ impl Thread {
         }
     }
 
+    /// Has these slots and copies of variables, from another run.
+    pub(crate) fn take_own(&self, slots: &[u32], private: &[(u32, u32)]) {
+        self.slots.replace(slots.to_vec());
+        self.private.replace(private.iter().copied().collect());
+    }
+
     pub(crate) fn memory(&self) -> &Memory {
         &self.shared.memory
     }
@@ -312,6 +318,7 @@ impl Thread {
         while self.slots.borrow().len() <= depth {
             let slot = self.alloc(guest, 8)?;
             self.slots.borrow_mut().push(slot);
+            self.shared.kept.slot(self.gtid, slot);
         }
         Ok(self.slots.borrow()[depth])
     }

@@ -1,254 +1,179 @@
 //! One thread's instance.
 
-use super::called::Known;
+use super::{
+    called::Known,
+    instances::Calls,
+    memory::{Ground, with_bytes},
+    still::Entry,
+    stop::{self, Saving},
+};
 use crate::{
-    run::{THREAD_STACK_BYTES, wait_for},
-    trap,
+    program::Program,
+    trap, twin,
     wasi::{self, Wait, Waited, Wasi},
 };
-use openmp::{Error, Guest, Result, Runtime, Thread, Threads, Worker};
+use openmp::{Error, Guest, Result, Thread};
 use std::{
-    cell::UnsafeCell,
     rc::Rc,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
-use wasmtime::{
-    AsContextMut, Caller, Instance, InstancePre, Ref, SharedMemory, Store, Table, TypedFunc, Val,
-};
-
-/// The program's table of functions.
-const TABLE: &str = "__indirect_function_table";
-/// Where the program keeps the three functions that the host calls.
-const FUNCTIONS: &str = "cloudskin_threads";
-
-/// What all threads are made from.
-pub(super) struct Instances {
-    pub(super) ready: InstancePre<State>,
-    pub(super) wasi: Arc<Mutex<Wasi>>,
-    pub(super) memory: SharedMemory,
-    pub(super) stack_bytes: u32,
-    /// Size of a thread's own variables, once the first instance has said so.
-    pub(super) tls_bytes: AtomicU32,
-}
+use wasmtime::{AsContextMut, Caller, Trap, WasmBacktrace};
 
 /// The data of one thread's store.
 pub(super) struct State {
-    wasi: Arc<Mutex<Wasi>>,
-    memory: SharedMemory,
+    pub(super) program: Arc<Program>,
+    pub(super) wasi: Arc<Mutex<Wasi>>,
+    pub(super) ground: Ground,
     pub(super) openmp: Option<Rc<Thread>>,
-    calls: Option<Rc<Calls>>,
-}
-
-/// What the host calls.
-struct Calls {
-    table: Table,
-    malloc: TypedFunc<u32, u32>,
-    free: TypedFunc<u32, ()>,
-    known: Known,
+    pub(super) calls: Option<Rc<Calls>>,
+    /// Calls of the host into the guest that are under way, `main` not counted.
+    pub(super) inside: u32,
+    /// How it says that it is in the program, if it is another thread than the first.
+    pub(super) entry: Option<Entry>,
+    /// How it stops, if this is the first thread of a program that can be saved.
+    pub(super) saving: Option<Rc<Saving>>,
+    /// Set while the call stack is being unwound.
+    pub(super) unwinding: bool,
+    /// Set while the call stack is being rewound.
+    pub(super) rewinding: bool,
 }
 
 impl State {
-    pub(super) fn idle(wasi: Arc<Mutex<Wasi>>, memory: SharedMemory) -> Self {
-        Self { wasi, memory, openmp: None, calls: None }
+    pub(super) fn idle(program: Arc<Program>, wasi: Arc<Mutex<Wasi>>, ground: Ground) -> Self {
+        Self {
+            program,
+            wasi,
+            ground,
+            openmp: None,
+            calls: None,
+            inside: 0,
+            entry: None,
+            saving: None,
+            unwinding: false,
+            rewinding: false,
+        }
+    }
+
+    /// The host calls the guest.
+    fn enter(&mut self) {
+        if let Some(entry) = self.entry.as_ref().filter(|_| self.inside == 0) {
+            entry.enter();
+        }
+        self.inside += 1;
+    }
+
+    /// The call has come back.
+    fn leave(&mut self) {
+        self.inside -= 1;
+        if let Some(entry) = self.entry.as_ref().filter(|_| self.inside == 0) {
+            entry.leave();
+        }
     }
 }
 
 impl wasi::Host for State {
-    #[expect(unsafe_code, reason = "the functions of WASI work on plain bytes")]
     fn with<R>(
         caller: &mut Caller<'_, Self>,
         work: impl FnOnce(&mut [u8], &mut Wasi) -> R,
     ) -> wasmtime::Result<R> {
-        let state = caller.data();
-        let mut wasi = state.wasi.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = state.memory.data();
-        // SAFETY: the bytes exist and stay where they are as long as the memory does. The lock
-        // keeps other calls of WASI away; a program whose threads write to a buffer that it has
-        // passed to a call gets some mixture of bytes in it, which WASI has to expect of a guest.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(UnsafeCell::raw_get(bytes.as_ptr()), bytes.len())
-        };
-        Ok(work(bytes, &mut wasi))
+        // The lock keeps other calls of WASI away.
+        Ok(with_bytes(caller, |bytes, state| {
+            work(bytes, &mut state.wasi.lock().unwrap_or_else(PoisonError::into_inner))
+        }))
     }
 
-    fn enter(_: &mut Caller<'_, Self>) -> wasmtime::Result<()> {
-        Ok(())
+    fn enter(caller: &mut Caller<'_, Self>) -> wasmtime::Result<()> {
+        if !std::mem::take(&mut caller.data_mut().rewinding) {
+            return Ok(());
+        }
+        let stop = caller.data().saving.as_ref().map(|saving| saving.asyncify.stop_rewind.clone());
+        stop.map_or(Ok(()), |stop| stop.call(&mut *caller, ()))
     }
 
-    fn asked_to_stop(_: &mut Caller<'_, Self>) -> wasmtime::Result<bool> {
-        Ok(false)
+    fn asked_to_stop(caller: &mut Caller<'_, Self>) -> wasmtime::Result<bool> {
+        stop::stops(caller)
     }
 
     fn wait(caller: &mut Caller<'_, Self>, wait: Wait) -> wasmtime::Result<Waited> {
-        let timeout = caller.data().wasi.lock().unwrap_or_else(PoisonError::into_inner).until(wait);
-        wait_for(wait.is_for_input(), timeout, None);
-        Ok(Waited::Again)
+        stop::wait(caller, wait)
     }
 }
 
 /// The guest as OpenMP sees it.
 pub(super) struct View<C>(pub(super) C);
 
-fn failed(error: wasmtime::Error, thread: u32) -> Error {
+/// What a thread failed with, as OpenMP carries it.
+pub(super) fn failed(error: wasmtime::Error, thread: u32, program: &Program) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,
         Err(error) => match error.downcast::<wasi::Exit>() {
             Ok(exit) => Error::Guest { thread, source: Box::new(exit) },
-            Err(error) => Error::Guest { thread, source: Box::new(trapped(&error)) },
+            Err(error) => Error::Guest { thread, source: Box::new(trapped(&error, program)) },
         },
     }
 }
 
 /// What ended a thread, with where it was.
-pub(super) fn trapped(error: &wasmtime::Error) -> crate::Error {
-    let trap = match error.downcast_ref::<wasmtime::Trap>() {
+pub(super) fn trapped(error: &wasmtime::Error, program: &Program) -> crate::Error {
+    let trap = match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) if waits_for_ever(error, program) => {
+            "it waits for another thread, which the portable engine does not have: run it with \
+             `--engine cranelift`"
+                .to_owned()
+        }
         Some(trap) => trap::describe(*trap),
         None => format!("{:#}", error.root_cause()),
     };
     crate::Error::Trap { trap, frames: trap::frames(error) }
 }
 
-impl<C: AsContextMut<Data = State>> View<C> {
-    fn calls(&self) -> Result<Rc<Calls>> {
-        let none = Error::Misuse("it calls OpenMP before it has begun");
-        self.0.as_context().data().calls.clone().ok_or(none)
-    }
+/// Whether an unthreaded twin came to a wait that nobody could end.
+fn waits_for_ever(error: &wasmtime::Error, program: &Program) -> bool {
+    let innermost = error.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first());
+    let at = innermost.and_then(wasmtime::FrameInfo::module_offset);
+    at.is_some_and(|at| twin::is_endless_wait(&program.facts().waits, at))
+}
 
+impl<C: AsContextMut<Data = State>> View<C> {
     fn failed(&self, error: wasmtime::Error) -> Error {
         let state = self.0.as_context();
-        failed(error, state.data().openmp.as_ref().map_or(0, |thread| thread.global_number()))
+        let state = state.data();
+        let thread = state.openmp.as_ref().map_or(0, |thread| thread.global_number());
+        failed(error, thread, &state.program)
+    }
+
+    /// Calls the guest.
+    fn within<R>(&mut self, call: impl FnOnce(&mut C, &Calls) -> wasmtime::Result<R>) -> Result<R> {
+        let none = Error::Misuse("it calls OpenMP before it has begun");
+        let calls = self.0.as_context().data().calls.clone().ok_or(none)?;
+        self.0.as_context_mut().data_mut().enter();
+        let called = call(&mut self.0, &calls);
+        let mut store = self.0.as_context_mut();
+        store.data_mut().leave();
+        // It may have made its memory larger.
+        if let own @ Ground::Own(..) = &store.data().ground {
+            own.clone().look(&store);
+        }
+        called.map_err(|error| self.failed(error))
     }
 }
 
 impl<C: AsContextMut<Data = State>> Guest for View<C> {
     fn call(&mut self, function: u32, args: &[u32], returns: bool) -> Result<u32> {
-        let calls = self.calls()?;
-        let called = calls.known.get(&calls.table, function, &mut self.0);
-        let called = called.map_err(|error| self.failed(error))?;
-        let called = called.ok_or(Error::Misuse("it names a function that it does not have"))?;
-        called.call(&mut self.0, args, returns).map_err(|error| self.failed(error))
+        self.within(|store, calls| {
+            let Some(called) = Known::get(&calls.known, &calls.table, function, &mut *store)?
+            else {
+                return Err(Error::Misuse("it names a function that it does not have").into());
+            };
+            called.call(store, args, returns)
+        })
     }
 
     fn malloc(&mut self, bytes: u32) -> Result<u32> {
-        let calls = self.calls()?;
-        calls.malloc.call(&mut self.0, bytes).map_err(|error| self.failed(error))
+        self.within(|store, calls| calls.malloc.call(store, bytes))
     }
 
     fn free(&mut self, address: u32) -> Result<()> {
-        let calls = self.calls()?;
-        calls.free.call(&mut self.0, address).map_err(|error| self.failed(error))
-    }
-}
-
-impl Instances {
-    /// Runs `main` on this thread.
-    pub(super) fn main(&self, runtime: &Runtime) -> wasmtime::Result<()> {
-        let (mut store, instance) = self.instance(runtime.initial_thread())?;
-        let missing = || wasmtime::Error::msg("it does not export `__tls_size`");
-        let tls_bytes = global(&mut store, &instance, "__tls_size").ok_or_else(missing)?;
-        self.tls_bytes.store(tls_bytes, Ordering::Relaxed);
-        instance.get_typed_func::<(), ()>(&mut store, "_start")?.call(&mut store, ())
-    }
-
-    fn instance(&self, thread: Rc<Thread>) -> wasmtime::Result<(Store<State>, Instance)> {
-        let state = State::idle(self.wasi.clone(), self.memory.clone());
-        let mut store = Store::new(self.ready.module().engine(), state);
-        let instance = self.ready.instantiate(&mut store)?;
-        let missing = wasmtime::Error::msg("it exports no table: build it with `--openmp`");
-        let table = instance.get_table(&mut store, TABLE).ok_or(missing)?;
-        let malloc = self.function(&mut store, &instance, table, 0)?.typed(&store)?;
-        let free = self.function(&mut store, &instance, table, 1)?.typed(&store)?;
-        let state = store.data_mut();
-        state.calls = Some(Rc::new(Calls { table, malloc, free, known: Known::default() }));
-        state.openmp = Some(thread);
-        Ok((store, instance))
-    }
-
-    /// One of the functions that the program keeps for the host.
-    fn function(
-        &self,
-        store: &mut Store<State>,
-        instance: &Instance,
-        table: Table,
-        index: u32,
-    ) -> wasmtime::Result<wasmtime::Func> {
-        let missing =
-            || wasmtime::Error::msg("it lacks what threads need: build it with `--openmp`");
-        let at = global(store, instance, FUNCTIONS).ok_or_else(missing)? + index * 4;
-        let memory = openmp::Memory::new(Arc::new(super::Shared(self.memory.clone())));
-        let at = memory.u32(at)?;
-        match table.get(&mut *store, u64::from(at)) {
-            Some(Ref::Func(Some(function))) => Ok(function),
-            _ => Err(missing()),
-        }
-    }
-
-    /// Makes the instance of a thread, with this stack and these variables of its own.
-    fn thread(
-        &self,
-        thread: Rc<Thread>,
-        stack_end: u32,
-        tls: u32,
-    ) -> wasmtime::Result<Store<State>> {
-        let (mut store, instance) = self.instance(thread)?;
-        let pointer = instance.get_global(&mut store, "__stack_pointer");
-        let pointer = pointer.ok_or_else(|| wasmtime::Error::msg("it exports no stack"))?;
-        pointer.set(&mut store, Val::I32(stack_end.cast_signed()))?;
-        if tls != 0 {
-            let table = instance.get_table(&mut store, TABLE);
-            let table = table.ok_or_else(|| wasmtime::Error::msg("it exports no table"))?;
-            let init = self.function(&mut store, &instance, table, 2)?;
-            init.typed::<u32, ()>(&store)?.call(&mut store, tls)?;
-        }
-        Ok(store)
-    }
-}
-
-fn global(store: &mut Store<State>, instance: &Instance, name: &str) -> Option<u32> {
-    let global = instance.get_global(&mut *store, name)?;
-    global.get(store).i32().map(i32::cast_unsigned)
-}
-
-/// Memory for a thread from the guest of the thread that makes it.
-fn reserve(parent: &mut dyn Guest, bytes: u32) -> Result<u32> {
-    match parent.malloc(bytes)? {
-        0 => Err(Error::Memory { bytes }),
-        address => Ok(address),
-    }
-}
-
-/// Largest alignment that a thread's variables may ask for.
-const TLS_ALIGNMENT: u32 = 4096;
-
-/// Where OpenMP gets its threads.
-pub(super) struct Pool(pub(super) Arc<Instances>);
-
-impl Threads for Pool {
-    fn start(&self, parent: &mut dyn Guest, worker: Worker) -> Result<()> {
-        let stack_bytes = self.0.stack_bytes.next_multiple_of(16);
-        let stack = reserve(parent, stack_bytes)?;
-        let tls_bytes = self.0.tls_bytes.load(Ordering::Relaxed);
-        let tls = reserve(parent, tls_bytes.saturating_add(TLS_ALIGNMENT))?;
-        let stack_end = (stack + stack_bytes) & !15;
-        let instances = self.0.clone();
-        std::thread::Builder::new()
-            .name(format!("cell/{}", worker.number()))
-            .stack_size(THREAD_STACK_BYTES)
-            .spawn(move || {
-                let thread = worker.thread();
-                match instances.thread(
-                    thread.clone(),
-                    stack_end,
-                    tls.next_multiple_of(TLS_ALIGNMENT),
-                ) {
-                    Ok(mut store) => worker.serve(&thread, &mut View(&mut store)),
-                    Err(error) => worker.fail(failed(error, thread.global_number())),
-                }
-            })
-            .map(drop)
-            .map_err(|error| Error::Thread(Box::new(error)))
+        self.within(|store, calls| calls.free.call(store, address))
     }
 }

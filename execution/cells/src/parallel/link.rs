@@ -1,6 +1,9 @@
 //! OpenMP's functions under the names that compilers call.
 
-use super::guest::{State, View};
+use super::{
+    guest::{State, View},
+    stop,
+};
 use openmp::{Bounds, DispatchOut, Error, Guest, Kind, Result, StaticLoop, Taskloop, Thread};
 use wasmtime::{Caller, Linker};
 
@@ -9,12 +12,13 @@ const MODULE: &str = "env";
 
 /// Calls the thread with the guest that calls it.
 fn enter<R>(
-    mut caller: Caller<'_, State>,
+    caller: &mut Caller<'_, State>,
     work: impl FnOnce(&Thread, &mut dyn Guest) -> Result<R>,
 ) -> wasmtime::Result<R> {
     let begun = Error::Misuse("it calls OpenMP before it has begun");
     let thread = caller.data().openmp.clone().ok_or(begun)?;
-    work(&thread, &mut View(&mut caller)).map_err(|error| match error {
+    caller.data().ground.look(&*caller);
+    work(&thread, &mut View(caller)).map_err(|error| match error {
         // What a guest's function ended with goes on as it was.
         Error::Guest { source, .. } if source.is::<crate::wasi::Exit>() => source
             .downcast::<crate::wasi::Exit>()
@@ -37,9 +41,31 @@ macro_rules! offer {
                 linker.func_wrap(
                     MODULE,
                     stringify!($name),
-                    |caller: Caller<'_, State>, $($arg: $type),*| -> wasmtime::Result<$result> {
+                    |mut caller: Caller<'_, State>, $($arg: $type),*| -> wasmtime::Result<$result> {
                         $(let _ = $arg;)*
-                        enter(caller, |$thread, $guest| { let _ = (&$thread, &$guest); $body })
+                        enter(&mut caller, |$thread, $guest| { let _ = (&$thread, &$guest); $body })
+                    },
+                )?;
+            }
+        )*
+    };
+}
+
+/// The same of functions that begin a region, where the program may stop before; the first argument
+/// says where in the source they are.
+macro_rules! offer_regions {
+    ($offers:ident: $($name:ident($place:ident $(, $arg:ident)*) = |$thread:ident, $guest:ident| $body:expr;)*) => {
+        $(
+            $offers.names.push(stringify!($name));
+            if let Some(linker) = &mut $offers.linker {
+                linker.func_wrap(
+                    MODULE,
+                    stringify!($name),
+                    |mut caller: Caller<'_, State>, $place: u32, $($arg: u32),*| -> wasmtime::Result<()> {
+                        $(let _ = $arg;)*
+                        stop::region(&mut caller, $place, |caller| {
+                            enter(caller, |$thread, $guest| { let _ = &$guest; $body })
+                        })
                     },
                 )?;
             }
@@ -71,6 +97,11 @@ macro_rules! loops {
 
 /// Adds all of them.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.func_wrap("cloudskin", "checkpoint", |mut caller: Caller<'_, State>| {
+        <State as crate::wasi::Host>::enter(&mut caller)?;
+        stop::stops(&mut caller)?;
+        Ok(0_i32)
+    })?;
     add(&mut Offers { linker: Some(linker), names: Vec::new() })
 }
 
@@ -92,6 +123,12 @@ fn add(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
 }
 
 fn add_regions(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
+    // `toolchain::plan` knows these as places where a program may be suspended.
+    offer_regions! { offers:
+        __kmpc_fork_call(place, argc, microtask, args) = |t, guest| t.fork_call(guest, argc, microtask, args);
+        __kmpc_fork_teams(place, argc, microtask, args) = |t, guest| t.fork_teams(guest, argc, microtask, args);
+        __kmpc_serialized_parallel(place, g) = |t, guest| t.serialized_parallel();
+    }
     offer! { offers:
         __kmpc_global_thread_num(p: u32) -> u32 = |t, guest| Ok(t.global_number());
         __kmpc_global_num_threads(p: u32) -> u32 = |t, guest| Ok(t.num_threads());
@@ -105,11 +142,6 @@ fn add_regions(offers: &mut Offers<'_>) -> wasmtime::Result<()> {
         __kmpc_push_num_teams_51(p: u32, g: u32, fewest: u32, most: u32, threads: u32) -> () =
             |t, guest| { t.push_num_teams(most.max(fewest), threads); Ok(()) };
         __kmpc_set_thread_limit(p: u32, g: u32, threads: u32) -> () = |t, guest| { t.set_thread_limit(threads); Ok(()) };
-        __kmpc_fork_call(p: u32, argc: u32, microtask: u32, args: u32) -> () =
-            |t, guest| t.fork_call(guest, argc, microtask, args);
-        __kmpc_fork_teams(p: u32, argc: u32, microtask: u32, args: u32) -> () =
-            |t, guest| t.fork_teams(guest, argc, microtask, args);
-        __kmpc_serialized_parallel(p: u32, g: u32) -> () = |t, guest| t.serialized_parallel();
         __kmpc_end_serialized_parallel(p: u32, g: u32) -> () = |t, guest| t.end_serialized_parallel(guest);
         __kmpc_barrier(p: u32, g: u32) -> () = |t, guest| t.barrier(guest);
         __kmpc_cancel_barrier(p: u32, g: u32) -> u32 = |t, guest| t.cancel_barrier(guest).map(u32::from);

@@ -6,7 +6,7 @@
 //! ```
 //! Numbers are little-endian. Types: 1 identity, 2 pages, 3 memory size, 4 globals, 5 descriptors
 //! and clocks, 6 service, 7 commit, 8 what the ranks of a tissue share, 9 a rank, which is
-//! followed by its memory, globals and descriptors. A reader refuses a type, version or length that it does not
+//! followed by its memory, globals and descriptors, 10 threads. A reader refuses a type, version or length that it does not
 //! know: what it cannot restore whole it does not restore.
 
 use crate::dirty::PAGE_BYTES;
@@ -151,6 +151,26 @@ pub enum RankState {
     Running,
 }
 
+/// What the threads of an OpenMP program have, which stand outside all parallel regions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadsImage {
+    /// What the OpenMP runtime knows, as it saved it.
+    pub openmp: Vec<u8>,
+    /// Where each thread but the first has its stack and its variables.
+    pub places: Vec<ThreadPlace>,
+}
+
+/// Where a thread has its own parts of the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadPlace {
+    /// Its number.
+    pub number: u32,
+    /// The end of its stack, where it begins.
+    pub stack_end: u32,
+    /// Its variables.
+    pub variables: u32,
+}
+
 /// One section.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Section {
@@ -182,6 +202,8 @@ pub enum Section {
     Tissue(TissueImage),
     /// A rank; what follows until the next is its own.
     Rank(RankImage),
+    /// The threads of an OpenMP program.
+    Threads(ThreadsImage),
     /// The end of a round: what came before is a complete state.
     Commit {
         /// Counted from 0.
@@ -287,6 +309,10 @@ impl<W: Write> Writer<W> {
         self.encoded(9, image)
     }
 
+    pub(crate) fn threads(&mut self, image: &ThreadsImage) -> io::Result<()> {
+        self.encoded(10, image)
+    }
+
     /// Ends the round.
     pub(crate) fn commit(&mut self) -> io::Result<()> {
         self.section(7, &[&self.round.to_le_bytes()])?;
@@ -356,7 +382,7 @@ impl<R: Read> Reader<R> {
         let [a, b, c, d, length @ ..] = header;
         let (kind, version) = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
         let length = u32::from_le_bytes(length);
-        if !(1..=9).contains(&kind) || version != 1 {
+        if !(1..=10).contains(&kind) || version != 1 {
             return Err(SnapshotError::Section { kind, version });
         }
         if length > PAYLOAD_MAX_BYTES {
@@ -408,7 +434,7 @@ fn cut(error: io::Error) -> SnapshotError {
 }
 
 fn malformed(kind: u16, reason: impl Into<String>) -> SnapshotError {
-    const NAMES: [&str; 10] = [
+    const NAMES: [&str; 11] = [
         "",
         "identity",
         "pages",
@@ -419,6 +445,7 @@ fn malformed(kind: u16, reason: impl Into<String>) -> SnapshotError {
         "commit",
         "tissue",
         "rank",
+        "threads",
     ];
     SnapshotError::Malformed { section: NAMES[usize::from(kind)], reason: reason.into() }
 }
@@ -439,6 +466,7 @@ pub(crate) fn decode(kind: u16, payload: Vec<u8>) -> Result<Section, SnapshotErr
         6 => Section::Service(payload),
         8 => Section::Tissue(encoded(kind, &payload)?),
         9 => Section::Rank(encoded(kind, &payload)?),
+        10 => Section::Threads(encoded(kind, &payload)?),
         _ => Section::Commit { round: number()? },
     })
 }

@@ -9,7 +9,8 @@ mod format;
 mod service;
 
 pub use format::{
-    GlobalValue, Identity, RankImage, RankState, Section, SnapshotError, TissueImage,
+    GlobalValue, Identity, RankImage, RankState, Section, SnapshotError, ThreadPlace, ThreadsImage,
+    TissueImage,
 };
 pub(crate) use format::{PAGES_MAX, Reader, Writer, committed_bytes, decode};
 #[doc(hidden)]

@@ -133,6 +133,12 @@ impl Found {
                         .into(),
                 });
             }
+            Section::Threads(_) => {
+                return Err(SnapshotError::Malformed {
+                    section: "threads",
+                    reason: "this is a snapshot of a program on threads, not of a service".into(),
+                });
+            }
             Section::Globals(_) | Section::Commit { .. } => {}
         }
         Ok(())

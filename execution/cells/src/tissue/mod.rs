@@ -300,6 +300,7 @@ impl Shared {
         crew.retired.push((world, member));
         drop(crew);
         self.changed.notify_all();
+        self.sweep();
     }
 
     /// Frees the memories that nobody can copy from any more.

@@ -269,9 +269,8 @@ impl Shared {
         for (rank, code) in std::mem::take(&mut lock(&pending.inbox).ended) {
             self.has_ended(rank, code);
         }
-        if let Some(world) = &world {
-            world.resume().map_err(Error::Mpi)?;
-        }
+        // A world that cannot go on has ended, and tells its ranks so.
+        let resumed = world.as_ref().map_or(Ok(()), |world| world.resume());
         if world.is_some() {
             self.join(members);
         } else {
@@ -283,7 +282,7 @@ impl Shared {
         self.changed.notify_all();
         drop(old);
         self.sweep();
-        Ok(Stepped::Done)
+        resumed.map(|()| Stepped::Done).map_err(Error::Mpi)
     }
 }
 

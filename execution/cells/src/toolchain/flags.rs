@@ -41,12 +41,13 @@ const OPENMP: [&str; 3] = ["-fopenmp", "-matomics", "-mbulk-memory"];
 
 /// How a program on threads is linked. The C library is not told of threads, hence the unchecked
 /// features; what is wrapped is made safe by `guest/rt/threads.c`.
-const THREADS_LINK: [&str; 7] = [
+const THREADS_LINK: [&str; 8] = [
     "--shared-memory",
     "--import-memory",
     "--max-memory=4294967296",
     "--no-check-features",
     "--export-table",
+    "--export=__tls_base",
     "--export=__tls_size",
     "--export=cloudskin_threads",
 ];

@@ -4,6 +4,7 @@
 //! It ends on every input, in time and memory that the input's length bounds.
 
 use super::migratable::{self, NotMigratable, UnwindArea};
+use std::collections::BTreeMap;
 use types::ErrorKind;
 use wasmparser::{ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef, ValType};
 
@@ -241,6 +242,11 @@ pub(super) struct Facts {
     /// The first instruction that changes state which a snapshot cannot hold, and its function.
     pub(super) hidden_state: Option<(&'static str, u32)>,
     pub(super) start: bool,
+    /// Which function that is.
+    start_function: Option<u32>,
+    /// The data that it copies into memory, as a module on threads does instead of having it there.
+    copies: BTreeMap<u32, Vec<Copied>>,
+    copied: usize,
     /// The initial bytes at the address of the unwind area's size.
     pub(super) size_word: [u8; 4],
     custom_sections: Vec<String>,
@@ -248,6 +254,14 @@ pub(super) struct Facts {
     bodies: usize,
     atomics: bool,
     names_bytes: usize,
+}
+
+/// Data that is copied into memory at the start.
+#[derive(Debug, Clone, Copy)]
+struct Copied {
+    to: u32,
+    from: u32,
+    length: u32,
 }
 
 impl Facts {
@@ -279,8 +293,9 @@ impl Facts {
                 Ok(())
             }
             Payload::ExportSection(reader) => self.take_exports(reader),
-            Payload::StartSection { .. } => {
+            Payload::StartSection { func, .. } => {
                 self.start = true;
+                self.start_function = Some(func);
                 Ok(())
             }
             Payload::CodeSectionEntry(body) => self.take_body(wasm, &body),
@@ -392,6 +407,7 @@ impl Facts {
         let function = u32::try_from(function).unwrap_or(u32::MAX);
         let starts_unwind = self.start_unwind == Some(function);
         let mut operators = body.get_operators_reader()?;
+        let mut constants = [0; 3];
         while !operators.eof() {
             self.atomics |= wasm.get(operators.original_position()) == Some(&ATOMIC_PREFIX);
             let operator = operators.read()?;
@@ -401,9 +417,37 @@ impl Facts {
             {
                 self.asyncify_globals.push(global_index);
             }
-            if let Some(instruction) = hidden_state(&operator) {
+            let starts = self.start_function == Some(function);
+            if starts {
+                self.take_start(&operator, &mut constants)?;
+            }
+            // What a start function drops is dropped in every instance.
+            let at_start = starts && matches!(operator, Operator::DataDrop { .. });
+            if let Some(instruction) = hidden_state(&operator).filter(|_| !at_start) {
                 self.hidden_state.get_or_insert((instruction, function));
             }
+        }
+        Ok(())
+    }
+
+    /// Notes what the start function copies; the last constants are its operands.
+    fn take_start(
+        &mut self,
+        operator: &Operator<'_>,
+        constants: &mut [u32; 3],
+    ) -> Result<(), InspectError> {
+        match operator {
+            Operator::I32Const { value } => {
+                constants.rotate_left(1);
+                constants[2] = value.cast_unsigned();
+            }
+            Operator::MemoryInit { data_index, mem: 0 } => {
+                self.copied += 1;
+                limit("copies of data", self.copied, ITEMS_MAX)?;
+                let [to, from, length] = *constants;
+                self.copies.entry(*data_index).or_default().push(Copied { to, from, length });
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -422,18 +466,29 @@ impl Facts {
 
     /// Reads the unwind area's size out of the initial memory; absent bytes are zero.
     fn take_data(&mut self, reader: wasmparser::DataSectionReader<'_>) -> Result<(), InspectError> {
-        let word = self.address(migratable::AREA_SIZE);
-        for segment in reader {
+        let Some(word) = self.address(migratable::AREA_SIZE) else { return Ok(()) };
+        for (index, segment) in (0..).zip(reader) {
             let segment = segment?;
-            let wasmparser::DataKind::Active { memory_index: 0, offset_expr } = &segment.kind
-            else {
-                continue;
-            };
-            if let (Some(word), Some(start)) = (word, constant_i32(offset_expr)) {
-                overlay(&mut self.size_word, word, segment.data, start);
+            match &segment.kind {
+                wasmparser::DataKind::Active { memory_index: 0, offset_expr } => {
+                    if let Some(start) = constant_i32(offset_expr) {
+                        overlay(&mut self.size_word, word, segment.data, start);
+                    }
+                }
+                wasmparser::DataKind::Active { .. } => {}
+                wasmparser::DataKind::Passive => self.overlay_copies(word, index, segment.data),
             }
         }
         Ok(())
+    }
+
+    /// The same of a segment that the start function copies.
+    fn overlay_copies(&mut self, word: u32, segment: u32, data: &[u8]) {
+        for copied in self.copies.get(&segment).into_iter().flatten() {
+            let from = copied.from as usize;
+            let data = data.get(from..from.saturating_add(copied.length as usize));
+            overlay(&mut self.size_word, word, data.unwrap_or_default(), copied.to);
+        }
     }
 
     fn finish(self) -> Inspection {

@@ -3,7 +3,8 @@
 //! A snapshot holds linear memory and exported globals. So a module is migratable only if nothing
 //! that changes while it runs lies anywhere else, and if Asyncify put its call stack into memory.
 
-use super::inspect::{ExternKind, Facts, GlobalType, Shape};
+use super::inspect::{ExternKind, Facts, GlobalType, Import, Shape};
+use crate::parallel;
 
 /// The exports by which the host suspends and resumes, with their shapes.
 const ASYNCIFY: [(&str, Shape); 5] = [
@@ -102,8 +103,11 @@ pub enum NotMigratable {
     /// Not exactly one plain memory of its own, exported as `memory`.
     #[error("the module must have exactly one memory, exported as `memory`: it has {0}")]
     Memories(usize),
-    /// Threads.
-    #[error("the module's memory is shared between threads, which is not migratable")]
+    /// Threads that are not OpenMP's.
+    #[error(
+        "the module's memory is shared between threads and not imported as `env.memory`: build it \
+         with `cloudskin build --openmp --migratable`"
+    )]
     SharedMemory,
     /// 64-bit addresses.
     #[error("the module's memory has 64-bit addresses, which is not migratable")]
@@ -116,7 +120,8 @@ pub(super) fn judge(facts: &Facts) -> Result<UnwindArea, NotMigratable> {
     check_imports(facts)?;
     let memory_bytes = check_memory(facts)?;
     check_globals(facts)?;
-    if facts.start {
+    // A program on threads fills its memory in one, unless that is full already.
+    if facts.start && !is_threaded(facts) {
         return Err(NotMigratable::Start);
     }
     if let Some((instruction, function)) = facts.hidden_state {
@@ -138,8 +143,20 @@ fn check_asyncify(facts: &Facts) -> Result<(), NotMigratable> {
     Ok(())
 }
 
+/// Whether its one memory is that which threads share, as the host gives it to them.
+fn is_threaded(facts: &Facts) -> bool {
+    matches!(facts.memories.as_slice(), [memory] if memory.shared && memory.imported)
+}
+
 fn check_imports(facts: &Facts) -> Result<(), NotMigratable> {
-    match facts.imports.iter().find(|import| import.kind != ExternKind::Function) {
+    let given = |import: &&Import| match import.kind {
+        ExternKind::Function => false,
+        ExternKind::Memory if is_threaded(facts) => {
+            (import.module.as_str(), import.name.as_str()) != parallel::MEMORY
+        }
+        _ => true,
+    };
+    match facts.imports.iter().find(given) {
         Some(import) => Err(NotMigratable::ImportedState {
             module: import.module.clone(),
             name: import.name.clone(),
@@ -153,11 +170,11 @@ fn check_memory(facts: &Facts) -> Result<u64, NotMigratable> {
     let [memory] = facts.memories.as_slice() else {
         return Err(NotMigratable::Memories(facts.memories.len()));
     };
-    if facts.export_index(MEMORY, ExternKind::Memory) != Some(0) {
-        return Err(NotMigratable::Memories(0));
-    }
-    if memory.shared {
+    if memory.shared && !is_threaded(facts) {
         return Err(NotMigratable::SharedMemory);
+    }
+    if !memory.shared && facts.export_index(MEMORY, ExternKind::Memory) != Some(0) {
+        return Err(NotMigratable::Memories(0));
     }
     if memory.memory64 {
         return Err(NotMigratable::Memory64);

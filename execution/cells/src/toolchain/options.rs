@@ -64,11 +64,6 @@ impl Environment {
 impl Options {
     /// Refuses what cannot work.
     pub(super) fn check(&self) -> Result<(), Error> {
-        if self.openmp && self.migratable {
-            let reason = "a program that runs on threads cannot be saved yet: leave it out, or \
-                          build without `--openmp` for one thread";
-            return Err(flag("--migratable", reason));
-        }
         if self.openmp && self.mpi {
             let reason = "ranks run on one thread each: leave it out, or `--mpi`";
             return Err(flag("--openmp", reason));

@@ -25,6 +25,8 @@ const EMULATED: [(&str, &str); 4] = [
 /// Where a migratable program may be suspended, besides MPI's functions that may wait.
 const BARRIERS: &str =
     "wasi_snapshot_preview1.fd_read,wasi_snapshot_preview1.poll_oneoff,cloudskin.checkpoint";
+/// Where a program on threads may be suspended besides: its first thread, where a region begins.
+const REGIONS: [&str; 3] = ["__kmpc_fork_call", "__kmpc_fork_teams", "__kmpc_serialized_parallel"];
 /// Passes that clean up what instrumentation leaves in the functions that may suspend. Not `-O2`: the
 /// compiler has optimised the code already, and what Binaryen makes of its branches runs up to a
 /// tenth slower under Cranelift, also where nothing was instrumented.
@@ -309,10 +311,14 @@ pub(super) fn linker_args() -> impl Iterator<Item = String> {
 }
 
 /// Instruments a module so that its call stack can be written into its memory.
-pub(super) fn instrument(wasm_opt: &Path, input: &Path, output: &Path) -> Step {
+pub(super) fn instrument(wasm_opt: &Path, input: &Path, output: &Path, threads: bool) -> Step {
     let mut command = Command::new(wasm_opt);
     command.arg(input).args(FEATURES);
     let mut barriers = BARRIERS.to_owned();
+    if threads {
+        command.arg("--enable-threads");
+        REGIONS.iter().for_each(|function| barriers.push_str(&format!(",env.{function}")));
+    }
     for function in mpi::BLOCKING {
         barriers.push_str(&format!(",{}.{function}", crate::ranks::MODULE));
     }

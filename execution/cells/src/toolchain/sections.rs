@@ -35,13 +35,15 @@ pub(super) fn push_custom(wasm: &mut Vec<u8>, name: &str, content: &[u8]) {
     push_section(wasm, CUSTOM, &section);
 }
 
-fn push_section(wasm: &mut Vec<u8>, id: u8, content: &[u8]) {
+/// Adds a section with this content.
+pub(crate) fn push_section(wasm: &mut Vec<u8>, id: u8, content: &[u8]) {
     wasm.push(id);
     push_leb128(wasm, content.len());
     wasm.extend_from_slice(content);
 }
 
-fn push_leb128(bytes: &mut Vec<u8>, mut value: usize) {
+/// Adds a number in seven bits a byte.
+pub(crate) fn push_leb128(bytes: &mut Vec<u8>, mut value: usize) {
     loop {
         let low = (value & 0x7f) as u8;
         value >>= 7;

@@ -33,7 +33,7 @@ pub(super) struct ProgramCell {
 enum Handle {
     Cell(Remote),
     Ranks(tissue::Remote),
-    Threads(Arc<Grant>),
+    Threads(Arc<Grant>, Remote),
 }
 
 /// Runs a program to its end.
@@ -86,7 +86,7 @@ impl ProgramCell {
 
     /// Gives a program on threads so many processors; others have one.
     pub(super) fn grant(&self, cpus: u32) {
-        if let Handle::Threads(grant) = &self.handle {
+        if let Handle::Threads(grant, _) = &self.handle {
             grant.set(cpus);
         }
     }
@@ -95,7 +95,7 @@ impl ProgramCell {
     pub(super) fn step(&self, step: api::tissue::Step, means: &Means<'_>) -> Result<Stepped> {
         match &self.handle {
             Handle::Ranks(remote) => remote.step(step, means),
-            Handle::Cell(_) | Handle::Threads(_) => {
+            Handle::Cell(_) | Handle::Threads(..) => {
                 Err(Error::Handover("it has no ranks that could move".into()))
             }
         }
@@ -144,12 +144,10 @@ impl ProgramCell {
 
     pub(super) fn snapshot(&self, path: &Path, patience: Duration) -> Result<u64> {
         match &self.handle {
-            Handle::Cell(remote) => remote.snapshot(path, false, patience),
+            Handle::Cell(remote) | Handle::Threads(_, remote) => {
+                remote.snapshot(path, false, patience)
+            }
             Handle::Ranks(remote) => remote.snapshot(path, false, patience),
-            Handle::Threads(_) => Err(Error::NotMigratable {
-                module: path.display().to_string(),
-                reason: "it runs on threads, which no snapshot carries yet".into(),
-            }),
         }
     }
 
@@ -211,7 +209,11 @@ fn on_threads(
     threads: &Threads,
     config: wasi::Config,
 ) -> Result<(Handle, Job)> {
-    let parallel = Parallel::new(program)?;
+    let parallel = match &start.restore {
+        Some(path) => Parallel::restore(program, path)?,
+        None => Parallel::new(program)?,
+    };
+    let remote = parallel.remote();
     let grant = Grant::new(threads.cpus);
     let processors = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     let openmp = openmp::Config {
@@ -219,8 +221,8 @@ fn on_threads(
         ..openmp::Config::new(threads.ceiling(), processors)
     };
     let (advice, memory_bytes) = (grant.clone(), start.limits.memory_bytes);
-    let run = move || parallel.run(config, openmp, advice, memory_bytes).map(End::Exited);
-    Ok((Handle::Threads(grant), Box::new(run)))
+    let run = move || parallel.run(config, openmp, advice, memory_bytes);
+    Ok((Handle::Threads(grant, remote), Box::new(run)))
 }
 
 fn grants(start: &CellStart) -> Result<Vec<wasi::Grant>> {

@@ -5,6 +5,7 @@ use crate::{guests, programs::load};
 use api::service::Engine;
 use cells::{
     parallel::{Grant, Parallel},
+    run::End,
     wasi::{Buffer, Config, Streams},
 };
 use std::{collections::BTreeSet, path::Path};
@@ -15,7 +16,7 @@ const THREADS: [u32; 5] = [1, 2, 3, 4, 8];
 fn conforms(file: &str, environments: &[&str]) {
     let Some(module) = guests::openmp(&format!("openmp/{file}")) else { return };
     let name = file.split('.').next().unwrap();
-    let program = Parallel::new(&load(&module, Engine::Cranelift)).unwrap();
+    let program = load(&module, Engine::Cranelift);
     for threads in THREADS {
         for environment in environments {
             let said = Buffer::default();
@@ -31,12 +32,13 @@ fn conforms(file: &str, environments: &[&str]) {
             };
             let openmp = openmp::Config::new(threads, 2);
 
-            let code = program.run(config, openmp, Grant::new(threads), 4 << 30);
+            let parallel = Parallel::new(&program).unwrap();
+            let end = parallel.run(config, openmp, Grant::new(threads), 4 << 30);
 
             let said = String::from_utf8_lossy(&said.take()).into_owned();
-            let at = format!("at {threads} with `{environment}`: {code:?}");
+            let at = format!("at {threads} with `{environment}`: {end:?}");
             assert_eq!(said, format!("ok {name}\n"), "{at}");
-            assert_eq!(code.unwrap(), 0);
+            assert_eq!(end.unwrap(), End::Exited(0));
         }
     }
 }

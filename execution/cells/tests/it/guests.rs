@@ -31,6 +31,24 @@ pub(crate) fn openmp(name: &str) -> Option<PathBuf> {
     made(name, |options| options.openmp = true)
 }
 
+/// The same, which can be saved, with these flags.
+pub(crate) fn migratable_openmp(name: &str, flags: &[&str]) -> Option<PathBuf> {
+    made(name, |options| {
+        options.openmp = true;
+        options.migratable = true;
+        options.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+    })
+}
+
+/// The same, with room for so much of its call stack; each guest with one such number.
+pub(crate) fn shallow_openmp(name: &str, unwind_area_bytes: u32) -> Option<PathBuf> {
+    made(name, |options| {
+        options.openmp = true;
+        options.migratable = true;
+        options.unwind_area_bytes = unwind_area_bytes;
+    })
+}
+
 /// What the build of a program with OpenMP says, of this text under this name.
 pub(crate) fn openmp_of(name: &str, text: &str) -> Option<Result<PathBuf, String>> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sources");

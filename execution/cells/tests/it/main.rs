@@ -16,5 +16,6 @@ mod parts;
 mod programs;
 mod saved;
 mod services;
+mod threads;
 mod tissues;
 mod worker;

@@ -5,6 +5,7 @@ use api::service::Engine;
 use cells::{
     Error,
     parallel::{Grant, Parallel},
+    run::End,
     wasi::{Buffer, Config, Streams},
 };
 use std::path::Path;
@@ -26,7 +27,11 @@ fn run(
     let config = Config { arguments, streams, ..Config::default() };
     let openmp = openmp::Config::new(threads, 2);
     let ended = program.run(config, openmp, Grant::new(threads), memory_bytes);
-    (String::from_utf8(said.take()).unwrap(), ended)
+    let code = ended.map(|end| match end {
+        End::Exited(code) => code,
+        End::Suspended => panic!("nobody asked for it"),
+    });
+    (String::from_utf8(said.take()).unwrap(), code)
 }
 
 #[test]

@@ -138,18 +138,25 @@ pub(crate) fn config(threads: u32) -> Config {
     Config { cancellation: true, ..Config::new(threads, 2) }
 }
 
-/// Runs `main` as a program with these functions.
-pub(crate) fn run_with(
-    config: Config,
-    advice: Arc<dyn Advice>,
-    functions: Functions,
-    main: impl FnOnce(&mut Native) -> Result<()>,
-) -> Result<()> {
+/// A program with these functions that has not begun.
+pub(crate) fn program(functions: Functions) -> Program {
     let words = (0..BYTES / 8).map(|_| AtomicU64::new(0)).collect();
     let memory = Memory::new(Arc::new(Bytes(words)));
     let heap = Arc::new(AtomicU32::new(HEAP));
-    let program = Program { functions: Arc::new(functions.0), memory: memory.clone(), heap };
-    let runtime = Runtime::new(config, memory, Arc::new(Host(program.clone())), advice);
+    Program { functions: Arc::new(functions.0), memory, heap }
+}
+
+/// Where the program gets its threads.
+pub(crate) fn threads(program: &Program) -> Arc<dyn Threads> {
+    Arc::new(Host(program.clone()))
+}
+
+/// Runs `main` on the program's first thread, to the end of all.
+pub(crate) fn drive(
+    program: Program,
+    runtime: &Runtime,
+    main: impl FnOnce(&mut Native) -> Result<()>,
+) -> Result<()> {
     let mut guest = Native { program, thread: runtime.initial_thread() };
     let ended = main(&mut guest);
     runtime.stop();
@@ -157,6 +164,18 @@ pub(crate) fn run_with(
         Err(Error::Stopped) => Err(runtime.take_failure().unwrap_or(Error::Stopped)),
         ended => ended,
     }
+}
+
+/// Runs `main` as a program with these functions.
+pub(crate) fn run_with(
+    config: Config,
+    advice: Arc<dyn Advice>,
+    functions: Functions,
+    main: impl FnOnce(&mut Native) -> Result<()>,
+) -> Result<()> {
+    let program = program(functions);
+    let runtime = Runtime::new(config, program.memory.clone(), threads(&program), advice);
+    drive(program, &runtime, main)
 }
 
 pub(crate) fn run(

@@ -7,5 +7,6 @@ mod hostile;
 mod loops;
 mod memory;
 mod regions;
+mod save;
 mod stealing;
 mod tasks;

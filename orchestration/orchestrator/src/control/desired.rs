@@ -80,6 +80,7 @@ fn cells(cache: &Cache, site: &str) -> Vec<CellAssignment> {
             name: cell.resource.metadata.name.clone(),
             uid: cell.uid().to_owned(),
             module: digest.parse().ok()?,
+            ranks: runs::ranks_at(cell, site),
             incarnation: cell.status.ranks.as_ref().map_or(0, |ranks| ranks.incarnation),
             spec,
         })

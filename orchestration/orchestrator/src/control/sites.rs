@@ -4,6 +4,7 @@
 use super::conn::Conn;
 use api::{
     Problem,
+    cell::Usage,
     link::{Call, Held, HeldCell, HeldState},
     service::Lost,
 };
@@ -12,7 +13,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use types::ErrorKind;
+use types::{Bytes, ErrorKind};
 
 /// One site as it was last heard.
 #[derive(Debug, Default)]
@@ -85,6 +86,16 @@ impl Sites {
         said.flatten().cloned().collect()
     }
 
+    /// What a cell or tissue that runs uses at each site.
+    pub(super) fn usage(&self, uid: &str) -> BTreeMap<String, Usage> {
+        let of = |(site, live): (&String, &Live)| {
+            let held = live.cells.get(uid).filter(|held| held.memory != Bytes(0))?;
+            let usage = Usage { cpu_us: held.cpu_us, memory: held.memory, at: live.last_seen };
+            Some((site.clone(), usage))
+        };
+        self.live.iter().filter_map(of).collect()
+    }
+
     pub(super) fn forget(&mut self, site: &str) {
         self.live.remove(site);
     }
@@ -141,7 +152,7 @@ impl Sites {
         let held = by_uid(held);
         let cells: HashMap<String, HeldCell> =
             cells.iter().map(|cell| (cell.uid.clone(), cell.clone())).collect();
-        let changed = news || !same(&live.held, &held) || live.cells != cells;
+        let changed = news || !same(&live.held, &held) || !same_cells(&live.cells, &cells);
         live.last_beat = now;
         live.last_seen = wall;
         live.held = held;
@@ -195,6 +206,13 @@ impl Sites {
             true
         });
     }
+}
+
+/// Whether two reports say the same, what is used aside.
+fn same_cells(a: &HashMap<String, HeldCell>, b: &HashMap<String, HeldCell>) -> bool {
+    let plain = |cell: &HeldCell| HeldCell { cpu_us: 0, memory: Bytes(0), ..cell.clone() };
+    let alike = |(uid, a): (&String, &HeldCell)| b.get(uid).is_some_and(|b| plain(a) == plain(b));
+    a.len() == b.len() && a.iter().all(alike)
 }
 
 fn by_uid(all: Vec<Held>) -> HashMap<String, Vec<Held>> {

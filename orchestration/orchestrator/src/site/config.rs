@@ -1,6 +1,6 @@
 //! What one site's agent is told at its start.
 
-use super::reach::Trust;
+use super::{groups::CpuSets, reach::Trust};
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 use types::{Bytes, Cpu};
 
@@ -32,6 +32,8 @@ pub struct Config {
     pub cpu: Cpu,
     /// Memory that the site offers.
     pub memory: Bytes,
+    /// The processors of its workers.
+    pub cpu_sets: CpuSets,
     /// The agent's version, for people.
     pub version: String,
     /// What may be in use at once.

@@ -13,7 +13,7 @@ use super::{
     plan::{self, Live, Phase, Up, Verdict, View},
     reach::Reach,
     state::{Progress, Record, State, StateFile},
-    workers::Workers,
+    workers::{WorkerId, Workers},
 };
 use api::{
     Problem,
@@ -366,6 +366,7 @@ impl Core {
     pub(crate) fn held_cells(&self) -> Vec<HeldCell> {
         self.read(|inner| {
             let told = |(uid, cell): (&String, &super::state::CellRecord)| {
+                let used = self.workers.usage(&WorkerId::Cell(uid.clone())).unwrap_or_default();
                 let (exit_code, error, lost) = match &cell.progress {
                     Progress::Ended { exit_code, error, lost } => {
                         (*exit_code, error.clone(), *lost)
@@ -377,6 +378,8 @@ impl Core {
                     exit_code,
                     error,
                     cpus: cell.granted,
+                    cpu_us: used.cpu_us,
+                    memory: Bytes(used.memory_bytes),
                     incarnation: cell.assignment.incarnation,
                     lost,
                 }

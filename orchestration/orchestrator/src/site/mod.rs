@@ -14,6 +14,7 @@ mod core;
 mod door;
 mod error;
 mod folder;
+mod groups;
 mod http;
 mod ingress;
 mod lease;
@@ -41,6 +42,7 @@ mod tests;
 
 pub use config::{Config, SiteLimits};
 pub use error::{Error, Result};
+pub use groups::CpuSets;
 pub use reach::Trust;
 
 use self::core::Core;

@@ -196,6 +196,7 @@ pub(crate) fn absorb(state: &mut State, mut desired: Desired) -> Vec<String> {
         let record = record.or_insert_with(|| CellRecord::new(wanted.clone()));
         // What else would differ runs once, as it is.
         record.assignment.spec.form.clone_from(&wanted.spec.form);
+        record.assignment.ranks = wanted.ranks;
     }
     state.desired = desired;
     complaints

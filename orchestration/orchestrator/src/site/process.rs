@@ -32,6 +32,33 @@ struct Identity {
     boot: u64,
 }
 
+/// What a process uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Microseconds of processor time.
+    pub(crate) cpu_us: u64,
+    /// Bytes in memory.
+    pub(crate) memory_bytes: u64,
+}
+
+impl Usage {
+    /// As the system tells it (proc_pid_stat(5), proc_pid_statm(5)).
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, which may hold anything, ends with the last parenthesis; then come the state
+        // and, eleven fields on, the ticks in user and in system mode.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut ticks = rest.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
+        let ticks = ticks.next()?.ok()?.checked_add(ticks.next()?.ok()?)?;
+        let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        Some(Self {
+            cpu_us: ticks * 1_000_000 / rustix::param::clock_ticks_per_second(),
+            memory_bytes: pages * rustix::param::page_size() as u64,
+        })
+    }
+}
+
 /// A process that can be waited for and killed without ever meaning another.
 #[derive(Debug)]
 pub(crate) struct Process {

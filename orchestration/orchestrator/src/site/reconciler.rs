@@ -2,6 +2,7 @@
 
 use super::{
     core::Core,
+    groups,
     plan::{self, Action},
     services,
     workers::{self, WorkerId},
@@ -39,6 +40,7 @@ pub(crate) async fn run(core: Arc<Core>) {
             begin(&core, &action);
         }
         stop_idle_workers(&core, &mut idle, now);
+        groups::adjust(&core).await;
         forwards_until =
             core.view(|view| plan::next_look(view, core.lease.until(), core.wall_ms()));
         let pause = forwards_until.map_or(LOOK_PERIOD, |until| until.saturating_sub(now));

@@ -4,7 +4,8 @@ use super::{
     Config, Error,
     core::{Core, retry_pause},
     error::Result,
-    process::{Process, Spawn},
+    groups::{self, WorkerGroups},
+    process::{Process, Spawn, Usage},
 };
 use cells::worker::{
     Client,
@@ -75,6 +76,7 @@ impl WorkerId {
 #[derive(Debug)]
 pub(crate) struct Workers {
     folder: PathBuf,
+    pub(super) groups: WorkerGroups,
     slots: Mutex<BTreeMap<WorkerId, Arc<AsyncMutex<Slot>>>>,
 }
 
@@ -107,7 +109,7 @@ impl Workers {
         let folder = config.data_dir.join("workers");
         fs::create_dir_all(&folder)
             .map_err(|source| Error::Disk { path: folder.clone(), source })?;
-        Ok(Self { folder, slots: Mutex::default() })
+        Ok(Self { folder, groups: WorkerGroups::open(config)?, slots: Mutex::default() })
     }
 
     fn slot(&self, id: &WorkerId) -> Arc<AsyncMutex<Slot>> {
@@ -130,6 +132,13 @@ impl Workers {
     pub(crate) fn ids(&self) -> Vec<WorkerId> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.keys().cloned().collect()
+    }
+
+    /// What a worker's process uses; nothing while somebody starts or ends it.
+    pub(crate) fn usage(&self, id: &WorkerId) -> Option<Usage> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.get(id)?.try_lock().ok()?;
+        Usage::of(slot.up.as_ref()?.process.pid)
     }
 
     fn path(&self, id: &WorkerId, extension: &str) -> PathBuf {
@@ -183,6 +192,7 @@ async fn adopt(core: &Arc<Core>, id: WorkerId, mut slot: OwnedMutexGuard<Slot>) 
                 match process {
                     Ok(process) => {
                         tracing::info!(worker = %id, pid = process.pid, "adopted a worker");
+                        let _ = groups::enter(core, &id, process.pid).await;
                         let connected = Connected { client, status, events, process };
                         take_over(core, &id, &mut slot, connected);
                         return;
@@ -291,6 +301,7 @@ async fn start(core: &Arc<Core>, id: &WorkerId) -> std::result::Result<Connected
     tokio::spawn(async move { child.wait().await });
     process.to_file(&workers.path(id, "pid")).map_err(|error| unavailable(error.to_string()))?;
     tracing::info!(worker = %id, pid = process.pid, "started a worker");
+    let entered = groups::enter(core, id, process.pid);
 
     let deadline = Instant::now() + START_TIMEOUT;
     let mut pause = Duration::from_millis(1);
@@ -298,6 +309,7 @@ async fn start(core: &Arc<Core>, id: &WorkerId) -> std::result::Result<Connected
         let connecting = Client::connect(&socket, &token);
         let failure = match timeout(START_TIMEOUT, connecting).await {
             Ok(Ok((client, status, events))) => {
+                let _ = entered.await;
                 return Ok(Connected { client, status, events, process });
             }
             Ok(Err(failure)) => failure.message,
@@ -417,6 +429,7 @@ pub(crate) async fn stop(
         // Whoever started it or would adopt it was interrupted: nobody else would end it.
         process.kill().await;
     }
+    groups::leave(core, id).await;
     core.workers.forget(id);
     gone(core, id);
 }

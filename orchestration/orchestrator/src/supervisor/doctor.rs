@@ -1,6 +1,7 @@
 //! Whether this machine can do what CloudSkin offers, and what to do where it cannot.
 
 use super::{DataFolder, Plan, ports};
+use isolation::{Controller, Survey};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use serde::Serialize;
 use std::{
@@ -162,34 +163,23 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
+/// Workers of different tenants get their shares of processors by these.
 fn cgroups() -> Check {
     const NAME: &str = "cgroups";
-    let advice = "limits inside cells hold all the same; hard limits of workers need cgroup v2 with a delegated group (`systemd-run --user --scope -p Delegate=yes cloudskin up`)";
-    let root = Path::new("/sys/fs/cgroup");
-    let Ok(controllers) = fs::read_to_string(root.join("cgroup.controllers")) else {
-        return match root.join("memory").exists() {
-            true => Check::note(NAME, "cgroup v1", advice),
-            false => Check::note(NAME, "no cgroups are mounted", advice),
-        };
+    let survey = Survey::of_this_process();
+    if survey.missing.is_empty() {
+        return Check::ok(NAME, format!("workers are held apart by {survey}"));
+    }
+    let missing: Vec<_> = survey.missing.iter().map(ToString::to_string).collect();
+    let finding = match survey.found.iter().any(|found| found.controller != Controller::Cpuacct) {
+        true => format!("{survey}; {}", missing.join(", ")),
+        false => missing.join(", "),
     };
-    let missing: Vec<_> = ["cpu", "memory"]
-        .into_iter()
-        .filter(|wanted| !controllers.split_whitespace().any(|found| found == *wanted))
-        .collect();
-    if !missing.is_empty() {
-        let finding = format!("cgroup v2 without {}", missing.join(" and "));
-        return Check::note(NAME, finding, advice);
-    }
-    let own = own_cgroup().map(|path| root.join(path.trim_start_matches('/')));
-    match own.filter(|path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()) {
-        Some(path) => Check::ok(NAME, format!("v2, `{}` can be divided", path.display())),
-        None => Check::note(NAME, "cgroup v2, not delegated to this user", advice),
-    }
-}
-
-fn own_cgroup() -> Option<String> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    text.lines().find_map(|line| line.strip_prefix("0::").map(ToOwned::to_owned))
+    let advice = format!(
+        "limits inside cells hold all the same; for shares of processors: {}",
+        survey.advice()
+    );
+    Check::note(NAME, finding, &advice)
 }
 
 fn compiler() -> Check {

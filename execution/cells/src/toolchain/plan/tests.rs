@@ -97,7 +97,10 @@ fn folders_of_this_machine_do_not_reach_the_module() {
 
 #[test]
 fn instruments_for_barrier_points_and_indirect_calls() {
-    let line = line(&instrument(Path::new("/bin/wasm-opt"), Path::new("a"), Path::new("b")));
+    let made = |threads| {
+        line(&instrument(Path::new("/bin/wasm-opt"), Path::new("a"), Path::new("b"), threads))
+    };
+    let line = made(false);
 
     assert!(line.contains(
         "--asyncify --pass-arg=asyncify-imports@wasi_snapshot_preview1.fd_read,\
@@ -105,6 +108,10 @@ fn instruments_for_barrier_points_and_indirect_calls() {
     ));
     assert!(!line.contains("ignore-indirect"), "{line}");
     assert!(line.contains(" -g "), "{line}");
+    assert!(!line.contains("__kmpc"), "{line}");
+    let threads = made(true);
+    assert!(threads.contains(" --enable-threads "), "{threads}");
+    assert!(threads.contains(",env.__kmpc_fork_call,"), "{threads}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     },
     Answer, Refusal, watching,
 };
-use api::{Kind, List, Resource};
+use api::{Kind, List, Resource, cell::CellStatus};
 use axum::{
     Json,
     body::Body,
@@ -90,7 +90,12 @@ pub(super) fn present(state: &State, mut resource: Resource) -> Resource {
                 resource.set_status(&site_status(state, &site));
             }
         }
-        Kind::Block | Kind::Cell | Kind::Tissue | Kind::Decision => {}
+        Kind::Cell | Kind::Tissue => {
+            let mut new: CellStatus = resource.status();
+            new.usage = state.sites(|sites| sites.usage(&resource.metadata.uid));
+            resource.set_status(&new);
+        }
+        Kind::Block | Kind::Decision => {}
     }
     resource
 }

@@ -268,6 +268,8 @@ impl Memory {
                 exit_code: None,
                 error: None,
                 cpus: None,
+                cpu_us: 0,
+                memory: types::Bytes(0),
                 incarnation: wanted.incarnation,
                 lost: false,
             };

@@ -2,6 +2,7 @@
 
 mod control;
 mod failures;
+mod groups;
 mod http;
 mod losses;
 mod migrations;
@@ -9,7 +10,7 @@ mod restores;
 mod services;
 mod worker;
 
-use super::{Config, Exit, Site, SiteLimits, Trust};
+use super::{Config, CpuSets, Exit, Site, SiteLimits, Trust};
 use api::link::{Assignment, HeldState, Peer};
 use control::Control;
 use http::{Answer, Connection};
@@ -69,6 +70,7 @@ impl Agent {
             worker_args: worker::ARGS.map(str::to_owned).to_vec(),
             cpu: Cpu(2000),
             memory: Bytes(1 << 30),
+            cpu_sets: CpuSets::default(),
             version: "test".into(),
             limits: SiteLimits::default(),
         };
@@ -150,6 +152,7 @@ impl Drop for Agent {
             runtime.shutdown_background();
         }
         let workers = self.config.data_dir.join("workers");
+        let groups = isolation::Groups::open(&super::groups::owner(&self.config)).ok();
         for entry in std::fs::read_dir(workers).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let Some(worker) = name.strip_suffix(".pid") else { continue };
@@ -157,6 +160,10 @@ impl Drop for Agent {
             if let Some(pid) = pid {
                 // It may be gone already.
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+            let left = groups.as_ref().map(|groups| groups.group(worker, &Default::default()));
+            if let Some(Err(error)) = left.map(|group| group.and_then(|group| group.remove())) {
+                eprintln!("{error}");
             }
         }
         drop(self.folder.take());

@@ -218,6 +218,7 @@ fn cells_run_once_and_tell_how_they_ended() {
         name: uid.into(),
         uid: uid.into(),
         module,
+        ranks: 0,
         incarnation: 0,
         spec: serde_json::from_value(serde_json::json!({
             "module": format!("app.wasm@{module}"), "site": "edge", "args": [arg],
