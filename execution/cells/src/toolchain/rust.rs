@@ -169,6 +169,11 @@ impl<'a> Builder<'a> {
             return Err(Error::Flag { flag: flag.clone(), reason });
         }
         let search = Search { environment: &options.environment };
+        if options.openmp && options.migratable {
+            let reason = "a Rust program that runs on threads cannot be saved: leave it out, or build \
+                          a C or C++ program";
+            return Err(Error::Flag { flag: "--migratable".to_owned(), reason });
+        }
         if options.openmp {
             let compiler = threads::choose(&search)?;
             let survey = Survey::with_rust(&options.environment);

@@ -63,6 +63,18 @@ fn without_the_library_for_threads_says_which_command_brings_it() {
 }
 
 #[test]
+fn says_that_rust_on_threads_cannot_be_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.rs"), "fn main() {}").unwrap();
+    let mut options = options(folder.path(), &["a.rs"]);
+    (options.openmp, options.migratable) = (true, true);
+
+    let error = build(&options).unwrap_err().to_string();
+
+    assert!(error.contains("`--migratable` cannot be used: a Rust program"), "{error}");
+}
+
+#[test]
 fn refuses_an_unwind_area_that_cannot_work() {
     let folder = tempfile::tempdir().unwrap();
     for bytes in [0, 1023, u32::MAX] {

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 pub(super) const TARGET: &str = "wasm32-wasip1-threads";
 
 /// How they are laid out, beside what the target says: as C programs on threads are.
-const LINK: [&str; 5] = [
+const LINK: [&str; 6] = [
     "--max-memory=4294967296",
     "--export-table",
+    "--export=__tls_base",
     "--export=__tls_size",
     "--export=__stack_pointer",
     "--export=cloudskin_threads",
