@@ -10,6 +10,7 @@ export CARGO_TARGET_DIR ?= $(CACHE_HOME)/cloudskin/target
 # A tool that `setup` installed is found, whatever the shell's path says.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
+LANGUAGE ?= c
 ROUNDS ?= 200
 FUZZ_SECONDS ?= 180
 FUZZ_TARGETS := snapshot record journal module frames images
@@ -38,9 +39,9 @@ format:
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-demo-elastic: setup  ## an image search whose speed follows the processors that others release; seconds
+demo-elastic: setup  ## an image search whose speed follows the processors that others release, LANGUAGE=c or rust; seconds
 	cargo build --release --locked -p cloudskin
-	@CLOUDSKIN=$(CARGO_TARGET_DIR)/release/cloudskin examples/elastic/demo.sh $(CARGO_TARGET_DIR)/demo/elastic.json
+	@LANGUAGE=$(LANGUAGE) CLOUDSKIN=$(CARGO_TARGET_DIR)/release/cloudskin examples/elastic/demo.sh $(CARGO_TARGET_DIR)/demo/elastic.json
 
 soak: setup  ## long rounds of kills and damage; ROUNDS=200, hours; prints its seeds
 	CLOUDSKIN_SOAK_ROUNDS=$(ROUNDS) cargo nextest run --workspace --locked --profile soak \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building, testing and the demo need: packages of Debian 12 or newer, and
-# cargo-nextest. Quick when everything is there. Without the right to install packages it prints
+# Installs what building, testing and the demo need: packages of Debian 12 or newer, Rust's library
+# for programs on threads, and cargo-nextest. Quick when everything is there. Without the right to install packages it prints
 # the command that does, and fails.
 set -euo pipefail
 
@@ -14,6 +14,8 @@ packages=(
     ffmpeg bind9-dnsutils runc
     ca-certificates curl git
 )
+# What Rust programs with OpenMP are built for.
+guest_target=wasm32-wasip1-threads
 nextest_version=0.9.143
 
 say() { echo "setup: $*" >&2; }
@@ -63,6 +65,14 @@ check_rust() {
     cargo clippy --version >/dev/null 2>&1 || fail "clippy is missing: rustup component add clippy"
 }
 
+# Only Rust programs on threads need it; their tests are skipped without it.
+install_guest_target() {
+    [ ! -d "$(rustc --print sysroot)/lib/rustlib/$guest_target/lib" ] || return 0
+    say "installing Rust's library for $guest_target"
+    rustup --quiet target add "$guest_target" </dev/null ||
+        say "that failed; Rust programs on threads cannot be built: rustup target add $guest_target"
+}
+
 install_nextest() {
     cargo nextest --version >/dev/null 2>&1 && return 0
     say "installing cargo-nextest $nextest_version; this takes some minutes"
@@ -76,4 +86,5 @@ else
     say "this is not Debian 12 or newer: install what these packages hold yourself: ${packages[*]}"
 fi
 check_rust
+install_guest_target
 install_nextest

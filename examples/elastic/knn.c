@@ -1,9 +1,10 @@
 /* Which images are most like this one: nearest neighbours among feature vectors.
 
-   `knn IMAGES SECONDS` searches as many images a second as its processors allow, and says every
-   half second how many these were. Each search is one parallel region, so that a processor that is
+   `knn IMAGES SECONDS [ANSWERS]` searches as many images a second as its processors allow, and says
+   every half second how many these were; before that, it says so many answers. Each search is one parallel region, so that a processor that is
    granted or taken away counts from the next search on. The answers are checked: images are made
    in families, and the neighbours of one must be its own. */
+#include <limits.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,17 +20,25 @@ static float noise(void) {
     return (float)(state >> 8) / (1 << 24) - 0.5f;
 }
 
+/* Of two images at the same distance, the first: the answer does not depend on who found which. */
+static int nearer(Hit one, Hit other) {
+    return one.distance < other.distance || (one.distance == other.distance && one.image < other.image);
+}
+
 /* Keeps the nearest hits, nearest first. */
 static void keep(Hit *hits, Hit hit) {
-    if (hit.distance >= hits[NEAREST - 1].distance) return;
+    if (!nearer(hit, hits[NEAREST - 1])) return;
     int at = NEAREST - 1;
-    for (; at > 0 && hits[at - 1].distance > hit.distance; at--) hits[at] = hits[at - 1];
+    for (; at > 0 && nearer(hit, hits[at - 1]); at--) hits[at] = hits[at - 1];
     hits[at] = hit;
 }
 
 static void forget(Hit *hits) {
-    for (int at = 0; at < NEAREST; at++) hits[at] = (Hit){1e30f, -1};
+    for (int at = 0; at < NEAREST; at++) hits[at] = (Hit){1e30f, INT_MAX};
 }
+
+/* The next image to look for. */
+static int following(int wanted, int images) { return (wanted + 7919) % images; }
 
 /* The images nearest to this one; gives how many threads looked. */
 static int search(const float (*all)[FEATURES], int images, const float *wanted, Hit *best) {
@@ -68,10 +77,19 @@ int main(int argc, char **argv) {
         for (int feature = 0; feature < FEATURES; feature++)
             all[image][feature] = centre[image % FAMILIES][feature] + noise();
 
+    int answers = argc > 3 ? atoi(argv[3]) : 0;
+    for (int wanted = 0; answers > 0; answers--, wanted = following(wanted, images)) {
+        Hit best[NEAREST];
+        search((const float(*)[FEATURES])all, images, all[wanted], best);
+        printf("%d:", wanted);
+        for (int at = 0; at < NEAREST; at++) printf(" %d", best[at].image);
+        printf("\n");
+    }
+
     double begun = omp_get_wtime(), told = begun;
     long searches = 0;
     double threads = 0;
-    for (int wanted = 0; omp_get_wtime() - begun < seconds; wanted = (wanted + 7919) % images) {
+    for (int wanted = 0; omp_get_wtime() - begun < seconds; wanted = following(wanted, images)) {
         Hit best[NEAREST];
         threads += search((const float(*)[FEATURES])all, images, all[wanted], best);
         searches++;

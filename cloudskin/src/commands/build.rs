@@ -22,6 +22,7 @@ Examples:
   cloudskin build --mpi cg.c -o cg.wasm
   cloudskin build --openmp stencil.c -o stencil.wasm
   cloudskin build app.rs -o app.wasm
+  cloudskin build --openmp search.rs -o search.wasm
   cloudskin build app.wasm --migratable -o app-migratable.wasm
 
 `cloudskin doctor` says which tools are missing, and how to install them.")]

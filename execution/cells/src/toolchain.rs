@@ -1,8 +1,8 @@
 //! From sources to modules: what `cloudskin build` does.
 //!
 //! [`build`] compiles C and C++ with the machine's clang, or a Rust program with Debian's
-//! `rustc-web`, links our runtime and, where asked, instruments the module so that it can be
-//! suspended. The compilers are found, never fetched: [`doctor`] says what is there, and a build
+//! `rustc-web` (on threads, with rustup's library for them), links our runtime and, where asked,
+//! instruments the module so that it can be suspended. The compilers are found, never fetched: [`doctor`] says what is there, and a build
 //! that lacks something names the packages. The same sources give the same bytes in every folder.
 //!
 //! [`inspect`] says what a module is without running it; the loader uses it on strangers' bytes.

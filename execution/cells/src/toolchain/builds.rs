@@ -334,6 +334,35 @@ fn the_same_sources_give_the_same_bytes_in_every_folder() {
     }
 }
 
+const ON_THREADS: &str = "fn main() {\n\
+    let sum = omp::reduce(0..9, omp::Schedule::Static, || 0, |sum, i| *sum += i, |a, b| *a += b);\n\
+    println!(\"{sum} {}\", file!()); }\n";
+
+#[test]
+fn rust_on_threads_gives_the_same_bytes_in_every_folder_and_says_what_it_needs() {
+    let files = [("sum.rs", ON_THREADS)];
+    let (Some(one), Some(other)) = (project(&files, &[]), project(&files, &[])) else { return };
+    let make = |folder: &tempfile::TempDir| {
+        let mut options = options(folder.path(), &["sum.rs"]);
+        options.openmp = true;
+        match build(&options) {
+            Err(error) if error.kind() == types::ErrorKind::Unsupported => {
+                println!("skipped: {error}");
+                None
+            }
+            _ => Some(built(&options)),
+        }
+    };
+    let (Some((found, wasm)), Some((_, again))) = (make(&one), make(&other)) else { return };
+
+    assert!(wasm == again);
+    let text = String::from_utf8_lossy(&wasm);
+    assert!(!text.contains(&*one.path().to_string_lossy()));
+    assert!(found.inspection.imports.iter().any(|import| import.name == "__kmpc_reduce_nowait"));
+    let memory = found.inspection.memories.first().unwrap();
+    assert!(memory.shared && memory.imported, "{memory:?}");
+}
+
 #[test]
 fn mistakes_are_shown_with_the_place_as_the_user_wrote_it() {
     let files = [

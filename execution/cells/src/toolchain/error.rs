@@ -68,6 +68,25 @@ pub enum Error {
         /// The Debian packages that hold it.
         packages: Vec<String>,
     },
+    /// No Rust compiler has the library for programs on threads.
+    #[error(
+        "cannot build a Rust program on threads: no `rustc` in the search path has the target \
+         `{target}`; install with: rustup target add {target}"
+    )]
+    MissingTarget {
+        /// Which one.
+        target: &'static str,
+    },
+    /// The program calls what no cell on threads has.
+    #[error("`{}` calls `{function}`: {hint}", path.display())]
+    Unavailable {
+        /// The program.
+        path: PathBuf,
+        /// What it calls.
+        function: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// A compiler, linker or optimiser refused its input.
     #[error("{tool} failed on {what}{}\n{output}", hint.map(|hint| format!(": {hint}")).unwrap_or_default())]
     Failed {
@@ -131,8 +150,9 @@ impl Error {
             | Self::Programs { .. }
             | Self::Flag { .. }
             | Self::Failed { .. }
+            | Self::Unavailable { .. }
             | Self::NotMigratable { .. } => ErrorKind::Invalid,
-            Self::MissingTools { .. } => ErrorKind::Unsupported,
+            Self::MissingTools { .. } | Self::MissingTarget { .. } => ErrorKind::Unsupported,
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 ErrorKind::NotFound
             }

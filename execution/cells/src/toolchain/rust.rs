@@ -2,7 +2,10 @@
 //!
 //! Debian packages no compiled standard library for WebAssembly, but its sources. They are compiled
 //! once for each compiler into the cache; programs are then built against that as usual. A compiler
-//! that brings a compiled `wasm32-wasip1` library is used as it is.
+//! that brings a compiled `wasm32-wasip1` library is used as it is. Programs on threads are built for
+//! another target: see `threads`.
+
+mod threads;
 
 use super::error::file;
 use super::flags::absolute;
@@ -26,7 +29,7 @@ const SEED_MANIFEST: &str =
 /// Cargo separates the flags in its variable by this.
 const FLAG_SEPARATOR: &str = "\u{1f}";
 
-/// A compiler and where its library for our target is to come from.
+/// A compiler and where its library for a target is to come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Compiler {
     rustc: PathBuf,
@@ -35,14 +38,16 @@ struct Compiler {
 
 impl Compiler {
     /// Asks a compiler where its libraries are.
-    fn ask(rustc: PathBuf) -> Option<Self> {
-        let output = Command::new(&rustc).args(["--print", "sysroot"]).output().ok()?;
+    fn ask(rustc: PathBuf, current_dir: &Path) -> Option<Self> {
+        // Which compiler rustup starts may depend on the folder.
+        let mut command = Command::new(&rustc);
+        let output = command.args(["--print", "sysroot"]).current_dir(current_dir).output().ok()?;
         let sysroot = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| Self { rustc, sysroot: PathBuf::from(sysroot.trim_end()) })
     }
 
-    fn has_library(&self) -> bool {
-        self.sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir()
+    fn has_library(&self, target: &str) -> bool {
+        self.sysroot.join("lib/rustlib").join(target).join("lib").is_dir()
     }
 
     fn sources(&self) -> PathBuf {
@@ -54,11 +59,17 @@ impl Compiler {
     }
 }
 
+/// Every compiler in the search path.
+fn compilers(search: &Search<'_>) -> impl Iterator<Item = Compiler> {
+    let current_dir = search.environment.current_dir.clone();
+    search.programs(RUSTC).into_iter().filter_map(move |path| Compiler::ask(path, &current_dir))
+}
+
 /// The first compiler that can build for our target, else the first at all.
 fn choose(search: &Search<'_>) -> Option<Compiler> {
-    let compilers: Vec<Compiler> =
-        search.programs(RUSTC).into_iter().filter_map(Compiler::ask).collect();
-    let able = compilers.iter().find(|compiler| compiler.has_library() || compiler.has_sources());
+    let compilers: Vec<Compiler> = compilers(search).collect();
+    let able =
+        compilers.iter().find(|compiler| compiler.has_library(TARGET) || compiler.has_sources());
     able.or(compilers.first()).cloned()
 }
 
@@ -67,7 +78,7 @@ pub(super) fn parts(search: &Search<'_>) -> Vec<ToolStatus> {
     let compiler = choose(search);
     let rustc = compiler.as_ref().map(|compiler| compiler.rustc.clone());
     let sources = compiler.as_ref().and_then(|compiler| {
-        let able = compiler.has_library() || compiler.has_sources();
+        let able = compiler.has_library(TARGET) || compiler.has_sources();
         able.then(|| compiler.sources())
     });
     // A compiler from elsewhere does not fit Debian's sources, so its own package is needed too.
@@ -85,6 +96,7 @@ struct Builder<'a> {
     places: &'a Places<'a>,
     survey: Survey,
     compiler: Compiler,
+    target: &'static str,
     /// Where the compiled library is, if not with the compiler.
     library: Option<PathBuf>,
 }
@@ -103,7 +115,8 @@ pub(super) fn build_file(
     args.extend(
         ["--edition", EDITION, "--crate-name", "cell", "--crate-type", "bin"].map(Into::into),
     );
-    args.extend(["--target", TARGET, "-Copt-level=3", "-Ccodegen-units=1"].map(Into::into));
+    let target = builder.target;
+    args.extend(["--target", target, "-Copt-level=3", "-Ccodegen-units=1"].map(Into::into));
     args.extend(builder.flags(folder)?.into_iter().map(Into::into));
     args.extend([source.clone().into(), "-o".into(), output.clone().into()]);
     let step = Step {
@@ -113,7 +126,7 @@ pub(super) fn build_file(
         what: format!("`{}`", source.display()),
     };
     let said = builder.run(&step)?.said;
-    Ok(Made { wasm: read(&output)?, warnings: said })
+    builder.made(&output, said)
 }
 
 /// Builds the one program of a Cargo package.
@@ -136,7 +149,7 @@ pub(super) fn build_package(
     };
     // Cargo reports its progress where warnings go; only those are worth showing.
     let warnings = if ran.said.contains("warning:") { ran.said } else { String::new() };
-    Ok(Made { wasm: read(program)?, warnings })
+    builder.made(program, warnings)
 }
 
 /// The programs in Cargo's messages, one JSON object a line.
@@ -155,15 +168,26 @@ impl<'a> Builder<'a> {
             let reason = "Rust programs take their settings from Cargo.toml";
             return Err(Error::Flag { flag: flag.clone(), reason });
         }
-        let survey = survey(options, Goal::Rust)?;
         let search = Search { environment: &options.environment };
+        if options.openmp && options.migratable {
+            let reason = "a Rust program that runs on threads cannot be saved: leave it out, or build \
+                          a C or C++ program";
+            return Err(Error::Flag { flag: "--migratable".to_owned(), reason });
+        }
+        if options.openmp {
+            let compiler = threads::choose(&search)?;
+            let survey = Survey::with_rust(&options.environment);
+            let target = threads::TARGET;
+            return Ok(Self { options, places, survey, compiler, target, library: None });
+        }
+        let survey = survey(options, Goal::Rust)?;
         let compiler = choose(&search).ok_or_else(|| Error::MissingTools {
             goal: "a Rust program",
             missing: vec![format!("`{RUSTC}`")],
             packages: vec!["rustc-web".to_owned()],
         })?;
-        let mut builder = Self { options, places, survey, compiler, library: None };
-        if !builder.compiler.has_library() {
+        let mut builder = Self { options, places, survey, compiler, target: TARGET, library: None };
+        if !builder.compiler.has_library(TARGET) {
             builder.library = Some(builder.compiled_library()?);
         }
         Ok(builder)
@@ -223,7 +247,8 @@ impl<'a> Builder<'a> {
 
     /// `cargo build` for our target with these compiler flags.
     fn cargo(&self, flags: &[String], what: &str) -> Result<Step, Error> {
-        let args = ["build", "--release", "--quiet", "--target", TARGET].map(Into::into).to_vec();
+        let args = ["build", "--release", "--quiet", "--target", self.target];
+        let args = args.map(Into::into).to_vec();
         Ok(Step {
             program: self.survey.program(CARGO)?,
             args,
@@ -237,11 +262,26 @@ impl<'a> Builder<'a> {
 
     /// How a program is compiled and linked, whichever tool starts the compiler.
     fn flags(&self, folder: &Path) -> Result<Vec<String>, Error> {
+        let mut flags = vec![
+            "-Cpanic=abort".to_owned(),
+            "-Cstrip=debuginfo".to_owned(),
+            "-Ctarget-feature=+simd128".to_owned(),
+            format!("--remap-path-prefix={}/=", folder.display()),
+        ];
+        flags.extend(match self.options.openmp {
+            true => self.threads_flags()?,
+            false => self.one_thread_flags()?,
+        });
+        Ok(flags)
+    }
+
+    /// The linker, the C library and our runtime for a program of one thread.
+    fn one_thread_flags(&self) -> Result<Vec<String>, Error> {
         let environment = &self.options.environment;
         let clang = self.survey.clang(&environment.prefix)?;
         let (step, area) = plan::unwind_area(self.options.unwind_area_bytes, &clang, self.places);
         self.run(&step)?;
-        let area = self.lasting(&area)?;
+        let area = self.lasting(&area, ".o")?;
         let lib = environment.prefix.join("lib/wasm32-wasi");
         let mut flags = vec![
             format!("-Clinker={}", self.survey.program(LINKER)?.display()),
@@ -250,10 +290,6 @@ impl<'a> Builder<'a> {
             format!("-Clink-arg=-L{}", lib.display()),
             format!("-Clink-arg={}", lib.join("crt1-command.o").display()),
             format!("-Clink-arg={}", area.display()),
-            "-Cpanic=abort".to_owned(),
-            "-Cstrip=debuginfo".to_owned(),
-            "-Ctarget-feature=+simd128".to_owned(),
-            format!("--remap-path-prefix={}/=", folder.display()),
         ];
         flags.extend(plan::linker_args().map(|arg| format!("-Clink-arg={arg}")));
         flags.extend(self.library.iter().map(|path| format!("--sysroot={}", path.display())));
@@ -261,14 +297,23 @@ impl<'a> Builder<'a> {
     }
 
     /// Keeps the object under a name of its own: Cargo builds everything anew when a flag changes.
-    fn lasting(&self, object: &Path) -> Result<PathBuf, Error> {
+    fn lasting(&self, object: &Path, suffix: &str) -> Result<PathBuf, Error> {
         let content = read(object)?;
-        let name = format!("{}.o", &blake3::hash(&content).to_hex()[..16]);
+        let name = format!("{}{suffix}", &blake3::hash(&content).to_hex()[..16]);
         let path = self.options.environment.cache_dir.join("rust/objects").join(name);
         if !path.is_file() {
             write_atomically(&path, &content)?;
         }
         Ok(path)
+    }
+
+    /// What was built, if a cell can run it.
+    fn made(&self, output: &Path, warnings: String) -> Result<Made, Error> {
+        let wasm = read(output)?;
+        if self.options.openmp {
+            threads::check(&self.options.inputs[0], &wasm)?;
+        }
+        Ok(Made { wasm, warnings })
     }
 
     fn run(&self, step: &Step) -> Result<run::Ran, Error> {

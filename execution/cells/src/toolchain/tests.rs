@@ -48,6 +48,33 @@ fn without_rust_says_which_packages_bring_it() {
 }
 
 #[test]
+fn without_the_library_for_threads_says_which_command_brings_it() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.rs"), "fn main() {}").unwrap();
+    let mut options = options(folder.path(), &["a.rs"]);
+    options.environment.search_path = "".into();
+    options.openmp = true;
+
+    let error = build(&options).unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let text = error.to_string();
+    assert!(text.ends_with("install with: rustup target add wasm32-wasip1-threads"), "{text}");
+}
+
+#[test]
+fn says_that_rust_on_threads_cannot_be_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.rs"), "fn main() {}").unwrap();
+    let mut options = options(folder.path(), &["a.rs"]);
+    (options.openmp, options.migratable) = (true, true);
+
+    let error = build(&options).unwrap_err().to_string();
+
+    assert!(error.contains("`--migratable` cannot be used: a Rust program"), "{error}");
+}
+
+#[test]
 fn refuses_an_unwind_area_that_cannot_work() {
     let folder = tempfile::tempdir().unwrap();
     for bytes in [0, 1023, u32::MAX] {

@@ -54,8 +54,13 @@ pub(crate) fn openmp_of(name: &str, text: &str) -> Option<Result<PathBuf, String
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sources");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(name), text).unwrap();
-    let mut options = Options::new(vec![folder.join(name)], Environment::from_process());
-    options.output = Some(folder.join(name).with_extension("wasm"));
+    openmp_in(&folder.join(name))
+}
+
+/// The same, of this file or Cargo package; the module lies beside it.
+pub(crate) fn openmp_in(source: &Path) -> Option<Result<PathBuf, String>> {
+    let mut options = Options::new(vec![source.to_owned()], Environment::from_process());
+    options.output = Some(source.with_extension("wasm"));
     options.openmp = true;
     match build(&options) {
         Ok(built) => Some(Ok(built.output)),
@@ -104,7 +109,7 @@ fn key(source: &Path) -> String {
     let mut files = files_in(source.parent().unwrap());
     files.retain(|file| file == source || file.extension().is_some_and(|kind| kind == "h"));
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
-    for folder in ["rt", "include/cloudskin", "openmp"] {
+    for folder in ["rt", "rust", "include/cloudskin", "openmp"] {
         files.extend(files_in(&ours.join(folder)));
     }
     files.sort();

@@ -70,3 +70,84 @@ fn what_openmp_has_and_we_have_not_is_refused_when_it_is_built() {
 
     assert!(error.contains("undefined symbol: kmp_get_blocktime"), "{error}");
 }
+
+#[test]
+fn the_image_search_finds_the_same_in_c_and_rust_at_any_number_of_threads() {
+    let mut expected: Option<String> = None;
+    for source in ["knn.c", "knn.rs"] {
+        let Some(module) = guests::openmp(&format!("../../../../examples/elastic/{source}")) else {
+            continue;
+        };
+        for threads in [1, 2, 4] {
+            let (said, ended) = run(&module, threads, &["1500", "0.01", "20"], 4 << 30);
+
+            assert_eq!(ended.unwrap(), 0, "{source} at {threads}");
+            assert_eq!(said.lines().count(), 20, "{said}");
+            assert_eq!(
+                &said,
+                expected.get_or_insert_with(|| said.clone()),
+                "{source} at {threads}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_cargo_package_has_the_crate_for_openmp_in_all_its_parts() {
+    let program = "fn main() { assert_eq!(part::sum(101), 5050); println!(\"right\"); }";
+    let part = "pub fn sum(end: usize) -> usize {\n\
+        omp::reduce(0..end, omp::Schedule::Dynamic(3), || 0, |sum, i| *sum += i, |a, b| *a += b) }";
+    let manifest = |name: &str, rest: &str| {
+        format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n{rest}")
+    };
+    let needs = manifest("whole", "[dependencies]\npart = { path = \"part\" }\n[workspace]\n");
+    // In one place for all runs: Cargo keeps what it made of each.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sources/whole");
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("Cargo.toml", &needs);
+    write("src/main.rs", program);
+    write("part/Cargo.toml", &manifest("part", ""));
+    write("part/src/lib.rs", part);
+
+    let Some(module) = guests::openmp_in(&folder) else { return };
+
+    let (said, ended) = run(&module.unwrap(), 3, &[], 4 << 30);
+    assert_eq!((said.as_str(), ended.unwrap()), ("right\n", 0));
+}
+
+#[test]
+fn a_panic_in_any_thread_of_a_rust_program_ends_it() {
+    let text = "fn main() { loop { omp::parallel(|team| assert!(team.thread_num() != 1)); } }";
+    let Some(module) = guests::openmp_of("panics.rs", text) else { return };
+
+    let error = run(&module.unwrap(), 2, &[], 4 << 30).1.unwrap_err().to_string();
+
+    assert!(error.contains("in thread 1, it aborted") && error.contains("panic"), "{error}");
+}
+
+#[test]
+fn what_a_rust_program_cannot_have_is_refused_when_it_is_built() {
+    let spawns = "fn main() { std::thread::spawn(|| println!()).join().unwrap(); }";
+    let calls = "unsafe extern \"C\" { safe fn elsewhere(); } fn main() { elsewhere() }";
+    let shares = "fn main() { let mut n = 0; omp::parallel(|_| n += 1); }";
+    let leaks = "fn main() { omp::parallel(|team| omp::parallel(|_| team.barrier())); }";
+    for (name, text, said) in [
+        ("spawns.rs", spawns, "calls `std::thread::spawn`: a cell's threads are those of"),
+        ("calls.rs", calls, "calls `elsewhere`: no library that is linked has it"),
+        (
+            "shares.rs",
+            shares,
+            "cannot assign to `n`, as it is a captured variable in a `Fn` closure",
+        ),
+        ("leaks.rs", leaks, "cannot be shared between threads safely"),
+    ] {
+        let Some(built) = guests::openmp_of(name, text) else { return };
+
+        let error = built.unwrap_err();
+        assert!(error.contains(said), "{name}: {error}");
+    }
+}
