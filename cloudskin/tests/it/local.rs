@@ -199,11 +199,13 @@ async fn the_doctor_says_what_is_missing() {
 #[tokio::test]
 async fn broken_quotas_are_told_before_anything_starts() {
     let machine = Machine::new("127.94.6.0");
-    let folder = machine.home.path().join("data");
+    let folder = machine.home.path().join(".local/state/cloudskin");
+    machine.up("-d").await.ok();
+    machine.run("down").await.ok();
     fs::create_dir_all(folder.join("control")).unwrap();
     fs::write(folder.join("control/quotas.yaml"), "tenants: {lab: {cpus: 4}}").unwrap();
 
-    let refused = machine.up(&format!("-d --data-dir {}", folder.display())).await;
+    let refused = machine.up("-d").await;
 
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(refused.err.contains("quotas.yaml") && refused.err.contains("cpus"), "{refused:?}");

@@ -49,7 +49,7 @@ impl fmt::Debug for Planner {
     }
 }
 
-/// Reads the quotas in a control plane's data folder as its start does.
+/// Looks at the quotas in a control plane's data folder as its start does.
 ///
 /// # Errors
 /// [`Error::Quotas`] if the file is there and cannot be used, with the reason.
