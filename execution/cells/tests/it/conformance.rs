@@ -90,7 +90,6 @@ programs! {
     ordered: "ordered.c";
     parallel: "parallel.c";
     reduction: "reduction.c";
-    rust: "rust.rs" in &["", "OMP_SCHEDULE=dynamic,3", "OMP_SCHEDULE=guided OMP_MAX_ACTIVE_LEVELS=2"];
     schedules: "schedules.c";
     sections: "sections.c";
     settings: "settings.c";

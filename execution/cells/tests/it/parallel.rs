@@ -47,6 +47,17 @@ fn an_openmp_program_is_right_at_any_number_of_threads() {
 }
 
 #[test]
+fn the_crate_for_rust_is_right_at_any_number_of_threads() {
+    let Some(module) = guests::openmp("crate.rs") else { return };
+    for threads in SIZES {
+        let (said, ended) = run(&module, threads, &[], 4 << 30);
+
+        assert_eq!(said, "ok rust\n", "at {threads}: {ended:?}");
+        assert_eq!(ended.unwrap(), 0);
+    }
+}
+
+#[test]
 fn a_trap_in_any_thread_ends_the_program() {
     let text = "#include <omp.h>\n#include <stdlib.h>\nint main(int n, char **v) {\n\
         #pragma omp parallel num_threads(3)\n\
