@@ -99,8 +99,8 @@ pub(super) fn ranks_at(cell: &Cell, site: &str) -> u32 {
     })
 }
 
-/// Begins tissues, removes cells that were deleted, and the oldest that ended.
-/// Returns when something is due next.
+/// Begins tissues, removes cells that were deleted, and the oldest that ended; returns when
+/// something is due next.
 pub(super) async fn converge(state: &Arc<State>) -> Result<Option<Duration>> {
     let due = ranks::converge(state).await?;
     for cell in removable(state) {

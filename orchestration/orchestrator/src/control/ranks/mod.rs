@@ -119,8 +119,7 @@ fn fail(state: &State, status: &mut CellStatus, error: String) {
 }
 
 /// Begins tissues that are new, leads on those whose driver is gone, begins again those that lost
-/// a site, and keeps checkpoints.
-/// Returns when something is due next.
+/// a site, and keeps checkpoints; returns when something is due next.
 pub(super) async fn converge(state: &Arc<State>) -> Result<Option<Duration>> {
     let mut due: Option<Duration> = None;
     let tissues: Vec<Arc<Cell>> = state.cache(|cache| {
