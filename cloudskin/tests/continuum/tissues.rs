@@ -64,7 +64,7 @@ fn started(continuum: &Continuum, words: &str, more: &[&str]) -> Child {
 }
 
 /// The last line that it has written.
-fn last(continuum: &Continuum, tissue: &str) -> String {
+pub(crate) fn last(continuum: &Continuum, tissue: &str) -> String {
     let log = continuum.run(&format!("logs tissue/{tissue}")).out;
     log.lines().last().unwrap_or_default().to_owned()
 }

@@ -60,7 +60,7 @@ fn exceptions_compile_and_link_to_our_runtime() {
     assert!(lines[1].contains("-fexceptions -fignore-exceptions"), "{}", lines[1]);
     let link = lines.last().unwrap();
     assert!(link.starts_with("/bin/clang++-19"), "{link}");
-    assert!(link.contains("--start-lib /cache/work/exceptions.o -Wl,--end-lib"), "{link}");
+    assert!(link.contains("--start-lib /cache/work/memory.o /cache/work/exceptions.o -Wl,--end-lib"), "{link}");
 }
 
 #[test]
