@@ -56,7 +56,7 @@ fn ranks_come_to_the_right_sum_whoever_is_killed_meanwhile() {
     let mut random = Random::printed("ranks");
     let rounds = soak_rounds(ROUNDS);
     let times = STEPS * rounds;
-    let words = "mpirun -n 4 --sites edge,cloud --checkpoint-every 400ms --name ring ring.wasm";
+    let words = "mpirun -n 4 --sites edge,cloud --checkpoint-every 1s --name ring ring.wasm";
     let words: Vec<&str> = words.split(' ').collect();
     let times_word = times.to_string();
     let mut ring = quiet(&continuum, &words, &[&times_word]);
