@@ -60,7 +60,10 @@ fn ranks_come_to_the_right_sum_whoever_is_killed_meanwhile() {
     let words: Vec<&str> = words.split(' ').collect();
     let times_word = times.to_string();
     let mut ring = quiet(&continuum, &words, &[&times_word]);
-    wait_until("it has begun", CONVERGED, || step(&continuum).is_some());
+    wait_until("there is something to go back to", CONVERGED, || {
+        std::thread::sleep(Duration::from_millis(50));
+        !status(&continuum)["ranks"]["checkpoint"].is_null()
+    });
 
     for round in 0..rounds {
         let mut migrating = migrate(&continuum, &mut random);
