@@ -1,0 +1,3 @@
+//! What the store promises to other crates.
+
+mod basics;
