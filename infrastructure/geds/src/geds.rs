@@ -1,0 +1,523 @@
+//! The store as a process sees it.
+
+use crate::{
+    Attributes, Bucket, Config, Error, Limits, Listing, Object, Page, Put, Result, Scope, Stat,
+    Subscription, Usage, View, Writer, check_bucket, check_key,
+    client::{Client, Found, SUMMED_MAX, Space, new_header, unexpected},
+    node::names::{stat_of, tier_of},
+    put::Record,
+    shared::record::{ATTRIBUTES, CHECKED, DELETED, Header, Place},
+    wire::{Reply, Request},
+};
+use serde::{Deserialize, Serialize};
+use std::{ops::Range, sync::Arc};
+
+/// How often an object is looked for that is moved each time before it can be opened.
+const TRIES: usize = 64;
+
+/// A part of an object that is composed of others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The bucket of the object that it comes from.
+    pub bucket: String,
+    /// The key of the object that it comes from.
+    pub key: String,
+    /// Which of its bytes; all if none are named.
+    pub range: Option<Range<u64>>,
+}
+
+impl Part {
+    /// All of an object.
+    pub fn all(bucket: impl Into<String>, key: impl Into<String>) -> Self {
+        Self { bucket: bucket.into(), key: key.into(), range: None }
+    }
+}
+
+/// The store of one tenant, as one process sees it. Cheap to clone; all threads may use it.
+#[derive(Debug, Clone)]
+pub struct Geds {
+    client: Arc<Client>,
+}
+
+impl Geds {
+    /// Joins the host's node, or starts one in this process.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when nobody answers at the socket, [`Error::Io`] when the folder
+    /// cannot be used.
+    pub fn open(config: Config) -> Result<Self> {
+        Client::open(config).map(Self::of)
+    }
+
+    pub(crate) fn of(client: Arc<Client>) -> Self {
+        Self { client }
+    }
+
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    fn ask(&self, request: &Request) -> Result<Reply> {
+        self.client.ask(request).map(|(reply, _)| reply)
+    }
+
+    /// Makes a bucket.
+    ///
+    /// # Errors
+    /// [`Error::BucketExists`], [`Error::Name`].
+    pub fn create_bucket(&self, bucket: &str) -> Result<Bucket> {
+        check_bucket(bucket)?;
+        match self.ask(&Request::CreateBucket { bucket: bucket.to_owned() })? {
+            Reply::Bucket { bucket, .. } => Ok(bucket),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// All buckets by name.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn buckets(&self) -> Result<Vec<Bucket>> {
+        match self.ask(&Request::Buckets)? {
+            Reply::Buckets(buckets) => Ok(buckets),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// What is known about a bucket.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`].
+    pub fn bucket(&self, bucket: &str) -> Result<Bucket> {
+        match self.ask(&Request::Bucket { bucket: bucket.to_owned() })? {
+            Reply::Bucket { bucket, .. } => Ok(bucket),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Replaces what is kept with a bucket.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`], [`Error::AttributesSize`].
+    pub fn set_bucket_attributes(&self, bucket: &str, attributes: Attributes) -> Result<()> {
+        attributes.encode()?;
+        let bucket = bucket.to_owned();
+        self.ask(&Request::BucketAttributes { bucket, attributes }).map(|_| ())
+    }
+
+    /// Removes a bucket that has no objects.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`], [`Error::BucketNotEmpty`].
+    pub fn delete_bucket(&self, bucket: &str) -> Result<()> {
+        self.ask(&Request::DeleteBucket { bucket: bucket.to_owned() }).map(|_| ())
+    }
+
+    /// Makes an object of these bytes. It is sealed, and visible to everybody, when this returns.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`]; [`Error::Exists`] and [`Error::Changed`] as `put` says;
+    /// [`Error::Exhausted`] when nothing was freed while this waited.
+    pub fn put(&self, bucket: &str, key: &str, bytes: &[u8], put: Put) -> Result<Stat> {
+        check_key(key)?;
+        let (len, client) = (bytes.len() as u64, &self.client);
+        if len > client.memory_object_max() {
+            let mut writer = self.create(bucket, key, put.size_hint(len))?;
+            writer.write_at(0, bytes)?;
+            return writer.seal();
+        }
+        let crc = (bytes.len() <= SUMMED_MAX).then(|| crc32c::crc32c(bytes));
+        // Before memory is taken for nothing.
+        let number = client.bucket(bucket)?;
+        client.check_put(number, bucket, key, &put)?;
+        if bytes.is_empty() {
+            return self.seal_place(bucket, key, Place::Nowhere, 0, crc, put);
+        }
+        let space = client.allocate(len)?;
+        space.write(0, bytes)?;
+        self.seal_space(bucket, key, space, len, crc, put)
+    }
+
+    /// Begins an object that is written piece by piece, of any size.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`], [`Error::Name`].
+    pub fn create(&self, bucket: &str, key: &str, put: Put) -> Result<Writer> {
+        check_key(key)?;
+        self.client.bucket(bucket)?;
+        Writer::new(self.clone(), bucket, key, put)
+    }
+
+    /// Opens a sealed object.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`], [`Error::NoObject`].
+    pub fn object(&self, bucket: &str, key: &str) -> Result<Object> {
+        for _ in 0..TRIES {
+            let found = self.client.find(bucket, key)?;
+            if let Some(object) = Object::open(&self.client, found)? {
+                return Ok(object);
+            }
+        }
+        Err(lost(bucket, key))
+    }
+
+    /// All bytes of a sealed object: borrowed where they lie together in memory, else read.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`], [`Error::NoObject`]; for objects on disk [`Error::Corrupt`], [`Error::Io`].
+    pub fn view(&self, bucket: &str, key: &str) -> Result<View> {
+        let client = &self.client;
+        for _ in 0..TRIES {
+            let (header, pin) = client.find_bytes(bucket, key)?;
+            let Place::Slab { slot, generation, offset } = header.place else {
+                return self.object(bucket, key)?.bytes();
+            };
+            if let Some(slab) = client.slab(slot, generation)? {
+                return View::shared(slab, offset, header.size, pin)
+                    .ok_or_else(|| lost(bucket, key));
+            }
+        }
+        Err(lost(bucket, key))
+    }
+
+    /// What is known about an object.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`], [`Error::NoObject`].
+    pub fn stat(&self, bucket: &str, key: &str) -> Result<Stat> {
+        let stat = self.client.read(bucket, key, |slot, header| {
+            stat_of(&header, &slot.attributes(&header), tier_of(header.place))
+        })?;
+        stat.ok_or_else(|| Error::no_object(bucket, key))
+    }
+
+    /// A page of a bucket's objects. It shows all that was sealed before the call.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`].
+    pub fn list(&self, bucket: &str, listing: &Listing) -> Result<Page> {
+        let (bucket, listing) = (bucket.to_owned(), listing.clone());
+        match self.ask(&Request::List { bucket, listing })? {
+            Reply::Page(page) => Ok(page),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Makes another object of the same bytes, which are shared.
+    ///
+    /// # Errors
+    /// As [`stat`](Self::stat) for the source and [`put`](Self::put) for the target.
+    pub fn copy(&self, from: (&str, &str), to: (&str, &str), put: Put) -> Result<Stat> {
+        self.copy_as(from, to, "", put).map(|(stat, _)| stat)
+    }
+
+    /// Gives an object another key in its bucket. Its bytes stay where they are.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy).
+    pub fn rename(&self, bucket: &str, from: &str, to: &str, put: Put) -> Result<Stat> {
+        if from == to {
+            return self.stat(bucket, from);
+        }
+        let (stat, version) = self.copy_as((bucket, from), (bucket, to), from, put)?;
+        match self.delete(bucket, from, Some(version)) {
+            // Written again meanwhile: that is another object.
+            Ok(_) | Err(Error::Changed { .. }) => Ok(stat),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Copies all objects whose keys begin with a prefix, which is replaced, and says how many.
+    /// Each by itself: an error leaves those before it copied.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy).
+    pub fn copy_prefix(&self, from: (&str, &str), to: (&str, &str), put: &Put) -> Result<u64> {
+        self.each(from.0, from.1, |key| {
+            let target = format!("{}{}", to.1, &key[from.1.len()..]);
+            self.copy((from.0, key), (to.0, &target), put.clone()).map(|_| ())
+        })
+    }
+
+    /// Renames all objects whose keys begin with a prefix, which is replaced, and says how many.
+    /// Each by itself: an error leaves those before it renamed.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy).
+    pub fn rename_prefix(&self, bucket: &str, from: &str, to: &str, put: &Put) -> Result<u64> {
+        self.each(bucket, from, |key| {
+            let target = format!("{to}{}", &key[from.len()..]);
+            self.rename(bucket, key, &target, put.clone()).map(|_| ())
+        })
+    }
+
+    /// Makes one object of parts of others, in this order, without copying bytes.
+    ///
+    /// # Errors
+    /// As [`stat`](Self::stat) for the parts and [`put`](Self::put) for the object;
+    /// [`Error::Range`].
+    pub fn compose(&self, bucket: &str, key: &str, parts: &[Part], put: Put) -> Result<Stat> {
+        check_key(key)?;
+        let durable = put.durable;
+        let (bucket_, key_, parts) = (bucket.to_owned(), key.to_owned(), parts.to_vec());
+        let request = Request::Compose { bucket: bucket_, key: key_, parts, put };
+        match self.ask(&request)? {
+            Reply::Stat(_) if durable => self.persist(bucket, key),
+            Reply::Stat(stat) => Ok(stat),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Replaces an object's attributes, if it is still the version named, and keeps its bytes,
+    /// version and time.
+    ///
+    /// # Errors
+    /// As [`stat`](Self::stat); [`Error::Changed`], [`Error::AttributesSize`].
+    pub fn set_attributes(
+        &self,
+        bucket: &str,
+        key: &str,
+        attributes: Attributes,
+        if_version: Option<u64>,
+    ) -> Result<Stat> {
+        let encoded = attributes.encode()?;
+        for _ in 0..TRIES {
+            let Found { header: old, pin, .. } = self.client.find(bucket, key)?;
+            let found = Some(old.version);
+            if let Some(expected) = if_version.filter(|expected| Some(*expected) != found) {
+                return Err(changed(bucket, key, expected, found));
+            }
+            let header = Header { flags: old.flags & CHECKED | ATTRIBUTES, ..old };
+            let record = Record { header, key, attributes: &encoded, former: "" };
+            let same = |newest: Option<&Header>| match newest {
+                Some(newest) if *newest == old => Ok(()),
+                newest => Err(changed(bucket, key, old.version, newest.map(|new| new.version))),
+            };
+            match self.client.publish(bucket, &record, same) {
+                Ok(()) => return Ok(stat_of(&header, &encoded, tier_of(header.place))),
+                // Written or moved meanwhile.
+                Err(Error::Changed { .. }) => drop(pin),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Unavailable(format!("object `{key}` changes all the time: try again later")))
+    }
+
+    /// Removes an object, if it is still the version named; false when there was none.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`], [`Error::Changed`].
+    pub fn delete(&self, bucket: &str, key: &str, if_version: Option<u64>) -> Result<bool> {
+        check_key(key)?;
+        let number = self.client.bucket(bucket)?;
+        let header =
+            Header { flags: DELETED, ..new_header(&self.client, number, 0, Place::Nowhere) };
+        let record = Record { header, key, attributes: &[], former: "" };
+        let there = |newest: Option<&Header>| {
+            let found = newest.filter(|header| !header.deleted()).map(|header| header.version);
+            match if_version.filter(|expected| Some(*expected) != found) {
+                Some(expected) => Err(changed(bucket, key, expected, found)),
+                None if found.is_none() => Err(Error::no_object(bucket, key)),
+                None => Ok(()),
+            }
+        };
+        match self.client.publish(bucket, &record, there) {
+            Ok(()) => Ok(true),
+            Err(Error::NoObject { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes all objects whose keys begin with a prefix, and says how many there were.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`].
+    pub fn delete_prefix(&self, bucket: &str, prefix: &str) -> Result<u64> {
+        self.each(bucket, prefix, |key| self.delete(bucket, key, None).map(|_| ()))
+    }
+
+    /// Marks a folder: an empty object whose key ends with `/`. One that is there is kept.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn make_folder(&self, bucket: &str, folder: &str) -> Result<Stat> {
+        let key = format!("{}/", folder.trim_end_matches('/'));
+        match self.put(bucket, &key, &[], Put::default()) {
+            Err(Error::Exists { .. }) => self.stat(bucket, &key),
+            made => made,
+        }
+    }
+
+    /// Puts an object on disk, synced, where it outlives the node.
+    ///
+    /// # Errors
+    /// As [`stat`](Self::stat); [`Error::Exhausted`], [`Error::Io`].
+    pub fn persist(&self, bucket: &str, key: &str) -> Result<Stat> {
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        match self.ask(&Request::Persist { bucket, key })? {
+            Reply::Stat(stat) => Ok(stat),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Puts all objects on disk, synced.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`], [`Error::Io`].
+    pub fn persist_all(&self) -> Result<()> {
+        self.ask(&Request::PersistAll).map(|_| ())
+    }
+
+    /// Tells what happens in a scope from now on.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`].
+    pub fn subscribe(&self, scope: Scope) -> Result<Subscription> {
+        self.client.link.subscribe(scope)
+    }
+
+    /// What the tenant uses now.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn usage(&self) -> Result<Usage> {
+        match self.ask(&Request::Usage)? {
+            Reply::Usage(usage) => Ok(usage),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The limits in force.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn limits(&self) -> Result<Limits> {
+        match self.ask(&Request::Limits)? {
+            Reply::Limits(limits) => Ok(limits),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Sets the limits; lower ones take effect as memory is freed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for limits that cannot be.
+    pub fn set_limits(&self, limits: Limits) -> Result<()> {
+        self.ask(&Request::SetLimits { limits }).map(|_| ())
+    }
+
+    /// Acts on all keys that begin so at this moment: what `act` makes is not acted upon.
+    fn each(&self, bucket: &str, prefix: &str, act: impl Fn(&str) -> Result<()>) -> Result<u64> {
+        let (mut listing, mut keys) = (Listing::prefix(prefix), Vec::new());
+        loop {
+            let page = self.list(bucket, &listing)?;
+            keys.extend(page.entries.into_iter().map(|entry| entry.key));
+            match page.next {
+                Some(next) => listing.after = Some(next),
+                None => break,
+            }
+        }
+        let mut done = 0;
+        for key in keys {
+            match act(&key) {
+                Ok(()) => done += 1,
+                // Somebody else was faster.
+                Err(Error::NoObject { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Makes another object of the same bytes; gives what was made, and the source's version.
+    fn copy_as(
+        &self,
+        from: (&str, &str),
+        to: (&str, &str),
+        former: &str,
+        put: Put,
+    ) -> Result<(Stat, u64)> {
+        check_key(to.1)?;
+        let client = &self.client;
+        let number = client.bucket(to.0)?;
+        let Found { header: old, attributes, pin } = client.find(from.0, from.1)?;
+        let attributes = match &put.attributes {
+            Some(attributes) => attributes.encode()?,
+            None => attributes,
+        };
+        let new = new_header(client, number, old.size, old.place);
+        let header = Header { flags: old.flags & CHECKED, crc: old.crc, ..new };
+        let record = Record { header, key: to.1, attributes: &attributes, former };
+        client.publish_put(to.0, &record, &put)?;
+        // The node has the new record to see before it sees that the bytes are not pinned.
+        drop(pin);
+        let stat =
+            self.sealed(to.0, to.1, stat_of(&header, &attributes, tier_of(header.place)), &put)?;
+        Ok((stat, old.version))
+    }
+
+    /// Seals bytes that were written into a space.
+    pub(crate) fn seal_space(
+        &self,
+        bucket: &str,
+        key: &str,
+        space: Space,
+        len: u64,
+        crc: Option<u32>,
+        put: Put,
+    ) -> Result<Stat> {
+        let place = if len == 0 { Place::Nowhere } else { space.place() };
+        let sealed = self.seal_place(bucket, key, place, len, crc, put);
+        match sealed {
+            Ok(_) if len > 0 => self.client.written(space),
+            _ => self.client.unused(space),
+        }
+        sealed
+    }
+
+    /// Seals bytes that lie at a place.
+    pub(crate) fn seal_place(
+        &self,
+        bucket: &str,
+        key: &str,
+        place: Place,
+        len: u64,
+        crc: Option<u32>,
+        put: Put,
+    ) -> Result<Stat> {
+        let number = self.client.bucket(bucket)?;
+        let attributes = match &put.attributes {
+            Some(attributes) => attributes.encode()?,
+            None => Vec::new(),
+        };
+        let header = new_header(&self.client, number, len, place);
+        let header = crc.map_or(header, |crc| header.summed(crc));
+        let record = Record { header, key, attributes: &attributes, former: "" };
+        self.client.publish_put(bucket, &record, &put)?;
+        let kept = put.attributes.clone().unwrap_or_default();
+        let stat = Stat { attributes: kept, ..stat_of(&header, &[], tier_of(place)) };
+        self.sealed(bucket, key, stat, &put)
+    }
+
+    /// Waits until an object is on disk, if that was asked for.
+    fn sealed(&self, bucket: &str, key: &str, stat: Stat, put: &Put) -> Result<Stat> {
+        if !put.durable {
+            return Ok(stat);
+        }
+        match self.persist(bucket, key) {
+            // Replaced or deleted already, which is as it would be had it happened a little later.
+            Err(Error::NoObject { .. }) => Ok(stat),
+            persisted => persisted,
+        }
+    }
+}
+
+fn changed(bucket: &str, key: &str, expected: u64, found: Option<u64>) -> Error {
+    Error::Changed { bucket: bucket.to_owned(), key: key.to_owned(), expected, found }
+}
+
+fn lost(bucket: &str, key: &str) -> Error {
+    let (bucket, key) = (bucket.to_owned(), key.to_owned());
+    Error::Lost { bucket, key, why: "its record names memory that is not there".to_owned() }
+}

@@ -1,0 +1,40 @@
+//! Ephemeral objects kept close to the code that reads them.
+//!
+//! A process joins its host's node with [`Geds::open`], or holds a node of its own with
+//! [`Config::alone`]. Objects lie in buckets; each is written once, sealed, and then never
+//! changes: writing a name again makes a new version. Sealed bytes that are in memory are read as a
+//! borrowed [`View`] without a copy.
+//!
+//! Start at [`Geds::put`] and [`Geds::view`]; [`Geds::create`] writes what has no known size.
+
+mod attributes;
+mod client;
+mod config;
+mod disk;
+mod error;
+mod event;
+mod geds;
+mod listing;
+mod names;
+mod node;
+mod object;
+mod put;
+mod shared;
+mod stat;
+mod view;
+mod wire;
+mod writer;
+
+pub use attributes::{ATTRIBUTES_MAX_BYTES, Attributes};
+pub use config::{Config, Limits, Usage};
+pub use error::{Error, Result};
+pub use event::{Event, Happening, Scope, Subscription};
+pub use geds::{Geds, Part};
+pub use listing::{Entry, Listing, PAGE_MAX_ENTRIES, Page};
+pub use names::{KEY_MAX_BYTES, NameError, check_bucket, check_key};
+pub use node::Node;
+pub use object::Object;
+pub use stat::{Bucket, Put, Stat, Tier};
+pub use types::ErrorKind;
+pub use view::View;
+pub use writer::Writer;

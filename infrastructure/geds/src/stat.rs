@@ -1,0 +1,95 @@
+//! What is known about objects and buckets, and how objects are written.
+
+use crate::Attributes;
+use serde::{Deserialize, Serialize};
+
+/// Where an object's bytes lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tier {
+    /// In shared memory: read as a borrowed view.
+    Memory,
+    /// In files on the host's disk.
+    Disk,
+    /// Some in memory, some on disk: an object that was composed of several.
+    Mixed,
+}
+
+/// What is known about a sealed object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stat {
+    /// How many bytes it has.
+    pub size: u64,
+    /// The number of this sealed state, given out once; moving bytes between tiers keeps it.
+    pub version: u64,
+    /// When it was sealed, in milliseconds since the Unix epoch.
+    pub modified: u64,
+    /// The CRC-32C of all bytes, where it was computed: see the crate's ADR for when that is.
+    pub crc32c: Option<u32>,
+    /// Where the bytes lie now.
+    pub tier: Tier,
+    /// What the writer keeps beside the bytes.
+    pub attributes: Attributes,
+}
+
+/// A bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created: u64,
+    /// How many objects it has.
+    pub objects: u64,
+    /// What the owner keeps with it, as for objects.
+    pub attributes: Attributes,
+}
+
+/// How an object is written. The default lets the first seal of a name win.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Put {
+    /// Whether an object of the name may be replaced.
+    pub overwrite: bool,
+    /// Replace only this version, which must be there. Implies `overwrite`.
+    pub if_version: Option<u64>,
+    /// What is kept beside the bytes. None is "no attributes" for new bytes, and "those of the
+    /// source" for copies and renames.
+    pub attributes: Option<Attributes>,
+    /// How many bytes are to come, if that is known: a [`Writer`](crate::Writer) takes the right
+    /// memory at once. It may be wrong.
+    pub size_hint: Option<u64>,
+    /// Whether sealing waits until the object is on disk, and synced: then it outlives the node.
+    pub durable: bool,
+}
+
+impl Put {
+    /// Replaces what the name has.
+    pub fn overwrite() -> Self {
+        Self { overwrite: true, ..Self::default() }
+    }
+
+    /// Replaces this version and no other.
+    pub fn if_version(version: u64) -> Self {
+        Self { if_version: Some(version), ..Self::default() }
+    }
+
+    /// The same with these attributes.
+    #[must_use]
+    pub fn attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = Some(attributes);
+        self
+    }
+
+    /// The same with an expected size.
+    #[must_use]
+    pub fn size_hint(mut self, bytes: u64) -> Self {
+        self.size_hint = Some(bytes);
+        self
+    }
+
+    /// The same, on disk before it is sealed.
+    #[must_use]
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+}
