@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::{
+    net::Shutdown,
+    os::unix::net::UnixStream,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -82,6 +84,8 @@ const WAITING_MAX: usize = 4096;
 pub struct Subscription {
     events: Receiver<Event>,
     missed: Arc<AtomicU64>,
+    /// The connection that they come over, if they do.
+    connection: Option<UnixStream>,
 }
 
 impl Subscription {
@@ -103,6 +107,19 @@ impl Subscription {
     pub fn take_missed(&self) -> u64 {
         self.missed.swap(0, Relaxed)
     }
+
+    /// Ends this connection with the subscription.
+    pub(crate) fn end_with(&mut self, connection: UnixStream) {
+        self.connection = Some(connection);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 /// The end that events are put into.
@@ -118,7 +135,7 @@ impl Feed {
         let (sender, events) = sync_channel(WAITING_MAX);
         let missed = Arc::new(AtomicU64::new(0));
         let feed = Self { scope, events: sender, missed: Arc::clone(&missed) };
-        (feed, Subscription { events, missed })
+        (feed, Subscription { events, missed, connection: None })
     }
 
     pub(crate) fn covers(&self, bucket: &str, key: &str) -> bool {

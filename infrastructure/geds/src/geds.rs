@@ -1,19 +1,22 @@
 //! The store as a process sees it.
 
 use crate::{
-    Attributes, Bucket, Config, Entry, Error, Event, Happening, Limits, Listing, Object, Page, Put,
-    Result, Scope, Stat, Subscription, Tier, Usage, View, Writer, check_bucket, check_key,
-    event::Feed, listing::Start,
+    Attributes, Bucket, Config, Error, Limits, Listing, Object, Page, Put, Result, Scope, Stat,
+    Subscription, Usage, View, Writer, check_bucket, check_key,
+    client::{Client, Found, SUMMED_MAX, Space, new_header, unexpected},
+    node::names::{stat_of, tier_of},
+    put::Record,
+    shared::record::{ATTRIBUTES, CHECKED, DELETED, Header, Place},
+    wire::{Reply, Request},
 };
-use std::{
-    collections::BTreeMap,
-    ops::{Bound, Range},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use serde::{Deserialize, Serialize};
+use std::{ops::Range, sync::Arc};
+
+/// How often an object is looked for that is moved each time before it can be opened.
+const TRIES: usize = 64;
 
 /// A part of an object that is composed of others.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// The bucket of the object that it comes from.
     pub bucket: String,
@@ -33,85 +36,7 @@ impl Part {
 /// The store of one tenant, as one process sees it. Cheap to clone; all threads may use it.
 #[derive(Debug, Clone)]
 pub struct Geds {
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    buckets: BTreeMap<String, Content>,
-    limits: Limits,
-    feeds: Vec<Feed>,
-    last_version: u64,
-}
-
-#[derive(Debug)]
-struct Content {
-    created: u64,
-    attributes: Attributes,
-    objects: BTreeMap<String, Object>,
-}
-
-impl State {
-    fn bucket(&mut self, name: &str) -> Result<&mut Content> {
-        self.buckets.get_mut(name).ok_or_else(|| Error::no_bucket(name))
-    }
-
-    fn tell(&mut self, bucket: &str, key: &str, what: &Happening) {
-        self.feeds.retain(|feed| {
-            !feed.covers(bucket, key)
-                || feed.tell(Event {
-                    bucket: bucket.to_owned(),
-                    key: key.to_owned(),
-                    what: what.clone(),
-                })
-        });
-    }
-
-    fn find(&mut self, bucket: &str, key: &str) -> Result<Object> {
-        let found = self.bucket(bucket)?.objects.get(key).cloned();
-        found.ok_or_else(|| Error::no_object(bucket, key))
-    }
-
-    fn seal(&mut self, bucket: &str, key: &str, bytes: Arc<[u8]>, put: &Put) -> Result<Stat> {
-        let version = self.last_version + 1;
-        let old = self.bucket(bucket)?.objects.get(key).map(|object| object.stat().version);
-        match (old, put.if_version) {
-            (found, Some(expected)) if found != Some(expected) => {
-                let (bucket, key) = (bucket.to_owned(), key.to_owned());
-                return Err(Error::Changed { bucket, key, expected, found });
-            }
-            (Some(_), None) if !put.overwrite => {
-                return Err(Error::Exists { bucket: bucket.to_owned(), key: key.to_owned() });
-            }
-            _ => {}
-        }
-        let attributes = put.attributes.clone().unwrap_or_default();
-        attributes.encode()?;
-        let stat = Stat {
-            size: bytes.len() as u64,
-            version,
-            modified: now(),
-            crc32c: Some(crc32c::crc32c(&bytes)),
-            tier: Tier::Memory,
-            attributes,
-        };
-        self.last_version = version;
-        let object = Object::of(stat.clone(), bytes);
-        self.bucket(bucket)?.objects.insert(key.to_owned(), object);
-        if old.is_none() {
-            self.tell(bucket, key, &Happening::Created);
-        }
-        self.tell(bucket, key, &Happening::Sealed { version, size: stat.size });
-        Ok(stat)
-    }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
-}
-
-fn whole(object: &Object) -> Vec<u8> {
-    object.view().map(|view| view.to_vec()).unwrap_or_default()
+    client: Arc<Client>,
 }
 
 impl Geds {
@@ -121,12 +46,19 @@ impl Geds {
     /// [`Error::Unavailable`] when nobody answers at the socket, [`Error::Io`] when the folder
     /// cannot be used.
     pub fn open(config: Config) -> Result<Self> {
-        let limits = config.limits;
-        Ok(Self { state: Arc::new(Mutex::new(State { limits, ..State::default() })) })
+        Client::open(config).map(Self::of)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn of(client: Arc<Client>) -> Self {
+        Self { client }
+    }
+
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    fn ask(&self, request: &Request) -> Result<Reply> {
+        self.client.ask(request).map(|(reply, _)| reply)
     }
 
     /// Makes a bucket.
@@ -135,13 +67,10 @@ impl Geds {
     /// [`Error::BucketExists`], [`Error::Name`].
     pub fn create_bucket(&self, bucket: &str) -> Result<Bucket> {
         check_bucket(bucket)?;
-        if self.state().buckets.contains_key(bucket) {
-            return Err(Error::BucketExists { bucket: bucket.to_owned() });
+        match self.ask(&Request::CreateBucket { bucket: bucket.to_owned() })? {
+            Reply::Bucket { bucket, .. } => Ok(bucket),
+            _ => Err(unexpected()),
         }
-        let new =
-            Content { created: now(), attributes: Attributes::new(), objects: BTreeMap::new() };
-        self.state().buckets.insert(bucket.to_owned(), new);
-        self.bucket(bucket)
     }
 
     /// All buckets by name.
@@ -149,14 +78,10 @@ impl Geds {
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn buckets(&self) -> Result<Vec<Bucket>> {
-        let state = self.state();
-        let bucket = |(name, content): (&String, &Content)| Bucket {
-            name: name.clone(),
-            created: content.created,
-            objects: content.objects.len() as u64,
-            attributes: content.attributes.clone(),
-        };
-        Ok(state.buckets.iter().map(bucket).collect())
+        match self.ask(&Request::Buckets)? {
+            Reply::Buckets(buckets) => Ok(buckets),
+            _ => Err(unexpected()),
+        }
     }
 
     /// What is known about a bucket.
@@ -164,8 +89,10 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`].
     pub fn bucket(&self, bucket: &str) -> Result<Bucket> {
-        let found = self.buckets()?.into_iter().find(|known| known.name == bucket);
-        found.ok_or_else(|| Error::no_bucket(bucket))
+        match self.ask(&Request::Bucket { bucket: bucket.to_owned() })? {
+            Reply::Bucket { bucket, .. } => Ok(bucket),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Replaces what is kept with a bucket.
@@ -174,8 +101,8 @@ impl Geds {
     /// [`Error::NoBucket`], [`Error::AttributesSize`].
     pub fn set_bucket_attributes(&self, bucket: &str, attributes: Attributes) -> Result<()> {
         attributes.encode()?;
-        self.state().bucket(bucket)?.attributes = attributes;
-        Ok(())
+        let bucket = bucket.to_owned();
+        self.ask(&Request::BucketAttributes { bucket, attributes }).map(|_| ())
     }
 
     /// Removes a bucket that has no objects.
@@ -183,12 +110,7 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::BucketNotEmpty`].
     pub fn delete_bucket(&self, bucket: &str) -> Result<()> {
-        let mut state = self.state();
-        if !state.bucket(bucket)?.objects.is_empty() {
-            return Err(Error::BucketNotEmpty { bucket: bucket.to_owned() });
-        }
-        state.buckets.remove(bucket);
-        Ok(())
+        self.ask(&Request::DeleteBucket { bucket: bucket.to_owned() }).map(|_| ())
     }
 
     /// Makes an object of these bytes. It is sealed, and visible to everybody, when this returns.
@@ -198,7 +120,22 @@ impl Geds {
     /// [`Error::Exhausted`] when nothing was freed while this waited.
     pub fn put(&self, bucket: &str, key: &str, bytes: &[u8], put: Put) -> Result<Stat> {
         check_key(key)?;
-        self.state().seal(bucket, key, bytes.into(), &put)
+        let (len, client) = (bytes.len() as u64, &self.client);
+        if len > client.memory_object_max() {
+            let mut writer = self.create(bucket, key, put.size_hint(len))?;
+            writer.write_at(0, bytes)?;
+            return writer.seal();
+        }
+        let crc = (bytes.len() <= SUMMED_MAX).then(|| crc32c::crc32c(bytes));
+        // Before memory is taken for nothing.
+        let number = client.bucket(bucket)?;
+        client.check_put(number, bucket, key, &put)?;
+        if bytes.is_empty() {
+            return self.seal_place(bucket, key, Place::Nowhere, 0, crc, put);
+        }
+        let space = client.allocate(len)?;
+        space.write(0, bytes)?;
+        self.seal_space(bucket, key, space, len, crc, put)
     }
 
     /// Begins an object that is written piece by piece, of any size.
@@ -207,8 +144,8 @@ impl Geds {
     /// [`Error::NoBucket`], [`Error::Name`].
     pub fn create(&self, bucket: &str, key: &str, put: Put) -> Result<Writer> {
         check_key(key)?;
-        self.state().bucket(bucket)?;
-        Ok(Writer::new(self.clone(), bucket, key, put))
+        self.client.bucket(bucket)?;
+        Writer::new(self.clone(), bucket, key, put)
     }
 
     /// Opens a sealed object.
@@ -216,7 +153,13 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`].
     pub fn object(&self, bucket: &str, key: &str) -> Result<Object> {
-        self.state().find(bucket, key)
+        for _ in 0..TRIES {
+            let found = self.client.find(bucket, key)?;
+            if let Some(object) = Object::open(&self.client, found)? {
+                return Ok(object);
+            }
+        }
+        Err(lost(bucket, key))
     }
 
     /// All bytes of a sealed object: borrowed where they lie together in memory, else read.
@@ -224,8 +167,18 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`]; for objects on disk [`Error::Corrupt`], [`Error::Io`].
     pub fn view(&self, bucket: &str, key: &str) -> Result<View> {
-        let object = self.object(bucket, key)?;
-        object.view().ok_or_else(|| Error::no_object(bucket, key))
+        let client = &self.client;
+        for _ in 0..TRIES {
+            let (header, pin) = client.find_bytes(bucket, key)?;
+            let Place::Slab { slot, generation, offset } = header.place else {
+                return self.object(bucket, key)?.bytes();
+            };
+            if let Some(slab) = client.slab(slot, generation)? {
+                return View::shared(slab, offset, header.size, pin)
+                    .ok_or_else(|| lost(bucket, key));
+            }
+        }
+        Err(lost(bucket, key))
     }
 
     /// What is known about an object.
@@ -233,7 +186,10 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`].
     pub fn stat(&self, bucket: &str, key: &str) -> Result<Stat> {
-        Ok(self.object(bucket, key)?.stat().clone())
+        let stat = self.client.read(bucket, key, |slot, header| {
+            stat_of(&header, &slot.attributes(&header), tier_of(header.place))
+        })?;
+        stat.ok_or_else(|| Error::no_object(bucket, key))
     }
 
     /// A page of a bucket's objects. It shows all that was sealed before the call.
@@ -241,39 +197,10 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`].
     pub fn list(&self, bucket: &str, listing: &Listing) -> Result<Page> {
-        let mut state = self.state();
-        let objects = &state.bucket(bucket)?.objects;
-        let limit = listing.limit_in_force();
-        let (mut page, mut start) = (Page::default(), listing.start());
-        loop {
-            let from = match &start {
-                Start::At(key) => Bound::Included(key.as_bytes().to_vec()),
-                Start::AtBytes(key) => Bound::Included(key.clone()),
-                Start::Behind(key) => Bound::Excluded(key.as_bytes().to_vec()),
-                Start::End => return Ok(page),
-            };
-            let behind = |key: &str| match &from {
-                Bound::Included(from) => key.as_bytes() >= from.as_slice(),
-                Bound::Excluded(from) => key.as_bytes() > from.as_slice(),
-                Bound::Unbounded => true,
-            };
-            let next = objects.iter().find(|(key, _)| behind(key));
-            let Some((key, object)) = next.filter(|(key, _)| key.starts_with(&listing.prefix))
-            else {
-                return Ok(page);
-            };
-            if page.entries.len() + page.prefixes.len() == limit {
-                let last_key = page.entries.last().map(|entry| &entry.key);
-                page.next = last_key.max(page.prefixes.last()).cloned();
-                return Ok(page);
-            }
-            if let Some(group) = listing.group(key) {
-                page.prefixes.push(group.to_owned());
-                start = Start::behind_all(group);
-            } else {
-                page.entries.push(Entry { key: key.clone(), stat: object.stat().clone() });
-                start = Start::Behind(key.clone());
-            }
+        let (bucket, listing) = (bucket.to_owned(), listing.clone());
+        match self.ask(&Request::List { bucket, listing })? {
+            Reply::Page(page) => Ok(page),
+            _ => Err(unexpected()),
         }
     }
 
@@ -282,11 +209,7 @@ impl Geds {
     /// # Errors
     /// As [`stat`](Self::stat) for the source and [`put`](Self::put) for the target.
     pub fn copy(&self, from: (&str, &str), to: (&str, &str), put: Put) -> Result<Stat> {
-        check_key(to.1)?;
-        let mut state = self.state();
-        let object = state.find(from.0, from.1)?;
-        let attributes = put.attributes.or_else(|| Some(object.stat().attributes.clone()));
-        state.seal(to.0, to.1, whole(&object).into(), &Put { attributes, ..put })
+        self.copy_as(from, to, "", put).map(|(stat, _)| stat)
     }
 
     /// Gives an object another key in its bucket. Its bytes stay where they are.
@@ -297,12 +220,12 @@ impl Geds {
         if from == to {
             return self.stat(bucket, from);
         }
-        let stat = self.copy((bucket, from), (bucket, to), put)?;
-        let mut state = self.state();
-        state.bucket(bucket)?.objects.remove(from);
-        state.tell(bucket, from, &Happening::Deleted);
-        state.tell(bucket, to, &Happening::Renamed { from: from.to_owned() });
-        Ok(stat)
+        let (stat, version) = self.copy_as((bucket, from), (bucket, to), from, put)?;
+        match self.delete(bucket, from, Some(version)) {
+            // Written again meanwhile: that is another object.
+            Ok(_) | Err(Error::Changed { .. }) => Ok(stat),
+            Err(error) => Err(error),
+        }
     }
 
     /// Copies all objects whose keys begin with a prefix, which is replaced, and says how many.
@@ -336,14 +259,14 @@ impl Geds {
     /// [`Error::Range`].
     pub fn compose(&self, bucket: &str, key: &str, parts: &[Part], put: Put) -> Result<Stat> {
         check_key(key)?;
-        let mut bytes = Vec::new();
-        for part in parts {
-            let object = self.object(&part.bucket, &part.key)?;
-            let range = part.range.clone().unwrap_or(0..object.len());
-            let view = object.view_range(range)?;
-            bytes.extend_from_slice(view.as_deref().unwrap_or_default());
+        let durable = put.durable;
+        let (bucket_, key_, parts) = (bucket.to_owned(), key.to_owned(), parts.to_vec());
+        let request = Request::Compose { bucket: bucket_, key: key_, parts, put };
+        match self.ask(&request)? {
+            Reply::Stat(_) if durable => self.persist(bucket, key),
+            Reply::Stat(stat) => Ok(stat),
+            _ => Err(unexpected()),
         }
-        self.state().seal(bucket, key, bytes.into(), &put)
     }
 
     /// Replaces an object's attributes, if it is still the version named, and keeps its bytes,
@@ -358,19 +281,27 @@ impl Geds {
         attributes: Attributes,
         if_version: Option<u64>,
     ) -> Result<Stat> {
-        attributes.encode()?;
-        let mut state = self.state();
-        let object = state.find(bucket, key)?;
-        let found = object.stat().version;
-        if let Some(expected) = if_version.filter(|expected| *expected != found) {
-            let (bucket, key) = (bucket.to_owned(), key.to_owned());
-            return Err(Error::Changed { bucket, key, expected, found: Some(found) });
+        let encoded = attributes.encode()?;
+        for _ in 0..TRIES {
+            let Found { header: old, pin, .. } = self.client.find(bucket, key)?;
+            let found = Some(old.version);
+            if let Some(expected) = if_version.filter(|expected| Some(*expected) != found) {
+                return Err(changed(bucket, key, expected, found));
+            }
+            let header = Header { flags: old.flags & CHECKED | ATTRIBUTES, ..old };
+            let record = Record { header, key, attributes: &encoded, former: "" };
+            let same = |newest: Option<&Header>| match newest {
+                Some(newest) if *newest == old => Ok(()),
+                newest => Err(changed(bucket, key, old.version, newest.map(|new| new.version))),
+            };
+            match self.client.publish(bucket, &record, same) {
+                Ok(()) => return Ok(stat_of(&header, &encoded, tier_of(header.place))),
+                // Written or moved meanwhile.
+                Err(Error::Changed { .. }) => drop(pin),
+                Err(error) => return Err(error),
+            }
         }
-        let stat = Stat { attributes, ..object.stat().clone() };
-        let new = Object::of(stat.clone(), whole(&object).into());
-        state.bucket(bucket)?.objects.insert(key.to_owned(), new);
-        state.tell(bucket, key, &Happening::Attributes);
-        Ok(stat)
+        Err(Error::Unavailable(format!("object `{key}` changes all the time: try again later")))
     }
 
     /// Removes an object, if it is still the version named; false when there was none.
@@ -378,17 +309,24 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::Changed`].
     pub fn delete(&self, bucket: &str, key: &str, if_version: Option<u64>) -> Result<bool> {
-        let mut state = self.state();
-        let found = state.bucket(bucket)?.objects.get(key).map(|object| object.stat().version);
-        if let Some(expected) = if_version.filter(|expected| Some(*expected) != found) {
-            let (bucket, key) = (bucket.to_owned(), key.to_owned());
-            return Err(Error::Changed { bucket, key, expected, found });
+        check_key(key)?;
+        let number = self.client.bucket(bucket)?;
+        let header =
+            Header { flags: DELETED, ..new_header(&self.client, number, 0, Place::Nowhere) };
+        let record = Record { header, key, attributes: &[], former: "" };
+        let there = |newest: Option<&Header>| {
+            let found = newest.filter(|header| !header.deleted()).map(|header| header.version);
+            match if_version.filter(|expected| Some(*expected) != found) {
+                Some(expected) => Err(changed(bucket, key, expected, found)),
+                None if found.is_none() => Err(Error::no_object(bucket, key)),
+                None => Ok(()),
+            }
+        };
+        match self.client.publish(bucket, &record, there) {
+            Ok(()) => Ok(true),
+            Err(Error::NoObject { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
-        let removed = state.bucket(bucket)?.objects.remove(key).is_some();
-        if removed {
-            state.tell(bucket, key, &Happening::Deleted);
-        }
-        Ok(removed)
     }
 
     /// Removes all objects whose keys begin with a prefix, and says how many there were.
@@ -416,7 +354,11 @@ impl Geds {
     /// # Errors
     /// As [`stat`](Self::stat); [`Error::Exhausted`], [`Error::Io`].
     pub fn persist(&self, bucket: &str, key: &str) -> Result<Stat> {
-        self.stat(bucket, key)
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        match self.ask(&Request::Persist { bucket, key })? {
+            Reply::Stat(stat) => Ok(stat),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Puts all objects on disk, synced.
@@ -424,7 +366,7 @@ impl Geds {
     /// # Errors
     /// [`Error::Exhausted`], [`Error::Io`].
     pub fn persist_all(&self) -> Result<()> {
-        Ok(())
+        self.ask(&Request::PersistAll).map(|_| ())
     }
 
     /// Tells what happens in a scope from now on.
@@ -432,10 +374,7 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`].
     pub fn subscribe(&self, scope: Scope) -> Result<Subscription> {
-        self.bucket(scope.bucket())?;
-        let (feed, subscription) = Feed::new(scope);
-        self.state().feeds.push(feed);
-        Ok(subscription)
+        self.client.link.subscribe(scope)
     }
 
     /// What the tenant uses now.
@@ -443,10 +382,10 @@ impl Geds {
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn usage(&self) -> Result<Usage> {
-        let state = self.state();
-        let objects = || state.buckets.values().flat_map(|bucket| bucket.objects.values());
-        let (count, bytes) = (objects().count() as u64, objects().map(Object::len).sum());
-        Ok(Usage { objects: count, memory_bytes: bytes, processes: 1, ..Usage::default() })
+        match self.ask(&Request::Usage)? {
+            Reply::Usage(usage) => Ok(usage),
+            _ => Err(unexpected()),
+        }
     }
 
     /// The limits in force.
@@ -454,7 +393,10 @@ impl Geds {
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn limits(&self) -> Result<Limits> {
-        Ok(self.state().limits.clone())
+        match self.ask(&Request::Limits)? {
+            Reply::Limits(limits) => Ok(limits),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Sets the limits; lower ones take effect as memory is freed.
@@ -462,26 +404,120 @@ impl Geds {
     /// # Errors
     /// [`Error::Invalid`] for limits that cannot be.
     pub fn set_limits(&self, limits: Limits) -> Result<()> {
-        self.state().limits = limits;
-        Ok(())
+        self.ask(&Request::SetLimits { limits }).map(|_| ())
     }
 
+    /// Acts on all keys that begin so at this moment: what `act` makes is not acted upon.
     fn each(&self, bucket: &str, prefix: &str, act: impl Fn(&str) -> Result<()>) -> Result<u64> {
-        let (mut listing, mut done) = (Listing::prefix(prefix), 0);
+        let (mut listing, mut keys) = (Listing::prefix(prefix), Vec::new());
         loop {
             let page = self.list(bucket, &listing)?;
-            for entry in &page.entries {
-                match act(&entry.key) {
-                    Ok(()) => done += 1,
-                    // Somebody else was faster.
-                    Err(Error::NoObject { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            keys.extend(page.entries.into_iter().map(|entry| entry.key));
             match page.next {
                 Some(next) => listing.after = Some(next),
-                None => return Ok(done),
+                None => break,
             }
         }
+        let mut done = 0;
+        for key in keys {
+            match act(&key) {
+                Ok(()) => done += 1,
+                // Somebody else was faster.
+                Err(Error::NoObject { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
     }
+
+    /// Makes another object of the same bytes; gives what was made, and the source's version.
+    fn copy_as(
+        &self,
+        from: (&str, &str),
+        to: (&str, &str),
+        former: &str,
+        put: Put,
+    ) -> Result<(Stat, u64)> {
+        check_key(to.1)?;
+        let client = &self.client;
+        let number = client.bucket(to.0)?;
+        let Found { header: old, attributes, pin } = client.find(from.0, from.1)?;
+        let attributes = match &put.attributes {
+            Some(attributes) => attributes.encode()?,
+            None => attributes,
+        };
+        let new = new_header(client, number, old.size, old.place);
+        let header = Header { flags: old.flags & CHECKED, crc: old.crc, ..new };
+        let record = Record { header, key: to.1, attributes: &attributes, former };
+        client.publish_put(to.0, &record, &put)?;
+        // The node has the new record to see before it sees that the bytes are not pinned.
+        drop(pin);
+        let stat =
+            self.sealed(to.0, to.1, stat_of(&header, &attributes, tier_of(header.place)), &put)?;
+        Ok((stat, old.version))
+    }
+
+    /// Seals bytes that were written into a space.
+    pub(crate) fn seal_space(
+        &self,
+        bucket: &str,
+        key: &str,
+        space: Space,
+        len: u64,
+        crc: Option<u32>,
+        put: Put,
+    ) -> Result<Stat> {
+        let place = if len == 0 { Place::Nowhere } else { space.place() };
+        let sealed = self.seal_place(bucket, key, place, len, crc, put);
+        match sealed {
+            Ok(_) if len > 0 => self.client.written(space),
+            _ => self.client.unused(space),
+        }
+        sealed
+    }
+
+    /// Seals bytes that lie at a place.
+    pub(crate) fn seal_place(
+        &self,
+        bucket: &str,
+        key: &str,
+        place: Place,
+        len: u64,
+        crc: Option<u32>,
+        put: Put,
+    ) -> Result<Stat> {
+        let number = self.client.bucket(bucket)?;
+        let attributes = match &put.attributes {
+            Some(attributes) => attributes.encode()?,
+            None => Vec::new(),
+        };
+        let header = new_header(&self.client, number, len, place);
+        let header = crc.map_or(header, |crc| header.summed(crc));
+        let record = Record { header, key, attributes: &attributes, former: "" };
+        self.client.publish_put(bucket, &record, &put)?;
+        let kept = put.attributes.clone().unwrap_or_default();
+        let stat = Stat { attributes: kept, ..stat_of(&header, &[], tier_of(place)) };
+        self.sealed(bucket, key, stat, &put)
+    }
+
+    /// Waits until an object is on disk, if that was asked for.
+    fn sealed(&self, bucket: &str, key: &str, stat: Stat, put: &Put) -> Result<Stat> {
+        if !put.durable {
+            return Ok(stat);
+        }
+        match self.persist(bucket, key) {
+            // Replaced or deleted already, which is as it would be had it happened a little later.
+            Err(Error::NoObject { .. }) => Ok(stat),
+            persisted => persisted,
+        }
+    }
+}
+
+fn changed(bucket: &str, key: &str, expected: u64, found: Option<u64>) -> Error {
+    Error::Changed { bucket: bucket.to_owned(), key: key.to_owned(), expected, found }
+}
+
+fn lost(bucket: &str, key: &str) -> Error {
+    let (bucket, key) = (bucket.to_owned(), key.to_owned());
+    Error::Lost { bucket, key, why: "its record names memory that is not there".to_owned() }
 }

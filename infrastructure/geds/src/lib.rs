@@ -8,15 +8,21 @@
 //! Start at [`Geds::put`] and [`Geds::view`]; [`Geds::create`] writes what has no known size.
 
 mod attributes;
+mod client;
 mod config;
+mod disk;
 mod error;
 mod event;
 mod geds;
 mod listing;
 mod names;
+mod node;
 mod object;
+mod put;
+mod shared;
 mod stat;
 mod view;
+mod wire;
 mod writer;
 
 pub use attributes::{ATTRIBUTES_MAX_BYTES, Attributes};
@@ -26,6 +32,7 @@ pub use event::{Event, Happening, Scope, Subscription};
 pub use geds::{Geds, Part};
 pub use listing::{Entry, Listing, PAGE_MAX_ENTRIES, Page};
 pub use names::{KEY_MAX_BYTES, NameError, check_bucket, check_key};
+pub use node::Node;
 pub use object::Object;
 pub use stat::{Bucket, Put, Stat, Tier};
 pub use types::ErrorKind;

@@ -78,8 +78,6 @@ pub(crate) enum Start {
     At(String),
     /// At the key behind this one.
     Behind(String),
-    /// At the first key of at least these bytes, which need not be text.
-    AtBytes(Vec<u8>),
     /// There is nothing more.
     End,
 }
@@ -87,11 +85,12 @@ pub(crate) enum Start {
 impl Start {
     /// Behind all keys that begin with `prefix`.
     pub(crate) fn behind_all(prefix: &str) -> Self {
-        let mut bytes = prefix.as_bytes().to_vec();
-        while let Some(last) = bytes.pop() {
-            if last < u8::MAX {
-                bytes.push(last + 1);
-                return Self::AtBytes(bytes);
+        let mut text = prefix.to_owned();
+        while let Some(last) = text.pop() {
+            // The bytes of UTF-8 are in the order of the characters.
+            if let Some(next) = (last..=char::MAX).nth(1) {
+                text.push(next);
+                return Self::At(text);
             }
         }
         Self::End
@@ -116,4 +115,28 @@ pub struct Page {
     pub prefixes: Vec<String>,
     /// What to ask for the next page with, if there is more.
     pub next: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_prefix_comes_the_first_text_that_does_not_begin_with_it() {
+        for (prefix, next) in
+            [("a", "b"), ("a/", "a0"), ("\u{d7ff}", "\u{e000}"), ("\u{7f}", "\u{80}")]
+        {
+            assert_eq!(Start::behind_all(prefix), Start::At(next.to_owned()));
+        }
+        assert_eq!(Start::behind_all("a\u{10ffff}"), Start::At("b".to_owned()));
+        assert_eq!(Start::behind_all("\u{10ffff}"), Start::End);
+    }
+
+    #[test]
+    fn keys_are_grouped_up_to_the_first_delimiter_behind_the_prefix() {
+        let listing = Listing::prefix("a/").delimiter("/");
+        assert_eq!(listing.group("a/b/c/d"), Some("a/b/"));
+        assert_eq!((listing.group("a/b"), listing.group("x/y")), (None, None));
+        assert_eq!(Listing::default().delimiter("").group("a/b"), None);
+    }
 }

@@ -190,7 +190,7 @@ fn subscribers_are_told_what_happens_in_their_scope() {
     geds.set_attributes("lab", "in/1", Attributes::new().with("a", "b"), None).unwrap();
     geds.rename("lab", "in/1", "in/2", Put::default()).unwrap();
     let mut told = Vec::new();
-    while told.len() < 7 {
+    while told.len() < 5 {
         let Event { key, what, .. } = events.next(Duration::from_secs(10)).unwrap().unwrap();
         told.push((key, what));
     }

@@ -1,0 +1,143 @@
+//! The way to the node: a socket, or a call within the process.
+
+use crate::{
+    Error, Result, Scope, Subscription,
+    event::Feed,
+    node::{Host, tenant::Tenant},
+    wire::{Reply, Request, VERSION, receive, send},
+};
+use std::{
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+/// The way to the node.
+#[derive(Debug)]
+pub(crate) struct Link {
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// The tenant of a node in this process, which lives as long as this.
+    Within { tenant: Arc<Tenant>, session: u32, _host: Arc<Host> },
+    /// A connection. One request is under way at a time.
+    Socket { path: PathBuf, stream: Mutex<UnixStream> },
+}
+
+/// What the node says to a process that joins.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) session: u32,
+    pub(crate) limits: crate::Limits,
+    pub(crate) index: OwnedFd,
+    pub(crate) page: OwnedFd,
+}
+
+impl Link {
+    pub(crate) fn within(host: Arc<Host>, tenant: Arc<Tenant>, session: u32) -> Self {
+        Self { way: Way::Within { tenant, session, _host: host } }
+    }
+
+    pub(crate) fn join(path: &Path) -> Result<(Self, Joined)> {
+        let stream = connect(path)?;
+        let (reply, files) = exchange(&stream, &Request::Join { version: VERSION })?;
+        let (session, limits) = match reply {
+            Reply::Joined { session, limits } => (session, limits),
+            Reply::Failed(refusal) => return Err(refusal.into()),
+            _ => return Err(super::unexpected()),
+        };
+        let mut files = files.into_iter();
+        let (Some(index), Some(page)) = (files.next(), files.next()) else {
+            return Err(super::unexpected());
+        };
+        let link = Self { way: Way::Socket { path: path.to_owned(), stream: Mutex::new(stream) } };
+        Ok((link, Joined { session, limits, index, page }))
+    }
+
+    pub(crate) fn call(&self, request: &Request) -> Result<(Reply, Vec<OwnedFd>)> {
+        match &self.way {
+            Way::Within { tenant, session, .. } => Ok(tenant.answer(*session, request.clone())),
+            Way::Socket { stream, .. } => exchange(&lock(stream), request),
+        }
+    }
+
+    /// Wakes a node that sleeps. A node that has gone is noticed by whoever asks it something.
+    pub(crate) fn wake(&self) {
+        match &self.way {
+            Way::Within { tenant, .. } => tenant.wake(),
+            Way::Socket { stream, .. } => _ = send(&lock(stream), &Request::Wake, &[]),
+        }
+    }
+
+    pub(crate) fn subscribe(&self, scope: Scope) -> Result<Subscription> {
+        match &self.way {
+            Way::Within { tenant, .. } => tenant.subscribe(scope),
+            Way::Socket { path, .. } => subscribe(path, scope),
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Way::Within { tenant, session, .. } = &self.way {
+            tenant.leave(*session);
+        }
+    }
+}
+
+fn lock(stream: &Mutex<UnixStream>) -> MutexGuard<'_, UnixStream> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn connect(path: &Path) -> Result<UnixStream> {
+    UnixStream::connect(path).map_err(|error| {
+        Error::Unavailable(format!("nobody answers at the socket `{}` ({error})", path.display()))
+    })
+}
+
+fn exchange(stream: &UnixStream, request: &Request) -> Result<(Reply, Vec<OwnedFd>)> {
+    let gone =
+        |why: String| Error::Unavailable(format!("it has gone ({why}): open the store again"));
+    send(stream, request, &[]).map_err(|error| gone(error.to_string()))?;
+    match receive(stream) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(gone("the connection ended".to_owned())),
+        Err(error) => Err(gone(error.to_string())),
+    }
+}
+
+/// Subscribes over a connection of its own, which a thread reads.
+fn subscribe(path: &Path, scope: Scope) -> Result<Subscription> {
+    let stream = connect(path)?;
+    let request = Request::Subscribe { version: VERSION, scope: scope.clone() };
+    match exchange(&stream, &request)?.0 {
+        Reply::Done => {}
+        Reply::Failed(refusal) => return Err(refusal.into()),
+        _ => return Err(super::unexpected()),
+    }
+    let (feed, mut subscription) = Feed::new(scope);
+    let own = stream.try_clone().map_err(Error::io("subscribe"))?;
+    subscription.end_with(own);
+    thread::Builder::new()
+        .name("geds-events".to_owned())
+        .spawn(move || read_events(&stream, &feed))
+        .map_err(Error::io("start a thread"))?;
+    Ok(subscription)
+}
+
+fn read_events(stream: &UnixStream, feed: &Feed) {
+    while let Ok(Some((reply, _))) = receive::<Reply>(stream) {
+        match reply {
+            Reply::Event(event) => {
+                if !feed.tell(event) {
+                    return;
+                }
+            }
+            Reply::Missed(count) => feed.missed(count),
+            _ => return,
+        }
+    }
+}

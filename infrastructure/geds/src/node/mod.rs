@@ -1,0 +1,142 @@
+//! The process that owns the memory and the files: one for each host, or one inside the process that uses the store
+//! alone.
+
+mod chunks;
+mod files;
+pub(crate) mod journal;
+pub(crate) mod names;
+mod recover;
+mod server;
+mod slabs;
+mod spill;
+mod state;
+pub(crate) mod tenant;
+
+use crate::{Error, Geds, Limits, Result, client::Client};
+use rustix::fs::{FlockOperation, flock};
+use server::Listener;
+pub(crate) use slabs::slab_bytes;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+};
+use tenant::Tenant;
+
+/// A host's node: it holds the objects of all tenants, each with limits of its own.
+///
+/// Objects in memory live as long as the node; those on disk come back when a node is started in
+/// the same folder again.
+#[derive(Debug, Clone)]
+pub struct Node {
+    host: Arc<Host>,
+}
+
+/// What a node is made of; it ends when the last handle to it is dropped.
+#[derive(Debug)]
+pub(crate) struct Host {
+    folder: PathBuf,
+    tenants: Mutex<BTreeMap<String, Kept>>,
+    listeners: Mutex<Vec<Listener>>,
+    /// Locked as long as the node lives.
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct Kept {
+    tenant: Arc<Tenant>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Starts a node that keeps its files in `folder`, which it makes, and which no other node may
+    /// use at the same time.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when another node uses the folder, [`Error::Io`].
+    pub fn start(folder: impl Into<PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        let private = || -> std::io::Result<File> {
+            fs::create_dir_all(&folder)?;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+            File::options().create(true).truncate(false).write(true).open(folder.join("lock"))
+        };
+        let lock =
+            private().map_err(Error::io(format!("use the folder `{}`", folder.display())))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            Error::Unavailable(format!("another node uses the folder `{}`", folder.display()))
+        })?;
+        let host =
+            Host { folder, tenants: Mutex::default(), listeners: Mutex::default(), _lock: lock };
+        Ok(Self { host: Arc::new(host) })
+    }
+
+    /// A tenant's store for this process. The limits are those of the tenant if it was not in use yet.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no tenant's name or limits that cannot be, [`Error::Corrupt`] and [`Error::Io`]
+    /// when its files cannot be read.
+    pub fn geds(&self, tenant: &str, limits: &Limits) -> Result<Geds> {
+        self.client(tenant, limits).map(Geds::of)
+    }
+
+    pub(crate) fn client(&self, tenant: &str, limits: &Limits) -> Result<Arc<Client>> {
+        let opened = self.host.tenant(tenant, limits)?;
+        Client::within(Arc::clone(&self.host), opened)
+    }
+
+    /// Opens a socket through which other processes join as this tenant: whoever may connect to it
+    /// may. Only the user of this process can, unless the mode of the file is changed.
+    ///
+    /// # Errors
+    /// As [`geds`](Self::geds).
+    pub fn listen(&self, tenant: &str, limits: &Limits, socket: impl AsRef<Path>) -> Result<()> {
+        let opened = self.host.tenant(tenant, limits)?;
+        let listener = Listener::open(socket.as_ref(), opened)?;
+        self.host.listeners().push(listener);
+        Ok(())
+    }
+}
+
+impl Host {
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tenant(&self, name: &str, limits: &Limits) -> Result<Arc<Tenant>> {
+        types::check_name(name).map_err(|error| Error::Invalid(error.to_string()))?;
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = tenants.get(name) {
+            return Ok(Arc::clone(&kept.tenant));
+        }
+        let folder = self.folder.join("tenants").join(name);
+        fs::create_dir_all(&folder).map_err(Error::io("make a tenant's folder"))?;
+        let tenant = Arc::new(Tenant::open(&folder, limits.clone())?);
+        let kept = Arc::clone(&tenant);
+        let keeper = thread::Builder::new()
+            .name(format!("geds-{name}"))
+            .spawn(move || kept.keep())
+            .map_err(Error::io("start a thread"))?;
+        let kept = Kept { tenant: Arc::clone(&tenant), keeper: Some(keeper) };
+        tenants.insert(name.to_owned(), kept);
+        Ok(tenant)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.listeners().clear();
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        for kept in tenants.values_mut() {
+            kept.tenant.stop();
+            if let Some(keeper) = kept.keeper.take()
+                && keeper.join().is_err()
+            {
+                tracing::error!("a node's thread panicked");
+            }
+        }
+    }
+}

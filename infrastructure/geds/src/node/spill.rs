@@ -1,0 +1,390 @@
+//! Bytes on their way from memory to disk: many objects of a slab into one file.
+//!
+//! What is to move is chosen and held under the tenant's lock, written without it, and published
+//! under it again, a few names at a time. A name that changed meanwhile keeps its new bytes.
+
+use super::{
+    names::stat_at,
+    state::{Expected, State},
+    tenant::Tenant,
+};
+use crate::{
+    Error, Result, Stat, disk,
+    put::Record,
+    shared::record::{CHECKED, Header, MOVED, Place},
+    wire::Piece,
+};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    os::unix::fs::FileExt,
+};
+
+/// Names that are moved at once under the lock.
+const BATCH: usize = 256;
+/// Bytes that are copied at once.
+const COPY_BYTES: usize = 256 << 10;
+/// How often an object that is changed all the time is tried to be made durable.
+const TRIES: usize = 16;
+
+/// What is to move to one file.
+#[derive(Debug, Default)]
+struct Plan {
+    jobs: Vec<Job>,
+    extents: Vec<Source>,
+    known: HashMap<(Place, u64), usize>,
+}
+
+#[derive(Debug)]
+struct Job {
+    what: What,
+    extent: usize,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A name.
+    Name { unit: u32, header: Header, key: String, attributes: Vec<u8> },
+    /// A piece of a composed object.
+    Piece { content: u64, at: usize, old: Piece },
+}
+
+/// Bytes in a slab.
+#[derive(Debug)]
+struct Source {
+    slab: File,
+    anchor: Place,
+    offset: u64,
+    size: u64,
+}
+
+/// Bytes in a file.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    offset: u64,
+    crc: u32,
+}
+
+impl Plan {
+    /// The extent for bytes of a slab, which is kept from being recycled meanwhile.
+    fn extent(&mut self, state: &mut State, place: Place, size: u64) -> Option<usize> {
+        if let Some(extent) = self.known.get(&(place, size)) {
+            return Some(*extent);
+        }
+        let Place::Slab { slot, generation, offset } = place else { return None };
+        let slab = state.slabs.get(slot, generation)?;
+        if offset.checked_add(size)? > slab.bytes() {
+            return None;
+        }
+        let file = File::from(slab.to_read().ok()?);
+        slab.busy += 1;
+        self.extents.push(Source { slab: file, anchor: place.anchor(), offset, size });
+        self.known.insert((place, size), self.extents.len() - 1);
+        Some(self.extents.len() - 1)
+    }
+
+    /// Adds a name, if it is still what the node saw.
+    fn add_name(&mut self, state: &mut State, unit: u32) {
+        let index = std::sync::Arc::clone(&state.index);
+        let slot = index.slot(unit);
+        let header = slot.header();
+        let Some(key) = slot.key(&header) else { return };
+        if state.unit(header.bucket, &key) != Some(unit) {
+            return;
+        }
+        if let Place::Pieces { content } = header.place {
+            self.add_content(state, content, |_| true);
+            return;
+        }
+        if let Some(extent) = self.extent(state, header.place, header.size) {
+            let attributes = slot.attributes(&header);
+            self.jobs.push(Job { what: What::Name { unit, header, key, attributes }, extent });
+        }
+    }
+
+    /// Adds the pieces of a composed object that lie in memory.
+    fn add_content(&mut self, state: &mut State, content: u64, wanted: impl Fn(Place) -> bool) {
+        let pieces = state.contents.get(&content).map(|content| content.pieces.clone());
+        for (at, old) in pieces.unwrap_or_default().into_iter().enumerate() {
+            if !matches!(old.place, Place::Slab { .. }) || !wanted(old.place.anchor()) {
+                continue;
+            }
+            if let Some(extent) = self.extent(state, old.place, old.whole) {
+                self.jobs.push(Job { what: What::Piece { content, at, old }, extent });
+            }
+        }
+    }
+
+    /// Lets go of what the plan holds.
+    fn done(&self, state: &mut State) {
+        for extent in &self.extents {
+            if let Place::Slab { slot, generation, .. } = extent.anchor
+                && let Some(slab) = state.slabs.get(slot, generation)
+            {
+                slab.busy = slab.busy.saturating_sub(1);
+            }
+            state.reconsider(extent.anchor);
+        }
+    }
+
+    /// Writes all bytes behind each other.
+    fn write(&self, file: &File, sync: bool) -> Result<(Vec<Target>, u64)> {
+        let mut at = disk::EXTENTS_AT;
+        let mut targets = Vec::new();
+        let mut buffer = vec![0; COPY_BYTES];
+        for source in &self.extents {
+            targets.push(source.copy(file, at, &mut buffer)?);
+            at = disk::behind(at, source.size)
+                .ok_or_else(|| Error::Invalid("a file would be too long".to_owned()))?;
+        }
+        if sync {
+            file.sync_all().map_err(Error::io("sync a file with objects"))?;
+        }
+        Ok((targets, at))
+    }
+}
+
+impl Source {
+    fn copy(&self, file: &File, at: u64, buffer: &mut [u8]) -> Result<Target> {
+        let mut sums = disk::Sums::default();
+        let mut done = 0;
+        while done < self.size {
+            let count = buffer.len().min((self.size - done) as usize);
+            let part = &mut buffer[..count];
+            self.slab
+                .read_exact_at(part, self.offset + done)
+                .map_err(Error::io("read shared memory"))?;
+            // Summed from this copy: a process that still writes cannot make it wrong.
+            sums.add(part);
+            file.write_all_at(part, at + done).map_err(Error::io("write objects to disk"))?;
+            done += count as u64;
+        }
+        let (blocks, crc) = sums.finish();
+        disk::seal(file, at, self.size, &blocks).map_err(Error::io("write objects to disk"))?;
+        Ok(Target { offset: at, crc })
+    }
+}
+
+impl Tenant {
+    /// Moves the objects of the slab that was not used for longest to disk; false if there is none
+    /// to move.
+    pub(super) fn relieve(&self) -> Result<bool> {
+        let mut plan = Plan::default();
+        {
+            let mut state = self.state();
+            state.collect();
+            if !state.over_mark() {
+                return Ok(false);
+            }
+            let Some(victim) = victim(&state) else { return Ok(false) };
+            plan_slab(&mut plan, &mut state, victim);
+        }
+        let any = !plan.jobs.is_empty();
+        self.move_out(&plan, false)?;
+        Ok(any)
+    }
+
+    /// Puts an object on disk, synced.
+    pub(super) fn persist(&self, bucket: &str, key: &str) -> Result<Stat> {
+        for _ in 0..TRIES {
+            let mut plan = Plan::default();
+            let (unit, files) = {
+                let mut state = self.state();
+                state.consume();
+                let (unit, stat) = state.stat(bucket, key)?;
+                if stat.size == 0 && stat.tier == crate::Tier::Memory {
+                    return Ok(stat);
+                }
+                plan.add_name(&mut state, unit);
+                (unit, files_of(&mut state, unit)?)
+            };
+            if !plan.jobs.is_empty() {
+                self.move_out(&plan, true)?;
+                continue;
+            }
+            for file in &files {
+                file.sync_all().map_err(Error::io("sync a file with objects"))?;
+            }
+            let mut state = self.state();
+            state.journal.sync()?;
+            if state.stat(bucket, key)?.0 == unit {
+                return Ok(stat_at(&state.index, unit));
+            }
+        }
+        Err(Error::Unavailable(format!("object `{key}` changes all the time: persist it later")))
+    }
+
+    /// Puts all objects on disk, synced.
+    pub(super) fn persist_all(&self) -> Result<()> {
+        let units: Vec<u32> = {
+            let mut state = self.state();
+            state.consume();
+            let names = &state.names;
+            let keys = names.numbers().filter_map(|number| names.keys(number));
+            keys.flat_map(|keys| keys.keys.values().map(|named| named.unit)).collect()
+        };
+        for some in units.chunks(BATCH) {
+            let mut plan = Plan::default();
+            {
+                let mut state = self.state();
+                some.iter().for_each(|unit| plan.add_name(&mut state, *unit));
+            }
+            self.move_out(&plan, true)?;
+        }
+        self.sync_files()
+    }
+
+    /// Syncs files that were written when nobody asked for it.
+    fn sync_files(&self) -> Result<()> {
+        let numbers = self.state().files.numbers();
+        for number in numbers {
+            let file = self.state().files.open_one(number)?;
+            if let Some(file) = file {
+                file.sync_all().map_err(Error::io("sync a file with objects"))?;
+            }
+        }
+        self.state().journal.sync()
+    }
+
+    /// Writes a file and makes names refer to it.
+    fn move_out(&self, plan: &Plan, sync: bool) -> Result<()> {
+        if plan.jobs.is_empty() {
+            plan.done(&mut self.state());
+            return Ok(());
+        }
+        let moved = self.write_and_publish(plan, sync);
+        let mut state = self.state();
+        plan.done(&mut state);
+        state.collect();
+        moved
+    }
+
+    fn write_and_publish(&self, plan: &Plan, sync: bool) -> Result<()> {
+        let (number, file) = {
+            let mut state = self.state();
+            let limits = state.limits.clone();
+            state.files.create(None, &limits)?
+        };
+        let moved = plan.write(&file, sync).and_then(|(targets, bytes)| {
+            if let Some(stored) = self.state().files.get(number) {
+                stored.bytes = bytes;
+            }
+            self.publish_moved(plan, number, &targets)
+        });
+        let mut state = self.state();
+        if let Some(stored) = state.files.get(number) {
+            stored.busy = 0;
+        }
+        state.reconsider(Place::File { file: number, offset: 0 });
+        moved?;
+        if sync { state.journal.sync() } else { Ok(()) }
+    }
+
+    fn publish_moved(&self, plan: &Plan, file: u64, targets: &[Target]) -> Result<()> {
+        for jobs in plan.jobs.chunks(BATCH) {
+            let mut state = self.state();
+            for job in jobs {
+                if let Some(target) = targets.get(job.extent) {
+                    state.moved(&job.what, file, *target)?;
+                }
+            }
+            state.journal.flush();
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Makes a name or a piece refer to its bytes in a file, if it is still the same.
+    fn moved(&mut self, what: &What, file: u64, target: Target) -> Result<()> {
+        let place = Place::File { file, offset: target.offset };
+        match what {
+            What::Name { unit, header, key, attributes } => {
+                self.move_name(*unit, header, key, attributes, place, target.crc)
+            }
+            What::Piece { content, at, old } => {
+                self.move_piece(*content, *at, old, place);
+                Ok(())
+            }
+        }
+    }
+
+    fn move_name(
+        &mut self,
+        unit: u32,
+        header: &Header,
+        key: &str,
+        attributes: &[u8],
+        place: Place,
+        crc: u32,
+    ) -> Result<()> {
+        let sealed_as = header.crc32c();
+        if sealed_as.is_some_and(|sealed| sealed != crc) {
+            tracing::error!(key, "the bytes in memory are not those that were sealed");
+        }
+        let flags = MOVED | CHECKED;
+        let header = Header { flags, place, crc: sealed_as.unwrap_or(crc), ..*header };
+        let record = Record { header, key, attributes, former: "" };
+        self.publish(&record, Expected::Unit(unit)).map(|_| ())
+    }
+
+    fn move_piece(&mut self, content: u64, at: usize, old: &Piece, place: Place) {
+        let Some(known) = self.contents.get_mut(&content) else { return };
+        let Some(piece) = known.pieces.get_mut(at).filter(|piece| *piece == old) else { return };
+        piece.place = place;
+        let members = known.members.clone();
+        self.hold_piece(place);
+        self.let_go(old.place);
+        for unit in members {
+            let refers = self.index.slot(unit).header().place == Place::Pieces { content };
+            if refers {
+                self.note_again(unit);
+            }
+        }
+    }
+}
+
+/// The slab to move out: the one that was let go of longest ago and is not pinned.
+fn victim(state: &State) -> Option<Place> {
+    let now = state.index.tick();
+    let anchor = |slot: u16, generation: u32| Place::Slab { slot, generation, offset: 0 };
+    let pinned = |place| state.seats.values().any(|seat| seat.page.pinned(place));
+    let full = state.slabs.full().map(|(slot, slab)| {
+        (now.wrapping_sub(state.index.touched(slot)), anchor(slot, slab.generation()))
+    });
+    full.filter(|(_, place)| !pinned(*place)).max_by_key(|(age, _)| *age).map(|(_, place)| place)
+}
+
+fn plan_slab(plan: &mut Plan, state: &mut State, victim: Place) {
+    let Place::Slab { slot, generation, .. } = victim else { return };
+    let members = state.slabs.get(slot, generation).map(|slab| std::mem::take(&mut slab.members));
+    let members: BTreeSet<u32> = members.unwrap_or_default().into_iter().collect();
+    for unit in &members {
+        if state.index.slot(*unit).header().place.anchor() == victim {
+            plan.add_name(state, *unit);
+        }
+    }
+    let contents: Vec<u64> = state.contents.keys().copied().collect();
+    for content in contents {
+        plan.add_content(state, content, |place| place == victim);
+    }
+    // Those that cannot be moved now are tried again.
+    if let Some(slab) = state.slabs.get(slot, generation) {
+        slab.members.extend(members);
+    }
+}
+
+/// The files in which an object lies.
+fn files_of(state: &mut State, unit: u32) -> Result<Vec<File>> {
+    let header = state.index.slot(unit).header();
+    let pieces = state.pieces_of(&header).unwrap_or_default();
+    let numbers: BTreeSet<u64> = pieces
+        .iter()
+        .filter_map(|piece| match piece.place {
+            Place::File { file, .. } => Some(file),
+            _ => None,
+        })
+        .collect();
+    let opened = numbers.into_iter().map(|number| state.files.open_one(number));
+    opened.filter_map(Result::transpose).collect()
+}
