@@ -36,7 +36,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// Reads standard input to its end, on a thread that may block.
 async fn end_of_input() {
-    let read = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    let read =
+        tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     // Whatever ends it, it is the end.
     let _ = read.await;
 }

@@ -35,7 +35,8 @@ impl Rule {
         }
         let patterns = [(&self.origins, "AllowedOrigin"), (&self.headers, "AllowedHeader")];
         for (patterns, name) in patterns {
-            if let Some(pattern) = patterns.iter().find(|pattern| pattern.matches('*').count() > 1) {
+            if let Some(pattern) = patterns.iter().find(|pattern| pattern.matches('*').count() > 1)
+            {
                 return Err(Fault::InvalidRequest.because(format!(
                     "{name} \"{pattern}\" can not have more than one wildcard."
                 )));
@@ -48,9 +49,9 @@ impl Rule {
         self.origins.iter().any(|pattern| matches(pattern, request.origin))
             && self.methods.iter().any(|method| method == request.method)
             && request.headers.iter().all(|name| {
-                self.headers
-                    .iter()
-                    .any(|pattern| matches(&pattern.to_ascii_lowercase(), &name.to_ascii_lowercase()))
+                self.headers.iter().any(|pattern| {
+                    matches(&pattern.to_ascii_lowercase(), &name.to_ascii_lowercase())
+                })
             })
     }
 
@@ -78,10 +79,7 @@ impl Rule {
         if let Some(age) = self.max_age {
             tell(header::ACCESS_CONTROL_MAX_AGE, &age.to_string());
         }
-        tell(
-            header::VARY,
-            "Origin, Access-Control-Request-Headers, Access-Control-Request-Method",
-        );
+        tell(header::VARY, "Origin, Access-Control-Request-Headers, Access-Control-Request-Method");
     }
 }
 
@@ -118,8 +116,7 @@ impl<'a> CrossOrigin<'a> {
                 .because("Insufficient information. Origin request header needed."));
         };
         let Some(method) = text(header::ACCESS_CONTROL_REQUEST_METHOD) else {
-            return Err(Fault::BadRequest
-                .because("Invalid Access-Control-Request-Method: null"));
+            return Err(Fault::BadRequest.because("Invalid Access-Control-Request-Method: null"));
         };
         let names = text(header::ACCESS_CONTROL_REQUEST_HEADERS).unwrap_or_default();
         let headers = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();

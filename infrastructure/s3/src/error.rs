@@ -47,7 +47,9 @@ impl Config {
         }
         for (index, key) in self.keys.iter().enumerate() {
             let access_key = || key.access_key.clone();
-            if key.access_key.is_empty() || !key.access_key.bytes().all(|b| b.is_ascii_graphic() && b != b',') {
+            if key.access_key.is_empty()
+                || !key.access_key.bytes().all(|b| b.is_ascii_graphic() && b != b',')
+            {
                 let why = "it needs printable characters, without commas";
                 return Err(Error::BadKey { access_key: access_key(), why });
             }
@@ -58,7 +60,10 @@ impl Config {
                 return Err(Error::SameKey { access_key: access_key() });
             }
             if !has_store(&key.tenant) {
-                return Err(Error::NoStore { access_key: access_key(), tenant: key.tenant.clone() });
+                return Err(Error::NoStore {
+                    access_key: access_key(),
+                    tenant: key.tenant.clone(),
+                });
             }
         }
         let limits = [
@@ -97,7 +102,8 @@ mod tests {
         assert!(matches!(check(vec![key("a", "s", "other")]), Err(Error::NoStore { .. })));
         let twice = vec![key("a", "s", "lab"), key("a", "t", "lab")];
         assert_eq!(check(twice), Err(Error::SameKey { access_key: "a".into() }));
-        let unlimited = Config { connections_max: 0, keys: vec![key("a", "s", "lab")], ..Config::default() };
+        let unlimited =
+            Config { connections_max: 0, keys: vec![key("a", "s", "lab")], ..Config::default() };
         assert_eq!(unlimited.check(|_| true), Err(Error::Zero { name: "connections_max" }));
     }
 }

@@ -90,7 +90,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_asks_for_the_whole() {
-        for text in ["", "bytes=", "bytes=-", "bytes=9-1", "bytes=a-b", "items=0-1", "bytes=0-1,3-4"] {
+        for text in
+            ["", "bytes=", "bytes=-", "bytes=9-1", "bytes=a-b", "items=0-1", "bytes=0-1,3-4"]
+        {
             assert_eq!(of_header(Some(text), 100), Asked::Whole, "{text}");
         }
         assert_eq!(of_header(None, 100), Asked::Whole);

@@ -1,7 +1,7 @@
 //! What S3 keeps with an object beside its bytes: one attribute of the object in GEDS.
 
 use crate::{
-    digest::{Checksum, Kind},
+    digest::{Algorithm, Checksum, Kind},
     tags::Tags,
 };
 use data_encoding::HEXLOWER;
@@ -96,10 +96,8 @@ impl Parts {
 
     /// All of them in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Part> {
-        let sizes = self
-            .runs
-            .iter()
-            .flat_map(|(count, size)| std::iter::repeat_n(*size, *count as usize));
+        let sizes =
+            self.runs.iter().flat_map(|(count, size)| std::iter::repeat_n(*size, *count as usize));
         let mut offset = 0_u64;
         sizes.enumerate().map(move |(index, size)| {
             let start = offset;
@@ -147,6 +145,16 @@ impl Record {
         })
     }
 
+    /// The checksum as clients are told it: a composite with the number of its parts.
+    pub(crate) fn told_checksum(&self) -> Option<(Algorithm, String, Kind)> {
+        let (checksum, kind) = self.checksum.as_ref()?;
+        let text = match (kind, self.etag.parts) {
+            (Kind::Composite, Some(parts)) => format!("{}-{parts}", checksum.text()),
+            _ => checksum.text(),
+        };
+        Some((checksum.algorithm, text, *kind))
+    }
+
     fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes.split_first() {
             Some((&VERSION, rest)) => postcard::from_bytes(rest).ok(),
@@ -172,7 +180,6 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Algorithm;
     use geds::Tier;
 
     fn stat(attributes: Attributes) -> Stat {

@@ -205,7 +205,9 @@ mod tests {
         tenant.geds.create_bucket("photos").expect("a bucket");
 
         tenant.change_settings("photos", |s| s.region = Some("eu".into())).expect("changed");
-        tenant.change_settings("photos", |s| s.tags = vec![("a".into(), "b".into())]).expect("changed");
+        tenant
+            .change_settings("photos", |s| s.tags = vec![("a".into(), "b".into())])
+            .expect("changed");
 
         let settings = tenant.settings("photos").expect("settings");
         assert_eq!(settings.region.as_deref(), Some("eu"));

@@ -41,12 +41,12 @@ pub(crate) fn checked(tags: Tags, max: usize) -> S3Result<Tags> {
             return Err(Fault::InvalidTag.because("The TagValue you have provided is invalid"));
         }
         if key.starts_with("aws:") {
-            return Err(Fault::InvalidTag.because("System tags cannot be added/updated by requester"));
+            return Err(
+                Fault::InvalidTag.because("System tags cannot be added/updated by requester")
+            );
         }
         if tags[..index].iter().any(|(other, _)| other == key) {
-            return Err(
-                Fault::InvalidTag.because("Cannot provide multiple Tags with the same key")
-            );
+            return Err(Fault::InvalidTag.because("Cannot provide multiple Tags with the same key"));
         }
     }
     Ok(tags)

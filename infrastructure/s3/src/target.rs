@@ -11,6 +11,8 @@ use s3s::S3Result;
 pub(crate) struct Target {
     pub(crate) bucket: Option<String>,
     pub(crate) key: Option<String>,
+    /// Whether it is the host that names the bucket.
+    pub(crate) is_by_host: bool,
 }
 
 impl Target {
@@ -22,10 +24,10 @@ impl Target {
         let path = path.strip_prefix('/').unwrap_or(&path);
         let full = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         if let Some(bucket) = host.and_then(|host| of_host(host, domains)) {
-            return Self { bucket: Some(bucket), key: full(path) }.checked();
+            return Self { bucket: Some(bucket), key: full(path), is_by_host: true }.checked();
         }
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-        Self { bucket: full(bucket), key: full(key) }.checked()
+        Self { bucket: full(bucket), key: full(key), is_by_host: false }.checked()
     }
 
     fn checked(self) -> S3Result<Self> {

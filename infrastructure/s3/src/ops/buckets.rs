@@ -18,7 +18,9 @@ pub(super) fn create(
     configuration: Option<dto::CreateBucketConfiguration>,
 ) -> S3Result<S3Response<dto::CreateBucketOutput>> {
     info.check_acl()?;
-    if info.header("x-amz-bucket-object-lock-enabled").is_some_and(|v| v.eq_ignore_ascii_case("true"))
+    if info
+        .header("x-amz-bucket-object-lock-enabled")
+        .is_some_and(|v| v.eq_ignore_ascii_case("true"))
     {
         return Err(Fault::NotImplemented.because("Object Lock is not implemented"));
     }
@@ -51,7 +53,7 @@ pub(super) fn delete(info: &Info) -> S3Result<S3Response<dto::DeleteBucketOutput
     info.check_bucket()?;
     info.geds().delete_bucket(&info.bucket).map_err(of_geds)?;
     upload::remove_all(&info.tenant, &info.bucket).map_err(of_geds)?;
-    Ok(S3Response::with_status(dto::DeleteBucketOutput::default(), http::StatusCode::NO_CONTENT))
+    Ok(S3Response::new(dto::DeleteBucketOutput::default()))
 }
 
 pub(super) fn head(info: &Info) -> S3Result<S3Response<dto::HeadBucketOutput>> {
@@ -77,9 +79,8 @@ pub(super) fn list(info: &Info) -> S3Result<S3Response<dto::ListBucketsOutput>> 
         Some(text) => match text.parse() {
             Ok(max @ 1..=PAGE_MAX) => max,
             _ => {
-                return Err(Fault::InvalidArgument.because(
-                    "Argument max-buckets must be an integer between 1 and 10000",
-                ));
+                return Err(Fault::InvalidArgument
+                    .because("Argument max-buckets must be an integer between 1 and 10000"));
             }
         },
     };
@@ -157,10 +158,7 @@ pub(super) fn set_cors(
 pub(super) fn delete_cors(info: &Info) -> S3Result<S3Response<dto::DeleteBucketCorsOutput>> {
     info.check_bucket()?;
     info.tenant.change_settings(&info.bucket, |settings| settings.cors.clear())?;
-    Ok(S3Response::with_status(
-        dto::DeleteBucketCorsOutput::default(),
-        http::StatusCode::NO_CONTENT,
-    ))
+    Ok(S3Response::new(dto::DeleteBucketCorsOutput::default()))
 }
 
 pub(super) fn tagging(info: &Info) -> S3Result<S3Response<dto::GetBucketTaggingOutput>> {
@@ -179,17 +177,11 @@ pub(super) fn set_tagging(
     info.check_bucket()?;
     let tags = tags::checked(super::tagging::read(tagging)?, BUCKET_TAGS_MAX)?;
     info.tenant.change_settings(&info.bucket, |settings| settings.tags = tags)?;
-    Ok(S3Response::with_status(
-        dto::PutBucketTaggingOutput::default(),
-        http::StatusCode::NO_CONTENT,
-    ))
+    Ok(S3Response::new(dto::PutBucketTaggingOutput::default()))
 }
 
 pub(super) fn delete_tagging(info: &Info) -> S3Result<S3Response<dto::DeleteBucketTaggingOutput>> {
     info.check_bucket()?;
     info.tenant.change_settings(&info.bucket, |settings| settings.tags.clear())?;
-    Ok(S3Response::with_status(
-        dto::DeleteBucketTaggingOutput::default(),
-        http::StatusCode::NO_CONTENT,
-    ))
+    Ok(S3Response::new(dto::DeleteBucketTaggingOutput::default()))
 }

@@ -48,9 +48,8 @@ impl Source {
 /// `[/]<bucket>/<key>[?versionId=null]`, escaped as in URLs.
 fn named_source(info: &Info) -> S3Result<(String, String)> {
     let invalid = || {
-        Fault::InvalidArgument.because(
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-        )
+        Fault::InvalidArgument
+            .because("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
     };
     let text = info.header("x-amz-copy-source").ok_or_else(invalid)?;
     let (path, version) = match text.rsplit_once("?versionId=") {
@@ -94,8 +93,8 @@ pub(super) async fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOu
         last_modified: Some(describe::timestamp(stat.modified)),
         ..Default::default()
     };
-    if let Some((checksum, kind)) = &record.checksum {
-        tell_checksum!(result, Some(checksum));
+    if let Some((algorithm, text, kind)) = record.told_checksum() {
+        tell_checksum!(result, Some((algorithm, text)));
         result.checksum_type = Some(kind.name().to_owned().into());
     }
     Ok(S3Response::new(dto::CopyObjectOutput {

@@ -2,7 +2,7 @@
 
 use super::info::{Info, time_of};
 use crate::{
-    digest::{Algorithm, Checksum, Kind},
+    digest::{Algorithm, Kind},
     fault::{Fault, fail},
     record::{Headers, Record},
     tags::{self, Tags},
@@ -22,7 +22,8 @@ const STORAGE_CLASSES: [&str; 5] =
 impl Info {
     /// The headers that are kept with an object.
     pub(super) fn kept_headers(&self) -> S3Result<Headers> {
-        let text = |name: &str| self.header(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let text =
+            |name: &str| self.header(name).filter(|text| !text.is_empty()).map(str::to_owned);
         let encoding = text("content-encoding").map(|codings| without_chunks(&codings));
         Ok(Headers {
             content_type: text("content-type"),
@@ -88,7 +89,9 @@ impl Info {
             self.headers.keys().find(|name| name.as_str().starts_with(prefix)).is_some()
         };
         if named("x-amz-object-lock-") {
-            return Err(Fault::InvalidRequest.because("Bucket is missing Object Lock Configuration"));
+            return Err(
+                Fault::InvalidRequest.because("Bucket is missing Object Lock Configuration")
+            );
         }
         if named("x-amz-server-side-encryption") {
             return Err(Fault::NotImplemented.because(
@@ -164,17 +167,18 @@ pub(super) fn identity(told: &mut HeaderMap, stat: &Stat, record: &Record) {
 }
 
 /// The headers that tell a checksum.
-pub(super) fn checksum_headers(told: &mut HeaderMap, checksum: &Checksum, kind: Kind) {
-    set_named(told, checksum.algorithm.header(), &checksum.text());
+pub(super) fn checksum_headers(told: &mut HeaderMap, algorithm: Algorithm, text: &str, kind: Kind) {
+    set_named(told, algorithm.header(), text);
     set_named(told, "x-amz-checksum-type", kind.name());
 }
 
-/// Writes a checksum into the one of a value's fields that is its algorithm's.
+/// Writes a checksum, as its algorithm and its text, into the one of a value's fields that is its
+/// algorithm's.
 macro_rules! tell_checksum {
     ($into:expr, $checksum:expr) => {
-        if let Some(checksum) = $checksum {
-            let text = Some(checksum.text());
-            match checksum.algorithm {
+        if let Some((algorithm, text)) = $checksum {
+            let text = Some(text);
+            match algorithm {
                 $crate::digest::Algorithm::Crc32 => $into.checksum_crc32 = text,
                 $crate::digest::Algorithm::Crc32c => $into.checksum_crc32c = text,
                 $crate::digest::Algorithm::Crc64Nvme => $into.checksum_crc64nvme = text,

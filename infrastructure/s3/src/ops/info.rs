@@ -10,7 +10,7 @@ use crate::{
     store::Tenant,
 };
 use geds::Geds;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use s3s::{S3Request, S3Response, S3Result};
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -131,8 +131,7 @@ impl Info {
         let is_harmless = |name: &str| {
             matches!(name, "private" | "bucket-owner-full-control" | "bucket-owner-read" | "")
         };
-        let has_grant =
-            self.headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-"));
+        let has_grant = self.headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-"));
         if has_grant || self.header("x-amz-acl").is_some_and(|name| !is_harmless(name)) {
             return fail(Fault::AccessControlListNotSupported);
         }
@@ -146,14 +145,21 @@ fn now_seconds() -> u64 {
 
 /// The body of a response, on its way past s3s.
 #[derive(Debug, Clone)]
-pub(crate) struct Carried(Arc<Mutex<Option<Reply>>>);
+pub(crate) struct Carried(Arc<Mutex<Option<Carriage>>>);
+
+/// A body and the status that it comes with.
+#[derive(Debug)]
+pub(crate) struct Carriage {
+    pub(crate) status: StatusCode,
+    pub(crate) reply: Reply,
+}
 
 impl Carried {
-    pub(super) fn attach<T>(response: &mut S3Response<T>, reply: Reply) {
-        response.extensions.insert(Self(Arc::new(Mutex::new(Some(reply)))));
+    pub(super) fn attach<T>(response: &mut S3Response<T>, status: StatusCode, reply: Reply) {
+        response.extensions.insert(Self(Arc::new(Mutex::new(Some(Carriage { status, reply })))));
     }
 
-    pub(crate) fn take(&self) -> Option<Reply> {
+    pub(crate) fn take(&self) -> Option<Carriage> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

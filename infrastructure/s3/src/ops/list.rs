@@ -1,12 +1,7 @@
 //! Lists of objects: both versions of the request, and versions of objects, of which each has one.
 
 use super::{describe, info::Info};
-use crate::{
-    fault::Fault,
-    record::Record,
-    sign::encode,
-    store::of_geds,
-};
+use crate::{fault::Fault, record::Record, sign::encode, store::of_geds};
 use data_encoding::BASE64URL_NOPAD;
 use geds::{Entry, Listing, Page};
 use s3s::{S3Response, S3Result, dto};
@@ -54,11 +49,7 @@ impl Asked {
         (!page.prefixes.is_empty()).then(|| page.prefixes.iter().map(told).collect())
     }
 
-    fn told_objects(
-        &self,
-        page: &Page,
-        owner: Option<&dto::Owner>,
-    ) -> Option<Vec<dto::Object>> {
+    fn told_objects(&self, page: &Page, owner: Option<&dto::Owner>) -> Option<Vec<dto::Object>> {
         let told = |entry: &Entry| {
             let record = Record::of(&entry.stat);
             let (checksum_algorithm, checksum_type) = told_checksum(&record);
@@ -90,7 +81,9 @@ fn class(record: &Record) -> String {
     record.headers.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned())
 }
 
-fn told_checksum(record: &Record) -> (Option<dto::ChecksumAlgorithmList>, Option<dto::ChecksumType>) {
+fn told_checksum(
+    record: &Record,
+) -> (Option<dto::ChecksumAlgorithmList>, Option<dto::ChecksumType>) {
     record
         .checksum
         .as_ref()
@@ -154,9 +147,12 @@ fn token_of(next: &str) -> String {
 
 fn of_token(token: &str) -> S3Result<String> {
     let decoded = BASE64URL_NOPAD.decode(token.as_bytes()).ok();
-    decoded.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.is_empty()).ok_or_else(
-        || Fault::InvalidArgument.because("The continuation token provided is incorrect"),
-    )
+    decoded
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| {
+            Fault::InvalidArgument.because("The continuation token provided is incorrect")
+        })
 }
 
 pub(super) fn versions(info: &Info) -> S3Result<S3Response<dto::ListObjectVersionsOutput>> {

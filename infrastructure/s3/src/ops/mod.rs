@@ -13,7 +13,7 @@ mod upload;
 mod write;
 
 pub(crate) use describe::owner_id;
-pub(crate) use info::{Carried, Info};
+pub(crate) use info::{Carriage, Carried, Info};
 
 use crate::fault::{Fault, fail};
 use s3s::{S3, S3Request, S3Response, S3Result, dto};
@@ -147,7 +147,7 @@ operations! {
         unconfigured::refused(info, "Bucket policies are")
     }
     delete_bucket_policy(info, _input: DeleteBucketPolicyInput) -> DeleteBucketPolicyOutput {
-        unconfigured::removed(info)
+        unconfigured::empty(info)
     }
     get_bucket_encryption(info, _input: GetBucketEncryptionInput) -> GetBucketEncryptionOutput {
         unconfigured::missing(info, Fault::ServerSideEncryptionConfigurationNotFoundError)
@@ -158,7 +158,7 @@ operations! {
     delete_bucket_encryption(info, _input: DeleteBucketEncryptionInput)
         -> DeleteBucketEncryptionOutput
     {
-        unconfigured::removed(info)
+        unconfigured::empty(info)
     }
     get_bucket_lifecycle_configuration(info, _input: GetBucketLifecycleConfigurationInput)
         -> GetBucketLifecycleConfigurationOutput
@@ -173,7 +173,7 @@ operations! {
     delete_bucket_lifecycle(info, _input: DeleteBucketLifecycleInput)
         -> DeleteBucketLifecycleOutput
     {
-        unconfigured::removed(info)
+        unconfigured::empty(info)
     }
     get_bucket_website(info, _input: GetBucketWebsiteInput) -> GetBucketWebsiteOutput {
         unconfigured::missing(info, Fault::NoSuchWebsiteConfiguration)
@@ -182,7 +182,7 @@ operations! {
         unconfigured::refused(info, "Websites are")
     }
     delete_bucket_website(info, _input: DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput {
-        unconfigured::removed(info)
+        unconfigured::empty(info)
     }
     get_bucket_replication(info, _input: GetBucketReplicationInput) -> GetBucketReplicationOutput {
         unconfigured::missing(info, Fault::ReplicationConfigurationNotFoundError)
@@ -193,7 +193,7 @@ operations! {
     delete_bucket_replication(info, _input: DeleteBucketReplicationInput)
         -> DeleteBucketReplicationOutput
     {
-        unconfigured::removed(info)
+        unconfigured::empty(info)
     }
     get_public_access_block(info, _input: GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput {
         unconfigured::missing(info, Fault::NoSuchPublicAccessBlockConfiguration)
@@ -204,7 +204,7 @@ operations! {
     delete_public_access_block(info, _input: DeletePublicAccessBlockInput)
         -> DeletePublicAccessBlockOutput
     {
-        unconfigured::removed(info)
+        unconfigured::empty(info)
     }
     get_bucket_ownership_controls(info, _input: GetBucketOwnershipControlsInput)
         -> GetBucketOwnershipControlsOutput

@@ -32,25 +32,23 @@ const OVERRIDES: [(&str, HeaderName); 6] = [
 struct Selected {
     object: Object,
     range: Range<u64>,
-    is_partial: bool,
+    status: StatusCode,
     headers: HeaderMap,
 }
 
 pub(super) async fn get(info: &Info) -> S3Result<S3Response<dto::GetObjectOutput>> {
-    let Selected { object, range, is_partial, headers } = select(info)?;
+    let Selected { object, range, status, headers } = select(info)?;
     let mut response = S3Response::new(dto::GetObjectOutput::default());
     response.headers = headers;
-    response.status = is_partial.then_some(StatusCode::PARTIAL_CONTENT);
-    Carried::attach(&mut response, Reply::of_object(object, range).await?);
+    Carried::attach(&mut response, status, Reply::of_object(object, range).await?);
     Ok(response)
 }
 
 pub(super) fn head(info: &Info) -> S3Result<S3Response<dto::HeadObjectOutput>> {
-    let Selected { range, is_partial, headers, .. } = select(info)?;
+    let Selected { range, status, headers, .. } = select(info)?;
     let mut response = S3Response::new(dto::HeadObjectOutput::default());
     response.headers = headers;
-    response.status = is_partial.then_some(StatusCode::PARTIAL_CONTENT);
-    Carried::attach(&mut response, Reply::HeadOnly(range.end - range.start));
+    Carried::attach(&mut response, status, Reply::HeadOnly(range.end - range.start));
     Ok(response)
 }
 
@@ -68,7 +66,9 @@ fn select(info: &Info) -> S3Result<Selected> {
     };
     if let Some(range) = &selected {
         let told = match range.end.checked_sub(1) {
-            Some(last) if !range.is_empty() => format!("bytes {}-{last}/{}", range.start, object.len()),
+            Some(last) if !range.is_empty() => {
+                format!("bytes {}-{last}/{}", range.start, object.len())
+            }
             _ => format!("bytes */{}", object.len()),
         };
         describe::set(&mut headers, header::CONTENT_RANGE, &told);
@@ -78,9 +78,9 @@ fn select(info: &Info) -> S3Result<Selected> {
             describe::set(&mut headers, name, value);
         }
     }
-    let is_partial = selected.is_some();
+    let status = if selected.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let range = selected.unwrap_or(0..object.len());
-    Ok(Selected { range, is_partial, headers, object })
+    Ok(Selected { range, status, headers, object })
 }
 
 pub(super) fn open(info: &Info) -> S3Result<Object> {
@@ -113,10 +113,10 @@ fn ranged(
     match range::of_header(info.header("range"), object.len()) {
         Asked::Part(range) => Ok(Some(range)),
         Asked::Whole => {
-            if let (true, Some((checksum, kind))) =
-                (describe::wants_checksums(info), &record.checksum)
+            if let (true, Some((algorithm, text, kind))) =
+                (describe::wants_checksums(info), record.told_checksum())
             {
-                describe::checksum_headers(headers, checksum, *kind);
+                describe::checksum_headers(headers, algorithm, &text, kind);
             }
             Ok(None)
         }
@@ -153,7 +153,7 @@ fn part(
     describe::set_named(headers, "x-amz-mp-parts-count", &parts.count().to_string());
     if let (true, Some(checksum)) = (describe::wants_checksums(info), &part.checksum) {
         let kind = record.checksum.as_ref().map_or(Kind::Composite, |(_, kind)| *kind);
-        describe::checksum_headers(headers, checksum, kind);
+        describe::checksum_headers(headers, checksum.algorithm, &checksum.text(), kind);
     }
     Ok(Some(part.offset..part.offset.saturating_add(part.size).min(object.len())))
 }
@@ -188,7 +188,7 @@ pub(super) fn attributes(info: &Info) -> S3Result<S3Response<dto::GetObjectAttri
             checksum_type: Some(dto::ChecksumType::from(kind.name().to_owned())),
             ..Default::default()
         };
-        tell_checksum!(told, Some(checksum));
+        tell_checksum!(told, Some(checksum.told()));
         output.checksum = Some(told);
     }
     if wants("ObjectParts") {
@@ -240,7 +240,7 @@ fn parts(info: &Info, record: &Record) -> S3Result<Option<dto::GetObjectAttribut
             size: i64::try_from(part.size).ok(),
             ..Default::default()
         };
-        tell_checksum!(output, part.checksum);
+        tell_checksum!(output, part.checksum.map(|checksum| checksum.told()));
         output
     });
     Ok(Some(dto::GetObjectAttributesParts {

@@ -47,10 +47,7 @@ pub(super) fn set(
 
 pub(super) fn delete(info: &Info) -> S3Result<S3Response<dto::DeleteObjectTaggingOutput>> {
     change(info, &Tags::new())?;
-    Ok(S3Response::with_status(
-        dto::DeleteObjectTaggingOutput::default(),
-        http::StatusCode::NO_CONTENT,
-    ))
+    Ok(S3Response::new(dto::DeleteObjectTaggingOutput::default()))
 }
 
 /// Writes an object's tags; its bytes and its time stay.

@@ -3,7 +3,6 @@
 
 use super::{describe, info::Info, read};
 use crate::fault::{Fault, fail};
-use http::StatusCode;
 use s3s::{S3Response, S3Result, dto};
 
 /// The answer for what nobody has set.
@@ -12,16 +11,10 @@ pub(super) fn missing<T>(info: &Info, fault: Fault) -> S3Result<T> {
     fail(fault)
 }
 
-/// The answer that says so by being empty.
+/// The answer that says so by being empty, also to who removes it.
 pub(super) fn empty<T: Default>(info: &Info) -> S3Result<S3Response<T>> {
     info.check_bucket()?;
     Ok(S3Response::new(T::default()))
-}
-
-/// The answer to who removes it.
-pub(super) fn removed<T: Default>(info: &Info) -> S3Result<S3Response<T>> {
-    info.check_bucket()?;
-    Ok(S3Response::with_status(T::default(), StatusCode::NO_CONTENT))
 }
 
 /// The answer to who sets it.
@@ -80,7 +73,10 @@ pub(super) fn check_policy(info: &Info, policy: Option<dto::AccessControlPolicy>
     let owner = describe::owner(info).id;
     let is_owners = |grant: &dto::Grant| {
         grant.grantee.as_ref().is_some_and(|grantee| grantee.id == owner)
-            && grant.permission.as_ref().is_some_and(|p| p.as_str() == dto::Permission::FULL_CONTROL)
+            && grant
+                .permission
+                .as_ref()
+                .is_some_and(|p| p.as_str() == dto::Permission::FULL_CONTROL)
     };
     if policy.grants.unwrap_or_default().iter().all(is_owners) {
         return Ok(());

@@ -1,9 +1,6 @@
 //! Writing and removing objects.
 
-use super::{
-    describe,
-    info::Info,
-};
+use super::{describe, info::Info};
 use crate::{
     conditions::{Conditions, Outcome},
     digest::{self, Digests, Kind},
@@ -44,7 +41,8 @@ pub(super) async fn put(info: &Info) -> S3Result<S3Response<dto::PutObjectOutput
         ..Default::default()
     });
     if let Some(checksum) = &digests.checksum {
-        describe::checksum_headers(&mut response.headers, checksum, Kind::FullObject);
+        let (algorithm, text) = checksum.told();
+        describe::checksum_headers(&mut response.headers, algorithm, &text, Kind::FullObject);
     }
     Ok(response)
 }
@@ -52,7 +50,8 @@ pub(super) async fn put(info: &Info) -> S3Result<S3Response<dto::PutObjectOutput
 /// How an object is written so that the request's conditions hold when it appears.
 pub(super) fn conditional_put(info: &Info) -> S3Result<Put> {
     let conditions = info.conditions("");
-    let conditions = Conditions { if_modified_since: None, if_unmodified_since: None, ..conditions };
+    let conditions =
+        Conditions { if_modified_since: None, if_unmodified_since: None, ..conditions };
     if conditions == Conditions::default() {
         return Ok(Put::overwrite());
     }

@@ -60,9 +60,8 @@ impl Expected {
         let named = Algorithm::of_name(name).ok_or_else(|| unsupported("algorithm"))?;
         match self.algorithm() {
             Some(algorithm) if algorithm == named => Ok(()),
-            Some(_) => Err(Fault::InvalidRequest.because(
-                "Value for x-amz-sdk-checksum-algorithm header is invalid.",
-            )),
+            Some(_) => Err(Fault::InvalidRequest
+                .because("Value for x-amz-sdk-checksum-algorithm header is invalid.")),
             None => Err(Fault::InvalidRequest.because(
                 "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or \
                  x-amz-trailer headers were found.",
@@ -91,7 +90,8 @@ impl Expected {
         if self.md5.is_none_or(|promised| promised == *found) {
             return Ok(());
         }
-        Err(Fault::BadDigest.because("The Content-MD5 you specified did not match what we received."))
+        Err(Fault::BadDigest
+            .because("The Content-MD5 you specified did not match what we received."))
     }
 }
 
@@ -127,7 +127,8 @@ fn trailer(headers: &HeaderMap) -> S3Result<Option<Algorithm>> {
     let Some(names) = text(headers, "x-amz-trailer") else { return Ok(None) };
     let algorithm = Algorithm::of_header(names);
     algorithm.map(Some).ok_or_else(|| {
-        Fault::InvalidRequest.because("The value specified in the x-amz-trailer header is not supported")
+        Fault::InvalidRequest
+            .because("The value specified in the x-amz-trailer header is not supported")
     })
 }
 

@@ -75,7 +75,8 @@ pub(super) fn forwarded(
 }
 
 fn path(target: &Target) -> String {
-    let part = |part: &Option<String>| part.as_deref().map(|text| format!("/{}", encode(text, true)));
+    let part =
+        |part: &Option<String>| part.as_deref().map(|text| format!("/{}", encode(text, true)));
     let path = format!(
         "{}{}",
         part(&target.bucket).unwrap_or_default(),
@@ -85,14 +86,15 @@ fn path(target: &Target) -> String {
 }
 
 fn parameters(query: &Query) -> String {
-    let told = query.iter().filter(|(name, _)| TELLING.contains(name)).filter_map(|(name, value)| {
-        match name {
-            // The operations read the number themselves.
-            "partNumber" => Some("partNumber=1".to_owned()),
-            "list-type" if value != "2" => None,
-            _ => Some(format!("{name}={}", encode(value, false))),
-        }
-    });
+    let told =
+        query.iter().filter(|(name, _)| TELLING.contains(name)).filter_map(|(name, value)| {
+            match name {
+                // The operations read the number themselves.
+                "partNumber" => Some("partNumber=1".to_owned()),
+                "list-type" if value != "2" => None,
+                _ => Some(format!("{name}={}", encode(value, false))),
+            }
+        });
     let told: Vec<_> = told.collect();
     if told.is_empty() { String::new() } else { format!("?{}", told.join("&")) }
 }
@@ -102,7 +104,11 @@ mod tests {
     use super::*;
 
     fn uri(bucket: Option<&str>, key: Option<&str>, query: &str) -> String {
-        let target = Target { bucket: bucket.map(str::to_owned), key: key.map(str::to_owned) };
+        let target = Target {
+            bucket: bucket.map(str::to_owned),
+            key: key.map(str::to_owned),
+            is_by_host: false,
+        };
         let query = Query::parse(Some(query)).expect("a query");
         let headers = HeaderMap::new();
         let request = forwarded(&Method::GET, &target, &query, &headers, Bytes::new());
@@ -120,10 +126,7 @@ mod tests {
     fn only_what_tells_operations_apart_is_passed_on() {
         let query = "list-type=2&max-keys=x&X-Amz-Signature=00&partNumber=zero&uploadId=a%2Fb";
 
-        assert_eq!(
-            uri(Some("lab"), None, query),
-            "/lab?list-type=2&partNumber=1&uploadId=a%2Fb"
-        );
+        assert_eq!(uri(Some("lab"), None, query), "/lab?list-type=2&partNumber=1&uploadId=a%2Fb");
         assert_eq!(uri(Some("lab"), None, "list-type=3"), "/lab");
     }
 }

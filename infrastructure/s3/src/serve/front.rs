@@ -12,7 +12,7 @@ use crate::{
     cors::CrossOrigin,
     digest::Hasher,
     fault::{Fault, fail},
-    ops::{Carried, Info, Operations, owner_id},
+    ops::{Carriage, Carried, Info, Operations, owner_id},
     payload::{Body, Expected},
     sign::{self, Head, Keys, Moment, Payload, Query, Verified},
     store::{HIDDEN_BUCKET, Tenant, Tenants},
@@ -23,7 +23,10 @@ use data_encoding::HEXUPPER;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use s3s::{S3Result, service::{S3Service, S3ServiceBuilder}};
+use s3s::{
+    S3Result,
+    service::{S3Service, S3ServiceBuilder},
+};
 use std::{
     fmt,
     sync::{
@@ -110,8 +113,13 @@ impl Front {
             return self.preflight(head, target);
         }
         let query = Query::parse(head.uri.query())?;
-        let signed =
-            Head { method: &head.method, path: head.uri.path(), query: &query, headers: &head.headers };
+        let signed = Head {
+            method: &head.method,
+            path: head.uri.path(),
+            query: &query,
+            headers: &head.headers,
+            bucket_of_host: target.bucket.as_deref().filter(|_| target.is_by_host),
+        };
         let Verified { key, payload } = sign::verify(signed, &self.keys, self.moment())?;
         let tenant = self.tenants.get(&key.tenant).ok_or(Fault::AccessDenied)?;
         check_method(&head.method, target, &query)?;
@@ -145,7 +153,11 @@ impl Front {
     }
 
     /// Lets s3s find the operation, and takes its answer.
-    async fn operate(&self, mut request: Request<s3s::Body>, info: Info) -> S3Result<Response<Reply>> {
+    async fn operate(
+        &self,
+        mut request: Request<s3s::Body>,
+        info: Info,
+    ) -> S3Result<Response<Reply>> {
         request.extensions_mut().insert(Arc::new(info));
         let response = self.service.call(request).await.map_err(|error| {
             tracing::error!(?error, "an answer cannot be written");
@@ -153,7 +165,10 @@ impl Front {
         })?;
         let (mut head, mut body) = response.into_parts();
         let reply = match head.extensions.remove::<Carried>().and_then(|carried| carried.take()) {
-            Some(reply) => reply,
+            Some(Carriage { status, reply }) => {
+                head.status = status;
+                reply
+            }
             None => Reply::from(body.take_bytes().unwrap_or_default()),
         };
         Ok(Response::from_parts(head, reply))
@@ -198,9 +213,8 @@ fn check_method(method: &Method, target: &Target, query: &Query) -> S3Result<()>
         (&Method::HEAD | &Method::PUT | &Method::DELETE, ..) => true,
         (&Method::POST, Some(_), None) => {
             if !has(&["delete", "metadataTable"]) {
-                return Err(Fault::PreconditionFailed.because(
-                    "Bucket POST must be of the enclosure-type multipart/form-data",
-                ));
+                return Err(Fault::PreconditionFailed
+                    .because("Bucket POST must be of the enclosure-type multipart/form-data"));
             }
             true
         }
@@ -230,8 +244,9 @@ fn with_parameters(headers: &HeaderMap, query: &Query) -> HeaderMap {
 /// Refuses a request that is meant for somebody else's bucket.
 fn check_owner(headers: &HeaderMap, tenant: &Tenant) -> S3Result<()> {
     let expected = headers.get("x-amz-expected-bucket-owner");
-    let is_owner =
-        |owner: &HeaderValue| owner == tenant.name.as_str() || owner == owner_id(&tenant.name).as_str();
+    let is_owner = |owner: &HeaderValue| {
+        owner == tenant.name.as_str() || owner == owner_id(&tenant.name).as_str()
+    };
     if expected.is_none_or(is_owner) { Ok(()) } else { fail(Fault::AccessDenied) }
 }
 
@@ -251,7 +266,8 @@ fn length(headers: &HeaderMap, body: &Loan, payload: &Payload) -> S3Result<Optio
 }
 
 /// What an object's bytes are sent with no more than.
-const OF_WHOLE_OBJECTS: [&str; 6] = ["acl", "tagging", "retention", "legal-hold", "restore", "torrent"];
+const OF_WHOLE_OBJECTS: [&str; 6] =
+    ["acl", "tagging", "retention", "legal-hold", "restore", "torrent"];
 
 /// Whether the body is that of an object or of a part.
 fn is_object(method: &Method, target: &Target, query: &Query, headers: &HeaderMap) -> bool {

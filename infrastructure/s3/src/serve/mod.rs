@@ -66,7 +66,11 @@ impl Endpoint {
     ///
     /// # Errors
     /// The listener's, when it is no listener any more.
-    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let places = Arc::new(Semaphore::new(self.config.connections_max));
         let graceful = GracefulShutdown::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -84,14 +88,20 @@ impl Endpoint {
                     let connection = graceful.watch(self.connection(stream));
                     tokio::spawn(async move {
                         if let Err(error) = connection.await {
-                            tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
+                            tracing::debug!(
+                                error = &error as &dyn std::error::Error,
+                                "a connection ended"
+                            );
                         }
                         drop(place);
                     });
                 }
                 Err(error) if is_final(&error) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot accept a connection");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot accept a connection"
+                    );
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -104,10 +114,16 @@ impl Endpoint {
         Ok(())
     }
 
-    fn connection(&self, stream: TcpStream) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + use<> {
+    fn connection(
+        &self,
+        stream: TcpStream,
+    ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + use<> {
         // Without it small answers may wait for the client's delayed acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a connection keeps its delay");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a connection keeps its delay"
+            );
         }
         let stall_max = Duration::from_millis(self.config.stall_timeout_ms);
         let io = TokioIo::new(Guarded::new(stream, stall_max));

@@ -74,7 +74,8 @@ fn document(error: &S3Error) -> String {
 /// Adds to the document of an error what was asked for, and by which request.
 fn name_request(response: &mut Response<Reply>, head: &request::Parts, id: &str) {
     let Reply::Whole(bytes) = response.body() else { return };
-    let Some(start) = std::str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix("</Error>"))
+    let Some(start) =
+        std::str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix("</Error>"))
     else {
         return;
     };

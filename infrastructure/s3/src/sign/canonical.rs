@@ -14,9 +14,7 @@ impl Query {
         let pairs = raw.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let decoded = pairs.map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decode = |text: &str| {
-                String::from_utf8(unescape(text, true)?).ok()
-            };
+            let decode = |text: &str| String::from_utf8(unescape(text, true)?).ok();
             Some((decode(name)?, decode(value)?))
         });
         decoded.collect::<Option<_>>().map(Self).ok_or_else(|| Fault::InvalidURI.into())
@@ -48,7 +46,12 @@ impl Query {
 }
 
 /// The canonical request. `signed` are the names of the signed headers, sorted.
-pub(super) fn request(head: Head<'_>, signed: &[&str], left_out: &str, payload: &str) -> S3Result<String> {
+pub(super) fn request(
+    head: Head<'_>,
+    signed: &[&str],
+    left_out: &str,
+    payload: &str,
+) -> S3Result<String> {
     let path = unescape(head.path, false)
         .and_then(|path| String::from_utf8(path).ok())
         .ok_or(Fault::InvalidURI)?;

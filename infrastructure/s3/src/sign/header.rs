@@ -34,9 +34,8 @@ impl<'a> Authorization<'a> {
             rest.split(',').find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='))
         };
         let missing = |name: &str| {
-            Fault::AuthorizationHeaderMalformed.because(format!(
-                "The authorization header is malformed; missing {name}."
-            ))
+            Fault::AuthorizationHeaderMalformed
+                .because(format!("The authorization header is malformed; missing {name}."))
         };
         Ok(Self {
             credential: field("Credential").ok_or_else(|| missing("Credential"))?,
@@ -58,11 +57,8 @@ pub(super) fn verify(
 ) -> S3Result<Verified> {
     let authorization = Authorization::parse(value)?;
     let timestamp = timestamp(head)?;
-    let scope = Scope::parse(
-        authorization.credential,
-        &timestamp,
-        Fault::AuthorizationHeaderMalformed,
-    )?;
+    let scope =
+        Scope::parse(authorization.credential, &timestamp, Fault::AuthorizationHeaderMalformed)?;
     let key = keys.find(scope.access_key).ok_or(Fault::InvalidAccessKeyId)?;
     let announced = header_text(head.headers, "x-amz-content-sha256").ok_or_else(|| {
         Fault::InvalidRequest
@@ -82,8 +78,7 @@ pub(super) fn verify(
 /// The request's date, from `x-amz-date` or else `Date`.
 fn timestamp(head: Head<'_>) -> S3Result<String> {
     let none = || {
-        Fault::AccessDenied
-            .because("AWS authentication requires a valid Date or x-amz-date header")
+        Fault::AccessDenied.because("AWS authentication requires a valid Date or x-amz-date header")
     };
     if let Some(text) = header_text(head.headers, "x-amz-date") {
         return date::parse(text).map(|_| text.to_owned()).ok_or_else(none);
@@ -106,7 +101,8 @@ fn check_time(timestamp: &str, moment: Moment) -> S3Result<()> {
 
 /// The names of the signed headers, sorted.
 pub(super) fn signed_headers(text: &str) -> Vec<&str> {
-    let mut names: Vec<_> = text.split(';').map(str::trim).filter(|name| !name.is_empty()).collect();
+    let mut names: Vec<_> =
+        text.split(';').map(str::trim).filter(|name| !name.is_empty()).collect();
     names.sort_unstable();
     names
 }

@@ -7,6 +7,7 @@ mod canonical;
 mod date;
 mod header;
 mod keys;
+mod legacy;
 mod presigned;
 mod scope;
 
@@ -30,6 +31,8 @@ pub(crate) struct Head<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: &'a Query,
     pub(crate) headers: &'a HeaderMap,
+    /// The bucket, if it is the host that names it.
+    pub(crate) bucket_of_host: Option<&'a str>,
 }
 
 /// How a body is to be checked.
@@ -42,7 +45,7 @@ pub(crate) enum Payload {
     /// It comes in chunks of `aws-chunked`, signed one by one if there is a signer.
     Chunks {
         /// What signs the chunks.
-        signer: Option<ChunkSigner>,
+        signer: Option<Box<ChunkSigner>>,
         /// Whether headers follow the last chunk.
         trailers: bool,
     },
@@ -81,9 +84,7 @@ pub(crate) fn verify(head: Head<'_>, keys: &Keys, moment: Moment) -> S3Result<Ve
         )),
         (Some(value), false) => header::verify(head, value, keys, moment),
         (None, true) => presigned::verify(head, keys, moment),
-        (None, false) if head.query.has("AWSAccessKeyId") && head.query.has("Signature") => {
-            Err(Fault::InvalidRequest.because(NOT_VERSION_4))
-        }
+        (None, false) if legacy::is_signed(head) => legacy::verify(head, keys, moment),
         (None, false) => fail(Fault::AccessDenied),
     }
 }
@@ -132,7 +133,7 @@ impl Announced {
             Self::Unsigned => Payload::Unsigned,
             Self::Exact(digest) => Payload::Exact(digest),
             Self::Chunks { signed, trailers } => {
-                Payload::Chunks { signer: signed.then(signer), trailers }
+                Payload::Chunks { signer: signed.then(|| Box::new(signer())), trailers }
             }
         }
     }

@@ -32,8 +32,8 @@ struct Parameters<'a> {
 
 impl<'a> Parameters<'a> {
     fn read(head: Head<'a>) -> S3Result<Self> {
-        let [algorithm, credential, signature, date, signed_headers, expires] =
-            PARAMETERS.map(|name| head.query.get(name).ok_or(Fault::AuthorizationQueryParametersError));
+        let [algorithm, credential, signature, date, signed_headers, expires] = PARAMETERS
+            .map(|name| head.query.get(name).ok_or(Fault::AuthorizationQueryParametersError));
         if algorithm? != ALGORITHM {
             return Err(malformed("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
         }

@@ -58,12 +58,13 @@ impl<'a> Scope<'a> {
     /// The key that signs within this scope.
     fn signing_key(&self, secret: &str) -> hmac::Key {
         let first = format!("AWS4{secret}");
-        [self.date, self.region, self.service, "aws4_request"]
-            .iter()
-            .fold(hmac::Key::new(hmac::HMAC_SHA256, first.as_bytes()), |key, text| {
+        [self.date, self.region, self.service, "aws4_request"].iter().fold(
+            hmac::Key::new(hmac::HMAC_SHA256, first.as_bytes()),
+            |key, text| {
                 let tag = hmac::sign(&key, text.as_bytes());
                 hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref())
-            })
+            },
+        )
     }
 
     /// Checks the signature of a canonical request; what it returns signs chunks of the body.
@@ -127,8 +128,7 @@ impl ChunkSigner {
 
     fn matches(&self, text: &str, signature: &str) -> bool {
         // `verify` takes the same time whatever the difference.
-        unhex(signature)
-            .is_some_and(|tag| hmac::verify(&self.key, text.as_bytes(), &tag).is_ok())
+        unhex(signature).is_some_and(|tag| hmac::verify(&self.key, text.as_bytes(), &tag).is_ok())
     }
 
     /// Signs the next chunk.

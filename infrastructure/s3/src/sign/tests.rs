@@ -9,11 +9,7 @@ const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b785
 const DAY: u64 = 1_369_353_600;
 
 fn keys() -> Keys {
-    Keys::new([Key {
-        access_key: ACCESS_KEY.into(),
-        secret: SECRET.into(),
-        tenant: "lab".into(),
-    }])
+    Keys::new([Key { access_key: ACCESS_KEY.into(), secret: SECRET.into(), tenant: "lab".into() }])
 }
 
 fn at(seconds: u64) -> Moment {
@@ -28,7 +24,12 @@ struct Example {
 }
 
 impl Example {
-    fn signed(path: &'static str, query: &'static str, more: &[(&'static str, &str)], signature: &str) -> Self {
+    fn signed(
+        path: &'static str,
+        query: &'static str,
+        more: &[(&'static str, &str)],
+        signature: &str,
+    ) -> Self {
         let mut headers = vec![
             ("host", "examplebucket.s3.amazonaws.com".to_owned()),
             ("x-amz-content-sha256", EMPTY.to_owned()),
@@ -60,7 +61,13 @@ impl Example {
             headers.append(*name, value.parse().expect("a header's value"));
         }
         let query = Query::parse(Some(self.query)).expect("a query");
-        let head = Head { method: &Method::GET, path: self.path, query: &query, headers: &headers };
+        let head = Head {
+            method: &Method::GET,
+            path: self.path,
+            query: &query,
+            headers: &headers,
+            bucket_of_host: None,
+        };
         verify(head, &keys(), moment)
     }
 

@@ -108,8 +108,9 @@ fn check_size(info: &Info, chosen: &[Chosen]) -> S3Result<()> {
             "The provided 'x-amz-mp-object-size' header value {told} does not match what was \
              computed: {size}"
         ))),
-        Err(_) => Err(Fault::InvalidRequest
-            .because("Value for x-amz-mp-object-size header is invalid.")),
+        Err(_) => {
+            Err(Fault::InvalidRequest.because("Value for x-amz-mp-object-size header is invalid."))
+        }
     }
 }
 
@@ -137,9 +138,8 @@ fn check_promise(info: &Info, known: Option<&(Checksum, Kind)>) -> S3Result<()> 
     match known {
         Some((checksum, _)) if *checksum == promised => Ok(()),
         Some((checksum, _)) if checksum.algorithm == promised.algorithm => fail(Fault::BadDigest),
-        _ => Err(Fault::InvalidRequest.because(
-            "The checksum of the request is of another type than that of the upload.",
-        )),
+        _ => Err(Fault::InvalidRequest
+            .because("The checksum of the request is of another type than that of the upload.")),
     }
 }
 
@@ -170,9 +170,8 @@ fn output(info: &Info, record: &Record) -> dto::CompleteMultipartUploadOutput {
         e_tag: Some(describe::etag(record)),
         ..Default::default()
     };
-    if let Some((checksum, kind)) = &record.checksum {
-        // A composite is told with the number of its parts.
-        tell_checksum!(output, Some(checksum));
+    if let Some((algorithm, text, kind)) = record.told_checksum() {
+        tell_checksum!(output, Some((algorithm, text)));
         output.checksum_type = Some(kind.name().to_owned().into());
     }
     output

@@ -76,7 +76,7 @@ fn told_part(entry: &Entry) -> Option<dto::Part> {
         e_tag: Some(dto::ETag::Strong(etag.to_string())),
         ..Default::default()
     };
-    tell_checksum!(part, record.checksum);
+    tell_checksum!(part, record.checksum.map(|checksum| checksum.told()));
     Some(part)
 }
 
@@ -184,7 +184,9 @@ fn all(geds: &Geds, bucket: &str) -> Result<Vec<Listed>, Error> {
             None => break,
         }
     }
-    found.sort_by(|a, b| (&a.upload.key, a.initiated, &a.id).cmp(&(&b.upload.key, b.initiated, &b.id)));
+    found.sort_by(|a, b| {
+        (&a.upload.key, a.initiated, &a.id).cmp(&(&b.upload.key, b.initiated, &b.id))
+    });
     Ok(found)
 }
 
@@ -210,9 +212,10 @@ fn page(all: Vec<Listed>, asked: &Asked) -> Page {
             let end = rest.find(delimiter.as_str())? + delimiter.len();
             Some(key[..asked.prefix.len() + end].to_owned())
         });
-        if group.as_ref().is_some_and(|group| {
-            page.prefixes.last() == Some(group) || *group == asked.key_marker
-        }) {
+        if group
+            .as_ref()
+            .is_some_and(|group| page.prefixes.last() == Some(group) || *group == asked.key_marker)
+        {
             continue;
         }
         if page.uploads.len() + page.prefixes.len() == asked.max {

@@ -12,10 +12,7 @@ pub(super) use complete::complete;
 pub(super) use list::{parts, uploads};
 pub(super) use part::{copy_part, put_part};
 
-use super::{
-    describe,
-    info::Info,
-};
+use super::{describe, info::Info};
 use crate::{
     digest::{Algorithm, Checksum, Kind},
     fault::{Fault, fail},
@@ -153,7 +150,9 @@ fn announced(info: &Info) -> S3Result<(Option<Algorithm>, Kind)> {
         Some("FULL_OBJECT") => Some(Kind::FullObject),
         Some("COMPOSITE") => Some(Kind::Composite),
         Some(_) => {
-            return Err(Fault::InvalidRequest.because("Value for x-amz-checksum-type header is invalid."));
+            return Err(
+                Fault::InvalidRequest.because("Value for x-amz-checksum-type header is invalid.")
+            );
         }
     };
     let Some(algorithm) = algorithm else {

@@ -32,8 +32,7 @@ pub(in crate::ops) async fn put_part(info: &Info) -> S3Result<S3Response<dto::Up
     let expected = Expected::of(&info.headers)?;
     let algorithm = part_algorithm(&upload, expected.algorithm())?;
     let key = part_key(&id, number);
-    let sink =
-        Sink { geds: info.geds(), bucket: HIDDEN_BUCKET, key: &key, put: Put::overwrite() };
+    let sink = Sink { geds: info.geds(), bucket: HIDDEN_BUCKET, key: &key, put: Put::overwrite() };
     let ingest = Ingest { expected, algorithm, is_part: true };
     let (_, digests) =
         ingest.run(info.take_body()?, sink, |digests| encode(&recorded(digests))).await?;
@@ -44,11 +43,7 @@ pub(in crate::ops) async fn put_part(info: &Info) -> S3Result<S3Response<dto::Up
         ..Default::default()
     });
     if let Some(checksum) = digests.checksum.or(digests.joinable) {
-        describe::set_named(
-            &mut response.headers,
-            checksum.algorithm.header(),
-            &checksum.text(),
-        );
+        describe::set_named(&mut response.headers, checksum.algorithm.header(), &checksum.text());
     }
     Ok(response)
 }
@@ -121,7 +116,7 @@ pub(in crate::ops) async fn copy_part(
         last_modified: Some(describe::timestamp(stat.modified)),
         ..Default::default()
     };
-    tell_checksum!(result, digests.checksum);
+    tell_checksum!(result, digests.checksum.map(|checksum| checksum.told()));
     Ok(S3Response::new(dto::UploadPartCopyOutput {
         copy_part_result: Some(result),
         ..Default::default()
