@@ -50,19 +50,18 @@ fn choose(info: &Info, id: &str, list: Vec<dto::CompletedPart>) -> S3Result<Vec<
     if list.is_empty() || list.len() > 10_000 {
         return fail(Fault::MalformedXML);
     }
-    let mut chosen: Vec<Chosen> = Vec::with_capacity(list.len());
-    let count = list.len();
-    for (index, part) in list.into_iter().enumerate() {
-        let number = part.part_number.and_then(|number| u32::try_from(number).ok());
-        let number = number.ok_or(Fault::MalformedXML)?;
-        if chosen.last().is_some_and(|last| last.number >= number) {
-            return fail(Fault::InvalidPartOrder);
-        }
-        let found = find(info, id, number, &part)?;
-        if index + 1 < count && found.size < info.config.part_min_bytes {
-            return fail(Fault::EntityTooSmall);
-        }
-        chosen.push(found);
+    let numbers: Option<Vec<u32>> =
+        list.iter().map(|part| u32::try_from(part.part_number?).ok()).collect();
+    let numbers = numbers.ok_or(Fault::MalformedXML)?;
+    if !numbers.is_sorted_by(|number, next| number < next) {
+        return fail(Fault::InvalidPartOrder);
+    }
+    let parts = numbers.into_iter().zip(&list);
+    let chosen: Vec<Chosen> =
+        parts.map(|(number, part)| find(info, id, number, part)).collect::<S3Result<_>>()?;
+    let all_but_last = chosen.split_last().map_or(&[][..], |(_, parts)| parts);
+    if all_but_last.iter().any(|part| part.size < info.config.part_min_bytes) {
+        return fail(Fault::EntityTooSmall);
     }
     Ok(chosen)
 }
