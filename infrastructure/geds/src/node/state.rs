@@ -4,7 +4,7 @@ use super::{
     chunks::Chunks,
     files::Files,
     journal::{Bound, Journal, Note},
-    names::{Keys, Named, Names},
+    names::{Backing, Keys, Named, Names},
     slabs::{Slabs, slab_bytes},
 };
 use crate::{
@@ -200,11 +200,51 @@ impl State {
         let newest = units.first().copied().filter(|unit| {
             !index.slot(*unit).header().deleted() && self.names.keys(bucket).is_some()
         });
+        self.keep_backing(bucket, key, newest, &units);
         for unit in units.iter().filter(|unit| Some(**unit) != newest) {
             self.discard(&chain, *unit)?;
         }
         self.note(bucket, key, newest);
         Ok(())
+    }
+
+    /// An object that came back to memory still lies on disk: the place of the same version there is kept.
+    fn keep_backing(&mut self, bucket: u32, key: &str, newest: Option<u32>, units: &[u32]) {
+        let header = |unit: &u32| self.index.slot(*unit).header();
+        let newest = newest.as_ref().map(header);
+        let in_memory = newest.filter(|header| matches!(header.place, Place::Slab { .. }));
+        let known = self.backing(bucket, key);
+        let new = in_memory.and_then(|newest| {
+            let same = |old: &Header| old.version == newest.version && !old.deleted();
+            if let Some(known) = known.filter(|known| known.version == newest.version) {
+                return Some(known);
+            }
+            let mut old = units.iter().map(header).filter(same);
+            let old = old.find(|old| matches!(old.place, Place::File { .. }))?;
+            Some(Backing { version: old.version, place: old.place })
+        });
+        if new.is_some() || known.is_some() {
+            self.set_backing(bucket, key, new);
+        }
+    }
+
+    /// Where an object in memory lies on disk as well.
+    pub(super) fn backing(&self, bucket: u32, key: &str) -> Option<Backing> {
+        self.names.keys(bucket)?.backing.get(key).copied()
+    }
+
+    pub(super) fn set_backing(&mut self, bucket: u32, key: &str, new: Option<Backing>) {
+        if let Some(new) = new {
+            self.hold_piece(new.place);
+        }
+        let Some(keys) = self.names.keys_mut(bucket) else { return };
+        let old = match new {
+            Some(new) => keys.backing.insert(key.into(), new),
+            None => keys.backing.remove(key),
+        };
+        if let Some(old) = old {
+            self.let_go(old.place);
+        }
     }
 
     /// Counts a record in what it refers to.
@@ -325,7 +365,7 @@ impl State {
     fn bound(&self, bucket: u32, key: &str, unit: u32) -> Option<Bound> {
         let slot = self.index.slot(unit);
         let header = slot.header();
-        let pieces = self.pieces_of(&header)?;
+        let pieces = self.pieces_on_disk(key, &header)?;
         // An object of no bytes has them everywhere.
         if !pieces.iter().all(|piece| matches!(piece.place, Place::File { .. })) {
             return None;
@@ -360,6 +400,18 @@ impl State {
                 Some(vec![Piece { place, whole: size, start: 0, len: size }])
             }
             Place::Pieces { content } => Some(self.contents.get(&content)?.pieces.clone()),
+        }
+    }
+
+    /// The same, on disk if the object lies there as well.
+    pub(super) fn pieces_on_disk(&self, key: &str, header: &Header) -> Option<Vec<Piece>> {
+        let backing = self.backing(header.bucket, key);
+        match backing.filter(|backing| backing.version == header.version) {
+            Some(Backing { place, .. }) if matches!(header.place, Place::Slab { .. }) => {
+                let (whole, len) = (header.size, header.size);
+                Some(vec![Piece { place, whole, start: 0, len }])
+            }
+            _ => self.pieces_of(header),
         }
     }
 
