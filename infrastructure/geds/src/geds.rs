@@ -64,6 +64,13 @@ impl Geds {
         self.client.ask(request).map(|(reply, _)| reply)
     }
 
+    fn ask_apart(&self, request: &Request) -> Result<Reply> {
+        match self.client.link.call_apart(request)? {
+            Reply::Failed(refusal) => Err(refusal.into()),
+            reply => Ok(reply),
+        }
+    }
+
     /// Makes a bucket.
     ///
     /// # Errors
@@ -365,7 +372,7 @@ impl Geds {
     /// As [`stat`](Self::stat); [`Error::Exhausted`], [`Error::Io`].
     pub fn persist(&self, bucket: &str, key: &str) -> Result<Stat> {
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
-        match self.ask(&Request::Persist { bucket, key })? {
+        match self.ask_apart(&Request::Persist { bucket, key })? {
             Reply::Stat(stat) => Ok(stat),
             _ => Err(unexpected()),
         }
@@ -376,7 +383,7 @@ impl Geds {
     /// # Errors
     /// [`Error::Exhausted`], [`Error::Io`].
     pub fn persist_all(&self) -> Result<()> {
-        self.ask(&Request::PersistAll).map(|_| ())
+        self.ask_apart(&Request::PersistAll).map(|_| ())
     }
 
     /// Tells what happens in a scope from now on.

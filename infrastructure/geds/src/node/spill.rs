@@ -5,7 +5,8 @@
 
 use super::{
     names::{Backing, stat_at},
-    state::{Expected, State},
+    settle::Expected,
+    state::State,
     tenant::Tenant,
 };
 use crate::{

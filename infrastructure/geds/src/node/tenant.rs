@@ -4,8 +4,9 @@ use super::{
     journal::Note,
     names::stat_at,
     recover::check_limits,
+    settle::Expected,
     slabs::{make, mark, slab_bytes},
-    state::{Expected, State},
+    state::State,
 };
 use crate::{
     Attributes, Error, Limits, Part, Put, Result, Scope, Stat, Subscription, Usage, check_bucket,
