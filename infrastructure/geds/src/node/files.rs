@@ -79,6 +79,12 @@ impl Files {
         self.files.get_mut(&file)
     }
 
+    /// The names of all files are on disk when this returns.
+    pub(super) fn sync_names(&self) -> Result<()> {
+        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        synced.map_err(Error::io("sync the folder for objects"))
+    }
+
     /// Opens a file to read it.
     pub(super) fn open_one(&self, file: u64) -> Result<Option<File>> {
         if !self.files.contains_key(&file) {

@@ -225,7 +225,7 @@ impl Tenant {
                 file.sync_all().map_err(Error::io("sync a file with objects"))?;
             }
             let mut state = self.state();
-            state.journal.sync()?;
+            state.sync_journal()?;
             if state.stat(bucket, key)?.0 == unit {
                 return Ok(stat_at(&state.index, unit));
             }
@@ -262,7 +262,7 @@ impl Tenant {
                 file.sync_all().map_err(Error::io("sync a file with objects"))?;
             }
         }
-        self.state().journal.sync()
+        self.state().sync_journal()
     }
 
     /// Writes a file and makes names refer to it.
@@ -300,7 +300,7 @@ impl Tenant {
         }
         state.reconsider(Place::File { file: number, offset: 0 });
         moved?;
-        if sync { state.journal.sync() } else { Ok(()) }
+        if sync { state.sync_journal() } else { Ok(()) }
     }
 
     fn publish_moved(&self, plan: &Plan, file: u64, targets: &[Target]) -> Result<()> {

@@ -237,7 +237,7 @@ impl State {
         self.index.set_bucket(number, BucketState::Gone);
         self.names.remove(number);
         self.journal.note(&Note::BucketGone { name: bucket.to_owned() });
-        self.journal.sync()
+        self.sync_journal()
     }
 
     /// Makes a bucket.

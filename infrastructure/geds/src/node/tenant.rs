@@ -249,7 +249,7 @@ impl Tenant {
             Request::CreateBucket { bucket } => {
                 check_bucket(&bucket)?;
                 state.create_bucket(&bucket, now(), Attributes::new())?;
-                state.journal.sync()?;
+                state.sync_journal()?;
                 bucket_reply(&mut state, &bucket)?
             }
             Request::BucketAttributes { bucket, attributes } => {
@@ -462,7 +462,7 @@ fn set_bucket_attributes(state: &mut State, name: String, attributes: Attributes
     keys.attributes = attributes.clone();
     let created = keys.created;
     state.journal.note(&Note::Bucket { name, created, attributes });
-    state.journal.sync()
+    state.sync_journal()
 }
 
 fn usage(state: &mut State) -> Usage {
