@@ -83,8 +83,12 @@ impl Front {
                 Err(respond::copy_of(error))
             }
         };
-        home.drain(head.headers.contains_key(header::EXPECT)).await;
+        let is_read = home.drain(head.headers.contains_key(header::EXPECT)).await;
         let mut response = respond::finish(answer, &head, &id);
+        if !is_read {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         if let (Ok(target), Some(asked)) =
             (&target, CrossOrigin::of(head.method.as_str(), &head.headers))
             && head.method != Method::OPTIONS
