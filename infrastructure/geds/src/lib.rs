@@ -13,6 +13,8 @@ mod config;
 mod disk;
 mod error;
 mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 mod geds;
 mod listing;
 mod names;

@@ -6,10 +6,15 @@ use crate::{
     node::{Host, tenant::Tenant},
     wire::{Reply, Request, VERSION, receive, send},
 };
+use rustix::event::{PollFd, PollFlags, poll};
 use std::{
+    net::Shutdown,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
 };
 
@@ -24,7 +29,7 @@ enum Way {
     /// The tenant of a node in this process, which lives as long as this.
     Within { tenant: Arc<Tenant>, session: u32, _host: Arc<Host> },
     /// A connection. One request is under way at a time.
-    Socket { path: PathBuf, stream: Mutex<UnixStream> },
+    Socket { path: PathBuf, stream: Mutex<UnixStream>, gone: Arc<AtomicBool>, watched: UnixStream },
 }
 
 /// What the node says to a process that joins.
@@ -53,7 +58,7 @@ impl Link {
         let (Some(index), Some(page)) = (files.next(), files.next()) else {
             return Err(super::unexpected());
         };
-        let link = Self { way: Way::Socket { path: path.to_owned(), stream: Mutex::new(stream) } };
+        let link = Self { way: watched(path, stream)? };
         Ok((link, Joined { session, limits, index, page }))
     }
 
@@ -72,6 +77,16 @@ impl Link {
         }
     }
 
+    /// Fails when the node has gone: what is in shared memory then is nobody's any more.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.way {
+            Way::Socket { gone, .. } if gone.load(Relaxed) => {
+                Err(went("the connection ended".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn subscribe(&self, scope: Scope) -> Result<Subscription> {
         match &self.way {
             Way::Within { tenant, .. } => tenant.subscribe(scope),
@@ -82,8 +97,10 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Way::Within { tenant, session, .. } = &self.way {
-            tenant.leave(*session);
+        match &self.way {
+            Way::Within { tenant, session, .. } => tenant.leave(*session),
+            // The thread that watches it ends.
+            Way::Socket { watched, .. } => _ = watched.shutdown(Shutdown::Both),
         }
     }
 }
@@ -99,14 +116,34 @@ fn connect(path: &Path) -> Result<UnixStream> {
 }
 
 fn exchange(stream: &UnixStream, request: &Request) -> Result<(Reply, Vec<OwnedFd>)> {
-    let gone =
-        |why: String| Error::Unavailable(format!("it has gone ({why}): open the store again"));
-    send(stream, request, &[]).map_err(|error| gone(error.to_string()))?;
+    send(stream, request, &[]).map_err(|error| went(error.to_string()))?;
     match receive(stream) {
         Ok(Some(answer)) => Ok(answer),
-        Ok(None) => Err(gone("the connection ended".to_owned())),
-        Err(error) => Err(gone(error.to_string())),
+        Ok(None) => Err(went("the connection ended".to_owned())),
+        Err(error) => Err(went(error.to_string())),
     }
+}
+
+fn went(why: String) -> Error {
+    Error::Unavailable(format!("it has gone ({why}): open the store again"))
+}
+
+/// A connection with a thread that notices when the node has gone, for most operations do not ask
+/// it anything.
+fn watched(path: &Path, stream: UnixStream) -> Result<Way> {
+    let clone = || stream.try_clone().map_err(Error::io("watch the node"));
+    let (watched, ours, gone) = (clone()?, clone()?, Arc::new(AtomicBool::new(false)));
+    let noticed = Arc::clone(&gone);
+    let watch = move || {
+        let mut ends = [PollFd::new(&ours, PollFlags::RDHUP)];
+        while matches!(poll(&mut ends, None), Err(rustix::io::Errno::INTR)) {}
+        noticed.store(true, Relaxed);
+    };
+    thread::Builder::new()
+        .name("geds-watch".to_owned())
+        .spawn(watch)
+        .map_err(Error::io("start a thread"))?;
+    Ok(Way::Socket { path: path.to_owned(), stream: Mutex::new(stream), gone, watched })
 }
 
 /// Subscribes over a connection of its own, which a thread reads.

@@ -88,6 +88,7 @@ impl Client {
         key: &str,
         mut read: impl FnMut(Slot<'_>, Header) -> R,
     ) -> Result<Option<R>> {
+        self.link.check()?;
         let number = self.bucket(bucket)?;
         let chain = self.index.chain(number, key.as_bytes());
         let (_, found) = chain.read(key.as_bytes(), |found| {
@@ -122,6 +123,7 @@ impl Client {
         record: &Record<'_>,
         check: impl Fn(Option<&Header>) -> Result<()>,
     ) -> Result<()> {
+        self.link.check()?;
         let class = class_of(record.key.len(), record.attributes.len(), record.former.len());
         let unit = self.take_slot(class)?;
         let slot = self.index.slot(unit);

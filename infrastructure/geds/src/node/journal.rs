@@ -19,6 +19,9 @@ const HEADER: [u8; 16] = *b"CSGEDSJ1\x01\0\0\0\0\0\0\0";
 /// Longest note: an object of as many pieces as S3 has parts, with all attributes.
 const NOTE_MAX_BYTES: u32 = 4 << 20;
 
+/// A journal that is shorter is left as it is.
+const LONG: u64 = 100_000;
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Note {
@@ -52,6 +55,8 @@ pub(super) struct Journal {
     file: BufWriter<File>,
     /// Why notes were lost, until a rewrite succeeds.
     broken: Option<String>,
+    /// How many notes it has.
+    notes: u64,
 }
 
 impl Journal {
@@ -68,11 +73,13 @@ impl Journal {
     /// Writes a journal of these notes in place of the former one.
     pub(super) fn rewrite(folder: &Path, notes: impl Iterator<Item = Note>) -> Result<Self> {
         let (path, new) = (folder.join("journal"), folder.join("journal.new"));
+        let mut count = 0;
         let write = || -> io::Result<BufWriter<File>> {
             let mut file = BufWriter::new(File::create(&new)?);
             file.write_all(&HEADER)?;
             for note in notes {
                 file.write_all(&encode(&note)?)?;
+                count += 1;
             }
             file.flush()?;
             file.get_ref().sync_all()?;
@@ -81,11 +88,17 @@ impl Journal {
             Ok(file)
         };
         let file = write().map_err(Error::io("write the journal"))?;
-        Ok(Self { path, file, broken: None })
+        Ok(Self { path, file, broken: None, notes: count })
+    }
+
+    /// Whether most of it is about what is no longer so: `live` notes would do.
+    pub(super) fn is_long(&self, live: u64) -> bool {
+        self.notes > LONG && self.notes / 4 > live
     }
 
     /// Adds a note; it is on its way to the disk after the next [`flush`](Self::flush).
     pub(super) fn note(&mut self, note: &Note) {
+        self.notes += 1;
         let written = encode(note).and_then(|bytes| self.file.write_all(&bytes));
         self.remember(written);
     }

@@ -124,7 +124,7 @@ impl State {
         let first = (last + 1).max(now() << 20);
         let journal = Journal::rewrite(folder, notes(&buckets))?;
         let index = Index::create(limits.objects, first)?;
-        let mut state = Self::new(index, limits, files, journal);
+        let mut state = Self::new(index, limits, files, journal, folder);
         state.recovering = true;
         for (name, told) in &buckets {
             state.take_over(name, told)?;

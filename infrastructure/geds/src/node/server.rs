@@ -10,7 +10,7 @@ use std::{
     fs, io,
     net::Shutdown,
     os::unix::{
-        fs::PermissionsExt,
+        fs::{FileTypeExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
@@ -39,7 +39,10 @@ impl Listener {
     pub(super) fn open(path: &Path, tenant: Arc<Tenant>) -> Result<Self> {
         let failed = || Error::io(format!("open the socket `{}`", path.display()));
         // A socket that nobody listens at is left of a node that was killed.
-        if UnixStream::connect(path).is_err() {
+        let is_socket = |path: &Path| {
+            fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        };
+        if is_socket(path) && UnixStream::connect(path).is_err() {
             let _ = fs::remove_file(path);
         }
         let listener = UnixListener::bind(path).map_err(failed())?;

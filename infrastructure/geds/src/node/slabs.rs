@@ -80,6 +80,9 @@ impl Slabs {
         session: u32,
         limits: &Limits,
     ) -> Result<Option<Lent>> {
+        if bytes > limits.memory_bytes {
+            return Ok(None);
+        }
         let want = fitting(bytes, slab_bytes(limits));
         let slot = match self.free_one(want, session) {
             Some(slot) => slot,
@@ -122,10 +125,11 @@ impl Slabs {
     }
 
     fn create(&mut self, bytes: u64) -> Result<u16> {
-        let file = memory_file("geds-slab", bytes)?;
-        // All of its memory is taken and zeroed now: a writer never waits for the first touch.
-        fallocate(&file, FallocateFlags::KEEP_SIZE, 0, bytes)
-            .map_err(|error| Error::io("get memory for objects")(error.into()))?;
+        self.add(make(bytes)?, bytes)
+    }
+
+    /// Adds a free slab.
+    fn add(&mut self, file: OwnedFd, bytes: u64) -> Result<u16> {
         let at = self.slabs.iter().position(|slab| slab.used == Use::Nothing);
         let at = at.unwrap_or(self.slabs.len());
         if at >= usize::from(SLABS_MAX) {
@@ -150,16 +154,22 @@ impl Slabs {
         Ok(at as u16)
     }
 
-    /// Makes a free slab ready where the limits allow one below the mark; false if nothing is to
-    /// be done.
-    pub(super) fn prepare(&mut self, limits: &Limits) -> Result<bool> {
+    /// How large a slab is to be made ready, if there is none and the limits allow one below the
+    /// mark.
+    pub(super) fn wanted(&self, limits: &Limits) -> Option<u64> {
         let bytes = slab_bytes(limits);
         let ready = |slab: &Slab| slab.used == Use::Free && slab.bytes >= bytes;
-        let busy = self.slabs.iter().any(|slab| slab.used != Use::Nothing);
-        if !busy || self.slabs.iter().any(ready) || self.total_bytes() + bytes > mark(limits) {
-            return Ok(false);
+        let in_use = self.slabs.iter().any(|slab| slab.used != Use::Nothing);
+        let room = self.total_bytes() + bytes <= mark(limits);
+        (in_use && room && !self.slabs.iter().any(ready)).then_some(bytes)
+    }
+
+    /// Takes a slab that was made for the pool, unless there is no room for it any more.
+    pub(super) fn stock(&mut self, file: OwnedFd, bytes: u64, limits: &Limits) -> Result<()> {
+        if self.total_bytes() + bytes <= limits.memory_bytes {
+            self.add(file, bytes)?;
         }
-        self.create(bytes).map(|_| true)
+        Ok(())
     }
 
     /// The session writes nothing more into the slab.
@@ -221,6 +231,15 @@ impl Slabs {
         let count = self.slabs.iter().filter(|slab| in_use(slab.used)).count();
         (self.sum(in_use), count as u64)
     }
+}
+
+/// Makes the memory of a slab: all of it is taken and zeroed now, for a writer would wait 8 to 12 times as
+/// long for its first touch as for a copy.
+pub(super) fn make(bytes: u64) -> Result<OwnedFd> {
+    let file = memory_file("geds-slab", bytes)?;
+    fallocate(&file, FallocateFlags::KEEP_SIZE, 0, bytes)
+        .map_err(|error| Error::io("get memory for objects")(error.into()))?;
+    Ok(file)
 }
 
 impl Slab {

@@ -44,7 +44,7 @@ struct Job {
 #[derive(Debug)]
 enum What {
     /// A name.
-    Name { unit: u32, header: Header, key: String, attributes: Vec<u8> },
+    Name { header: Header, key: String, attributes: Vec<u8> },
     /// A piece of a composed object.
     Piece { content: u64, at: usize, old: Piece },
 }
@@ -98,7 +98,7 @@ impl Plan {
         }
         if let Some(extent) = self.extent(state, header.place, header.size) {
             let attributes = slot.attributes(&header);
-            self.jobs.push(Job { what: What::Name { unit, header, key, attributes }, extent });
+            self.jobs.push(Job { what: What::Name { header, key, attributes }, extent });
         }
     }
 
@@ -173,7 +173,9 @@ impl Tenant {
         {
             let mut state = self.state();
             state.collect();
-            if !state.over_mark() {
+            let over = state.over_mark();
+            state.wanted_bytes = 0;
+            if !over {
                 return Ok(false);
             }
             let Some(victim) = victim(&state) else { return Ok(false) };
@@ -191,10 +193,7 @@ impl Tenant {
             let (unit, files) = {
                 let mut state = self.state();
                 state.consume();
-                let (unit, stat) = state.stat(bucket, key)?;
-                if stat.size == 0 && stat.tier == crate::Tier::Memory {
-                    return Ok(stat);
-                }
+                let (unit, _) = state.stat(bucket, key)?;
                 plan.add_name(&mut state, unit);
                 (unit, files_of(&mut state, unit)?)
             };
@@ -299,8 +298,8 @@ impl State {
     fn moved(&mut self, what: &What, file: u64, target: Target) -> Result<()> {
         let place = Place::File { file, offset: target.offset };
         match what {
-            What::Name { unit, header, key, attributes } => {
-                self.move_name(*unit, header, key, attributes, place, target.crc)
+            What::Name { header, key, attributes } => {
+                self.move_name(header, key, attributes, place, target.crc)
             }
             What::Piece { content, at, old } => {
                 self.move_piece(*content, *at, old, place);
@@ -311,13 +310,13 @@ impl State {
 
     fn move_name(
         &mut self,
-        unit: u32,
         header: &Header,
         key: &str,
         attributes: &[u8],
         place: Place,
         crc: u32,
     ) -> Result<()> {
+        let old = header;
         let sealed_as = header.crc32c();
         if sealed_as.is_some_and(|sealed| sealed != crc) {
             tracing::error!(key, "the bytes in memory are not those that were sealed");
@@ -325,7 +324,7 @@ impl State {
         let flags = MOVED | CHECKED;
         let header = Header { flags, place, crc: sealed_as.unwrap_or(crc), ..*header };
         let record = Record { header, key, attributes, former: "" };
-        self.publish(&record, Expected::Unit(unit)).map(|_| ())
+        self.publish(&record, Expected::Same { header: old, attributes }).map(|_| ())
     }
 
     fn move_piece(&mut self, content: u64, at: usize, old: &Piece, place: Place) {

@@ -22,6 +22,7 @@ use crate::{
 use rustix::fd::OwnedFd;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -54,6 +55,7 @@ pub(super) struct Content {
 /// All that the node knows of a tenant.
 #[derive(Debug)]
 pub(super) struct State {
+    folder: PathBuf,
     pub(super) index: Arc<Index>,
     pub(super) index_file: OwnedFd,
     pub(super) limits: Limits,
@@ -65,6 +67,8 @@ pub(super) struct State {
     pub(super) seats: BTreeMap<u32, Seat>,
     pub(super) feeds: Vec<Feed>,
     pub(super) journal: Journal,
+    /// The most that a writer waits for, who asks again soon.
+    pub(super) wanted_bytes: u64,
     slots: Slots,
     /// Places in which nothing lies any more, but which may be pinned.
     doomed: BTreeSet<Place>,
@@ -82,8 +86,10 @@ impl State {
         limits: Limits,
         files: Files,
         journal: Journal,
+        folder: &Path,
     ) -> Self {
         Self {
+            folder: folder.to_owned(),
             index: Arc::new(index),
             index_file,
             limits,
@@ -95,6 +101,7 @@ impl State {
             seats: BTreeMap::new(),
             feeds: Vec::new(),
             journal,
+            wanted_bytes: 0,
             slots: Slots::new(OWN),
             doomed: BTreeSet::new(),
             last_content: 0,
@@ -114,8 +121,29 @@ impl State {
         }
         if any {
             self.journal.flush();
+            self.shorten_journal();
         }
         any
+    }
+
+    /// Writes the journal anew when most of it is about what is no longer so.
+    fn shorten_journal(&mut self) {
+        if !self.journal.is_long(self.names.objects()) {
+            return;
+        }
+        let mut notes = Vec::new();
+        for number in self.names.numbers() {
+            let Some(keys) = self.names.keys(number) else { continue };
+            let (name, created) = (keys.name.clone(), keys.created);
+            notes.push(Note::Bucket { name, created, attributes: keys.attributes.clone() });
+            let bound = keys.keys.iter().filter(|(_, named)| named.bound);
+            let bound = bound.filter_map(|(key, named)| self.bound(number, key, named.unit));
+            notes.extend(bound.map(|bound| Note::Bound(Box::new(bound))));
+        }
+        match Journal::rewrite(&self.folder, notes.into_iter()) {
+            Ok(journal) => self.journal = journal,
+            Err(error) => tracing::warn!(%error, "cannot shorten the journal"),
+        }
     }
 
     /// Looks at what one process left, and no more than was there at once.
@@ -298,10 +326,8 @@ impl State {
         let slot = self.index.slot(unit);
         let header = slot.header();
         let pieces = self.pieces_of(&header)?;
-        let on_disk = |piece: &Piece| matches!(piece.place, Place::File { .. });
-        if !matches!(header.place, Place::File { .. } | Place::Pieces { .. })
-            || !pieces.iter().all(on_disk)
-        {
+        // An object of no bytes has them everywhere.
+        if !pieces.iter().all(|piece| matches!(piece.place, Place::File { .. })) {
             return None;
         }
         Some(Bound {
@@ -573,10 +599,11 @@ impl State {
         Ok(number)
     }
 
-    /// How much memory holds objects before the node moves some to disk.
+    /// Whether so much memory holds objects that the node moves some to disk.
     pub(super) fn over_mark(&self) -> bool {
         let (used, _) = self.slabs.used();
         used + slab_bytes(&self.limits) > super::slabs::mark(&self.limits)
+            || used.saturating_add(self.wanted_bytes) > self.limits.memory_bytes
     }
 
     /// What is known about the object of a name.
@@ -590,21 +617,27 @@ impl State {
 /// What must be at the head for the node's record to be put there.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Expected<'a> {
-    /// This record, still.
-    Unit(u32),
+    /// Exactly this record.
+    Same { header: &'a Header, attributes: &'a [u8] },
     /// What a caller asked for.
     Asked { bucket: &'a str, put: &'a Put },
 }
 
 fn push(chain: &Chain<'_>, unit: u32, key: &str, expected: Expected<'_>) -> Result<bool> {
     loop {
-        let (head, newest): (Head, _) =
-            chain.read(key.as_bytes(), |found| found.map(|(unit, slot)| (unit, slot.header())))?;
+        let (head, newest): (Head, _) = chain.read(key.as_bytes(), |found| {
+            found.map(|(_, slot)| {
+                let header = slot.header();
+                (header, slot.attributes(&header))
+            })
+        })?;
         match expected {
-            Expected::Unit(unit) if newest.map(|(unit, _)| unit) != Some(unit) => return Ok(false),
-            Expected::Unit(_) => {}
+            Expected::Same { header, attributes } => match &newest {
+                Some((now, kept)) if now == header && kept == attributes => {}
+                _ => return Ok(false),
+            },
             Expected::Asked { bucket, put } => {
-                check_put(bucket, key, put, newest.as_ref().map(|(_, header)| header))?;
+                check_put(bucket, key, put, newest.as_ref().map(|(header, _)| header))?;
             }
         }
         chain.slot(unit).set_state(Slotted::Sealed);

@@ -4,7 +4,7 @@ use super::{
     journal::Note,
     names::stat_at,
     recover::check_limits,
-    slabs::slab_bytes,
+    slabs::{make, slab_bytes},
     state::{Expected, State},
 };
 use crate::{
@@ -127,12 +127,23 @@ impl Tenant {
         }
     }
 
+    /// Says whether there was anything to do.
     fn work(&self) -> bool {
-        let mut state = self.state();
-        let worked = state.consume();
-        state.collect();
-        let limits = state.limits.clone();
-        worked | state.slabs.prepare(&limits).unwrap_or(false)
+        let (worked, wanted, limits) = {
+            let mut state = self.state();
+            let worked = state.consume();
+            state.collect();
+            (worked, state.slabs.wanted(&state.limits), state.limits.clone())
+        };
+        let Some(bytes) = wanted else { return worked };
+        let stocked = make(bytes).and_then(|file| self.state().slabs.stock(file, bytes, &limits));
+        match stocked {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(error = %types::chain(&error), "cannot keep memory ready");
+                worked
+            }
+        }
     }
 
     fn left(&self) -> bool {
@@ -276,6 +287,9 @@ impl Tenant {
         }
         let Some(lent) = lent else {
             let (used_bytes, _) = state.slabs.used();
+            if bytes <= limits.memory_bytes {
+                state.wanted_bytes = state.wanted_bytes.max(bytes);
+            }
             drop(state);
             self.wake();
             let (limit_bytes, wait_ms) = (limits.memory_bytes, limits.wait_ms);
@@ -416,6 +430,7 @@ impl Tenant {
 fn give_back(state: &mut State, session: u32, slabs: &[(u16, u32)]) {
     for (slot, generation) in slabs {
         state.slabs.close(*slot, *generation, session);
+        state.index.touch(*slot);
         state.reconsider(Place::Slab { slot: *slot, generation: *generation, offset: 0 });
     }
 }

@@ -1,0 +1,104 @@
+//! Processes and nodes that are killed at any moment.
+
+use crate::rig::{Host, LONG, Process, bytes_of};
+use geds::{Config, ErrorKind, Geds, Limits, Listing, Put};
+use std::{thread, time::Duration};
+use testkit::{Folder, Random, soak_rounds, wait_until};
+
+/// Checks all objects; while others write some may be deleted meanwhile.
+fn check_while_others_write(geds: &Geds) {
+    for entry in geds.list("lab", &Listing::default()).unwrap().entries {
+        match geds.view("lab", &entry.key) {
+            Ok(view) => assert_eq!(*view, bytes_of(&entry.key, view.len()), "{}", entry.key),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+        }
+    }
+}
+
+fn check_all(geds: &Geds) -> usize {
+    let page = geds.list("lab", &Listing::default()).unwrap();
+    for entry in &page.entries {
+        let view = geds.view("lab", &entry.key).unwrap();
+        assert_eq!(*view, bytes_of(&entry.key, view.len()), "{}", entry.key);
+        assert_eq!(geds.stat("lab", &entry.key).unwrap().size, entry.stat.size);
+    }
+    page.entries.len()
+}
+
+#[test]
+fn writers_and_viewers_are_killed_at_any_moment() {
+    let limits = Limits { memory_bytes: 24 << 20, ..Limits::default() };
+    let host = Host::new(limits);
+    let geds = host.geds();
+    geds.create_bucket("lab").unwrap();
+    let before = geds.usage().unwrap();
+    let mut random = Random::printed("kill");
+    for _ in 0..soak_rounds(10) {
+        let mut children: Vec<Process> = ["write", "view", "write"]
+            .map(|role| Process::start(role, host.socket()))
+            .into_iter()
+            .collect();
+        wait_until("all have joined", LONG, || geds.usage().unwrap().processes == 4);
+        thread::sleep(Duration::from_micros(random.below(200_000)));
+        let first = random.below(3) as usize;
+        children.swap_remove(first).kill();
+        check_while_others_write(&geds);
+        drop(children);
+        wait_until("all have gone", LONG, || geds.usage().unwrap().processes == 1);
+        check_all(&geds);
+    }
+    geds.delete_prefix("lab", "").unwrap();
+    wait_until("nothing is left", LONG, || {
+        let now = geds.usage().unwrap();
+        (now.objects, now.slabs, now.memory_bytes, now.files, now.disk_bytes)
+            == (0, before.slabs, before.memory_bytes, 0, 0)
+    });
+    let files = std::fs::read_dir(host.folder.join("node/tenants/lab/objects")).unwrap();
+    assert_eq!(files.count(), 0);
+}
+
+#[test]
+fn a_killed_node_loses_what_was_in_memory_alone() {
+    let folder = Folder::in_memory();
+    let mut node = Process::start("node", folder.path());
+    let mut geds = None;
+    let join = || Geds::open(Config::join(folder.join("lab.sock"))).ok();
+    wait_until("the node is there", LONG, || {
+        geds = join();
+        geds.is_some()
+    });
+    let geds = geds.unwrap();
+    geds.create_bucket("lab").unwrap();
+    let put = |key: &str, len, put| geds.put("lab", key, &bytes_of(key, len), put).unwrap();
+    let durable = put("durable", 100_000, Put::default().durable());
+    put("memory", 100_000, Put::default());
+    put("later", 1000, Put::default());
+    let later = geds.persist("lab", "later").unwrap();
+    put("gone", 10, Put::default().durable());
+    geds.delete("lab", "gone", None).unwrap();
+    put("empty/", 0, Put::default().durable());
+    geds.persist_all().unwrap();
+    put("new", 5, Put::default());
+    let held = geds.view("lab", "new").unwrap();
+    node.kill();
+
+    wait_until("the process notices", LONG, || geds.stat("lab", "new").is_err());
+    assert_eq!(geds.stat("lab", "new").unwrap_err().kind(), ErrorKind::Unavailable);
+    let refused = geds.put("lab", "x", b"", Put::default());
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(*held, bytes_of("new", 5), "what is held stays");
+
+    let _node = Process::start("node", folder.path());
+    let mut again = None;
+    wait_until("the node is there again", LONG, || {
+        again = join();
+        again.is_some()
+    });
+    let geds = again.unwrap();
+    assert_eq!(check_all(&geds), 4, "durable, memory, later and empty/");
+    assert_eq!(geds.stat("lab", "durable").unwrap().version, durable.version);
+    assert_eq!(geds.stat("lab", "later").unwrap(), later);
+    assert_eq!(geds.stat("lab", "new").unwrap_err().kind(), ErrorKind::NotFound);
+    let newer = geds.put("lab", "new", b"", Put::default()).unwrap();
+    assert!(newer.version > durable.version.max(later.version));
+}
