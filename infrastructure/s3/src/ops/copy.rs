@@ -11,7 +11,7 @@ use crate::{
     fault::{Fault, fail},
     record::Record,
     sign::unescape,
-    store::{self, HIDDEN_BUCKET, of_geds},
+    store::{HIDDEN_BUCKET, of_geds},
 };
 use geds::{Object, Part, Put, Stat};
 use s3s::{S3Response, S3Result, dto};
@@ -80,13 +80,14 @@ fn is_replaced(info: &Info, header: &str, what: &str) -> S3Result<bool> {
     }
 }
 
-pub(super) async fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOutput>> {
+pub(super) fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOutput>> {
     info.check_bucket()?;
     info.check_keeping()?;
     let source = Source::find(info)?;
-    let record = described(info, &source).await?;
+    let record = described(info, &source)?;
     let put = Put { attributes: Some(record.attributes()), ..conditional_put(info)? };
-    let stat = compose(info, (&info.bucket, &info.key), whole(&source), put).await?;
+    let stat =
+        compose(info, (&info.bucket, &info.key), &[Part::all(&source.bucket, &source.key)], put)?;
 
     let mut result = dto::CopyObjectResult {
         e_tag: Some(describe::etag(&record)),
@@ -104,7 +105,7 @@ pub(super) async fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOu
 }
 
 /// What is kept with the copy.
-async fn described(info: &Info, source: &Source) -> S3Result<Record> {
+fn described(info: &Info, source: &Source) -> S3Result<Record> {
     let replaces = is_replaced(info, "x-amz-metadata-directive", "metadata")?;
     let replaces_tags = is_replaced(info, "x-amz-tagging-directive", "tagging")?;
     let class = info.storage_class()?;
@@ -138,7 +139,7 @@ async fn described(info: &Info, source: &Source) -> S3Result<Record> {
         record.tags = info.tags()?;
     }
     if let Some(algorithm) = algorithm {
-        record.checksum = Some((checksum(info, source, algorithm).await?, Kind::FullObject));
+        record.checksum = Some((checksum(source, algorithm)?, Kind::FullObject));
     }
     // A copy is an object that came at once.
     record.parts = None;
@@ -146,20 +147,16 @@ async fn described(info: &Info, source: &Source) -> S3Result<Record> {
 }
 
 /// The checksum of a source's bytes: known, or computed.
-async fn checksum(_info: &Info, source: &Source, algorithm: Algorithm) -> S3Result<Checksum> {
+fn checksum(source: &Source, algorithm: Algorithm) -> S3Result<Checksum> {
     match &source.record.checksum {
         Some((checksum, Kind::FullObject)) if checksum.algorithm == algorithm => {
             return Ok(checksum.clone());
         }
         _ => {}
     }
-    let object = source.object.clone();
-    store::blocking(move || {
-        let mut running = Running::new(algorithm);
-        each_piece(&object, 0..object.len(), |piece| running.update(piece))?;
-        Ok(running.finish())
-    })
-    .await?
+    let mut running = Running::new(algorithm);
+    each_piece(&source.object, 0..source.object.len(), |piece| running.update(piece))?;
+    Ok(running.finish())
 }
 
 /// Reads bytes of an object, a piece at a time.
@@ -186,19 +183,7 @@ pub(super) fn each_piece(
     Ok(())
 }
 
-/// All of a source.
-fn whole(source: &Source) -> Vec<Part> {
-    vec![Part::all(&source.bucket, &source.key)]
-}
-
-/// Makes one object of parts, off the threads that serve connections: there may be 10,000.
-pub(super) async fn compose(
-    info: &Info,
-    to: (&str, &str),
-    parts: Vec<Part>,
-    put: Put,
-) -> S3Result<Stat> {
-    let geds = info.geds().clone();
-    let (bucket, key) = (to.0.to_owned(), to.1.to_owned());
-    store::blocking(move || geds.compose(&bucket, &key, &parts, put)).await?.map_err(of_geds)
+/// Makes one object of parts.
+pub(super) fn compose(info: &Info, to: (&str, &str), parts: &[Part], put: Put) -> S3Result<Stat> {
+    info.geds().compose(to.0, to.1, parts, put).map_err(of_geds)
 }

@@ -15,7 +15,7 @@ use crate::{
     ops::{Carriage, Carried, Info, Operations, owner_id},
     payload::{Body, Expected},
     sign::{self, Head, Keys, Moment, Payload, Query, Verified},
-    store::{HIDDEN_BUCKET, Tenant, Tenants},
+    store::{self, HIDDEN_BUCKET, Tenant, Tenants},
     target::Target,
 };
 use bytes::Bytes;
@@ -49,7 +49,7 @@ const EMPTY_SHA256: [u8; 32] = [
 pub(super) struct Front {
     config: Arc<Config>,
     keys: Keys,
-    tenants: Tenants,
+    tenants: Arc<Tenants>,
     service: S3Service,
     /// Numbers requests.
     requests: AtomicU64,
@@ -67,7 +67,7 @@ impl Front {
         let started = now().as_nanos();
         // Ids of one endpoint do not repeat those of its last life.
         let requests = AtomicU64::new(u64::try_from(started & u128::from(u64::MAX)).unwrap_or(0));
-        Self { config, keys, tenants, service, requests }
+        Self { config, keys, tenants: Arc::new(tenants), service, requests }
     }
 
     /// Answers a request, whatever it is.
@@ -93,7 +93,7 @@ impl Front {
             (&target, CrossOrigin::of(head.method.as_str(), &head.headers))
             && head.method != Method::OPTIONS
         {
-            self.tell_cors(target, &asked, response.headers_mut());
+            self.tell_cors(target, &asked, response.headers_mut()).await;
         }
         response
     }
@@ -114,7 +114,7 @@ impl Front {
         body: Loan,
     ) -> S3Result<Response<Reply>> {
         if head.method == Method::OPTIONS {
-            return self.preflight(head, target);
+            return self.preflight(head, target).await;
         }
         let query = Query::parse(head.uri.query())?;
         let signed = Head {
@@ -173,7 +173,7 @@ impl Front {
                 head.status = status;
                 reply
             }
-            None => Reply::from(body.take_bytes().unwrap_or_default()),
+            None => respond::document(body.take_bytes().unwrap_or_default()),
         };
         Ok(Response::from_parts(head, reply))
     }
@@ -183,10 +183,10 @@ impl Front {
     }
 
     /// Answers a browser that asks whether it may ask.
-    fn preflight(&self, head: &request::Parts, target: &Target) -> S3Result<Response<Reply>> {
+    async fn preflight(&self, head: &request::Parts, target: &Target) -> S3Result<Response<Reply>> {
         let asked = CrossOrigin::of_preflight(&head.headers)?;
         let mut response = Response::new(Reply::Empty);
-        if self.tell_cors(target, &asked, response.headers_mut()) {
+        if self.tell_cors(target, &asked, response.headers_mut()).await {
             return Ok(response);
         }
         fail(Fault::AccessForbidden)
@@ -194,10 +194,20 @@ impl Front {
 
     /// Adds what the bucket's rules say of another origin; false if they allow nothing. Who asks is
     /// not known: a browser does not sign this.
-    fn tell_cors(&self, target: &Target, asked: &CrossOrigin<'_>, told: &mut HeaderMap) -> bool {
-        let Some(bucket) = &target.bucket else { return false };
-        let mut settings = self.tenants.values().filter_map(|tenant| tenant.settings(bucket).ok());
-        settings.any(|settings| asked.answer(&settings.cors, told))
+    async fn tell_cors(
+        &self,
+        target: &Target,
+        asked: &CrossOrigin<'_>,
+        told: &mut HeaderMap,
+    ) -> bool {
+        let Some(bucket) = target.bucket.clone() else { return false };
+        let tenants = Arc::clone(&self.tenants);
+        let settings = store::blocking(move || {
+            let of = |tenant: &Arc<Tenant>| tenant.settings(&bucket).ok();
+            tenants.values().filter_map(of).collect::<Vec<_>>()
+        });
+        let settings = settings.await.unwrap_or_default();
+        settings.iter().any(|settings| asked.answer(&settings.cors, told))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     payload::{Expected, Ingest, Sink},
     range,
     record::ETag,
-    store::{self, HIDDEN_BUCKET, of_geds},
+    store::{HIDDEN_BUCKET, of_geds},
 };
 use geds::{Part, Put};
 use s3s::{S3Response, S3Result, dto};
@@ -32,7 +32,8 @@ pub(in crate::ops) async fn put_part(info: &Info) -> S3Result<S3Response<dto::Up
     let expected = Expected::of(&info.headers)?;
     let algorithm = part_algorithm(&upload, expected.algorithm())?;
     let key = part_key(&id, number);
-    let sink = Sink { geds: info.geds(), bucket: HIDDEN_BUCKET, key: &key, put: Put::overwrite() };
+    let sink =
+        Sink { tenant: &info.tenant, bucket: HIDDEN_BUCKET, key: &key, put: Put::overwrite() };
     let ingest = Ingest { expected, algorithm, is_part: true };
     let (_, digests) =
         ingest.run(info.take_body()?, sink, |digests| encode(&recorded(digests))).await?;
@@ -86,9 +87,7 @@ fn still_wanted(info: &Info, key: &str) -> S3Result<()> {
     }
 }
 
-pub(in crate::ops) async fn copy_part(
-    info: &Info,
-) -> S3Result<S3Response<dto::UploadPartCopyOutput>> {
+pub(in crate::ops) fn copy_part(info: &Info) -> S3Result<S3Response<dto::UploadPartCopyOutput>> {
     info.check_bucket()?;
     let number = numbered(info)?;
     let (id, upload, _) = Upload::find(info)?;
@@ -97,18 +96,13 @@ pub(in crate::ops) async fn copy_part(
         Some(text) => copied_range(text, source.object.len())?,
         None => 0..source.object.len(),
     };
-    let (object, algorithm) = (source.object.clone(), upload.algorithm);
-    let hashed = range.clone();
-    let digests = store::blocking(move || -> S3Result<Digests> {
-        let mut hasher = Hasher::new(false, algorithm).joinable();
-        each_piece(&object, hashed, |piece| hasher.update(piece))?;
-        Ok(hasher.finish())
-    })
-    .await??;
+    let mut hasher = Hasher::new(false, upload.algorithm).joinable();
+    each_piece(&source.object, range.clone(), |piece| hasher.update(piece))?;
+    let digests = hasher.finish();
     let key = part_key(&id, number);
     let part = Part { bucket: source.bucket, key: source.key, range: Some(range) };
     let put = Put { attributes: Some(encode(&recorded(&digests))), ..Put::overwrite() };
-    let stat = compose(info, (HIDDEN_BUCKET, &key), vec![part], put).await?;
+    let stat = compose(info, (HIDDEN_BUCKET, &key), &[part], put)?;
     still_wanted(info, &key)?;
 
     let mut result = dto::CopyPartResult {
