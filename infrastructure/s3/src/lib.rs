@@ -13,6 +13,7 @@ mod digest;
 mod error;
 mod fault;
 mod ops;
+mod patience;
 mod payload;
 mod range;
 mod record;

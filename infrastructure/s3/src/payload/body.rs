@@ -3,12 +3,13 @@
 use super::chunks::{ChunkError, Decoder, Trailers};
 use crate::{
     fault::{Fault, fail},
+    patience::{Pace, Patience},
     sign::Payload,
 };
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use s3s::{S3Error, S3Result, StdError};
-use std::{fmt, pin::Pin, time::Duration};
+use std::{fmt, pin::Pin, time::Instant};
 
 type Incoming = Pin<Box<dyn http_body::Body<Data = Bytes, Error = StdError> + Send>>;
 
@@ -23,13 +24,13 @@ pub(crate) struct Body {
     /// What arrived and was not decoded yet.
     arrived: Bytes,
     trailers: Trailers,
-    stall_max: Duration,
+    patience: Patience,
     is_over: bool,
 }
 
 impl Body {
     /// A body of `length` bytes of data, checked as its head's signature says.
-    pub(crate) fn new<B>(incoming: B, payload: Payload, length: u64, stall_max: Duration) -> Self
+    pub(crate) fn new<B>(incoming: B, payload: Payload, length: u64, pace: Pace) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
@@ -49,7 +50,7 @@ impl Body {
             left: length,
             arrived: Bytes::new(),
             trailers: Trailers::new(),
-            stall_max,
+            patience: Patience::new(pace),
             is_over: false,
         }
     }
@@ -111,13 +112,20 @@ impl Body {
     }
 
     async fn receive(&mut self) -> S3Result<Option<Bytes>> {
-        let frame = tokio::time::timeout(self.stall_max, self.incoming.frame())
+        self.patience.waits(Instant::now());
+        let frame = tokio::time::timeout(self.patience.pace.stall_max, self.incoming.frame())
             .await
             .map_err(|_| S3Error::from(Fault::RequestTimeout))?;
         match frame {
             None => Ok(None),
-            // Headers of HTTP behind the body mean nothing to S3.
-            Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+            Some(Ok(frame)) => {
+                // Headers of HTTP behind the body mean nothing to S3.
+                let data = frame.into_data().unwrap_or_default();
+                if !self.patience.moved(Instant::now(), data.len()) {
+                    return fail(Fault::RequestTimeout);
+                }
+                Ok(Some(data))
+            }
             Some(Err(error)) => {
                 tracing::debug!(error = &*error as &dyn std::error::Error, "a body ended early");
                 fail(Fault::IncompleteBody)
@@ -154,10 +162,11 @@ fn of_chunks(error: ChunkError) -> S3Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use http_body_util::{Full, StreamBody};
 
     fn body(data: &'static str, payload: Payload, length: u64) -> Body {
-        Body::new(Full::new(Bytes::from(data)), payload, length, Duration::from_secs(5))
+        Body::new(Full::new(Bytes::from(data)), payload, length, Pace::of(&Config::default()))
     }
 
     fn unsigned_chunks() -> Payload {
@@ -191,8 +200,8 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_stalls_is_given_up() {
         let nothing = futures_util::stream::pending::<Result<http_body::Frame<Bytes>, StdError>>();
-        let stall_max = Duration::from_millis(10);
-        let mut body = Body::new(StreamBody::new(nothing), Payload::Unsigned, 5, stall_max);
+        let pace = Pace::of(&Config { stall_timeout_ms: 10, ..Config::default() });
+        let mut body = Body::new(StreamBody::new(nothing), Payload::Unsigned, 5, pace);
 
         let error = body.next().await.expect_err("a refusal");
 

@@ -13,6 +13,7 @@ use crate::{
     digest::Hasher,
     fault::{Fault, fail},
     ops::{Carriage, Carried, Info, Operations, owner_id},
+    patience::Pace,
     payload::{Body, Expected},
     sign::{self, Head, Keys, Moment, Payload, Query, Verified},
     store::{self, HIDDEN_BUCKET, Tenant, Tenants},
@@ -131,16 +132,16 @@ impl Front {
         check_owner(&headers, tenant)?;
 
         let length = length(&headers, &body, &payload)?;
-        let stall_max = Duration::from_millis(self.config.stall_timeout_ms);
+        let pace = Pace::of(&self.config);
         let (object, document) = if is_object(&head.method, target, &query, &headers) {
             let length = length.ok_or(Fault::MissingContentLength)?;
             if length > self.config.put_max_bytes {
                 return fail(Fault::EntityTooLarge);
             }
-            (Some(Body::new(body, payload, length, stall_max)), Bytes::new())
+            (Some(Body::new(body, payload, length, pace)), Bytes::new())
         } else {
             let length = length.unwrap_or(0);
-            let body = Body::new(body, payload, length, stall_max);
+            let body = Body::new(body, payload, length, pace);
             (None, document(body, &headers, &query).await?)
         };
         let forwarded = forwarded(&head.method, target, &query, &headers, document)?;

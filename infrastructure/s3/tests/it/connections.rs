@@ -57,6 +57,20 @@ fn an_idle_client_gives_its_place_up() {
 }
 
 #[test]
+fn a_client_that_asks_nothing_more_gives_its_place_up() {
+    let server = Server::with(|config| {
+        config.connections_max = 1;
+        config.head_timeout_ms = 100;
+    });
+    let mut kept = Connection::open(&server);
+    kept.send(&request("GET", "/"));
+    kept.answer().succeeds();
+
+    request("GET", "/").send(&server).succeeds();
+    assert!(kept.is_closed());
+}
+
+#[test]
 fn a_client_that_reads_nothing_gives_its_place_up() {
     let server = Server::with(|config| {
         config.connections_max = 1;
