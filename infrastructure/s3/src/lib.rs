@@ -12,6 +12,8 @@ mod cors;
 mod digest;
 mod error;
 mod fault;
+#[cfg(test)]
+mod hostile;
 mod ops;
 mod patience;
 mod payload;
