@@ -3,8 +3,9 @@
 use super::{
     files::Files,
     journal::{Bound, Journal, Note},
+    settle::Expected,
     slabs::slab_bytes,
-    state::{Expected, State},
+    state::State,
 };
 use crate::{
     Attributes, Error, Limits, Put, Result, check_bucket, check_key, disk,

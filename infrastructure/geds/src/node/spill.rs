@@ -4,8 +4,9 @@
 //! under it again, a few names at a time. A name that changed meanwhile keeps its new bytes.
 
 use super::{
-    names::stat_at,
-    state::{Expected, State},
+    names::{Backing, stat_at},
+    settle::Expected,
+    state::State,
     tenant::Tenant,
 };
 use crate::{
@@ -30,6 +31,8 @@ const TRIES: usize = 16;
 /// What is to move to one file.
 #[derive(Debug, Default)]
 struct Plan {
+    /// Whether names keep what they have in memory.
+    keep: bool,
     jobs: Vec<Job>,
     extents: Vec<Source>,
     known: HashMap<(Place, u64), usize>,
@@ -38,7 +41,8 @@ struct Plan {
 #[derive(Debug)]
 struct Job {
     what: What,
-    extent: usize,
+    /// What is to be written for it; nothing for what lies on disk already.
+    extent: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -96,7 +100,16 @@ impl Plan {
             self.add_content(state, content, |_| true);
             return;
         }
-        if let Some(extent) = self.extent(state, header.place, header.size) {
+        if !matches!(header.place, Place::Slab { .. }) {
+            return;
+        }
+        let backing = state.backing(header.bucket, &key);
+        let backed = backing.is_some_and(|backing| backing.version == header.version);
+        if backed && self.keep {
+            return;
+        }
+        let extent = if backed { None } else { self.extent(state, header.place, header.size) };
+        if backed || extent.is_some() {
             let attributes = slot.attributes(&header);
             self.jobs.push(Job { what: What::Name { header, key, attributes }, extent });
         }
@@ -110,7 +123,8 @@ impl Plan {
                 continue;
             }
             if let Some(extent) = self.extent(state, old.place, old.whole) {
-                self.jobs.push(Job { what: What::Piece { content, at, old }, extent });
+                let what = What::Piece { content, at, old };
+                self.jobs.push(Job { what, extent: Some(extent) });
             }
         }
     }
@@ -141,6 +155,12 @@ impl Plan {
             file.sync_all().map_err(Error::io("sync a file with objects"))?;
         }
         Ok((targets, at))
+    }
+}
+
+impl Target {
+    fn place(self, file: u64) -> Place {
+        Place::File { file, offset: self.offset }
     }
 }
 
@@ -189,7 +209,7 @@ impl Tenant {
     /// Puts an object on disk, synced.
     pub(super) fn persist(&self, bucket: &str, key: &str) -> Result<Stat> {
         for _ in 0..TRIES {
-            let mut plan = Plan::default();
+            let mut plan = Plan { keep: true, ..Plan::default() };
             let (unit, files) = {
                 let mut state = self.state();
                 state.consume();
@@ -223,7 +243,7 @@ impl Tenant {
             keys.flat_map(|keys| keys.keys.values().map(|named| named.unit)).collect()
         };
         for some in units.chunks(BATCH) {
-            let mut plan = Plan::default();
+            let mut plan = Plan { keep: true, ..Plan::default() };
             {
                 let mut state = self.state();
                 some.iter().for_each(|unit| plan.add_name(&mut state, *unit));
@@ -251,7 +271,11 @@ impl Tenant {
             plan.done(&mut self.state());
             return Ok(());
         }
-        let moved = self.write_and_publish(plan, sync);
+        let moved = if plan.extents.is_empty() {
+            self.publish_moved(plan, 0, &[])
+        } else {
+            self.write_and_publish(plan, sync)
+        };
         let mut state = self.state();
         plan.done(&mut state);
         state.collect();
@@ -283,8 +307,21 @@ impl Tenant {
         for jobs in plan.jobs.chunks(BATCH) {
             let mut state = self.state();
             for job in jobs {
-                if let Some(target) = targets.get(job.extent) {
-                    state.moved(&job.what, file, *target)?;
+                let written = job.extent.and_then(|extent| targets.get(extent));
+                match (&job.what, written) {
+                    (What::Name { header, key, attributes }, Some(target)) if plan.keep => {
+                        state.back_name(header, key, attributes, target.place(file), target.crc)?;
+                    }
+                    (What::Name { header, key, attributes }, Some(target)) => {
+                        state.move_name(header, key, attributes, target.place(file), target.crc)?;
+                    }
+                    (What::Name { header, key, attributes }, None) => {
+                        state.drop_from_memory(header, key, attributes)?;
+                    }
+                    (What::Piece { content, at, old }, Some(target)) => {
+                        state.move_piece(*content, *at, old, target.place(file));
+                    }
+                    (What::Piece { .. }, None) => {}
                 }
             }
             state.journal.flush();
@@ -294,20 +331,37 @@ impl Tenant {
 }
 
 impl State {
-    /// Makes a name or a piece refer to its bytes in a file, if it is still the same.
-    fn moved(&mut self, what: &What, file: u64, target: Target) -> Result<()> {
-        let place = Place::File { file, offset: target.offset };
-        match what {
-            What::Name { header, key, attributes } => {
-                self.move_name(header, key, attributes, place, target.crc)
+    /// Makes a name refer to its copy on disk alone.
+    fn drop_from_memory(&mut self, header: &Header, key: &str, attributes: &[u8]) -> Result<()> {
+        let backing = self.backing(header.bucket, key);
+        match backing.filter(|backing| backing.version == header.version) {
+            Some(Backing { place, .. }) => {
+                self.move_name(header, key, attributes, place, header.crc)
             }
-            What::Piece { content, at, old } => {
-                self.move_piece(*content, *at, old, place);
-                Ok(())
-            }
+            None => Ok(()),
         }
     }
 
+    /// Notes the copy on disk of a name that stays in memory.
+    fn back_name(
+        &mut self,
+        header: &Header,
+        key: &str,
+        attributes: &[u8],
+        place: Place,
+        crc: u32,
+    ) -> Result<()> {
+        let version = header.version;
+        let now = self.unit(header.bucket, key).map(|unit| self.index.slot(unit).header());
+        if now.is_none_or(|now| now.version != version || now.place != header.place) {
+            return Ok(());
+        }
+        // If it changed and the node has not seen how, it looks at this again when it does.
+        self.set_backing(header.bucket, key, Some(Backing { version, place }));
+        self.move_name(header, key, attributes, header.place, crc)
+    }
+
+    /// Makes a name refer to its bytes at another place, if it is still the same.
     fn move_name(
         &mut self,
         header: &Header,
@@ -375,8 +429,10 @@ fn plan_slab(plan: &mut Plan, state: &mut State, victim: Place) {
 
 /// The files in which an object lies.
 fn files_of(state: &mut State, unit: u32) -> Result<Vec<File>> {
-    let header = state.index.slot(unit).header();
-    let pieces = state.pieces_of(&header).unwrap_or_default();
+    let slot = state.index.slot(unit);
+    let header = slot.header();
+    let key = slot.key(&header).unwrap_or_default();
+    let pieces = state.pieces_on_disk(&key, &header).unwrap_or_default();
     let numbers: BTreeSet<u64> = pieces
         .iter()
         .filter_map(|piece| match piece.place {

@@ -4,8 +4,9 @@ use super::{
     journal::Note,
     names::stat_at,
     recover::check_limits,
-    slabs::{make, slab_bytes},
-    state::{Expected, State},
+    settle::Expected,
+    slabs::{make, mark, slab_bytes},
+    state::State,
 };
 use crate::{
     Attributes, Error, Limits, Part, Put, Result, Scope, Stat, Subscription, Usage, check_bucket,
@@ -201,7 +202,9 @@ impl Tenant {
             Request::Join { .. } | Request::Subscribe { .. } => {
                 return Err(Error::Invalid("the session has begun already".to_owned()));
             }
-            Request::Lease { bytes, returned } => return self.lease(session, bytes, &returned),
+            Request::Lease { bytes, returned, spare } => {
+                return self.lease(session, bytes, &returned, spare);
+            }
             Request::Slab { slot, generation } => return self.slab(slot, generation),
             Request::File { file } => return self.file(file),
             Request::Stage => return self.stage(session),
@@ -276,10 +279,20 @@ impl Tenant {
         })
     }
 
-    fn lease(&self, session: u32, bytes: u64, returned: &[(u16, u32)]) -> Result<Answer> {
+    fn lease(
+        &self,
+        session: u32,
+        bytes: u64,
+        returned: &[(u16, u32)],
+        spare: bool,
+    ) -> Result<Answer> {
         let mut state = self.state();
         give_back(&mut state, session, returned);
         let limits = state.limits.clone();
+        let (used, _) = state.slabs.used();
+        if spare && used.saturating_add(bytes.max(slab_bytes(&limits))) > mark(&limits) {
+            return Ok((Reply::Gone, Vec::new()));
+        }
         let mut lent = state.slabs.lend(bytes, session, &limits)?;
         if lent.is_none() {
             state.collect();

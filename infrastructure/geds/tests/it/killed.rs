@@ -42,10 +42,10 @@ fn writers_and_viewers_are_killed_at_any_moment() {
         thread::sleep(Duration::from_micros(random.below(200_000)));
         let first = random.below(3) as usize;
         children.swap_remove(first).kill();
-        check_while_others_write(&geds);
+        check_while_others_write(&host.join());
         drop(children);
         wait_until("all have gone", LONG, || geds.usage().unwrap().processes == 1);
-        check_all(&geds);
+        check_all(&host.join());
     }
     geds.delete_prefix("lab", "").unwrap();
     wait_until("nothing is left", LONG, || {

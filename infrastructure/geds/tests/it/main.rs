@@ -1,5 +1,7 @@
 //! What the store promises to other crates.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod basics;
 mod children;
 mod hostile;
@@ -8,3 +10,4 @@ mod limits;
 mod model;
 mod processes;
 mod rig;
+mod threads;

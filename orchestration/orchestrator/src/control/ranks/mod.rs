@@ -457,17 +457,24 @@ pub(super) async fn recover(state: &Arc<State>) -> Result<()> {
         }
         let batch = match &ranks.next {
             Some(next) => undo(&cell, ranks, next).0,
-            None => {
-                let mut batch = Batch::new();
-                for site in ranks.members().into_iter().filter_map(|number| ranks.site(number)) {
-                    owe(&mut batch, &cell, site, ranks.layout.number, Step::Undo);
-                }
-                batch
-            }
+            None => go_on(&cell),
         };
         state.commit(batch).await?;
     }
     Ok(())
+}
+
+/// The transaction that lets ranks go on which may stand for a checkpoint. Its number is higher
+/// than all before: it takes the place of nothing else that sites are owed, and comes after it.
+fn go_on(cell: &Cell) -> Batch {
+    let (mut batch, mut status) = (Batch::new(), cell.status.clone());
+    let ranks = status.ranks.get_or_insert_default();
+    ranks.issued += 1;
+    for site in ranks.members().into_iter().filter_map(|number| ranks.site(number)) {
+        owe(&mut batch, cell, site, ranks.issued, Step::Undo);
+    }
+    batch.put(cell.with_status(&status));
+    batch
 }
 
 /// The transaction that leaves the ranks where they are, and the keys of what is owed.
