@@ -13,11 +13,14 @@ use crate::{
     sign::unescape,
     store::{HIDDEN_BUCKET, of_geds},
 };
-use geds::{Object, Part, Put, Stat};
+use geds::{Error, Object, Part, Put, Stat};
 use s3s::{S3Response, S3Result, dto};
 
 /// How many bytes are read at a time to compute a checksum.
 const READ_BYTES: usize = 1 << 20;
+
+/// How often a copy is made anew when its source changed meanwhile.
+pub(super) const ATTEMPTS: usize = 16;
 
 /// What is copied.
 pub(super) struct Source {
@@ -41,6 +44,22 @@ impl Source {
         match conditions.decide(&record.etag.to_string(), modified) {
             Outcome::Proceed => Ok(Self { bucket, key, object, record }),
             Outcome::NotModified | Outcome::Failed => fail(Fault::PreconditionFailed),
+        }
+    }
+}
+
+impl Source {
+    fn is_at(&self, bucket: &str, key: &str) -> bool {
+        self.bucket == bucket && self.key == key
+    }
+
+    /// Whether it was this state that was copied, and not one that came meanwhile. (Who removes it
+    /// afterwards does no harm.)
+    pub(super) fn is_unchanged(&self, info: &Info) -> S3Result<bool> {
+        match info.geds().stat(&self.bucket, &self.key) {
+            Ok(stat) => Ok(stat.version == self.object.stat().version),
+            Err(Error::NoObject { .. }) => Ok(true),
+            Err(error) => Err(of_geds(error)),
         }
     }
 }
@@ -83,14 +102,31 @@ fn is_replaced(info: &Info, header: &str, what: &str) -> S3Result<bool> {
 pub(super) fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOutput>> {
     info.check_bucket()?;
     info.check_keeping()?;
-    let source = Source::find(info)?;
-    let record = described(info, &source)?;
-    let put = Put { attributes: Some(record.attributes()), ..conditional_put(info)? };
-    let stat =
-        compose(info, (&info.bucket, &info.key), &[Part::all(&source.bucket, &source.key)], put)?;
+    let mut put = conditional_put(info)?;
+    for _ in 0..ATTEMPTS {
+        let source = Source::find(info)?;
+        let record = described(info, &source)?;
+        put.attributes = Some(record.attributes());
+        let is_self = source.is_at(&info.bucket, &info.key);
+        if is_self {
+            // Then it is not the bytes of somebody who was faster that get these attributes.
+            put.if_version = Some(source.object.stat().version);
+        }
+        let part = Part::all(&source.bucket, &source.key);
+        match info.geds().compose(&info.bucket, &info.key, &[part], put.clone()) {
+            Ok(stat) if is_self || source.is_unchanged(info)? => return Ok(copied(&stat, &record)),
+            // What was just written is written again, if it is still there.
+            Ok(stat) => put = Put::if_version(stat.version),
+            Err(Error::Changed { .. }) if is_self => {}
+            Err(error) => return Err(of_geds(error)),
+        }
+    }
+    fail(Fault::OperationAborted)
+}
 
+fn copied(stat: &Stat, record: &Record) -> S3Response<dto::CopyObjectOutput> {
     let mut result = dto::CopyObjectResult {
-        e_tag: Some(describe::etag(&record)),
+        e_tag: Some(describe::etag(record)),
         last_modified: Some(describe::timestamp(stat.modified)),
         ..Default::default()
     };
@@ -98,10 +134,10 @@ pub(super) fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOutput>>
         tell_checksum!(result, Some((algorithm, text)));
         result.checksum_type = Some(kind.name().to_owned().into());
     }
-    Ok(S3Response::new(dto::CopyObjectOutput {
+    S3Response::new(dto::CopyObjectOutput {
         copy_object_result: Some(result),
         ..Default::default()
-    }))
+    })
 }
 
 /// What is kept with the copy.
@@ -112,13 +148,12 @@ fn described(info: &Info, source: &Source) -> S3Result<Record> {
     let redirect = info.header("x-amz-website-redirect-location");
     let algorithm = describe::named_algorithm(info, "x-amz-checksum-algorithm")?;
 
-    let is_same = (&source.bucket, &source.key) == (&info.bucket, &info.key);
     let changes = replaces
         || replaces_tags
         || redirect.is_some()
         || algorithm.is_some()
         || info.headers.contains_key("x-amz-storage-class");
-    if is_same && !changes {
+    if source.is_at(&info.bucket, &info.key) && !changes {
         return Err(Fault::InvalidRequest.because(
             "This copy request is illegal because it is trying to copy an object to itself without \
              changing the object's metadata, storage class, website redirect location or \
@@ -181,9 +216,4 @@ pub(super) fn each_piece(
         at += read as u64;
     }
     Ok(())
-}
-
-/// Makes one object of parts.
-pub(super) fn compose(info: &Info, to: (&str, &str), parts: &[Part], put: Put) -> S3Result<Stat> {
-    info.geds().compose(to.0, to.1, parts, put).map_err(of_geds)
 }

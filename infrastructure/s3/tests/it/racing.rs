@@ -44,3 +44,25 @@ fn of_many_who_change_one_version_one_wins() {
 
     assert_eq!(won, 1);
 }
+
+#[test]
+fn a_copy_has_the_bytes_that_its_etag_is_of() {
+    let server = Server::start();
+    request("PUT", "/bucket").send(&server).succeeds();
+    let write = |round: usize| {
+        let body = vec![u8::try_from(round % 251).expect("a byte"); 10_000];
+        request("PUT", "/bucket/source").body(body).send(&server).succeeds();
+    };
+    write(0);
+
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..200).for_each(write));
+        while !writer.is_finished() {
+            let copy = request("PUT", "/bucket/copy");
+            copy.header("x-amz-copy-source", "bucket/source").send(&server).succeeds();
+            let read = request("GET", "/bucket/copy").send(&server).succeeds();
+            let sent = request("PUT", "/bucket/again").body(read.body).send(&server).succeeds();
+            assert_eq!(sent.headers["etag"], read.headers["etag"]);
+        }
+    });
+}

@@ -5,7 +5,6 @@ use crate::{
     digest::{self, Checksum, Kind},
     fault::{Fault, fail},
     ops::{
-        copy::compose,
         describe::{self, tell_checksum},
         info::Info,
         write::conditional_put,
@@ -40,7 +39,7 @@ pub(in crate::ops) fn complete(
         chosen.iter().map(|part| Part::all(HIDDEN_BUCKET, part_key(&id, part.number))).collect();
     let record = described(upload, &chosen, checksum);
     let put = Put { attributes: Some(record.attributes()), ..put };
-    compose(info, (&info.bucket, &info.key), &parts, put)?;
+    info.geds().compose(&info.bucket, &info.key, &parts, put).map_err(of_geds)?;
     super::remove(info, &id)?;
     Ok(S3Response::new(output(info, &record)))
 }

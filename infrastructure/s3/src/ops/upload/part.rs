@@ -5,7 +5,7 @@ use crate::{
     digest::{Algorithm, Digests, Hasher},
     fault::{Fault, fail},
     ops::{
-        copy::{Source, compose, each_piece},
+        copy::{ATTEMPTS, Source, each_piece},
         describe::{self, tell_checksum},
         info::Info,
     },
@@ -14,7 +14,7 @@ use crate::{
     record::ETag,
     store::{HIDDEN_BUCKET, of_geds},
 };
-use geds::{Part, Put};
+use geds::{Part, Put, Stat};
 use s3s::{S3Response, S3Result, dto};
 
 fn numbered(info: &Info) -> S3Result<u32> {
@@ -91,30 +91,51 @@ pub(in crate::ops) fn copy_part(info: &Info) -> S3Result<S3Response<dto::UploadP
     info.check_bucket()?;
     let number = numbered(info)?;
     let (id, upload, _) = Upload::find(info)?;
-    let source = Source::find(info)?;
+    let key = part_key(&id, number);
+    for _ in 0..ATTEMPTS {
+        let source = Source::find(info)?;
+        let (stat, digests) = copy_once(info, &source, &key, upload.algorithm)?;
+        if source.is_unchanged(info)? {
+            still_wanted(info, &key)?;
+            return Ok(copied(&stat, digests));
+        }
+    }
+    fail(Fault::OperationAborted)
+}
+
+/// Makes a part of a source's bytes, which are shared.
+fn copy_once(
+    info: &Info,
+    source: &Source,
+    key: &str,
+    algorithm: Option<Algorithm>,
+) -> S3Result<(Stat, Digests)> {
+    let size = source.object.len();
     let range = match info.header("x-amz-copy-source-range") {
-        Some(text) => copied_range(text, source.object.len())?,
-        None => 0..source.object.len(),
+        Some(text) => copied_range(text, size)?,
+        None => 0..size,
     };
-    let mut hasher = Hasher::new(false, upload.algorithm).joinable();
+    let mut hasher = Hasher::new(false, algorithm).joinable();
     each_piece(&source.object, range.clone(), |piece| hasher.update(piece))?;
     let digests = hasher.finish();
-    let key = part_key(&id, number);
-    let part = Part { bucket: source.bucket, key: source.key, range: Some(range) };
+    let (bucket, source) = (source.bucket.clone(), source.key.clone());
+    let part = Part { bucket, key: source, range: Some(range) };
     let put = Put { attributes: Some(encode(&recorded(&digests))), ..Put::overwrite() };
-    let stat = compose(info, (HIDDEN_BUCKET, &key), &[part], put)?;
-    still_wanted(info, &key)?;
+    let stat = info.geds().compose(HIDDEN_BUCKET, key, &[part], put).map_err(of_geds)?;
+    Ok((stat, digests))
+}
 
+fn copied(stat: &Stat, digests: Digests) -> S3Response<dto::UploadPartCopyOutput> {
     let mut result = dto::CopyPartResult {
         e_tag: Some(etag(&digests)),
         last_modified: Some(describe::timestamp(stat.modified)),
         ..Default::default()
     };
     tell_checksum!(result, digests.checksum.map(|checksum| checksum.told()));
-    Ok(S3Response::new(dto::UploadPartCopyOutput {
+    S3Response::new(dto::UploadPartCopyOutput {
         copy_part_result: Some(result),
         ..Default::default()
-    }))
+    })
 }
 
 fn copied_range(text: &str, size: u64) -> S3Result<std::ops::Range<u64>> {
