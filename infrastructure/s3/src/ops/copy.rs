@@ -13,7 +13,7 @@ use crate::{
     sign::unescape,
     store::{HIDDEN_BUCKET, of_geds},
 };
-use geds::{Error, Object, Part, Put, Stat};
+use geds::{Error, Object, Put, Stat};
 use s3s::{S3Response, S3Result, dto};
 
 /// How many bytes are read at a time to compute a checksum.
@@ -112,8 +112,8 @@ pub(super) fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOutput>>
             // Then it is not the bytes of somebody who was faster that get these attributes.
             put.if_version = Some(source.object.stat().version);
         }
-        let part = Part::all(&source.bucket, &source.key);
-        match info.geds().compose(&info.bucket, &info.key, &[part], put.clone()) {
+        let (from, to) = ((&*source.bucket, &*source.key), (&*info.bucket, &*info.key));
+        match info.geds().copy(from, to, put.clone()) {
             Ok(stat) if is_self || source.is_unchanged(info)? => return Ok(copied(&stat, &record)),
             // What was just written is written again, if it is still there.
             Ok(stat) => put = Put::if_version(stat.version),

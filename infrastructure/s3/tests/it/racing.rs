@@ -66,3 +66,23 @@ fn a_copy_has_the_bytes_that_its_etag_is_of() {
         }
     });
 }
+
+#[test]
+fn what_is_read_while_it_is_written_is_one_state_of_it() {
+    let server = Server::start();
+    request("PUT", "/bucket").send(&server).succeeds();
+    let write = |round: usize| {
+        let body = vec![u8::try_from(round % 251).expect("a byte"); 10_000];
+        request("PUT", "/bucket/source").body(body).send(&server).succeeds();
+    };
+    write(0);
+
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..200).for_each(write));
+        while !writer.is_finished() {
+            let read = request("GET", "/bucket/source").send(&server).succeeds();
+            let sent = request("PUT", "/bucket/again").body(read.body).send(&server).succeeds();
+            assert_eq!(sent.headers["etag"], read.headers["etag"]);
+        }
+    });
+}

@@ -118,10 +118,16 @@ fn copy_once(
     let mut hasher = Hasher::new(false, algorithm).joinable();
     each_piece(&source.object, range.clone(), |piece| hasher.update(piece))?;
     let digests = hasher.finish();
-    let (bucket, source) = (source.bucket.clone(), source.key.clone());
-    let part = Part { bucket, key: source, range: Some(range) };
     let put = Put { attributes: Some(encode(&recorded(&digests))), ..Put::overwrite() };
-    let stat = info.geds().compose(HIDDEN_BUCKET, key, &[part], put).map_err(of_geds)?;
+    let (from, to) = ((&*source.bucket, &*source.key), (HIDDEN_BUCKET, key));
+    let whole = info.geds().copy(from, to, put.clone()).map_err(of_geds)?;
+    if range == (0..size) {
+        return Ok((whole, digests));
+    }
+    // Cut out of the copy, which nobody else changes.
+    let cut = Part { range: Some(range), ..Part::all(HIDDEN_BUCKET, key) };
+    let put = Put { if_version: Some(whole.version), ..put };
+    let stat = info.geds().compose(HIDDEN_BUCKET, key, &[cut], put).map_err(of_geds)?;
     Ok((stat, digests))
 }
 
