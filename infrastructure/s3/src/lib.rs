@@ -12,6 +12,7 @@ mod cors;
 mod digest;
 mod error;
 mod fault;
+mod form;
 #[cfg(test)]
 mod hostile;
 mod ops;

@@ -14,6 +14,7 @@ mod write;
 
 pub(crate) use describe::owner_id;
 pub(crate) use info::{Carriage, Carried, Info};
+pub(crate) use write::put;
 
 use crate::fault::{Fault, fail};
 use s3s::{S3, S3Request, S3Response, S3Result, dto};

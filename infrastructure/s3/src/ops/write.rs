@@ -15,7 +15,7 @@ use s3s::{S3Error, S3Response, S3Result, dto};
 /// Most objects that one request removes.
 const DELETE_MAX: usize = 1000;
 
-pub(super) async fn put(info: &Info) -> S3Result<S3Response<dto::PutObjectOutput>> {
+pub(crate) async fn put(info: &Info) -> S3Result<S3Response<dto::PutObjectOutput>> {
     info.check_bucket()?;
     info.check_keeping()?;
     let put = conditional_put(info)?;

@@ -9,7 +9,7 @@ use crate::{
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use s3s::{S3Error, S3Result, StdError};
-use std::{fmt, pin::Pin, time::Instant};
+use std::{fmt, ops::RangeInclusive, pin::Pin, time::Instant};
 
 type Incoming = Pin<Box<dyn http_body::Body<Data = Bytes, Error = StdError> + Send>>;
 
@@ -18,9 +18,13 @@ pub(crate) struct Body {
     incoming: Incoming,
     decoder: Option<Decoder>,
     sha256: Option<[u8; 32]>,
-    length: u64,
-    /// Bytes of data that did not come yet.
-    left: u64,
+    /// How many bytes of data there may be.
+    size: RangeInclusive<u64>,
+    /// How many came.
+    received: u64,
+    /// What other numbers are refused with.
+    too_few: Fault,
+    too_many: Fault,
     /// What arrived and was not decoded yet.
     arrived: Bytes,
     trailers: Trailers,
@@ -46,8 +50,10 @@ impl Body {
             incoming: Box::pin(incoming.map_err(Into::into)),
             decoder,
             sha256,
-            length,
-            left: length,
+            size: length..=length,
+            received: 0,
+            too_few: Fault::IncompleteBody,
+            too_many: Fault::IncompleteBody,
             arrived: Bytes::new(),
             trailers: Trailers::new(),
             patience: Patience::new(pace),
@@ -55,9 +61,23 @@ impl Body {
         }
     }
 
-    /// How many bytes of data were announced.
+    /// A file of a form, whose size is known when it has come.
+    pub(crate) fn of_file<B>(incoming: B, size: RangeInclusive<u64>, pace: Pace) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
+        Self {
+            size,
+            too_few: Fault::EntityTooSmall,
+            too_many: Fault::EntityTooLarge,
+            ..Self::new(incoming, Payload::Unsigned, 0, pace)
+        }
+    }
+
+    /// How many bytes of data there are at most: what was announced, if anything was.
     pub(crate) fn length(&self) -> u64 {
-        self.length
+        *self.size.end()
     }
 
     /// The SHA-256 that was signed.
@@ -76,7 +96,7 @@ impl Body {
             if let Some(decoder) = &mut self.decoder
                 && let Some(data) = decoder.next(&mut self.arrived).map_err(of_chunks)?
             {
-                self.left = self.left.saturating_sub(data.len() as u64);
+                self.count(&data)?;
                 return Ok(Some(data));
             }
             if self.is_over {
@@ -89,10 +109,7 @@ impl Body {
             if self.decoder.is_some() {
                 self.arrived = arrived;
             } else if !arrived.is_empty() {
-                self.left = match self.left.checked_sub(arrived.len() as u64) {
-                    Some(left) => left,
-                    None => return fail(Fault::IncompleteBody),
-                };
+                self.count(&arrived)?;
                 return Ok(Some(arrived));
             }
         }
@@ -102,7 +119,7 @@ impl Body {
     pub(crate) async fn all(&mut self) -> S3Result<Bytes> {
         let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
         let Some(second) = self.next().await? else { return Ok(first) };
-        let mut all = Vec::with_capacity(usize::try_from(self.length).unwrap_or_default());
+        let mut all = Vec::with_capacity(usize::try_from(self.length()).unwrap_or_default());
         all.extend_from_slice(&first);
         all.extend_from_slice(&second);
         while let Some(more) = self.next().await? {
@@ -138,13 +155,24 @@ impl Body {
         if let Some(decoder) = self.decoder.take() {
             self.trailers = decoder.finish().map_err(of_chunks)?;
         }
-        if self.left == 0 { Ok(()) } else { fail(Fault::IncompleteBody) }
+        if self.received >= *self.size.start() {
+            return Ok(());
+        }
+        fail(self.too_few)
+    }
+
+    fn count(&mut self, data: &[u8]) -> S3Result<()> {
+        self.received = self.received.saturating_add(data.len() as u64);
+        if self.received <= *self.size.end() {
+            return Ok(());
+        }
+        fail(self.too_many)
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("Body").field("size", &self.size).finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,8 @@ use crate::{
     cors::CrossOrigin,
     digest::Hasher,
     fault::{Fault, fail},
-    ops::{Carriage, Carried, Info, Operations, owner_id},
+    form::{Form, Policy},
+    ops::{self, Carriage, Carried, Info, Operations, owner_id},
     patience::Pace,
     payload::{Body, Expected},
     sign::{self, Head, Keys, Moment, Payload, Query, Verified},
@@ -117,6 +118,11 @@ impl Front {
         if head.method == Method::OPTIONS {
             return self.preflight(head, target).await;
         }
+        if let (&Method::POST, Some(_), None, Some(content_type)) =
+            (&head.method, &target.bucket, &target.key, form_type(&head.headers))
+        {
+            return self.post_form(head, target, content_type, body).await;
+        }
         let query = Query::parse(head.uri.query())?;
         let signed = Head {
             method: &head.method,
@@ -155,6 +161,48 @@ impl Front {
             body: Mutex::new(object),
         };
         self.operate(forwarded, info).await
+    }
+
+    /// Stores the file of a form.
+    async fn post_form(
+        &self,
+        head: &request::Parts,
+        target: &Target,
+        content_type: &str,
+        body: Loan,
+    ) -> S3Result<Response<Reply>> {
+        let length = body.size_hint().exact().ok_or(Fault::MissingContentLength)?;
+        let pace = Pace::of(&self.config);
+        let body = Body::new(body, Payload::Unsigned, length, pace);
+        let (form, file) = Form::read(content_type, body).await?;
+        let text = form.field("policy").ok_or(Fault::AccessDenied)?;
+        let key = sign::verify_form(text, |name| form.field(name), &self.keys)?;
+        let policy = Policy::parse(text)?;
+        let bucket = target.bucket.clone().unwrap_or_default();
+        policy.check(&form, &bucket, now().as_secs())?;
+        let size = policy.size(self.config.put_max_bytes);
+        // No file is larger than its form; that tells how it is best taken.
+        let size = *size.start()..=length.min(*size.end());
+        let mut headers = form.headers();
+        if let Some(host) = head.headers.get(header::HOST) {
+            headers.insert(header::HOST, host.clone());
+        }
+        let info = Info {
+            config: Arc::clone(&self.config),
+            tenant: Arc::clone(self.tenants.get(&key.tenant).ok_or(Fault::AccessDenied)?),
+            headers,
+            query: Query::default(),
+            bucket,
+            key: form.key()?,
+            body: Mutex::new(Some(Body::of_file(file, size, pace))),
+        };
+        let stored = ops::put(&info).await?.output;
+        let etag = stored.e_tag.map(|etag| format!("\"{}\"", etag.value())).unwrap_or_default();
+        let (status, headers, document) = form.answer(&info, &etag);
+        let mut response = Response::new(Reply::from(Bytes::from(document)));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
     }
 
     /// Lets s3s find the operation, and takes its answer.
@@ -214,6 +262,12 @@ impl Front {
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The content type of a form.
+fn form_type(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    text.to_ascii_lowercase().starts_with("multipart/form-data").then_some(text)
 }
 
 /// Refuses what no operation is.
