@@ -163,6 +163,10 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`].
     pub fn object(&self, bucket: &str, key: &str) -> Result<Object> {
+        self.or_outside(bucket, key, || self.object_here(bucket, key))
+    }
+
+    fn object_here(&self, bucket: &str, key: &str) -> Result<Object> {
         for _ in 0..TRIES {
             let found = self.client.find(bucket, key)?;
             if let Some(object) = Object::open(&self.client, found)? {
@@ -177,6 +181,10 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`]; for objects on disk [`Error::Corrupt`], [`Error::Io`].
     pub fn view(&self, bucket: &str, key: &str) -> Result<View> {
+        self.or_outside(bucket, key, || self.view_here(bucket, key))
+    }
+
+    fn view_here(&self, bucket: &str, key: &str) -> Result<View> {
         let client = &self.client;
         let mut brought = false;
         for _ in 0..TRIES {
@@ -188,7 +196,7 @@ impl Geds {
                     self.bring_to_memory(bucket, key)?;
                     continue;
                 }
-                return self.object(bucket, key)?.bytes();
+                return self.object_here(bucket, key)?.bytes();
             };
             if let Some(slab) = client.slab(slot, generation)? {
                 return View::shared(slab, offset, header.size, pin)
@@ -203,6 +211,30 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`].
     pub fn stat(&self, bucket: &str, key: &str) -> Result<Stat> {
+        self.or_outside(bucket, key, || self.stat_here(bucket, key))
+    }
+
+    /// Looks here, and once more when the object was read from outside.
+    fn or_outside<R>(&self, bucket: &str, key: &str, look: impl Fn() -> Result<R>) -> Result<R> {
+        match look() {
+            Err(missing @ Error::NoObject { .. }) => {
+                self.fetch_missing(bucket, key, missing)?;
+                look()
+            }
+            found => found,
+        }
+    }
+
+    /// Whether an object is here, wherever else it may be.
+    pub(crate) fn is_here(&self, bucket: &str, key: &str) -> Result<bool> {
+        match self.stat_here(bucket, key) {
+            Ok(_) => Ok(true),
+            Err(Error::NoObject { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn stat_here(&self, bucket: &str, key: &str) -> Result<Stat> {
         let stat = self.client.read(bucket, key, |slot, header| {
             stat_of(&header, &slot.attributes(&header), tier_of(header.place))
         })?;

@@ -8,6 +8,7 @@
 //! Start at [`Geds::put`] and [`Geds::view`]; [`Geds::create`] writes what has no known size.
 
 mod attributes;
+mod backend;
 mod client;
 mod config;
 mod disk;
@@ -20,6 +21,7 @@ mod listing;
 mod names;
 mod node;
 mod object;
+mod outside;
 mod put;
 mod shared;
 mod stat;
@@ -28,6 +30,7 @@ mod wire;
 mod writer;
 
 pub use attributes::{ATTRIBUTES_MAX_BYTES, Attributes};
+pub use backend::Backend;
 pub use config::{Config, Limits, Usage};
 pub use error::{Error, Result};
 pub use event::{Event, Happening, Scope, Subscription};

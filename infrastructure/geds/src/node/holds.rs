@@ -2,9 +2,23 @@
 
 use super::{names::Backing, state::State};
 use crate::shared::record::{Header, Place};
+use std::sync::Arc;
 
 /// Processes that leave records all the time cannot keep the node from its other work.
 const COLLECT_ROUNDS: usize = 8;
+
+/// Units that are kept in lists of what lies somewhere though they no longer do.
+const MEMBERS_SPARE: usize = 1024;
+
+/// What is counted for a slab, a file or a composition.
+struct Count<'a> {
+    /// How many refer to it.
+    live: &'a mut u32,
+    /// How many ever came to.
+    holds: &'a mut u64,
+    /// How many bytes those have that refer to it, where that matters.
+    bytes: Option<&'a mut u64>,
+}
 
 impl State {
     /// An object that came back to memory still lies on disk: the place of the same version there is kept.
@@ -26,7 +40,7 @@ impl State {
             }
             let mut old = units.iter().map(header).filter(same);
             let old = old.find(|old| matches!(old.place, Place::File { .. }))?;
-            Some(Backing { version: old.version, place: old.place })
+            Some(Backing { version: old.version, place: old.place, size: old.size })
         });
         if new.is_some() || known.is_some() {
             self.set_backing(bucket, key, new);
@@ -40,7 +54,7 @@ impl State {
 
     pub(super) fn set_backing(&mut self, bucket: u32, key: &str, new: Option<Backing>) {
         if let Some(new) = new {
-            self.hold_piece(new.place);
+            self.hold_bytes(new.place, new.size);
         }
         let Some(keys) = self.names.keys_mut(bucket) else { return };
         let old = match new {
@@ -48,7 +62,7 @@ impl State {
             None => keys.backing.remove(key),
         };
         if let Some(old) = old {
-            self.let_go(old.place);
+            self.let_go(old.place, old.size);
         }
     }
 
@@ -57,65 +71,66 @@ impl State {
         if header.deleted() {
             return;
         }
-        match header.place {
-            Place::Nowhere => {}
+        self.hold_bytes(header.place, header.size);
+        let index = Arc::clone(&self.index);
+        let members = match header.place {
             Place::Slab { slot, generation, .. } => {
-                if let Some(slab) = self.slabs.get(slot, generation) {
-                    slab.live += 1;
-                    slab.holds += 1;
-                    slab.members.push(unit);
-                }
-            }
-            Place::File { file, .. } => {
-                if let Some(stored) = self.files.get(file) {
-                    stored.live += 1;
-                    stored.holds += 1;
-                }
+                self.slabs.get(slot, generation).map(|slab| (&mut slab.members, slab.live))
             }
             Place::Pieces { content } => {
-                if let Some(content) = self.contents.get_mut(&content) {
-                    content.live += 1;
-                    content.holds += 1;
-                    content.members.push(unit);
-                }
+                self.contents.get_mut(&content).map(|content| (&mut content.members, content.live))
             }
+            Place::Nowhere | Place::File { .. } => None,
+        };
+        let Some((members, live)) = members else { return };
+        members.push(unit);
+        if members.len() > 4 * live as usize + MEMBERS_SPARE {
+            let anchor = header.place.anchor();
+            members.sort_unstable();
+            members.dedup();
+            members.retain(|unit| index.slot(*unit).header().place.anchor() == anchor);
         }
     }
 
-    /// Counts a piece of a content in what it refers to.
-    pub(super) fn hold_piece(&mut self, place: Place) {
-        let piece = match place {
+    /// What is counted for a place.
+    fn count(&mut self, place: Place) -> Option<Count<'_>> {
+        Some(match place {
+            Place::Nowhere => return None,
             Place::Slab { slot, generation, .. } => {
-                self.slabs.get(slot, generation).map(|slab| (&mut slab.live, &mut slab.holds))
+                let slab = self.slabs.get(slot, generation)?;
+                Count { live: &mut slab.live, holds: &mut slab.holds, bytes: None }
             }
             Place::File { file, .. } => {
-                self.files.get(file).map(|stored| (&mut stored.live, &mut stored.holds))
+                let stored = self.files.get(file)?;
+                let bytes = Some(&mut stored.live_bytes);
+                Count { live: &mut stored.live, holds: &mut stored.holds, bytes }
             }
-            Place::Nowhere | Place::Pieces { .. } => None,
-        };
-        if let Some((live, holds)) = piece {
-            *live += 1;
-            *holds += 1;
+            Place::Pieces { content } => {
+                let content = self.contents.get_mut(&content)?;
+                Count { live: &mut content.live, holds: &mut content.holds, bytes: None }
+            }
+        })
+    }
+
+    /// Counts something that refers to bytes at a place.
+    pub(super) fn hold_bytes(&mut self, place: Place, size: u64) {
+        let Some(count) = self.count(place) else { return };
+        *count.live = count.live.saturating_add(1);
+        *count.holds += 1;
+        if let Some(bytes) = count.bytes {
+            *bytes = bytes.saturating_add(size);
         }
     }
 
-    /// No longer counts a record or piece in what it referred to.
-    pub(super) fn let_go(&mut self, place: Place) {
-        let live = match place {
-            Place::Nowhere => None,
-            Place::Slab { slot, generation, .. } => {
-                self.slabs.get(slot, generation).map(|slab| &mut slab.live)
-            }
-            Place::File { file, .. } => self.files.get(file).map(|stored| &mut stored.live),
-            Place::Pieces { content } => {
-                self.contents.get_mut(&content).map(|content| &mut content.live)
-            }
-        };
-        if let Some(live) = live {
-            *live = live.saturating_sub(1);
-            if *live == 0 {
-                self.doomed.insert(place.anchor());
-            }
+    /// No longer counts what referred to bytes at a place.
+    pub(super) fn let_go(&mut self, place: Place, size: u64) {
+        let Some(count) = self.count(place) else { return };
+        *count.live = count.live.saturating_sub(1);
+        if let Some(bytes) = count.bytes {
+            *bytes = bytes.saturating_sub(size);
+        }
+        if *count.live == 0 {
+            self.doomed.insert(place.anchor());
         }
     }
 
@@ -183,7 +198,7 @@ impl State {
             Place::File { file, .. } => self.files.remove(file),
             Place::Pieces { content } => {
                 let content = self.contents.remove(&content).unwrap_or_default();
-                content.pieces.iter().for_each(|piece| self.let_go(piece.place));
+                content.pieces.iter().for_each(|piece| self.let_go(piece.place, piece.len));
             }
         }
     }

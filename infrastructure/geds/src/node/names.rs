@@ -41,6 +41,7 @@ pub(super) struct Keys {
 pub(super) struct Backing {
     pub(super) version: u64,
     pub(super) place: Place,
+    pub(super) size: u64,
 }
 
 /// The buckets of a tenant.

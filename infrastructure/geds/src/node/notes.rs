@@ -5,14 +5,29 @@ use super::{
     names::Named,
     state::State,
 };
-use crate::{Attributes, shared::record::Place, wire::Piece};
+use crate::{Attributes, Result, shared::record::Place, wire::Piece};
 
 impl State {
+    /// All that was noted, and the names of all files, are on disk when this returns.
+    pub(super) fn sync_journal(&mut self) -> Result<()> {
+        self.files.sync_names()?;
+        if self.journal.is_broken() {
+            self.rewrite_journal()?;
+        }
+        self.journal.sync()
+    }
+
     /// Writes the journal anew when most of it is about what is no longer so.
     pub(super) fn shorten_journal(&mut self) {
         if !self.journal.is_long(self.names.objects()) {
             return;
         }
+        if let Err(error) = self.rewrite_journal() {
+            tracing::warn!(error = %types::chain(&error), "cannot shorten the journal");
+        }
+    }
+
+    fn rewrite_journal(&mut self) -> Result<()> {
         let mut notes = Vec::new();
         for number in self.names.numbers() {
             let Some(keys) = self.names.keys(number) else { continue };
@@ -22,10 +37,8 @@ impl State {
             let bound = bound.filter_map(|(key, named)| self.bound(number, key, named.unit));
             notes.extend(bound.map(|bound| Note::Bound(Box::new(bound))));
         }
-        match Journal::rewrite(&self.folder, notes.into_iter()) {
-            Ok(journal) => self.journal = journal,
-            Err(error) => tracing::warn!(%error, "cannot shorten the journal"),
-        }
+        self.journal = Journal::rewrite(&self.folder, notes.into_iter())?;
+        Ok(())
     }
 
     /// Writes down where a name is now, here and in the journal.

@@ -101,7 +101,7 @@ impl State {
         chain.remove(unit)?;
         if state == Slotted::Known {
             if !header.deleted() {
-                self.let_go(header.place);
+                self.let_go(header.place, header.size);
             }
             self.free_slot(unit);
         }

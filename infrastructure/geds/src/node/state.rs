@@ -148,7 +148,7 @@ impl State {
     /// Composes an object of pieces that lie in what is referred to at this moment.
     pub(super) fn compose(&mut self, pieces: Vec<Piece>) -> Place {
         self.last_content += 1;
-        pieces.iter().for_each(|piece| self.hold_piece(piece.place));
+        pieces.iter().for_each(|piece| self.hold_bytes(piece.place, piece.len));
         self.contents.insert(self.last_content, Content { pieces, ..Content::default() });
         let place = Place::Pieces { content: self.last_content };
         self.reconsider(place);
@@ -237,7 +237,7 @@ impl State {
         self.index.set_bucket(number, BucketState::Gone);
         self.names.remove(number);
         self.journal.note(&Note::BucketGone { name: bucket.to_owned() });
-        self.journal.sync()
+        self.sync_journal()
     }
 
     /// Makes a bucket.
@@ -258,6 +258,12 @@ impl State {
         let (used, _) = self.slabs.used();
         used + slab_bytes(&self.limits) > super::slabs::mark(&self.limits)
             || used.saturating_add(self.wanted_bytes) > self.limits.memory_bytes
+    }
+
+    /// The records of all names.
+    pub(super) fn units(&self) -> Vec<u32> {
+        let keys = self.names.numbers().filter_map(|number| self.names.keys(number));
+        keys.flat_map(|keys| keys.keys.values().map(|named| named.unit)).collect()
     }
 
     /// What is known about the object of a name.

@@ -1,7 +1,7 @@
 //! Memory and disk that run out, and disks that fail.
 
 use crate::rig::bytes_of;
-use geds::{Attributes, Config, Error, ErrorKind, Geds, Limits, Listing, Put, Stat, Tier};
+use geds::{Attributes, Config, Error, ErrorKind, Geds, Limits, Listing, Part, Put, Stat, Tier};
 use std::{fs, io::Write, thread, time::Duration};
 use testkit::{Folder, wait_until};
 
@@ -126,6 +126,41 @@ fn what_is_viewed_comes_back_to_memory_and_stays_on_disk() {
         geds.usage().unwrap().disk_bytes == before.disk_bytes
     });
     geds.delete("lab", "a", None).unwrap();
+    wait_until("no file is left", Duration::from_secs(20), || geds.usage().unwrap().files == 0);
+}
+
+#[test]
+fn files_of_which_most_is_waste_are_written_anew() {
+    let limits = Limits { memory_bytes: 4 * MIB, high_water_percent: 30, ..Limits::default() };
+    let (folder, geds) = store(limits.clone());
+    for n in 0..600 {
+        put(&geds, &format!("k{n}"), 100_000).unwrap();
+    }
+    geds.persist_all().unwrap();
+    let parts = ["k0", "k10"].map(|key| Part::all("lab", key));
+    geds.compose("lab", "both", &parts, Put::default()).unwrap();
+    let kept = |n: usize| n.is_multiple_of(10);
+    let before = geds.usage().unwrap().disk_bytes;
+    for n in (0..600).filter(|n| !kept(*n)) {
+        geds.delete("lab", &format!("k{n}"), None).unwrap();
+    }
+    wait_until("the disk is freed", Duration::from_secs(30), || {
+        put(&geds, "awake", 10).unwrap();
+        geds.usage().unwrap().disk_bytes < before / 2
+    });
+    let check = |geds: &Geds| {
+        for n in (0..600).filter(|n| kept(*n)) {
+            let key = format!("k{n}");
+            assert!(*geds.view("lab", &key).unwrap() == bytes_of(&key, 100_000));
+        }
+        let both = [bytes_of("k0", 100_000), bytes_of("k10", 100_000)].concat();
+        assert!(*geds.view("lab", "both").unwrap() == both);
+    };
+    check(&geds);
+    drop(geds);
+    let geds = Geds::open(Config::alone(folder.path()).limits(limits)).unwrap();
+    check(&geds);
+    geds.delete_prefix("lab", "").unwrap();
     wait_until("no file is left", Duration::from_secs(20), || geds.usage().unwrap().files == 0);
 }
 

@@ -8,6 +8,7 @@ mod hostile;
 mod killed;
 mod limits;
 mod model;
+mod outside;
 mod processes;
 mod rig;
 mod threads;
