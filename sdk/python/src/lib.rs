@@ -7,6 +7,7 @@
 mod buffers;
 mod errors;
 mod here;
+mod node;
 mod object;
 mod settings;
 mod store;
@@ -20,6 +21,7 @@ mod _native {
     #[pymodule_export]
     use crate::{
         here::forked,
+        node::Node,
         object::{Object, View},
         settings::{Limits, Usage},
         store::Store,

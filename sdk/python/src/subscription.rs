@@ -14,7 +14,7 @@ use std::{
 const SLICE: Duration = Duration::from_millis(50);
 
 /// Receives the events of one scope, from the moment of subscribing on.
-#[pyclass(module = "cloudskin.geds", frozen, subclass, weakref)]
+#[pyclass(module = "cloudskin.geds", frozen, weakref)]
 pub(crate) struct Subscription {
     events: Here<Mutex<Option<geds::Subscription>>>,
     /// Whoever waits holds the lock most of the time, and looks at this between.

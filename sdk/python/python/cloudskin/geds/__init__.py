@@ -36,7 +36,7 @@ from ._errors import (
     UnsupportedError,
 )
 from ._files import Random, RawReader, RawWriter, Reader, Text, Writer, open_file
-from ._native import Bucket, Entry, Event, Limits, Object, Page, Stat, Usage, View
+from ._native import Bucket, Entry, Event, Limits, Node, Object, Page, Stat, Usage, View
 from ._subscription import Subscription
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ __all__ = [
     "ForbiddenError",
     "InvalidError",
     "Limits",
+    "Node",
     "NotFoundError",
     "Object",
     "Page",
