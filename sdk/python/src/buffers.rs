@@ -161,9 +161,8 @@ impl Exported {
         let (address, len) = (bytes.as_ptr().cast_mut().cast(), bytes.len() as ffi::Py_ssize_t);
         // SAFETY: the request is the interpreter's. The bytes stay where they are as long as `owner`
         // lives, which the filled request holds, because `release` refuses while buffers are counted.
-        let filled = unsafe {
-            ffi::PyBuffer_FillInfo(request, owner.as_ptr(), address, len, 1, flags)
-        };
+        let filled =
+            unsafe { ffi::PyBuffer_FillInfo(request, owner.as_ptr(), address, len, 1, flags) };
         if filled == 0 {
             self.buffers.fetch_add(1, SeqCst);
             return Ok(());

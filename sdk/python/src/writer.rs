@@ -6,7 +6,10 @@ use crate::{
     here::Here,
     values::{Stat, attributes},
 };
-use pyo3::{prelude::*, types::{PyBytes, PyDict}};
+use pyo3::{
+    prelude::*,
+    types::{PyBytes, PyDict},
+};
 
 /// An object that is not sealed yet: nobody else sees it, and dropped unsealed it never was.
 #[pyclass(module = "cloudskin.geds", weakref)]

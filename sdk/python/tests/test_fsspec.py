@@ -31,7 +31,7 @@ class Fixtures(abstract.AbstractFixtures):
 
     @pytest.fixture
     def fs_join(self):
-        return "/".join
+        return lambda *parts: "/".join(parts)
 
     @pytest.fixture
     def local_fs(self):
@@ -47,6 +47,7 @@ class Fixtures(abstract.AbstractFixtures):
     def local_join(self):
         return os.path.join
 
+    @pytest.fixture
     def supports_empty_directories(self):
         return True
 

@@ -25,6 +25,7 @@ def test_urls_are_opened(store):
     assert store.get("lab", "x.gz")[:2] == b"\x1f\x8b"
     with smart_open.open("geds://lab/x.gz", encoding="utf-8") as file:
         assert file.read() == "käse"
+    store.put("lab", "x", b"1\n2\n")
     with smart_open.open("geds://lab/x", "rb", transport_params={"place": store._place}) as file:
         file.seek(2)
         assert file.read() == b"2\n"

@@ -251,9 +251,13 @@ class _Written:
         """What is known about the object, once the file is closed."""
         return self._raw.stat
 
+    def give_up(self) -> None:
+        """From here on there is nothing to become an object."""
+        self._raw.give_up()
+
     def discard(self) -> None:
         """Closes the file and leaves no object."""
-        self._raw.give_up()
+        self.give_up()
         self.close()  # type: ignore[attr-defined]
         self._raw.discard()
 
@@ -268,7 +272,7 @@ class _Written:
         trace: TracebackType | None,
     ) -> None:
         if kind is not None:
-            self._raw.give_up()
+            self.give_up()
         self.close()  # type: ignore[attr-defined]
 
     def __del__(self) -> None:
@@ -298,13 +302,83 @@ class Random(_Written, io.BufferedRandom):
         super().__init__(raw, BUFFER_BYTES)
 
 
+class Packed(io.BufferedIOBase):
+    """What packs or unpacks a file, and the file, which is closed with it."""
+
+    def __init__(self, packed: Any, below: Any) -> None:
+        super().__init__()
+        self._packed = packed
+        self._below = below
+        self.name = below.name
+
+    def readable(self) -> bool:
+        return bool(self._packed.readable())
+
+    def writable(self) -> bool:
+        return bool(self._packed.writable())
+
+    def seekable(self) -> bool:
+        return bool(self._packed.seekable())
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        read: bytes = self._packed.read(-1 if size is None else size)
+        return read
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self.read(BUFFER_BYTES if size < 0 else size)
+
+    def write(self, data: Buffer, /) -> int:
+        self._packed.write(data)
+        return memoryview(data).nbytes
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return int(self._packed.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._packed.tell())
+
+    def flush(self) -> None:
+        if not self._packed.closed:
+            self._packed.flush()
+
+    def give_up(self) -> None:
+        """From here on there is nothing to become an object."""
+        _give_up(self._below)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            self._packed.close()
+        except BaseException:
+            self.give_up()
+            raise
+        finally:
+            super().close()
+            self._below.close()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.give_up()
+        self.close()
+
+    def __del__(self) -> None:
+        if not self.closed:
+            self.give_up()
+            self.close()
+
+
 class Text(io.TextIOWrapper):
     """Text in an object."""
 
     def discard(self) -> None:
         """Closes the file and leaves no object."""
-        if isinstance(self.buffer, (Writer, Random)):
-            self.buffer._raw.give_up()
+        _give_up(self.buffer)
         self.close()
 
     def __exit__(
@@ -314,12 +388,18 @@ class Text(io.TextIOWrapper):
         trace: TracebackType | None,
     ) -> None:
         if kind is not None:
-            self.discard()
+            _give_up(self.buffer)
         self.close()
 
     def __del__(self) -> None:
         if not self.closed:
             self.discard()
+
+
+def _give_up(file: object) -> None:
+    """Lets no object come to be, if one would."""
+    if isinstance(file, (RawWriter, Writer, Random, Packed)):
+        file.give_up()
 
 
 def parse_mode(mode: str) -> tuple[str, bool, bool]:

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.compression import compr
+from fsspec.core import get_compression
 from fsspec.spec import AbstractFileSystem
 
 from . import Store
 from . import open as open_store
 from ._errors import Error, ExistsError, InvalidError, NotFoundError
-from ._files import COPY_BYTES, Text
+from ._files import COPY_BYTES, Packed, Text
 
 if TYPE_CHECKING:
     from ._native import Bucket, Stat
@@ -192,10 +194,17 @@ class GedsFileSystem(AbstractFileSystem):
     def open(self, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> Any:
         """Opens a file. It becomes an object when it is closed, unless an exception ends the block."""
         if "b" in mode:
-            return super().open(path, mode, *args, **kwargs)
+            return self._open_packed(path, mode, *args, **kwargs)
         text = {name: kwargs.pop(name, None) for name in ("encoding", "errors", "newline")}
-        binary = super().open(path, mode.replace("t", "") + "b", *args, **kwargs)
+        binary = self._open_packed(path, mode.replace("t", "") + "b", *args, **kwargs)
         return Text(binary, **(text | {"encoding": text["encoding"] or "utf-8"}))
+
+    def _open_packed(self, path: str, mode: str, *args: Any, **kwargs: Any) -> Any:
+        compression = get_compression(path, kwargs.pop("compression", None))
+        below = super().open(path, mode, *args, **kwargs)
+        if compression is None:
+            return below
+        return Packed(compr[compression](below, mode=mode[0]), below)
 
     def _open(
         self,
@@ -299,7 +308,7 @@ class GedsFileSystem(AbstractFileSystem):
                 self._remove_tree(each)
             return
         for each in reversed(self.expand_path(path, recursive=recursive, maxdepth=maxdepth)):
-            if self.isfile(each):
+            if self.info(each)["type"] == "file":
                 self.rm_file(each)
             elif recursive:
                 # What lies deeper stays, and its folders with it.
