@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 180
 FUZZ_TARGETS := snapshot record journal module frames images geds
 PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help demo demo-elastic test check setup format lint soak fuzz bench bench-cells bench-hpc bench-isolation bench-simulate
+.PHONY: help demo demo-elastic test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-simulate
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -27,6 +27,7 @@ demo: setup  ## a live service moves between two sites under a street camera; mi
 # The tests come last: their summary is the last line.
 test: setup format lint  ## everything that must hold: format, lints, all tests; sets up what they need
 	@scripts/documented.sh
+	@sdk/python/test.sh
 	cargo nextest run --workspace --locked --profile $(PROFILE)
 
 check: format  ## the same without setting anything up, tests before lints: before a commit
@@ -38,6 +39,11 @@ format:
 
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+wheel:  ## the Python package, optimised, in target/wheels
+	python3 -m venv $(CARGO_TARGET_DIR)/wheel-venv
+	$(CARGO_TARGET_DIR)/wheel-venv/bin/pip install -q --disable-pip-version-check maturin
+	$(CARGO_TARGET_DIR)/wheel-venv/bin/maturin build --release --locked --manifest-path sdk/python/Cargo.toml --out target/wheels
 
 demo-elastic: setup  ## an image search whose speed follows the processors that others release, LANGUAGE=c or rust; seconds
 	cargo build --release --locked -p cloudskin

@@ -12,6 +12,8 @@ packages=(
     gcc libc6-dev
     # The camera decodes with ffmpeg; dig and nsupdate test our DNS; runc is a peer in benchmarks.
     ffmpeg bind9-dnsutils runc
+    # Clients of the S3 endpoint, and what Python's are installed with.
+    s3cmd rclone python3-venv
     ca-certificates curl git
 )
 # What Rust programs with OpenMP are built for.
