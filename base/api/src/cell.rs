@@ -263,6 +263,9 @@ pub struct RanksStatus {
     /// Where they are on their way to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Layout>,
+    /// The last decision to move ranks, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
     /// The highest number that a layout or a checkpoint got so far; none is used twice.
     pub issued: u64,
     /// Counts how often all ranks were begun or restored.

@@ -18,8 +18,11 @@ pub struct Config {
     pub connections_max: usize,
     /// How long a client may take to send a request's head, or stay idle between requests.
     pub head_timeout_ms: u64,
-    /// How long a connection may neither take nor bring a byte of a body.
+    /// How long a client may neither take nor bring a byte of a body.
     pub stall_timeout_ms: u64,
+    /// How many bytes of a body a client must at least bring, or take, on average of the time that
+    /// is waited for it.
+    pub rate_min_bytes_per_s: u64,
     /// How long requests that are under way may take once the endpoint is told to stop.
     pub drain_timeout_ms: u64,
     /// How far a request's date may lie from the endpoint's clock.
@@ -39,6 +42,7 @@ impl Default for Config {
             connections_max: 1024,
             head_timeout_ms: 30_000,
             stall_timeout_ms: 30_000,
+            rate_min_bytes_per_s: 1024,
             drain_timeout_ms: 10_000,
             clock_skew_max_s: 15 * 60,
             part_min_bytes: 5 << 20,

@@ -12,7 +12,11 @@ mod cors;
 mod digest;
 mod error;
 mod fault;
+mod form;
+#[cfg(test)]
+mod hostile;
 mod ops;
+mod patience;
 mod payload;
 mod range;
 mod record;

@@ -18,6 +18,9 @@ const VERSION: u8 = 1;
 /// The checksums of parts are kept as long as they take no more than this: attributes are small.
 const PART_CHECKSUMS_MAX_BYTES: usize = 8 << 10;
 
+/// Most parts of an upload.
+const PARTS_MAX: usize = 10_000;
+
 /// What S3 calls the entity tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ETag {
@@ -96,8 +99,11 @@ impl Parts {
 
     /// All of them in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Part> {
-        let sizes =
-            self.runs.iter().flat_map(|(count, size)| std::iter::repeat_n(*size, *count as usize));
+        let sizes = self
+            .runs
+            .iter()
+            .flat_map(|(count, size)| std::iter::repeat_n(*size, *count as usize))
+            .take(PARTS_MAX);
         let mut offset = 0_u64;
         sizes.enumerate().map(move |(index, size)| {
             let start = offset;

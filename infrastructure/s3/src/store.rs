@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::UNIX_EPOCH,
 };
 use tokio::task::JoinError;
 
@@ -23,6 +27,12 @@ const SETTINGS_VERSION: u8 = 1;
 /// A share of the memory limit, in percent, above which a put may have to wait.
 const PRESSED_PERCENT: u64 = 90;
 
+/// How often that is looked at, in milliseconds.
+const PRESSURE_MS: u64 = 50;
+
+/// A key to look for when it is the bucket that matters.
+const ANY_KEY: &str = "-";
+
 /// A tenant with its store.
 #[derive(Debug)]
 pub(crate) struct Tenant {
@@ -30,6 +40,16 @@ pub(crate) struct Tenant {
     pub(crate) geds: Geds,
     /// Settings are read and written one by one.
     settings: Mutex<()>,
+    has_hidden_bucket: AtomicBool,
+    pressure: Pressure,
+}
+
+/// Whether puts may have to wait for memory, as of a moment ago.
+#[derive(Debug, Default)]
+struct Pressure {
+    is_high: AtomicBool,
+    /// When it was last looked at, in milliseconds since the Unix epoch.
+    looked: AtomicU64,
 }
 
 /// All tenants by name.
@@ -61,7 +81,13 @@ impl Settings {
 
 impl Tenant {
     pub(crate) fn new(name: String, geds: Geds) -> Self {
-        Self { name, geds, settings: Mutex::new(()) }
+        Self {
+            name,
+            geds,
+            settings: Mutex::new(()),
+            has_hidden_bucket: AtomicBool::new(false),
+            pressure: Pressure::default(),
+        }
     }
 
     /// The bucket, if it is one of the tenant's.
@@ -96,33 +122,69 @@ impl Tenant {
         self.geds.set_bucket_attributes(bucket, attributes).map_err(of_geds)
     }
 
-    /// The hidden bucket, which is made when it is first needed.
-    pub(crate) fn make_hidden_bucket(&self) -> S3Result<()> {
-        match self.geds.create_bucket(HIDDEN_BUCKET) {
-            Ok(_) | Err(geds::Error::BucketExists { .. }) => Ok(()),
+    /// Fails if the bucket is not one of the tenant's. Other than [`bucket`](Self::bucket) it asks
+    /// nobody: the index that all processes share knows.
+    pub(crate) fn check_bucket(&self, name: &str) -> S3Result<()> {
+        if name == HIDDEN_BUCKET {
+            return Err(Fault::NoSuchBucket.into());
+        }
+        match self.geds.stat(name, ANY_KEY) {
+            Ok(_) | Err(geds::Error::NoObject { .. }) => Ok(()),
             Err(error) => Err(of_geds(error)),
         }
     }
 
-    /// Whether so little memory is left that a put may have to wait for some.
-    fn is_pressed(geds: &Geds) -> bool {
-        let (Ok(usage), Ok(limits)) = (geds.usage(), geds.limits()) else { return true };
-        usage.memory_bytes / PRESSED_PERCENT > limits.memory_bytes / 100
+    /// The hidden bucket, which is made when it is first needed.
+    pub(crate) fn make_hidden_bucket(&self) -> S3Result<()> {
+        if self.has_hidden_bucket.load(Relaxed) {
+            return Ok(());
+        }
+        match self.geds.create_bucket(HIDDEN_BUCKET) {
+            Ok(_) | Err(geds::Error::BucketExists { .. }) => {}
+            Err(error) => return Err(of_geds(error)),
+        }
+        self.has_hidden_bucket.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Whether so little memory is left that a put may have to wait for some. That is looked at aside,
+    /// and now and then.
+    fn is_pressed(self: &Arc<Self>) -> bool {
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let looked = self.pressure.looked.load(Relaxed);
+        let is_due = now.saturating_sub(looked) >= PRESSURE_MS;
+        if is_due && self.pressure.looked.compare_exchange(looked, now, Relaxed, Relaxed).is_ok() {
+            let tenant = Arc::clone(self);
+            tokio::task::spawn_blocking(move || tenant.look_at_pressure());
+        }
+        self.pressure.is_high.load(Relaxed)
+    }
+
+    fn look_at_pressure(&self) {
+        let is_high = match (self.geds.usage(), self.geds.limits()) {
+            (Ok(usage), Ok(limits)) => {
+                usage.memory_bytes / PRESSED_PERCENT > limits.memory_bytes / 100
+            }
+            // A store that does not answer may make a put wait as well.
+            _ => true,
+        };
+        self.pressure.is_high.store(is_high, Relaxed);
     }
 }
 
 /// Stores a small object: at once, unless that may have to wait for memory.
 pub(crate) async fn put(
-    geds: &Geds,
+    tenant: &Arc<Tenant>,
     bucket: &str,
     key: &str,
     bytes: Bytes,
     put: Put,
 ) -> S3Result<Stat> {
-    if !Tenant::is_pressed(geds) {
-        return geds.put(bucket, key, &bytes, put).map_err(of_geds);
+    if !tenant.is_pressed() {
+        return tenant.geds.put(bucket, key, &bytes, put).map_err(of_geds);
     }
-    let (geds, bucket, key) = (geds.clone(), bucket.to_owned(), key.to_owned());
+    let (geds, bucket, key) = (tenant.geds.clone(), bucket.to_owned(), key.to_owned());
     blocking(move || geds.put(&bucket, &key, &bytes, put)).await?.map_err(of_geds)
 }
 
@@ -221,7 +283,11 @@ mod tests {
         tenant.make_hidden_bucket().expect("there");
 
         assert!(tenant.buckets().expect("buckets").is_empty());
-        let error = tenant.bucket(HIDDEN_BUCKET).expect_err("a refusal");
-        assert_eq!(error.code().as_str(), "NoSuchBucket");
+        for refused in
+            [tenant.bucket(HIDDEN_BUCKET).map(|_| ()), tenant.check_bucket(HIDDEN_BUCKET)]
+        {
+            assert_eq!(refused.expect_err("a refusal").code().as_str(), "NoSuchBucket");
+        }
+        assert!(tenant.check_bucket("absent").is_err());
     }
 }

@@ -84,7 +84,12 @@ pub(super) fn list(info: &Info) -> S3Result<S3Response<dto::ListBucketsOutput>> 
             }
         },
     };
-    let after = info.query.get("continuation-token").map(of_token).transpose()?;
+    let after = info
+        .query
+        .get("continuation-token")
+        .filter(|token| !token.is_empty())
+        .map(of_token)
+        .transpose()?;
     let mut buckets = info.tenant.buckets()?;
     buckets.retain(|bucket| {
         bucket.name.starts_with(prefix) && after.as_ref().is_none_or(|after| bucket.name > *after)

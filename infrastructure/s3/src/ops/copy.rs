@@ -11,13 +11,16 @@ use crate::{
     fault::{Fault, fail},
     record::Record,
     sign::unescape,
-    store::{self, HIDDEN_BUCKET, of_geds},
+    store::{HIDDEN_BUCKET, of_geds},
 };
-use geds::{Object, Part, Put, Stat};
+use geds::{Error, Object, Put, Stat};
 use s3s::{S3Response, S3Result, dto};
 
 /// How many bytes are read at a time to compute a checksum.
 const READ_BYTES: usize = 1 << 20;
+
+/// How often a copy is made anew when its source changed meanwhile.
+pub(super) const ATTEMPTS: usize = 16;
 
 /// What is copied.
 pub(super) struct Source {
@@ -41,6 +44,22 @@ impl Source {
         match conditions.decide(&record.etag.to_string(), modified) {
             Outcome::Proceed => Ok(Self { bucket, key, object, record }),
             Outcome::NotModified | Outcome::Failed => fail(Fault::PreconditionFailed),
+        }
+    }
+}
+
+impl Source {
+    fn is_at(&self, bucket: &str, key: &str) -> bool {
+        self.bucket == bucket && self.key == key
+    }
+
+    /// Whether it was this state that was copied, and not one that came meanwhile. (Who removes it
+    /// afterwards does no harm.)
+    pub(super) fn is_unchanged(&self, info: &Info) -> S3Result<bool> {
+        match info.geds().stat(&self.bucket, &self.key) {
+            Ok(stat) => Ok(stat.version == self.object.stat().version),
+            Err(Error::NoObject { .. }) => Ok(true),
+            Err(error) => Err(of_geds(error)),
         }
     }
 }
@@ -80,16 +99,34 @@ fn is_replaced(info: &Info, header: &str, what: &str) -> S3Result<bool> {
     }
 }
 
-pub(super) async fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOutput>> {
+pub(super) fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOutput>> {
     info.check_bucket()?;
     info.check_keeping()?;
-    let source = Source::find(info)?;
-    let record = described(info, &source).await?;
-    let put = Put { attributes: Some(record.attributes()), ..conditional_put(info)? };
-    let stat = compose(info, (&info.bucket, &info.key), whole(&source), put).await?;
+    let mut put = conditional_put(info)?;
+    for _ in 0..ATTEMPTS {
+        let source = Source::find(info)?;
+        let record = described(info, &source)?;
+        put.attributes = Some(record.attributes());
+        let is_self = source.is_at(&info.bucket, &info.key);
+        if is_self {
+            // Then it is not the bytes of somebody who was faster that get these attributes.
+            put.if_version = Some(source.object.stat().version);
+        }
+        let (from, to) = ((&*source.bucket, &*source.key), (&*info.bucket, &*info.key));
+        match info.geds().copy(from, to, put.clone()) {
+            Ok(stat) if is_self || source.is_unchanged(info)? => return Ok(copied(&stat, &record)),
+            // What was just written is written again, if it is still there.
+            Ok(stat) => put = Put::if_version(stat.version),
+            Err(Error::Changed { .. }) if is_self => {}
+            Err(error) => return Err(of_geds(error)),
+        }
+    }
+    fail(Fault::OperationAborted)
+}
 
+fn copied(stat: &Stat, record: &Record) -> S3Response<dto::CopyObjectOutput> {
     let mut result = dto::CopyObjectResult {
-        e_tag: Some(describe::etag(&record)),
+        e_tag: Some(describe::etag(record)),
         last_modified: Some(describe::timestamp(stat.modified)),
         ..Default::default()
     };
@@ -97,27 +134,26 @@ pub(super) async fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOu
         tell_checksum!(result, Some((algorithm, text)));
         result.checksum_type = Some(kind.name().to_owned().into());
     }
-    Ok(S3Response::new(dto::CopyObjectOutput {
+    S3Response::new(dto::CopyObjectOutput {
         copy_object_result: Some(result),
         ..Default::default()
-    }))
+    })
 }
 
 /// What is kept with the copy.
-async fn described(info: &Info, source: &Source) -> S3Result<Record> {
+fn described(info: &Info, source: &Source) -> S3Result<Record> {
     let replaces = is_replaced(info, "x-amz-metadata-directive", "metadata")?;
     let replaces_tags = is_replaced(info, "x-amz-tagging-directive", "tagging")?;
     let class = info.storage_class()?;
     let redirect = info.header("x-amz-website-redirect-location");
     let algorithm = describe::named_algorithm(info, "x-amz-checksum-algorithm")?;
 
-    let is_same = (&source.bucket, &source.key) == (&info.bucket, &info.key);
     let changes = replaces
         || replaces_tags
         || redirect.is_some()
         || algorithm.is_some()
         || info.headers.contains_key("x-amz-storage-class");
-    if is_same && !changes {
+    if source.is_at(&info.bucket, &info.key) && !changes {
         return Err(Fault::InvalidRequest.because(
             "This copy request is illegal because it is trying to copy an object to itself without \
              changing the object's metadata, storage class, website redirect location or \
@@ -138,7 +174,7 @@ async fn described(info: &Info, source: &Source) -> S3Result<Record> {
         record.tags = info.tags()?;
     }
     if let Some(algorithm) = algorithm {
-        record.checksum = Some((checksum(info, source, algorithm).await?, Kind::FullObject));
+        record.checksum = Some((checksum(source, algorithm)?, Kind::FullObject));
     }
     // A copy is an object that came at once.
     record.parts = None;
@@ -146,20 +182,16 @@ async fn described(info: &Info, source: &Source) -> S3Result<Record> {
 }
 
 /// The checksum of a source's bytes: known, or computed.
-async fn checksum(_info: &Info, source: &Source, algorithm: Algorithm) -> S3Result<Checksum> {
+fn checksum(source: &Source, algorithm: Algorithm) -> S3Result<Checksum> {
     match &source.record.checksum {
         Some((checksum, Kind::FullObject)) if checksum.algorithm == algorithm => {
             return Ok(checksum.clone());
         }
         _ => {}
     }
-    let object = source.object.clone();
-    store::blocking(move || {
-        let mut running = Running::new(algorithm);
-        each_piece(&object, 0..object.len(), |piece| running.update(piece))?;
-        Ok(running.finish())
-    })
-    .await?
+    let mut running = Running::new(algorithm);
+    each_piece(&source.object, 0..source.object.len(), |piece| running.update(piece))?;
+    Ok(running.finish())
 }
 
 /// Reads bytes of an object, a piece at a time.
@@ -184,21 +216,4 @@ pub(super) fn each_piece(
         at += read as u64;
     }
     Ok(())
-}
-
-/// All of a source.
-fn whole(source: &Source) -> Vec<Part> {
-    vec![Part::all(&source.bucket, &source.key)]
-}
-
-/// Makes one object of parts, off the threads that serve connections: there may be 10,000.
-pub(super) async fn compose(
-    info: &Info,
-    to: (&str, &str),
-    parts: Vec<Part>,
-    put: Put,
-) -> S3Result<Stat> {
-    let geds = info.geds().clone();
-    let (bucket, key) = (to.0.to_owned(), to.1.to_owned());
-    store::blocking(move || geds.compose(&bucket, &key, &parts, put)).await?.map_err(of_geds)
 }

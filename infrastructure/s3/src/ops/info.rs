@@ -61,7 +61,7 @@ impl Info {
 
     /// Fails if the bucket is not there.
     pub(super) fn check_bucket(&self) -> S3Result<()> {
-        self.tenant.bucket(&self.bucket).map(|_| ())
+        self.tenant.check_bucket(&self.bucket)
     }
 
     /// The only version that an object has here.
@@ -120,8 +120,7 @@ impl Info {
         Conditions {
             if_match: text("if-match").map(ETags::parse),
             if_none_match: text("if-none-match").map(ETags::parse),
-            // A date that is still to come says nothing.
-            if_modified_since: date("if-modified-since").filter(|date| *date <= now_seconds()),
+            if_modified_since: date("if-modified-since"),
             if_unmodified_since: date("if-unmodified-since"),
         }
     }
@@ -137,10 +136,6 @@ impl Info {
         }
         Ok(())
     }
-}
-
-fn now_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// The body of a response, on its way past s3s.

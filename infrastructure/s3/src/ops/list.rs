@@ -117,7 +117,7 @@ pub(super) fn objects_v2(info: &Info) -> S3Result<S3Response<dto::ListObjectsV2O
     let asked = Asked::of(info)?;
     let token = info.query.get("continuation-token");
     let start_after = info.query.get("start-after");
-    let after = match token {
+    let after = match token.filter(|token| !token.is_empty()) {
         Some(token) => Some(of_token(token)?),
         None => start_after.map(str::to_owned),
     };

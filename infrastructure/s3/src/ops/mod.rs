@@ -14,17 +14,38 @@ mod write;
 
 pub(crate) use describe::owner_id;
 pub(crate) use info::{Carriage, Carried, Info};
+pub(crate) use write::put;
 
 use crate::fault::{Fault, fail};
 use s3s::{S3, S3Request, S3Response, S3Result, dto};
+use std::sync::Arc;
 
 /// All operations; what they need comes with each request.
 #[derive(Debug)]
 pub(crate) struct Operations;
 
+/// Runs an operation on a thread that may block: it asks the node, or goes over many objects.
+async fn aside<T: Send + 'static>(
+    info: &Arc<Info>,
+    operation: impl FnOnce(&Info) -> S3Result<T> + Send + 'static,
+) -> S3Result<T> {
+    let info = Arc::clone(info);
+    crate::store::blocking(move || operation(&info)).await?
+}
+
+/// Where an operation runs: here, because it only looks at shared memory, or aside.
+macro_rules! run {
+    (here $info:ident, $act:expr) => {
+        $act
+    };
+    (aside $info:ident, $act:expr) => {
+        aside($info, move |$info| $act).await
+    };
+}
+
 /// Writes the operations as s3s wants them: each with the request's [`Info`] and what s3s has read.
 macro_rules! operations {
-    ($($name:ident($info:ident, $input:ident: $in:ident) -> $out:ident { $act:expr })*) => {
+    ($($where:ident $name:ident($info:ident, $input:ident: $in:ident) -> $out:ident { $act:expr })*) => {
         #[async_trait::async_trait]
         impl S3 for Operations {
             $(async fn $name(
@@ -32,237 +53,289 @@ macro_rules! operations {
                 request: S3Request<dto::$in>,
             ) -> S3Result<S3Response<dto::$out>> {
                 let info = Info::of(&request)?;
-                let $info = &*info;
+                let $info = &info;
                 let $input = request.input;
-                $act
+                run!($where $info, $act)
             })*
         }
     };
 }
 
 operations! {
-    list_buckets(info, _input: ListBucketsInput) -> ListBucketsOutput { buckets::list(info) }
-    create_bucket(info, input: CreateBucketInput) -> CreateBucketOutput {
+    aside list_buckets(info, _input: ListBucketsInput) -> ListBucketsOutput {
+        buckets::list(info)
+    }
+    aside create_bucket(info, input: CreateBucketInput) -> CreateBucketOutput {
         buckets::create(info, input.create_bucket_configuration)
     }
-    delete_bucket(info, _input: DeleteBucketInput) -> DeleteBucketOutput { buckets::delete(info) }
-    head_bucket(info, _input: HeadBucketInput) -> HeadBucketOutput { buckets::head(info) }
-    get_bucket_location(info, _input: GetBucketLocationInput) -> GetBucketLocationOutput {
+    aside delete_bucket(info, _input: DeleteBucketInput) -> DeleteBucketOutput {
+        buckets::delete(info)
+    }
+    aside head_bucket(info, _input: HeadBucketInput) -> HeadBucketOutput {
+        buckets::head(info)
+    }
+    aside get_bucket_location(info, _input: GetBucketLocationInput) -> GetBucketLocationOutput {
         buckets::location(info)
     }
-    get_bucket_cors(info, _input: GetBucketCorsInput) -> GetBucketCorsOutput { buckets::cors(info) }
-    put_bucket_cors(info, input: PutBucketCorsInput) -> PutBucketCorsOutput {
+    aside get_bucket_cors(info, _input: GetBucketCorsInput) -> GetBucketCorsOutput {
+        buckets::cors(info)
+    }
+    aside put_bucket_cors(info, input: PutBucketCorsInput) -> PutBucketCorsOutput {
         buckets::set_cors(info, input.cors_configuration)
     }
-    delete_bucket_cors(info, _input: DeleteBucketCorsInput) -> DeleteBucketCorsOutput {
+    aside delete_bucket_cors(info, _input: DeleteBucketCorsInput) -> DeleteBucketCorsOutput {
         buckets::delete_cors(info)
     }
-    get_bucket_tagging(info, _input: GetBucketTaggingInput) -> GetBucketTaggingOutput {
+    aside get_bucket_tagging(info, _input: GetBucketTaggingInput) -> GetBucketTaggingOutput {
         buckets::tagging(info)
     }
-    put_bucket_tagging(info, input: PutBucketTaggingInput) -> PutBucketTaggingOutput {
+    aside put_bucket_tagging(info, input: PutBucketTaggingInput) -> PutBucketTaggingOutput {
         buckets::set_tagging(info, input.tagging)
     }
-    delete_bucket_tagging(info, _input: DeleteBucketTaggingInput) -> DeleteBucketTaggingOutput {
+    aside delete_bucket_tagging(info, _input: DeleteBucketTaggingInput)
+        -> DeleteBucketTaggingOutput
+    {
         buckets::delete_tagging(info)
     }
 
-    list_objects(info, _input: ListObjectsInput) -> ListObjectsOutput { list::objects(info) }
-    list_objects_v2(info, _input: ListObjectsV2Input) -> ListObjectsV2Output {
+    aside list_objects(info, _input: ListObjectsInput) -> ListObjectsOutput {
+        list::objects(info)
+    }
+    aside list_objects_v2(info, _input: ListObjectsV2Input) -> ListObjectsV2Output {
         list::objects_v2(info)
     }
-    list_object_versions(info, _input: ListObjectVersionsInput) -> ListObjectVersionsOutput {
+    aside list_object_versions(info, _input: ListObjectVersionsInput) -> ListObjectVersionsOutput {
         list::versions(info)
     }
 
-    get_object(info, _input: GetObjectInput) -> GetObjectOutput { read::get(info).await }
-    head_object(info, _input: HeadObjectInput) -> HeadObjectOutput { read::head(info) }
-    get_object_attributes(info, _input: GetObjectAttributesInput) -> GetObjectAttributesOutput {
+    here get_object(info, _input: GetObjectInput) -> GetObjectOutput {
+        read::get(info).await
+    }
+    here head_object(info, _input: HeadObjectInput) -> HeadObjectOutput {
+        read::head(info)
+    }
+    aside get_object_attributes(info, _input: GetObjectAttributesInput)
+        -> GetObjectAttributesOutput
+    {
         read::attributes(info)
     }
-    put_object(info, _input: PutObjectInput) -> PutObjectOutput { write::put(info).await }
-    copy_object(info, _input: CopyObjectInput) -> CopyObjectOutput { copy::object(info).await }
-    delete_object(info, _input: DeleteObjectInput) -> DeleteObjectOutput { write::delete(info) }
-    delete_objects(info, input: DeleteObjectsInput) -> DeleteObjectsOutput {
-        write::delete_many(info, input.delete).await
+    here put_object(info, _input: PutObjectInput) -> PutObjectOutput {
+        write::put(info).await
     }
-    get_object_tagging(info, _input: GetObjectTaggingInput) -> GetObjectTaggingOutput {
+    aside copy_object(info, _input: CopyObjectInput) -> CopyObjectOutput {
+        copy::object(info)
+    }
+    here delete_object(info, _input: DeleteObjectInput) -> DeleteObjectOutput {
+        write::delete(info)
+    }
+    aside delete_objects(info, input: DeleteObjectsInput) -> DeleteObjectsOutput {
+        write::delete_many(info, input.delete)
+    }
+    here get_object_tagging(info, _input: GetObjectTaggingInput) -> GetObjectTaggingOutput {
         tagging::get(info)
     }
-    put_object_tagging(info, input: PutObjectTaggingInput) -> PutObjectTaggingOutput {
+    aside put_object_tagging(info, input: PutObjectTaggingInput) -> PutObjectTaggingOutput {
         tagging::set(info, input.tagging)
     }
-    delete_object_tagging(info, _input: DeleteObjectTaggingInput) -> DeleteObjectTaggingOutput {
+    aside delete_object_tagging(info, _input: DeleteObjectTaggingInput)
+        -> DeleteObjectTaggingOutput
+    {
         tagging::delete(info)
     }
 
-    create_multipart_upload(info, _input: CreateMultipartUploadInput) -> CreateMultipartUploadOutput {
+    aside create_multipart_upload(info, _input: CreateMultipartUploadInput)
+        -> CreateMultipartUploadOutput
+    {
         upload::create(info)
     }
-    upload_part(info, _input: UploadPartInput) -> UploadPartOutput { upload::put_part(info).await }
-    upload_part_copy(info, _input: UploadPartCopyInput) -> UploadPartCopyOutput {
-        upload::copy_part(info).await
+    here upload_part(info, _input: UploadPartInput) -> UploadPartOutput {
+        upload::put_part(info).await
     }
-    complete_multipart_upload(info, input: CompleteMultipartUploadInput)
+    aside upload_part_copy(info, _input: UploadPartCopyInput) -> UploadPartCopyOutput {
+        upload::copy_part(info)
+    }
+    aside complete_multipart_upload(info, input: CompleteMultipartUploadInput)
         -> CompleteMultipartUploadOutput
     {
-        upload::complete(info, input.multipart_upload).await
+        upload::complete(info, input.multipart_upload)
     }
-    abort_multipart_upload(info, _input: AbortMultipartUploadInput) -> AbortMultipartUploadOutput {
-        upload::abort(info).await
+    aside abort_multipart_upload(info, _input: AbortMultipartUploadInput)
+        -> AbortMultipartUploadOutput
+    {
+        upload::abort(info)
     }
-    list_parts(info, _input: ListPartsInput) -> ListPartsOutput { upload::parts(info) }
-    list_multipart_uploads(info, _input: ListMultipartUploadsInput) -> ListMultipartUploadsOutput {
-        upload::uploads(info).await
+    aside list_parts(info, _input: ListPartsInput) -> ListPartsOutput {
+        upload::parts(info)
+    }
+    aside list_multipart_uploads(info, _input: ListMultipartUploadsInput)
+        -> ListMultipartUploadsOutput
+    {
+        upload::uploads(info)
     }
 
-    get_bucket_acl(info, _input: GetBucketAclInput) -> GetBucketAclOutput {
+    here get_bucket_acl(info, _input: GetBucketAclInput) -> GetBucketAclOutput {
         unconfigured::bucket_acl(info)
     }
-    put_bucket_acl(info, input: PutBucketAclInput) -> PutBucketAclOutput {
+    here put_bucket_acl(info, input: PutBucketAclInput) -> PutBucketAclOutput {
         unconfigured::check_policy(info, input.access_control_policy)
             .and_then(|()| unconfigured::empty(info))
     }
-    get_object_acl(info, _input: GetObjectAclInput) -> GetObjectAclOutput {
+    here get_object_acl(info, _input: GetObjectAclInput) -> GetObjectAclOutput {
         unconfigured::object_acl(info)
     }
-    put_object_acl(info, input: PutObjectAclInput) -> PutObjectAclOutput {
+    aside put_object_acl(info, input: PutObjectAclInput) -> PutObjectAclOutput {
         read::open(info)
             .and_then(|_| unconfigured::check_policy(info, input.access_control_policy))
             .and_then(|()| unconfigured::empty(info))
     }
-    get_bucket_versioning(info, _input: GetBucketVersioningInput) -> GetBucketVersioningOutput {
+    here get_bucket_versioning(info, _input: GetBucketVersioningInput)
+        -> GetBucketVersioningOutput
+    {
         unconfigured::empty(info)
     }
-    put_bucket_versioning(info, _input: PutBucketVersioningInput) -> PutBucketVersioningOutput {
+    here put_bucket_versioning(info, _input: PutBucketVersioningInput)
+        -> PutBucketVersioningOutput
+    {
         unconfigured::refused(info, "Versioning is")
     }
-    get_bucket_policy(info, _input: GetBucketPolicyInput) -> GetBucketPolicyOutput {
+    here get_bucket_policy(info, _input: GetBucketPolicyInput) -> GetBucketPolicyOutput {
         unconfigured::missing(info, Fault::NoSuchBucketPolicy)
     }
-    get_bucket_policy_status(info, _input: GetBucketPolicyStatusInput) -> GetBucketPolicyStatusOutput {
+    here get_bucket_policy_status(info, _input: GetBucketPolicyStatusInput)
+        -> GetBucketPolicyStatusOutput
+    {
         unconfigured::missing(info, Fault::NoSuchBucketPolicy)
     }
-    put_bucket_policy(info, _input: PutBucketPolicyInput) -> PutBucketPolicyOutput {
+    here put_bucket_policy(info, _input: PutBucketPolicyInput) -> PutBucketPolicyOutput {
         unconfigured::refused(info, "Bucket policies are")
     }
-    delete_bucket_policy(info, _input: DeleteBucketPolicyInput) -> DeleteBucketPolicyOutput {
+    here delete_bucket_policy(info, _input: DeleteBucketPolicyInput) -> DeleteBucketPolicyOutput {
         unconfigured::empty(info)
     }
-    get_bucket_encryption(info, _input: GetBucketEncryptionInput) -> GetBucketEncryptionOutput {
+    here get_bucket_encryption(info, _input: GetBucketEncryptionInput)
+        -> GetBucketEncryptionOutput
+    {
         unconfigured::missing(info, Fault::ServerSideEncryptionConfigurationNotFoundError)
     }
-    put_bucket_encryption(info, _input: PutBucketEncryptionInput) -> PutBucketEncryptionOutput {
+    here put_bucket_encryption(info, _input: PutBucketEncryptionInput)
+        -> PutBucketEncryptionOutput
+    {
         unconfigured::refused(info, "Server-side encryption is")
     }
-    delete_bucket_encryption(info, _input: DeleteBucketEncryptionInput)
+    here delete_bucket_encryption(info, _input: DeleteBucketEncryptionInput)
         -> DeleteBucketEncryptionOutput
     {
         unconfigured::empty(info)
     }
-    get_bucket_lifecycle_configuration(info, _input: GetBucketLifecycleConfigurationInput)
+    here get_bucket_lifecycle_configuration(info, _input: GetBucketLifecycleConfigurationInput)
         -> GetBucketLifecycleConfigurationOutput
     {
         unconfigured::missing(info, Fault::NoSuchLifecycleConfiguration)
     }
-    put_bucket_lifecycle_configuration(info, _input: PutBucketLifecycleConfigurationInput)
+    here put_bucket_lifecycle_configuration(info, _input: PutBucketLifecycleConfigurationInput)
         -> PutBucketLifecycleConfigurationOutput
     {
         unconfigured::refused(info, "Lifecycle rules are")
     }
-    delete_bucket_lifecycle(info, _input: DeleteBucketLifecycleInput)
+    here delete_bucket_lifecycle(info, _input: DeleteBucketLifecycleInput)
         -> DeleteBucketLifecycleOutput
     {
         unconfigured::empty(info)
     }
-    get_bucket_website(info, _input: GetBucketWebsiteInput) -> GetBucketWebsiteOutput {
+    here get_bucket_website(info, _input: GetBucketWebsiteInput) -> GetBucketWebsiteOutput {
         unconfigured::missing(info, Fault::NoSuchWebsiteConfiguration)
     }
-    put_bucket_website(info, _input: PutBucketWebsiteInput) -> PutBucketWebsiteOutput {
+    here put_bucket_website(info, _input: PutBucketWebsiteInput) -> PutBucketWebsiteOutput {
         unconfigured::refused(info, "Websites are")
     }
-    delete_bucket_website(info, _input: DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput {
+    here delete_bucket_website(info, _input: DeleteBucketWebsiteInput)
+        -> DeleteBucketWebsiteOutput
+    {
         unconfigured::empty(info)
     }
-    get_bucket_replication(info, _input: GetBucketReplicationInput) -> GetBucketReplicationOutput {
+    here get_bucket_replication(info, _input: GetBucketReplicationInput)
+        -> GetBucketReplicationOutput
+    {
         unconfigured::missing(info, Fault::ReplicationConfigurationNotFoundError)
     }
-    put_bucket_replication(info, _input: PutBucketReplicationInput) -> PutBucketReplicationOutput {
+    here put_bucket_replication(info, _input: PutBucketReplicationInput)
+        -> PutBucketReplicationOutput
+    {
         unconfigured::refused(info, "Replication is")
     }
-    delete_bucket_replication(info, _input: DeleteBucketReplicationInput)
+    here delete_bucket_replication(info, _input: DeleteBucketReplicationInput)
         -> DeleteBucketReplicationOutput
     {
         unconfigured::empty(info)
     }
-    get_public_access_block(info, _input: GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput {
+    here get_public_access_block(info, _input: GetPublicAccessBlockInput)
+        -> GetPublicAccessBlockOutput
+    {
         unconfigured::missing(info, Fault::NoSuchPublicAccessBlockConfiguration)
     }
-    put_public_access_block(info, _input: PutPublicAccessBlockInput) -> PutPublicAccessBlockOutput {
+    here put_public_access_block(info, _input: PutPublicAccessBlockInput)
+        -> PutPublicAccessBlockOutput
+    {
         unconfigured::refused(info, "Public access blocks are")
     }
-    delete_public_access_block(info, _input: DeletePublicAccessBlockInput)
+    here delete_public_access_block(info, _input: DeletePublicAccessBlockInput)
         -> DeletePublicAccessBlockOutput
     {
         unconfigured::empty(info)
     }
-    get_bucket_ownership_controls(info, _input: GetBucketOwnershipControlsInput)
+    here get_bucket_ownership_controls(info, _input: GetBucketOwnershipControlsInput)
         -> GetBucketOwnershipControlsOutput
     {
         unconfigured::ownership(info)
     }
-    put_bucket_ownership_controls(info, input: PutBucketOwnershipControlsInput)
+    here put_bucket_ownership_controls(info, input: PutBucketOwnershipControlsInput)
         -> PutBucketOwnershipControlsOutput
     {
-        if input.ownership_controls.rules.iter().all(|rule| {
-            rule.object_ownership.as_str() == dto::ObjectOwnership::BUCKET_OWNER_ENFORCED
-        }) {
-            unconfigured::empty(info)
-        } else {
-            unconfigured::refused(info, "Access lists are")
-        }
+        unconfigured::set_ownership(info, &input.ownership_controls)
     }
-    get_object_lock_configuration(info, _input: GetObjectLockConfigurationInput)
+    here get_object_lock_configuration(info, _input: GetObjectLockConfigurationInput)
         -> GetObjectLockConfigurationOutput
     {
         unconfigured::missing(info, Fault::ObjectLockConfigurationNotFoundError)
     }
-    put_object_lock_configuration(info, _input: PutObjectLockConfigurationInput)
+    here put_object_lock_configuration(info, _input: PutObjectLockConfigurationInput)
         -> PutObjectLockConfigurationOutput
     {
         unconfigured::refused(info, "Object Lock is")
     }
-    get_object_retention(info, _input: GetObjectRetentionInput) -> GetObjectRetentionOutput {
+    here get_object_retention(info, _input: GetObjectRetentionInput) -> GetObjectRetentionOutput {
         unconfigured::unlocked(info)
     }
-    put_object_retention(info, _input: PutObjectRetentionInput) -> PutObjectRetentionOutput {
+    here put_object_retention(info, _input: PutObjectRetentionInput) -> PutObjectRetentionOutput {
         unconfigured::unlocked(info)
     }
-    get_object_legal_hold(info, _input: GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput {
+    here get_object_legal_hold(info, _input: GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput {
         unconfigured::unlocked(info)
     }
-    put_object_legal_hold(info, _input: PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput {
+    here put_object_legal_hold(info, _input: PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput {
         unconfigured::unlocked(info)
     }
-    get_bucket_logging(info, _input: GetBucketLoggingInput) -> GetBucketLoggingOutput {
+    here get_bucket_logging(info, _input: GetBucketLoggingInput) -> GetBucketLoggingOutput {
         unconfigured::empty(info)
     }
-    get_bucket_notification_configuration(info, _input: GetBucketNotificationConfigurationInput)
+    here get_bucket_notification_configuration(
+        info, _input: GetBucketNotificationConfigurationInput
+    )
         -> GetBucketNotificationConfigurationOutput
     {
         unconfigured::empty(info)
     }
-    get_bucket_accelerate_configuration(info, _input: GetBucketAccelerateConfigurationInput)
+    here get_bucket_accelerate_configuration(info, _input: GetBucketAccelerateConfigurationInput)
         -> GetBucketAccelerateConfigurationOutput
     {
         unconfigured::empty(info)
     }
-    get_bucket_request_payment(info, _input: GetBucketRequestPaymentInput)
+    here get_bucket_request_payment(info, _input: GetBucketRequestPaymentInput)
         -> GetBucketRequestPaymentOutput
     {
         unconfigured::payer(info)
     }
-    post_object(_info, _input: PostObjectInput) -> PostObjectOutput {
+    here post_object(_info, _input: PostObjectInput) -> PostObjectOutput {
         fail(Fault::MethodNotAllowed)
     }
 }

@@ -95,6 +95,20 @@ pub(super) fn ownership(
     }))
 }
 
+/// Takes what is so anyway.
+pub(super) fn set_ownership(
+    info: &Info,
+    controls: &dto::OwnershipControls,
+) -> S3Result<S3Response<dto::PutBucketOwnershipControlsOutput>> {
+    let is_enforced = |rule: &dto::OwnershipControlsRule| {
+        rule.object_ownership.as_str() == dto::ObjectOwnership::BUCKET_OWNER_ENFORCED
+    };
+    if controls.rules.iter().all(is_enforced) {
+        return empty(info);
+    }
+    refused(info, "Access lists are")
+}
+
 pub(super) fn payer(info: &Info) -> S3Result<S3Response<dto::GetBucketRequestPaymentOutput>> {
     info.check_bucket()?;
     let payer = Some(dto::Payer::from_static(dto::Payer::BUCKET_OWNER));

@@ -7,7 +7,7 @@ use crate::{
     fault::{Fault, fail},
     payload::{Expected, Ingest, Sink},
     record::{ETag, Record},
-    store::{self, of_geds},
+    store::of_geds,
 };
 use geds::{Error, Put};
 use s3s::{S3Error, S3Response, S3Result, dto};
@@ -15,7 +15,7 @@ use s3s::{S3Error, S3Response, S3Result, dto};
 /// Most objects that one request removes.
 const DELETE_MAX: usize = 1000;
 
-pub(super) async fn put(info: &Info) -> S3Result<S3Response<dto::PutObjectOutput>> {
+pub(crate) async fn put(info: &Info) -> S3Result<S3Response<dto::PutObjectOutput>> {
     info.check_bucket()?;
     info.check_keeping()?;
     let put = conditional_put(info)?;
@@ -30,7 +30,7 @@ pub(super) async fn put(info: &Info) -> S3Result<S3Response<dto::PutObjectOutput
         checksum: digests.checksum.clone().map(|checksum| (checksum, Kind::FullObject)),
         parts: None,
     };
-    let sink = Sink { geds: info.geds(), bucket: &info.bucket, key: &info.key, put };
+    let sink = Sink { tenant: &info.tenant, bucket: &info.bucket, key: &info.key, put };
     let ingest = Ingest { expected, algorithm, is_part: false };
     let (_, digests) =
         ingest.run(info.take_body()?, sink, |digests| record(digests).attributes()).await?;
@@ -86,7 +86,7 @@ pub(super) fn delete(info: &Info) -> S3Result<S3Response<dto::DeleteObjectOutput
     Ok(S3Response::new(dto::DeleteObjectOutput::default()))
 }
 
-pub(super) async fn delete_many(
+pub(super) fn delete_many(
     info: &Info,
     delete: dto::Delete,
 ) -> S3Result<S3Response<dto::DeleteObjectsOutput>> {
@@ -94,28 +94,23 @@ pub(super) async fn delete_many(
     if delete.objects.is_empty() || delete.objects.len() > DELETE_MAX {
         return fail(Fault::MalformedXML);
     }
-    let (geds, bucket) = (info.geds().clone(), info.bucket.clone());
     let is_quiet = delete.quiet.unwrap_or(false);
-    let (deleted, errors) = store::blocking(move || {
-        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-        for object in delete.objects {
-            match delete_one(&geds, &bucket, &object) {
-                Ok(()) => deleted.push(dto::DeletedObject {
-                    key: Some(object.key),
-                    version_id: object.version_id,
-                    ..Default::default()
-                }),
-                Err(error) => errors.push(dto::Error {
-                    code: Some(error.code().as_str().to_owned()),
-                    message: error.message().map(str::to_owned),
-                    key: Some(object.key),
-                    version_id: object.version_id,
-                }),
-            }
+    let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+    for object in delete.objects {
+        match delete_one(info, &object) {
+            Ok(()) => deleted.push(dto::DeletedObject {
+                key: Some(object.key),
+                version_id: object.version_id,
+                ..Default::default()
+            }),
+            Err(error) => errors.push(dto::Error {
+                code: Some(error.code().as_str().to_owned()),
+                message: error.message().map(str::to_owned),
+                key: Some(object.key),
+                version_id: object.version_id,
+            }),
         }
-        (deleted, errors)
-    })
-    .await?;
+    }
     Ok(S3Response::new(dto::DeleteObjectsOutput {
         deleted: (!is_quiet && !deleted.is_empty()).then_some(deleted),
         errors: (!errors.is_empty()).then_some(errors),
@@ -123,7 +118,8 @@ pub(super) async fn delete_many(
     }))
 }
 
-fn delete_one(geds: &geds::Geds, bucket: &str, object: &dto::ObjectIdentifier) -> S3Result<()> {
+fn delete_one(info: &Info, object: &dto::ObjectIdentifier) -> S3Result<()> {
+    let (geds, bucket) = (info.geds(), &info.bucket);
     if object.version_id.as_deref().is_some_and(|version| !matches!(version, "null" | "")) {
         return fail(Fault::NoSuchVersion);
     }

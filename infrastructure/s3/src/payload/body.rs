@@ -3,12 +3,13 @@
 use super::chunks::{ChunkError, Decoder, Trailers};
 use crate::{
     fault::{Fault, fail},
+    patience::{Pace, Patience},
     sign::Payload,
 };
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use s3s::{S3Error, S3Result, StdError};
-use std::{fmt, pin::Pin, time::Duration};
+use std::{fmt, ops::RangeInclusive, pin::Pin, time::Instant};
 
 type Incoming = Pin<Box<dyn http_body::Body<Data = Bytes, Error = StdError> + Send>>;
 
@@ -17,19 +18,23 @@ pub(crate) struct Body {
     incoming: Incoming,
     decoder: Option<Decoder>,
     sha256: Option<[u8; 32]>,
-    length: u64,
-    /// Bytes of data that did not come yet.
-    left: u64,
+    /// How many bytes of data there may be.
+    size: RangeInclusive<u64>,
+    /// How many came.
+    received: u64,
+    /// What other numbers are refused with.
+    too_few: Fault,
+    too_many: Fault,
     /// What arrived and was not decoded yet.
     arrived: Bytes,
     trailers: Trailers,
-    stall_max: Duration,
+    patience: Patience,
     is_over: bool,
 }
 
 impl Body {
     /// A body of `length` bytes of data, checked as its head's signature says.
-    pub(crate) fn new<B>(incoming: B, payload: Payload, length: u64, stall_max: Duration) -> Self
+    pub(crate) fn new<B>(incoming: B, payload: Payload, length: u64, pace: Pace) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
@@ -45,18 +50,34 @@ impl Body {
             incoming: Box::pin(incoming.map_err(Into::into)),
             decoder,
             sha256,
-            length,
-            left: length,
+            size: length..=length,
+            received: 0,
+            too_few: Fault::IncompleteBody,
+            too_many: Fault::IncompleteBody,
             arrived: Bytes::new(),
             trailers: Trailers::new(),
-            stall_max,
+            patience: Patience::new(pace),
             is_over: false,
         }
     }
 
-    /// How many bytes of data were announced.
+    /// A file of a form, whose size is known when it has come.
+    pub(crate) fn of_file<B>(incoming: B, size: RangeInclusive<u64>, pace: Pace) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
+        Self {
+            size,
+            too_few: Fault::EntityTooSmall,
+            too_many: Fault::EntityTooLarge,
+            ..Self::new(incoming, Payload::Unsigned, 0, pace)
+        }
+    }
+
+    /// How many bytes of data there are at most: what was announced, if anything was.
     pub(crate) fn length(&self) -> u64 {
-        self.length
+        *self.size.end()
     }
 
     /// The SHA-256 that was signed.
@@ -75,7 +96,7 @@ impl Body {
             if let Some(decoder) = &mut self.decoder
                 && let Some(data) = decoder.next(&mut self.arrived).map_err(of_chunks)?
             {
-                self.left = self.left.saturating_sub(data.len() as u64);
+                self.count(&data)?;
                 return Ok(Some(data));
             }
             if self.is_over {
@@ -88,10 +109,7 @@ impl Body {
             if self.decoder.is_some() {
                 self.arrived = arrived;
             } else if !arrived.is_empty() {
-                self.left = match self.left.checked_sub(arrived.len() as u64) {
-                    Some(left) => left,
-                    None => return fail(Fault::IncompleteBody),
-                };
+                self.count(&arrived)?;
                 return Ok(Some(arrived));
             }
         }
@@ -101,7 +119,7 @@ impl Body {
     pub(crate) async fn all(&mut self) -> S3Result<Bytes> {
         let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
         let Some(second) = self.next().await? else { return Ok(first) };
-        let mut all = Vec::with_capacity(usize::try_from(self.length).unwrap_or_default());
+        let mut all = Vec::with_capacity(usize::try_from(self.length()).unwrap_or_default());
         all.extend_from_slice(&first);
         all.extend_from_slice(&second);
         while let Some(more) = self.next().await? {
@@ -111,13 +129,20 @@ impl Body {
     }
 
     async fn receive(&mut self) -> S3Result<Option<Bytes>> {
-        let frame = tokio::time::timeout(self.stall_max, self.incoming.frame())
+        self.patience.waits(Instant::now());
+        let frame = tokio::time::timeout(self.patience.pace.stall_max, self.incoming.frame())
             .await
             .map_err(|_| S3Error::from(Fault::RequestTimeout))?;
         match frame {
             None => Ok(None),
-            // Headers of HTTP behind the body mean nothing to S3.
-            Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+            Some(Ok(frame)) => {
+                // Headers of HTTP behind the body mean nothing to S3.
+                let data = frame.into_data().unwrap_or_default();
+                if !self.patience.moved(Instant::now(), data.len()) {
+                    return fail(Fault::RequestTimeout);
+                }
+                Ok(Some(data))
+            }
             Some(Err(error)) => {
                 tracing::debug!(error = &*error as &dyn std::error::Error, "a body ended early");
                 fail(Fault::IncompleteBody)
@@ -130,13 +155,24 @@ impl Body {
         if let Some(decoder) = self.decoder.take() {
             self.trailers = decoder.finish().map_err(of_chunks)?;
         }
-        if self.left == 0 { Ok(()) } else { fail(Fault::IncompleteBody) }
+        if self.received >= *self.size.start() {
+            return Ok(());
+        }
+        fail(self.too_few)
+    }
+
+    fn count(&mut self, data: &[u8]) -> S3Result<()> {
+        self.received = self.received.saturating_add(data.len() as u64);
+        if self.received <= *self.size.end() {
+            return Ok(());
+        }
+        fail(self.too_many)
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("Body").field("size", &self.size).finish_non_exhaustive()
     }
 }
 
@@ -154,10 +190,11 @@ fn of_chunks(error: ChunkError) -> S3Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use http_body_util::{Full, StreamBody};
 
     fn body(data: &'static str, payload: Payload, length: u64) -> Body {
-        Body::new(Full::new(Bytes::from(data)), payload, length, Duration::from_secs(5))
+        Body::new(Full::new(Bytes::from(data)), payload, length, Pace::of(&Config::default()))
     }
 
     fn unsigned_chunks() -> Payload {
@@ -191,8 +228,8 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_stalls_is_given_up() {
         let nothing = futures_util::stream::pending::<Result<http_body::Frame<Bytes>, StdError>>();
-        let stall_max = Duration::from_millis(10);
-        let mut body = Body::new(StreamBody::new(nothing), Payload::Unsigned, 5, stall_max);
+        let pace = Pace::of(&Config { stall_timeout_ms: 10, ..Config::default() });
+        let mut body = Body::new(StreamBody::new(nothing), Payload::Unsigned, 5, pace);
 
         let error = body.next().await.expect_err("a refusal");
 

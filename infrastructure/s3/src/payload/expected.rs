@@ -159,10 +159,9 @@ fn bad(promised: &Checksum) -> S3Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{digest::Hasher, sign::Payload};
+    use crate::{config::Config, digest::Hasher, patience::Pace, sign::Payload};
     use bytes::Bytes;
     use http_body_util::Full;
-    use std::time::Duration;
 
     fn expected(pairs: &[(&'static str, &str)]) -> S3Result<Expected> {
         let mut headers = HeaderMap::new();
@@ -176,7 +175,7 @@ mod tests {
     async fn check(promised: &Expected, bytes: &'static str) -> Result<(), String> {
         let incoming = Full::new(Bytes::from(bytes));
         let length = bytes.len() as u64;
-        let mut body = Body::new(incoming, Payload::Unsigned, length, Duration::from_secs(5));
+        let mut body = Body::new(incoming, Payload::Unsigned, length, Pace::of(&Config::default()));
         let mut hasher = Hasher::new(false, promised.algorithm());
         hasher.update(&body.all().await.expect("data"));
         let checked = promised.check(&body, &hasher.finish());

@@ -3,12 +3,12 @@
 use super::{Body, Expected};
 use crate::{
     digest::{Algorithm, Digests, Hasher},
-    store::{self, of_geds},
+    store::{self, Tenant, of_geds},
 };
 use bytes::Bytes;
-use geds::{Geds, Put, Stat, Writer};
+use geds::{Put, Stat, Writer};
 use s3s::S3Result;
-use std::io::Write as _;
+use std::{io::Write as _, sync::Arc};
 use tokio::task::JoinHandle;
 
 /// Bodies up to here are taken as one piece, and stored without leaving the thread.
@@ -33,7 +33,7 @@ pub(crate) struct Ingest {
 /// Where the bytes go.
 #[derive(Debug)]
 pub(crate) struct Sink<'a> {
-    pub(crate) geds: &'a Geds,
+    pub(crate) tenant: &'a Arc<Tenant>,
     pub(crate) bucket: &'a str,
     pub(crate) key: &'a str,
     pub(crate) put: Put,
@@ -54,7 +54,7 @@ impl Ingest {
             return self.at_once(body, hasher, sink, describe).await;
         }
         let put = Put { size_hint: Some(body.length()), ..sink.put };
-        let writer = sink.geds.create(sink.bucket, sink.key, put).map_err(of_geds)?;
+        let writer = sink.tenant.geds.create(sink.bucket, sink.key, put).map_err(of_geds)?;
         let (hasher, mut writer) = in_batches(&mut body, hasher, writer).await?;
         let digests = hasher.finish();
         self.expected.check(&body, &digests)?;
@@ -75,7 +75,7 @@ impl Ingest {
         let digests = hasher.finish();
         self.expected.check(&body, &digests)?;
         let put = Put { attributes: Some(describe(&digests)), ..sink.put };
-        let stat = store::put(sink.geds, sink.bucket, sink.key, bytes, put).await?;
+        let stat = store::put(sink.tenant, sink.bucket, sink.key, bytes, put).await?;
         Ok((stat, digests))
     }
 }

@@ -12,10 +12,12 @@ use crate::{
     cors::CrossOrigin,
     digest::Hasher,
     fault::{Fault, fail},
-    ops::{Carriage, Carried, Info, Operations, owner_id},
+    form::{Form, Policy},
+    ops::{self, Carriage, Carried, Info, Operations, owner_id},
+    patience::Pace,
     payload::{Body, Expected},
     sign::{self, Head, Keys, Moment, Payload, Query, Verified},
-    store::{HIDDEN_BUCKET, Tenant, Tenants},
+    store::{self, HIDDEN_BUCKET, Tenant, Tenants},
     target::Target,
 };
 use bytes::Bytes;
@@ -49,7 +51,7 @@ const EMPTY_SHA256: [u8; 32] = [
 pub(super) struct Front {
     config: Arc<Config>,
     keys: Keys,
-    tenants: Tenants,
+    tenants: Arc<Tenants>,
     service: S3Service,
     /// Numbers requests.
     requests: AtomicU64,
@@ -67,7 +69,7 @@ impl Front {
         let started = now().as_nanos();
         // Ids of one endpoint do not repeat those of its last life.
         let requests = AtomicU64::new(u64::try_from(started & u128::from(u64::MAX)).unwrap_or(0));
-        Self { config, keys, tenants, service, requests }
+        Self { config, keys, tenants: Arc::new(tenants), service, requests }
     }
 
     /// Answers a request, whatever it is.
@@ -83,13 +85,17 @@ impl Front {
                 Err(respond::copy_of(error))
             }
         };
-        home.drain(head.headers.contains_key(header::EXPECT)).await;
+        let is_read = home.drain(head.headers.contains_key(header::EXPECT)).await;
         let mut response = respond::finish(answer, &head, &id);
+        if !is_read {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         if let (Ok(target), Some(asked)) =
             (&target, CrossOrigin::of(head.method.as_str(), &head.headers))
             && head.method != Method::OPTIONS
         {
-            self.tell_cors(target, &asked, response.headers_mut());
+            self.tell_cors(target, &asked, response.headers_mut()).await;
         }
         response
     }
@@ -110,7 +116,12 @@ impl Front {
         body: Loan,
     ) -> S3Result<Response<Reply>> {
         if head.method == Method::OPTIONS {
-            return self.preflight(head, target);
+            return self.preflight(head, target).await;
+        }
+        if let (&Method::POST, Some(_), None, Some(content_type)) =
+            (&head.method, &target.bucket, &target.key, form_type(&head.headers))
+        {
+            return self.post_form(head, target, content_type, body).await;
         }
         let query = Query::parse(head.uri.query())?;
         let signed = Head {
@@ -127,16 +138,16 @@ impl Front {
         check_owner(&headers, tenant)?;
 
         let length = length(&headers, &body, &payload)?;
-        let stall_max = Duration::from_millis(self.config.stall_timeout_ms);
+        let pace = Pace::of(&self.config);
         let (object, document) = if is_object(&head.method, target, &query, &headers) {
             let length = length.ok_or(Fault::MissingContentLength)?;
             if length > self.config.put_max_bytes {
                 return fail(Fault::EntityTooLarge);
             }
-            (Some(Body::new(body, payload, length, stall_max)), Bytes::new())
+            (Some(Body::new(body, payload, length, pace)), Bytes::new())
         } else {
             let length = length.unwrap_or(0);
-            let body = Body::new(body, payload, length, stall_max);
+            let body = Body::new(body, payload, length, pace);
             (None, document(body, &headers, &query).await?)
         };
         let forwarded = forwarded(&head.method, target, &query, &headers, document)?;
@@ -150,6 +161,48 @@ impl Front {
             body: Mutex::new(object),
         };
         self.operate(forwarded, info).await
+    }
+
+    /// Stores the file of a form.
+    async fn post_form(
+        &self,
+        head: &request::Parts,
+        target: &Target,
+        content_type: &str,
+        body: Loan,
+    ) -> S3Result<Response<Reply>> {
+        let length = body.size_hint().exact().ok_or(Fault::MissingContentLength)?;
+        let pace = Pace::of(&self.config);
+        let body = Body::new(body, Payload::Unsigned, length, pace);
+        let (form, file) = Form::read(content_type, body).await?;
+        let text = form.field("policy").ok_or(Fault::AccessDenied)?;
+        let key = sign::verify_form(text, |name| form.field(name), &self.keys)?;
+        let policy = Policy::parse(text)?;
+        let bucket = target.bucket.clone().unwrap_or_default();
+        policy.check(&form, &bucket, now().as_secs())?;
+        let size = policy.size(self.config.put_max_bytes);
+        // No file is larger than its form; that tells how it is best taken.
+        let size = *size.start()..=length.min(*size.end());
+        let mut headers = form.headers();
+        if let Some(host) = head.headers.get(header::HOST) {
+            headers.insert(header::HOST, host.clone());
+        }
+        let info = Info {
+            config: Arc::clone(&self.config),
+            tenant: Arc::clone(self.tenants.get(&key.tenant).ok_or(Fault::AccessDenied)?),
+            headers,
+            query: Query::default(),
+            bucket,
+            key: form.key()?,
+            body: Mutex::new(Some(Body::of_file(file, size, pace))),
+        };
+        let stored = ops::put(&info).await?.output;
+        let etag = stored.e_tag.map(|etag| format!("\"{}\"", etag.value())).unwrap_or_default();
+        let (status, headers, document) = form.answer(&info, &etag);
+        let mut response = Response::new(Reply::from(Bytes::from(document)));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
     }
 
     /// Lets s3s find the operation, and takes its answer.
@@ -169,7 +222,7 @@ impl Front {
                 head.status = status;
                 reply
             }
-            None => Reply::from(body.take_bytes().unwrap_or_default()),
+            None => respond::document(body.take_bytes().unwrap_or_default()),
         };
         Ok(Response::from_parts(head, reply))
     }
@@ -179,10 +232,10 @@ impl Front {
     }
 
     /// Answers a browser that asks whether it may ask.
-    fn preflight(&self, head: &request::Parts, target: &Target) -> S3Result<Response<Reply>> {
+    async fn preflight(&self, head: &request::Parts, target: &Target) -> S3Result<Response<Reply>> {
         let asked = CrossOrigin::of_preflight(&head.headers)?;
         let mut response = Response::new(Reply::Empty);
-        if self.tell_cors(target, &asked, response.headers_mut()) {
+        if self.tell_cors(target, &asked, response.headers_mut()).await {
             return Ok(response);
         }
         fail(Fault::AccessForbidden)
@@ -190,15 +243,31 @@ impl Front {
 
     /// Adds what the bucket's rules say of another origin; false if they allow nothing. Who asks is
     /// not known: a browser does not sign this.
-    fn tell_cors(&self, target: &Target, asked: &CrossOrigin<'_>, told: &mut HeaderMap) -> bool {
-        let Some(bucket) = &target.bucket else { return false };
-        let mut settings = self.tenants.values().filter_map(|tenant| tenant.settings(bucket).ok());
-        settings.any(|settings| asked.answer(&settings.cors, told))
+    async fn tell_cors(
+        &self,
+        target: &Target,
+        asked: &CrossOrigin<'_>,
+        told: &mut HeaderMap,
+    ) -> bool {
+        let Some(bucket) = target.bucket.clone() else { return false };
+        let tenants = Arc::clone(&self.tenants);
+        let settings = store::blocking(move || {
+            let of = |tenant: &Arc<Tenant>| tenant.settings(&bucket).ok();
+            tenants.values().filter_map(of).collect::<Vec<_>>()
+        });
+        let settings = settings.await.unwrap_or_default();
+        settings.iter().any(|settings| asked.answer(&settings.cors, told))
     }
 }
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The content type of a form.
+fn form_type(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    text.to_ascii_lowercase().starts_with("multipart/form-data").then_some(text)
 }
 
 /// Refuses what no operation is.

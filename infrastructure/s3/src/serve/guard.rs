@@ -1,55 +1,64 @@
 //! A connection that does not wait for ever: a client that neither takes nor brings bytes is left.
 
+use crate::patience::{Pace, Patience};
 use std::{
     future::Future,
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time::Instant,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep, sleep},
+    time::{Sleep, sleep},
 };
 
 /// A connection whose writes must go on. (How long its reads may take, is said where they are asked
 /// for: between requests it is another time than within a body.)
 pub(super) struct Guarded {
     stream: TcpStream,
-    stall_max: Duration,
+    patience: Patience,
     /// Runs while a write waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
-    pub(super) fn new(stream: TcpStream, stall_max: Duration) -> Self {
-        Self { stream, stall_max, timer: None }
+    pub(super) fn new(stream: TcpStream, pace: Pace) -> Self {
+        Self { stream, patience: Patience::new(pace), timer: None }
     }
 
     /// Lets a write through, or fails when it has waited too long.
-    fn watch<T>(
+    fn watch(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.timer = None;
-            return written;
-        }
-        let stall_max = self.stall_max;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(stall_max)));
-        match timer.as_mut().poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => {
-                timer.as_mut().reset(Instant::now() + stall_max);
-                Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the client takes no bytes of its response",
-                )))
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.timer = None;
+                if self.patience.moved(Instant::now(), bytes) { written } else { too_slow() }
+            }
+            Poll::Ready(Err(_)) => written,
+            Poll::Pending => {
+                self.patience.waits(Instant::now());
+                let stall_max = self.patience.pace.stall_max;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(stall_max)));
+                match timer.as_mut().poll(cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(()) => {
+                        self.timer = None;
+                        too_slow()
+                    }
+                }
             }
         }
     }
+}
+
+fn too_slow<T>() -> Poll<io::Result<T>> {
+    let text = "the client takes its response too slowly";
+    Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
 }
 
 impl AsyncRead for Guarded {
@@ -86,12 +95,10 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, flushed)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch(cx, closed)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

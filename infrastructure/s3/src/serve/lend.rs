@@ -29,33 +29,47 @@ struct Lent {
     incoming: Incoming,
     /// Whether somebody asked for bytes: then the client was told to go on.
     is_begun: bool,
+    /// Whether its end was read.
+    is_over: bool,
+}
+
+impl Lent {
+    fn is_over(&self) -> bool {
+        self.is_over || self.incoming.is_end_stream()
+    }
 }
 
 impl Home {
     /// Lends a body.
     pub(super) fn lend(&self, incoming: Incoming) -> Loan {
-        Loan { lent: Some(Lent { incoming, is_begun: false }), home: self.clone() }
+        Loan { lent: Some(Lent { incoming, is_begun: false, is_over: false }), home: self.clone() }
     }
 
-    /// Reads what is left of the body, as far as the client sends it without being told to.
-    pub(super) async fn drain(&self, waits_for_leave: bool) {
+    /// Reads what is left of the body, as far as the client sends it without being told to. False if
+    /// some of it may still come: then the connection cannot be used again.
+    pub(super) async fn drain(&self, waits_for_leave: bool) -> bool {
         let Some(lent) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return;
+            return true;
         };
-        if lent.incoming.is_end_stream() || (waits_for_leave && !lent.is_begun) {
-            return;
+        if lent.is_over() {
+            return true;
+        }
+        if waits_for_leave && !lent.is_begun {
+            return false;
         }
         let mut incoming = lent.incoming;
         let read = async {
             let mut size = 0;
-            while size < LEFT_MAX_BYTES
-                && let Some(Ok(frame)) = incoming.frame().await
-            {
-                size += frame.data_ref().map_or(0, |data| data.len() as u64);
+            while size < LEFT_MAX_BYTES {
+                match incoming.frame().await {
+                    Some(Ok(frame)) => size += frame.data_ref().map_or(0, |data| data.len() as u64),
+                    Some(Err(_)) => return false,
+                    None => return true,
+                }
             }
+            false
         };
-        // Whether it came to the end or not, the answer is sent next.
-        let _ = tokio::time::timeout(LEFT_MAX, read).await;
+        tokio::time::timeout(LEFT_MAX, read).await.unwrap_or(false)
     }
 }
 
@@ -76,7 +90,9 @@ impl Body for Loan {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(lent) = &mut self.lent else { return Poll::Ready(None) };
         lent.is_begun = true;
-        Pin::new(&mut lent.incoming).poll_frame(cx)
+        let frame = Pin::new(&mut lent.incoming).poll_frame(cx);
+        lent.is_over = matches!(frame, Poll::Ready(None));
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

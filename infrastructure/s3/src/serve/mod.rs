@@ -12,6 +12,7 @@ pub(crate) use reply::Reply;
 use crate::{
     Error,
     config::Config,
+    patience::Pace,
     sign::Keys,
     store::{Tenant, Tenants},
 };
@@ -125,8 +126,7 @@ impl Endpoint {
                 "a connection keeps its delay"
             );
         }
-        let stall_max = Duration::from_millis(self.config.stall_timeout_ms);
-        let io = TokioIo::new(Guarded::new(stream, stall_max));
+        let io = TokioIo::new(Guarded::new(stream, Pace::of(&self.config)));
         let front = Arc::clone(&self.front);
         let service = service_fn(move |request| {
             let front = Arc::clone(&front);

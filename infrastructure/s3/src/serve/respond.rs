@@ -7,6 +7,20 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 use s3s::{S3Error, S3Result};
 use std::fmt::Write as _;
 
+/// Documents that s3s writes without saying whose they are.
+const NAMELESS: [&str; 2] = ["<CopyObjectResult>", "<CopyPartResult>"];
+
+/// A document of s3s, in the namespace of S3.
+pub(super) fn document(bytes: Bytes) -> Reply {
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let Some(root) = NAMELESS.into_iter().find(|root| text.contains(root)) else {
+        return Reply::from(bytes);
+    };
+    let name = root.trim_end_matches('>');
+    let named = format!("{name} xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+    Reply::from(Bytes::from(text.replacen(root, &named, 1)))
+}
+
 /// The response to a request.
 pub(super) fn finish(
     answer: S3Result<Response<Reply>>,
@@ -52,7 +66,7 @@ fn empty_body(response: &mut Response<Reply>) {
 
 fn of_error(error: S3Error) -> Response<Reply> {
     let status = error.status_code().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = Response::new(Reply::from(Bytes::from(document(&error))));
+    let mut response = Response::new(Reply::from(Bytes::from(error_document(&error))));
     *response.status_mut() = status;
     if let Some(headers) = error.headers() {
         response.headers_mut().extend(headers.clone());
@@ -62,7 +76,7 @@ fn of_error(error: S3Error) -> Response<Reply> {
     response
 }
 
-fn document(error: &S3Error) -> String {
+fn error_document(error: &S3Error) -> String {
     let text = error.message().unwrap_or_else(|| Fault::InternalError.text());
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{}</Code><Message>{}</Message></Error>",

@@ -1,5 +1,5 @@
-//! URLs signed by Signature Version 2. Nothing else is accepted that is signed so; but these are
-//! what boto3 makes for every endpoint that is not Amazon's, unless it is told otherwise.
+//! URLs and forms signed by Signature Version 2. Nothing else is accepted that is signed so; but
+//! these are what boto3 makes for every endpoint that is not Amazon's, unless it is told otherwise.
 
 use super::{Head, Keys, Moment, Payload, Verified};
 use crate::fault::{Fault, fail};
@@ -55,17 +55,22 @@ pub(super) fn verify(head: Head<'_>, keys: &Keys, moment: Moment) -> S3Result<Ve
     };
     let expires = parameter("Expires")?;
     let key = keys.find(parameter("AWSAccessKeyId")?).ok_or(Fault::InvalidAccessKeyId)?;
-    let signature = BASE64.decode(parameter("Signature")?.as_bytes());
-    let signature = signature.map_err(|_| Fault::SignatureDoesNotMatch)?;
-    let signing = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key.secret.as_bytes());
-    if hmac::verify(&signing, text(head, expires).as_bytes(), &signature).is_err() {
-        return fail(Fault::SignatureDoesNotMatch);
-    }
+    signed(&key.secret, &text(head, expires), parameter("Signature")?)?;
     match expires.parse::<u64>() {
         Ok(expires) if moment.now.as_secs() <= expires => {
             Ok(Verified { key: Arc::clone(key), payload: Payload::Unsigned })
         }
         _ => Err(Fault::AccessDenied.because("Request has expired")),
+    }
+}
+
+/// Checks the signature of any text.
+pub(super) fn signed(secret: &str, text: &str, signature: &str) -> S3Result<()> {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+    let signature = BASE64.decode(signature.as_bytes()).unwrap_or_default();
+    match hmac::verify(&key, text.as_bytes(), &signature) {
+        Ok(()) => Ok(()),
+        Err(_) => fail(Fault::SignatureDoesNotMatch),
     }
 }
 

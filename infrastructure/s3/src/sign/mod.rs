@@ -89,6 +89,39 @@ pub(crate) fn verify(head: Head<'_>, keys: &Keys, moment: Moment) -> S3Result<Ve
     }
 }
 
+/// Finds out who signed the policy of a form. `field` gives the form's fields.
+pub(crate) fn verify_form<'a>(
+    policy: &str,
+    field: impl Fn(&str) -> Option<&'a str>,
+    keys: &Keys,
+) -> S3Result<Arc<Key>> {
+    let find = |access_key: &str| keys.find(access_key).ok_or(Fault::InvalidAccessKeyId);
+    if let (Some(access_key), Some(signature)) = (field("awsaccesskeyid"), field("signature")) {
+        let key = find(access_key)?;
+        legacy::signed(&key.secret, policy, signature)?;
+        return Ok(Arc::clone(key));
+    }
+    let fields = ["x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature"];
+    let [Some(algorithm), Some(credential), Some(date), Some(signature)] = fields.map(field) else {
+        return fail(Fault::AccessDenied);
+    };
+    if algorithm != ALGORITHM {
+        return Err(
+            Fault::InvalidArgument.because("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"")
+        );
+    }
+    let scope = Scope::parse(credential, date, Fault::InvalidArgument)?;
+    let key = find(scope.access_key)?;
+    scope.signed(&key.secret, policy, signature)?;
+    Ok(Arc::clone(key))
+}
+
+/// Seconds since the Unix epoch of `2030-01-02T03:04:05.678Z`.
+pub(crate) fn parse_time(text: &str) -> Option<u64> {
+    let (text, _) = text.split_once('.').unwrap_or((text.strip_suffix('Z')?, ""));
+    date::parse(&format!("{}Z", text.replace(['-', ':'], "")))
+}
+
 const NOT_VERSION_4: &str = "The authorization mechanism you have provided is not supported. \
                              Please use AWS4-HMAC-SHA256.";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

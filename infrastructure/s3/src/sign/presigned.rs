@@ -90,7 +90,7 @@ fn check_time(date: u64, expires: u64, moment: Moment) -> S3Result<()> {
     if date > now.saturating_add(moment.skew_max.as_secs()) {
         return Err(Fault::AccessDenied.because("Request is not valid yet"));
     }
-    if now > date.saturating_add(expires) {
+    if now >= date.saturating_add(expires) {
         return Err(Fault::AccessDenied.because("Request has expired"));
     }
     Ok(())

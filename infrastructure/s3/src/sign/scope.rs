@@ -67,6 +67,13 @@ impl<'a> Scope<'a> {
         )
     }
 
+    /// Checks the signature of any text.
+    pub(crate) fn signed(&self, secret: &str, text: &str, signature: &str) -> S3Result<()> {
+        let key = self.signing_key(secret);
+        let tag = unhex(signature).ok_or_else(mismatch)?;
+        hmac::verify(&key, text.as_bytes(), &tag).map_err(|_| mismatch())
+    }
+
     /// Checks the signature of a canonical request; what it returns signs chunks of the body.
     pub(super) fn check(
         &self,

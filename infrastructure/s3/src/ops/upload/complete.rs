@@ -5,7 +5,6 @@ use crate::{
     digest::{self, Checksum, Kind},
     fault::{Fault, fail},
     ops::{
-        copy::compose,
         describe::{self, tell_checksum},
         info::Info,
         write::conditional_put,
@@ -24,7 +23,7 @@ struct Chosen {
     record: PartRecord,
 }
 
-pub(in crate::ops) async fn complete(
+pub(in crate::ops) fn complete(
     info: &Info,
     list: Option<dto::CompletedMultipartUpload>,
 ) -> S3Result<S3Response<dto::CompleteMultipartUploadOutput>> {
@@ -36,12 +35,12 @@ pub(in crate::ops) async fn complete(
     let checksum = whole_checksum(&upload, &chosen);
     check_promise(info, checksum.as_ref())?;
 
-    let parts =
+    let parts: Vec<_> =
         chosen.iter().map(|part| Part::all(HIDDEN_BUCKET, part_key(&id, part.number))).collect();
     let record = described(upload, &chosen, checksum);
     let put = Put { attributes: Some(record.attributes()), ..put };
-    compose(info, (&info.bucket, &info.key), parts, put).await?;
-    super::remove(info, id).await?;
+    info.geds().compose(&info.bucket, &info.key, &parts, put).map_err(of_geds)?;
+    super::remove(info, &id)?;
     Ok(S3Response::new(output(info, &record)))
 }
 

@@ -9,7 +9,7 @@ use crate::{
     },
     record::ETag,
     sign::encode,
-    store::{self, HIDDEN_BUCKET, of_geds},
+    store::{HIDDEN_BUCKET, of_geds},
 };
 use geds::{Entry, Error, Geds, Listing};
 use s3s::{S3Response, S3Result, dto};
@@ -104,7 +104,7 @@ struct Page {
     next: Option<(String, String)>,
 }
 
-pub(in crate::ops) async fn uploads(
+pub(in crate::ops) fn uploads(
     info: &Info,
 ) -> S3Result<S3Response<dto::ListMultipartUploadsOutput>> {
     info.check_bucket()?;
@@ -118,9 +118,7 @@ pub(in crate::ops) async fn uploads(
         max: max as usize,
     };
     let encodes = info.encodes_urls()?;
-    let (geds, bucket) = (info.geds().clone(), info.bucket.clone());
-    let all = store::blocking(move || all(&geds, &bucket)).await?.map_err(of_geds)?;
-    let page = page(all, &asked);
+    let page = page(all(info.geds(), &info.bucket).map_err(of_geds)?, &asked);
 
     let name = |name: String| if encodes { encode(&name, true) } else { name };
     let owner = describe::owner(info);

@@ -17,7 +17,7 @@ use crate::{
     digest::{Algorithm, Checksum, Kind},
     fault::{Fault, fail},
     record::Headers,
-    store::{self, HIDDEN_BUCKET, Tenant, of_geds},
+    store::{HIDDEN_BUCKET, Tenant, of_geds},
     tags::Tags,
 };
 use data_encoding::HEXLOWER;
@@ -189,23 +189,20 @@ fn new_id() -> S3Result<String> {
     Ok(HEXLOWER.encode(&bytes))
 }
 
-pub(super) async fn abort(info: &Info) -> S3Result<S3Response<dto::AbortMultipartUploadOutput>> {
+pub(super) fn abort(info: &Info) -> S3Result<S3Response<dto::AbortMultipartUploadOutput>> {
     info.check_bucket()?;
     let (id, _, _) = Upload::find(info)?;
-    remove(info, id).await?;
+    remove(info, &id)?;
     Ok(S3Response::new(dto::AbortMultipartUploadOutput::default()))
 }
 
 /// Forgets an upload and its parts.
-async fn remove(info: &Info, id: String) -> S3Result<()> {
-    let (geds, bucket) = (info.geds().clone(), info.bucket.clone());
-    store::blocking(move || {
-        // The upload first: a part that is stored meanwhile looks for it afterwards.
-        geds.delete(HIDDEN_BUCKET, &format!("{}{id}", uploads_prefix(&bucket)), None)?;
-        geds.delete_prefix(HIDDEN_BUCKET, &parts_prefix(&id)).map(|_| ())
-    })
-    .await?
-    .map_err(of_geds)
+fn remove(info: &Info, id: &str) -> S3Result<()> {
+    let geds = info.geds();
+    let upload = format!("{}{id}", uploads_prefix(&info.bucket));
+    // The upload first: a part that is stored meanwhile looks for it afterwards.
+    geds.delete(HIDDEN_BUCKET, &upload, None).map_err(of_geds)?;
+    geds.delete_prefix(HIDDEN_BUCKET, &parts_prefix(id)).map(|_| ()).map_err(of_geds)
 }
 
 /// Forgets all uploads to a bucket that is no more.

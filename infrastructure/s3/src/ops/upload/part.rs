@@ -5,16 +5,16 @@ use crate::{
     digest::{Algorithm, Digests, Hasher},
     fault::{Fault, fail},
     ops::{
-        copy::{Source, compose, each_piece},
+        copy::{ATTEMPTS, Source, each_piece},
         describe::{self, tell_checksum},
         info::Info,
     },
     payload::{Expected, Ingest, Sink},
     range,
     record::ETag,
-    store::{self, HIDDEN_BUCKET, of_geds},
+    store::{HIDDEN_BUCKET, of_geds},
 };
-use geds::{Part, Put};
+use geds::{Part, Put, Stat};
 use s3s::{S3Response, S3Result, dto};
 
 fn numbered(info: &Info) -> S3Result<u32> {
@@ -32,7 +32,8 @@ pub(in crate::ops) async fn put_part(info: &Info) -> S3Result<S3Response<dto::Up
     let expected = Expected::of(&info.headers)?;
     let algorithm = part_algorithm(&upload, expected.algorithm())?;
     let key = part_key(&id, number);
-    let sink = Sink { geds: info.geds(), bucket: HIDDEN_BUCKET, key: &key, put: Put::overwrite() };
+    let sink =
+        Sink { tenant: &info.tenant, bucket: HIDDEN_BUCKET, key: &key, put: Put::overwrite() };
     let ingest = Ingest { expected, algorithm, is_part: true };
     let (_, digests) =
         ingest.run(info.take_body()?, sink, |digests| encode(&recorded(digests))).await?;
@@ -86,41 +87,61 @@ fn still_wanted(info: &Info, key: &str) -> S3Result<()> {
     }
 }
 
-pub(in crate::ops) async fn copy_part(
-    info: &Info,
-) -> S3Result<S3Response<dto::UploadPartCopyOutput>> {
+pub(in crate::ops) fn copy_part(info: &Info) -> S3Result<S3Response<dto::UploadPartCopyOutput>> {
     info.check_bucket()?;
     let number = numbered(info)?;
     let (id, upload, _) = Upload::find(info)?;
-    let source = Source::find(info)?;
-    let range = match info.header("x-amz-copy-source-range") {
-        Some(text) => copied_range(text, source.object.len())?,
-        None => 0..source.object.len(),
-    };
-    let (object, algorithm) = (source.object.clone(), upload.algorithm);
-    let hashed = range.clone();
-    let digests = store::blocking(move || -> S3Result<Digests> {
-        let mut hasher = Hasher::new(false, algorithm).joinable();
-        each_piece(&object, hashed, |piece| hasher.update(piece))?;
-        Ok(hasher.finish())
-    })
-    .await??;
     let key = part_key(&id, number);
-    let part = Part { bucket: source.bucket, key: source.key, range: Some(range) };
-    let put = Put { attributes: Some(encode(&recorded(&digests))), ..Put::overwrite() };
-    let stat = compose(info, (HIDDEN_BUCKET, &key), vec![part], put).await?;
-    still_wanted(info, &key)?;
+    for _ in 0..ATTEMPTS {
+        let source = Source::find(info)?;
+        let (stat, digests) = copy_once(info, &source, &key, upload.algorithm)?;
+        if source.is_unchanged(info)? {
+            still_wanted(info, &key)?;
+            return Ok(copied(&stat, digests));
+        }
+    }
+    fail(Fault::OperationAborted)
+}
 
+/// Makes a part of a source's bytes, which are shared.
+fn copy_once(
+    info: &Info,
+    source: &Source,
+    key: &str,
+    algorithm: Option<Algorithm>,
+) -> S3Result<(Stat, Digests)> {
+    let size = source.object.len();
+    let range = match info.header("x-amz-copy-source-range") {
+        Some(text) => copied_range(text, size)?,
+        None => 0..size,
+    };
+    let mut hasher = Hasher::new(false, algorithm).joinable();
+    each_piece(&source.object, range.clone(), |piece| hasher.update(piece))?;
+    let digests = hasher.finish();
+    let put = Put { attributes: Some(encode(&recorded(&digests))), ..Put::overwrite() };
+    let (from, to) = ((&*source.bucket, &*source.key), (HIDDEN_BUCKET, key));
+    let whole = info.geds().copy(from, to, put.clone()).map_err(of_geds)?;
+    if range == (0..size) {
+        return Ok((whole, digests));
+    }
+    // Cut out of the copy, which nobody else changes.
+    let cut = Part { range: Some(range), ..Part::all(HIDDEN_BUCKET, key) };
+    let put = Put { if_version: Some(whole.version), ..put };
+    let stat = info.geds().compose(HIDDEN_BUCKET, key, &[cut], put).map_err(of_geds)?;
+    Ok((stat, digests))
+}
+
+fn copied(stat: &Stat, digests: Digests) -> S3Response<dto::UploadPartCopyOutput> {
     let mut result = dto::CopyPartResult {
         e_tag: Some(etag(&digests)),
         last_modified: Some(describe::timestamp(stat.modified)),
         ..Default::default()
     };
     tell_checksum!(result, digests.checksum.map(|checksum| checksum.told()));
-    Ok(S3Response::new(dto::UploadPartCopyOutput {
+    S3Response::new(dto::UploadPartCopyOutput {
         copy_part_result: Some(result),
         ..Default::default()
-    }))
+    })
 }
 
 fn copied_range(text: &str, size: u64) -> S3Result<std::ops::Range<u64>> {
