@@ -443,7 +443,11 @@ impl State {
             return Ok(());
         }
         // If it changed and the node has not seen how, it looks at this again when it does.
-        self.set_backing(header.bucket, key, Some(Backing { version, place, size: header.size }));
+        self.set_backing(
+            header.bucket,
+            key,
+            Some(Backing { version, memory: header.place, place, size: header.size }),
+        );
         self.move_name(header, key, attributes, header.place, crc)
     }
 

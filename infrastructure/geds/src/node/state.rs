@@ -3,6 +3,7 @@
 use super::{
     chunks::Chunks,
     files::Files,
+    holds::Copy,
     journal::{Journal, Note},
     names::{Backing, Names},
     slabs::{Slabs, slab_bytes},
@@ -64,6 +65,10 @@ pub(super) struct State {
     pub(super) journal: Journal,
     /// The most that a writer waits for, who asks again soon.
     pub(super) wanted_bytes: u64,
+    /// Bytes in memory that lie on disk as well, by where they lie in memory.
+    pub(super) copies: HashMap<Place, Copy>,
+    /// Backings that no name has any more, each still counted in its file.
+    pub(super) retired: Vec<Backing>,
     pub(super) slots: Slots,
     /// Places in which nothing lies any more, but which may be pinned.
     pub(super) doomed: BTreeSet<Place>,
@@ -97,6 +102,8 @@ impl State {
             feeds: Vec::new(),
             journal,
             wanted_bytes: 0,
+            copies: HashMap::new(),
+            retired: Vec::new(),
             slots: Slots::new(OWN),
             doomed: BTreeSet::new(),
             last_content: 0,
