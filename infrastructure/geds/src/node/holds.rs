@@ -244,6 +244,7 @@ impl State {
             Place::File { file, .. } => self.files.remove(file),
             Place::Pieces { content } => {
                 let content = self.contents.remove(&content).unwrap_or_default();
+                self.pieces = self.pieces.saturating_sub(content.pieces.len() as u64);
                 content.pieces.iter().for_each(|piece| self.let_go(piece.place, piece.len));
             }
         }
