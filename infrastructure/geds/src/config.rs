@@ -30,9 +30,16 @@ impl Config {
         }
     }
 
-    /// The host's node, through the socket that it opened for this process's tenant.
+    /// The host's node, through the socket that it opened for this process's tenant. When the node
+    /// has gone and one is started again, the same handle joins it; views that are held stay,
+    /// writers and subscriptions end.
     pub fn join(socket: impl Into<PathBuf>) -> Self {
         Self { reach: Reach::Join(socket.into()), ..Self::alone("") }
+    }
+
+    /// Whether the node is in another process.
+    pub(crate) fn joins(&self) -> bool {
+        matches!(self.reach, Reach::Join(_))
     }
 
     /// The tenant of a node in this process. (A node's socket belongs to one tenant.)
