@@ -30,9 +30,16 @@ impl Config {
         }
     }
 
-    /// The host's node, through the socket that it opened for this process's tenant.
+    /// The host's node, through the socket that it opened for this process's tenant. When the node
+    /// has gone and one is started again, the same handle joins it; views that are held stay,
+    /// writers and subscriptions end.
     pub fn join(socket: impl Into<PathBuf>) -> Self {
         Self { reach: Reach::Join(socket.into()), ..Self::alone("") }
+    }
+
+    /// Whether the node is in another process.
+    pub(crate) fn joins(&self) -> bool {
+        matches!(self.reach, Reach::Join(_))
     }
 
     /// The tenant of a node in this process. (A node's socket belongs to one tenant.)
@@ -60,7 +67,8 @@ pub struct Limits {
     pub disk_bytes: u64,
     /// The share of `memory_bytes`, in percent, above which objects move to disk in the background.
     pub high_water_percent: u8,
-    /// Most objects; each takes up to 300 bytes beside its own.
+    /// Most objects; each takes up to 300 bytes beside its own. The index has room for those that
+    /// are set when the node starts: a higher number takes effect at the next start.
     pub objects: u64,
     /// How long a writer waits for room before it is refused.
     pub wait_ms: u64,

@@ -10,7 +10,10 @@ use crate::{
     wire::{Reply, Request},
 };
 use serde::{Deserialize, Serialize};
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 /// How often an object is looked for that is moved each time before it can be opened.
 const TRIES: usize = 64;
@@ -39,7 +42,15 @@ impl Part {
 /// The store of one tenant, as one process sees it. Cheap to clone; all threads may use it.
 #[derive(Debug, Clone)]
 pub struct Geds {
-    client: Arc<Client>,
+    shared: Arc<Shared>,
+}
+
+/// What clones of a handle share.
+#[derive(Debug)]
+struct Shared {
+    /// How the node is joined again when it was started again; none for one in this process.
+    config: Option<Config>,
+    client: RwLock<Arc<Client>>,
 }
 
 impl Geds {
@@ -49,23 +60,42 @@ impl Geds {
     /// [`Error::Unavailable`] when nobody answers at the socket, [`Error::Io`] when the folder
     /// cannot be used.
     pub fn open(config: Config) -> Result<Self> {
-        Client::open(config).map(Self::of)
+        let again = config.joins().then(|| config.clone());
+        let client = RwLock::new(Client::open(config)?);
+        Ok(Self { shared: Arc::new(Shared { config: again, client }) })
     }
 
     pub(crate) fn of(client: Arc<Client>) -> Self {
-        Self { client }
+        Self { shared: Arc::new(Shared { config: None, client: RwLock::new(client) }) }
     }
 
-    pub(crate) fn client(&self) -> &Arc<Client> {
-        &self.client
+    /// The session with the node: a new one if the node of the former has gone and one is there
+    /// again. What belongs to the former is done with that.
+    pub(crate) fn client(&self) -> Arc<Client> {
+        let client = Arc::clone(&self.shared.client.read().unwrap_or_else(PoisonError::into_inner));
+        match &self.shared.config {
+            Some(config) if client.link.check().is_err() => self.join_again(config),
+            _ => client,
+        }
+    }
+
+    fn join_again(&self, config: &Config) -> Arc<Client> {
+        let mut client = self.shared.client.write().unwrap_or_else(PoisonError::into_inner);
+        if client.link.check().is_err()
+            && let Ok(new) = Client::open(config.clone())
+        {
+            new.inherit(&client);
+            *client = new;
+        }
+        Arc::clone(&client)
     }
 
     fn ask(&self, request: &Request) -> Result<Reply> {
-        self.client.ask(request).map(|(reply, _)| reply)
+        self.client().ask(request).map(|(reply, _)| reply)
     }
 
     fn ask_apart(&self, request: &Request) -> Result<Reply> {
-        match self.client.link.call_apart(request)? {
+        match self.client().link.call_apart(request)? {
             Reply::Failed(refusal) => Err(refusal.into()),
             reply => Ok(reply),
         }
@@ -130,7 +160,7 @@ impl Geds {
     /// [`Error::Exhausted`] when nothing was freed while this waited.
     pub fn put(&self, bucket: &str, key: &str, bytes: &[u8], put: Put) -> Result<Stat> {
         check_key(key)?;
-        let (len, client) = (bytes.len() as u64, &self.client);
+        let (len, client) = (bytes.len() as u64, self.client());
         if len > client.memory_object_max() {
             let mut writer = self.create(bucket, key, put.size_hint(len))?;
             writer.write_at(0, bytes)?;
@@ -141,11 +171,11 @@ impl Geds {
         let number = client.bucket(bucket)?;
         client.check_put(number, bucket, key, &put)?;
         if bytes.is_empty() {
-            return self.seal_place(bucket, key, Place::Nowhere, 0, crc, put);
+            return self.seal_place(&client, bucket, key, (Place::Nowhere, 0), crc, put);
         }
         let space = client.allocate(len)?;
         space.write(0, bytes)?;
-        self.seal_space(bucket, key, space, len, crc, put)
+        self.seal_space(&client, bucket, key, (space, len), crc, put)
     }
 
     /// Begins an object that is written piece by piece, of any size.
@@ -154,7 +184,7 @@ impl Geds {
     /// [`Error::NoBucket`], [`Error::Name`].
     pub fn create(&self, bucket: &str, key: &str, put: Put) -> Result<Writer> {
         check_key(key)?;
-        self.client.bucket(bucket)?;
+        self.client().bucket(bucket)?;
         Writer::new(self.clone(), bucket, key, put)
     }
 
@@ -167,9 +197,10 @@ impl Geds {
     }
 
     fn object_here(&self, bucket: &str, key: &str) -> Result<Object> {
+        let client = self.client();
         for _ in 0..TRIES {
-            let found = self.client.find(bucket, key)?;
-            if let Some(object) = Object::open(&self.client, found)? {
+            let found = client.find(bucket, key)?;
+            if let Some(object) = Object::open(&client, found)? {
                 return Ok(object);
             }
         }
@@ -185,7 +216,7 @@ impl Geds {
     }
 
     fn view_here(&self, bucket: &str, key: &str) -> Result<View> {
-        let client = &self.client;
+        let client = self.client();
         let mut brought = false;
         for _ in 0..TRIES {
             let (header, pin) = client.find_bytes(bucket, key)?;
@@ -235,7 +266,7 @@ impl Geds {
     }
 
     fn stat_here(&self, bucket: &str, key: &str) -> Result<Stat> {
-        let stat = self.client.read(bucket, key, |slot, header| {
+        let stat = self.client().read(bucket, key, |slot, header| {
             stat_of(&header, &slot.attributes(&header), tier_of(header.place))
         })?;
         stat.ok_or_else(|| Error::no_object(bucket, key))
@@ -331,8 +362,9 @@ impl Geds {
         if_version: Option<u64>,
     ) -> Result<Stat> {
         let encoded = attributes.encode()?;
+        let client = self.client();
         for _ in 0..TRIES {
-            let Found { header: old, pin, .. } = self.client.find(bucket, key)?;
+            let Found { header: old, pin, .. } = client.find(bucket, key)?;
             let found = Some(old.version);
             if let Some(expected) = if_version.filter(|expected| Some(*expected) != found) {
                 return Err(changed(bucket, key, expected, found));
@@ -343,7 +375,7 @@ impl Geds {
                 Some(newest) if *newest == old => Ok(()),
                 newest => Err(changed(bucket, key, old.version, newest.map(|new| new.version))),
             };
-            match self.client.publish(bucket, &record, same) {
+            match client.publish(bucket, &record, same) {
                 Ok(()) => return Ok(stat_of(&header, &encoded, tier_of(header.place))),
                 // Written or moved meanwhile.
                 Err(Error::Changed { .. }) => drop(pin),
@@ -359,9 +391,9 @@ impl Geds {
     /// [`Error::NoBucket`], [`Error::Changed`].
     pub fn delete(&self, bucket: &str, key: &str, if_version: Option<u64>) -> Result<bool> {
         check_key(key)?;
-        let number = self.client.bucket(bucket)?;
-        let header =
-            Header { flags: DELETED, ..new_header(&self.client, number, 0, Place::Nowhere) };
+        let client = self.client();
+        let number = client.bucket(bucket)?;
+        let header = Header { flags: DELETED, ..new_header(&client, number, 0, Place::Nowhere) };
         let record = Record { header, key, attributes: &[], former: "" };
         let there = |newest: Option<&Header>| {
             let found = newest.filter(|header| !header.deleted()).map(|header| header.version);
@@ -371,7 +403,7 @@ impl Geds {
                 None => Ok(()),
             }
         };
-        match self.client.publish(bucket, &record, there) {
+        match client.publish(bucket, &record, there) {
             Ok(()) => Ok(true),
             Err(Error::NoObject { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -423,7 +455,7 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`].
     pub fn subscribe(&self, scope: Scope) -> Result<Subscription> {
-        self.client.link.subscribe(scope)
+        self.client().link.subscribe(scope)
     }
 
     /// What the tenant uses now.
@@ -488,14 +520,14 @@ impl Geds {
         put: Put,
     ) -> Result<(Stat, u64)> {
         check_key(to.1)?;
-        let client = &self.client;
+        let client = self.client();
         let number = client.bucket(to.0)?;
         let Found { header: old, attributes, pin } = client.find(from.0, from.1)?;
         let attributes = match &put.attributes {
             Some(attributes) => attributes.encode()?,
             None => attributes,
         };
-        let new = new_header(client, number, old.size, old.place);
+        let new = new_header(&client, number, old.size, old.place);
         let header = Header { flags: old.flags & CHECKED, crc: old.crc, ..new };
         let record = Record { header, key: to.1, attributes: &attributes, former };
         client.publish_put(to.0, &record, &put)?;
@@ -509,13 +541,13 @@ impl Geds {
     /// Copies an object from disk into memory that nobody waits for, where the next ones view it.
     /// It stays on disk as well.
     fn bring_to_memory(&self, bucket: &str, key: &str) -> Result<()> {
-        let client = &self.client;
+        let client = self.client();
         let found = client.find(bucket, key)?;
         let (old, attributes) = (found.header, found.attributes.clone());
         if !matches!(old.place, Place::File { .. }) || old.size > client.memory_object_max() / 4 {
             return Ok(());
         }
-        let Some(object) = Object::open(client, found)? else { return Ok(()) };
+        let Some(object) = Object::open(&client, found)? else { return Ok(()) };
         let Some(space) = client.allocate_spare(old.size)? else { return Ok(()) };
         let header = Header { flags: old.flags & CHECKED | MOVED, place: space.place(), ..old };
         let record = Record { header, key, attributes: &attributes, former: "" };
@@ -541,44 +573,44 @@ impl Geds {
         }
     }
 
-    /// Seals bytes that were written into a space.
+    /// Seals bytes that were written into a space of this session.
     pub(crate) fn seal_space(
         &self,
+        client: &Client,
         bucket: &str,
         key: &str,
-        space: Space,
-        len: u64,
+        (space, len): (Space, u64),
         crc: Option<u32>,
         put: Put,
     ) -> Result<Stat> {
         let place = if len == 0 { Place::Nowhere } else { space.place() };
-        let sealed = self.seal_place(bucket, key, place, len, crc, put);
+        let sealed = self.seal_place(client, bucket, key, (place, len), crc, put);
         match sealed {
-            Ok(_) if len > 0 => self.client.written(space),
-            _ => self.client.unused(space),
+            Ok(_) if len > 0 => client.written(space),
+            _ => client.unused(space),
         }
         sealed
     }
 
-    /// Seals bytes that lie at a place.
+    /// Seals bytes that lie at a place which this session holds.
     pub(crate) fn seal_place(
         &self,
+        client: &Client,
         bucket: &str,
         key: &str,
-        place: Place,
-        len: u64,
+        (place, len): (Place, u64),
         crc: Option<u32>,
         put: Put,
     ) -> Result<Stat> {
-        let number = self.client.bucket(bucket)?;
+        let number = client.bucket(bucket)?;
         let attributes = match &put.attributes {
             Some(attributes) => attributes.encode()?,
             None => Vec::new(),
         };
-        let header = new_header(&self.client, number, len, place);
+        let header = new_header(client, number, len, place);
         let header = crc.map_or(header, |crc| header.summed(crc));
         let record = Record { header, key, attributes: &attributes, former: "" };
-        self.client.publish_put(bucket, &record, &put)?;
+        client.publish_put(bucket, &record, &put)?;
         let kept = put.attributes.clone().unwrap_or_default();
         let stat = Stat { attributes: kept, ..stat_of(&header, &[], tier_of(place)) };
         self.sealed(bucket, key, stat, &put)

@@ -23,6 +23,8 @@ const COPY_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Writer {
     store: Geds,
+    /// The session that the bytes are written in.
+    client: Arc<Client>,
     bucket: String,
     key: String,
     put: Put,
@@ -59,9 +61,17 @@ impl Writer {
         let stage = if hint <= HEAP_MAX {
             Stage::Heap(Vec::with_capacity(hint as usize))
         } else {
-            grown(client, hint)?
+            grown(&client, hint)?
         };
-        Ok(Self { store, bucket: bucket.to_owned(), key: key.to_owned(), put, stage, len: 0 })
+        Ok(Self {
+            store,
+            client,
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            put,
+            stage,
+            len: 0,
+        })
     }
 
     /// How many bytes there are so far.
@@ -163,8 +173,9 @@ impl Writer {
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Heap(heap) => store.put(&self.bucket, &self.key, &heap, put),
             Stage::Memory(mut space) => {
-                store.client().shrink(&mut space, len);
-                store.seal_space(&self.bucket, &self.key, space, len, None, put)
+                self.client.shrink(&mut space, len);
+                let written = (space, len);
+                store.seal_space(&self.client, &self.bucket, &self.key, written, None, put)
             }
             Stage::Disk(staged) => self.seal_file(staged, put),
             Stage::Done => Err(done()),
@@ -182,7 +193,8 @@ impl Writer {
         }
         let place = Place::File { file: staged.number, offset: disk::EXTENTS_AT };
         // The file is lent until the record is left for the node.
-        self.store.seal_place(&self.bucket, &self.key, place, self.len, Some(crc), put)
+        let written = (place, self.len);
+        self.store.seal_place(&self.client, &self.bucket, &self.key, written, Some(crc), put)
     }
 
     /// Makes room up to a size.
@@ -195,8 +207,7 @@ impl Writer {
         if enough {
             return Ok(());
         }
-        let client = Arc::clone(self.store.client());
-        let next = grown(&client, end.max(self.len.saturating_mul(2)))?;
+        let next = grown(&self.client, end.max(self.len.saturating_mul(2)))?;
         self.move_to(next)?;
         Ok(())
     }
@@ -214,7 +225,7 @@ impl Writer {
             at += count as u64;
         }
         if let Stage::Memory(old) = std::mem::replace(&mut self.stage, next) {
-            self.store.client().unused(old);
+            self.client.unused(old);
         }
         Ok(())
     }
@@ -318,7 +329,7 @@ impl Drop for Staged {
 impl Drop for Writer {
     fn drop(&mut self) {
         if let Stage::Memory(space) = std::mem::replace(&mut self.stage, Stage::Done) {
-            self.store.client().unused(space);
+            self.client.unused(space);
         }
     }
 }

@@ -136,7 +136,7 @@ fn exchange(stream: &UnixStream, request: &Request) -> Result<(Reply, Vec<OwnedF
 }
 
 fn went(why: String) -> Error {
-    Error::Unavailable(format!("it has gone ({why}): open the store again"))
+    Error::Unavailable(format!("it has gone ({why}): try again when it was started again"))
 }
 
 /// A connection with a thread that notices when the node has gone, for most operations do not ask

@@ -131,6 +131,12 @@ impl Client {
         }
     }
 
+    /// Takes over what was set for a former session.
+    pub(crate) fn inherit(&self, former: &Self) {
+        let backends = former.backends.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.backends.write().unwrap_or_else(PoisonError::into_inner) = backends;
+    }
+
     /// A file of the disk tier, which a pin keeps in place.
     pub(crate) fn file(&self, number: u64) -> Result<Arc<File>> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
