@@ -64,6 +64,8 @@ fn select(info: &Info) -> S3Result<Selected> {
         Some(number) => part(info, &object, &record, number, &mut headers)?,
         None => ranged(info, &object, &record, &mut headers)?,
     };
+    // The only part of nothing is all of it.
+    let selected = selected.filter(|_| object.len() > 0);
     if let Some(range) = &selected {
         let told = match range.end.checked_sub(1) {
             Some(last) if !range.is_empty() => {
@@ -155,7 +157,8 @@ fn part(
         let kind = record.checksum.as_ref().map_or(Kind::Composite, |(_, kind)| *kind);
         describe::checksum_headers(headers, checksum.algorithm, &checksum.text(), kind);
     }
-    Ok(Some(part.offset..part.offset.saturating_add(part.size).min(object.len())))
+    let start = part.offset.min(object.len());
+    Ok(Some(start..part.offset.saturating_add(part.size).min(object.len())))
 }
 
 /// What a client asks to know of an object.
