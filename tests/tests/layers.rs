@@ -21,6 +21,10 @@ const OBSERVERS: [&str; 2] = ["tests", "benches"];
 /// tests use them.
 const EXAMPLES: &str = "examples";
 
+/// What other languages use of the platform; no crate uses it. A folder is a language, a crate's name
+/// ends with it: `sdk/c` with `geds-c`.
+const SDK: &str = "sdk";
+
 /// A heavy dependency, with all crates whose names begin with its own, and who alone uses it.
 const HOMES: [(&str, &str); 4] =
     [("wasmtime", "cells"), ("object_store", "geds"), ("kube", "orchestrator"), ("tonic", "api")];
@@ -48,6 +52,10 @@ impl Place {
         self.layer == EXAMPLES
     }
 
+    fn is_sdk(&self) -> bool {
+        self.layer == SDK
+    }
+
     fn layer(&self) -> Option<usize> {
         LAYERS.iter().position(|layer| *layer == self.layer)
     }
@@ -70,7 +78,10 @@ fn objection(user: &Place, used: &Place, only_in_tests: bool) -> Option<&'static
     if used.is_example() && !only_in_tests {
         return Some("nothing is built on an example");
     }
-    if user.observes() || user.is_example() || used.is_example() {
+    if used.is_sdk() {
+        return Some("it is for other languages: use what it stands on");
+    }
+    if user.observes() || user.is_example() || user.is_sdk() || used.is_example() {
         return None;
     }
     match (user.layer(), used.layer()) {
@@ -137,10 +148,12 @@ fn every_crate_is_named_as_its_folder_and_has_a_place() {
             let ordered = ORDERS.iter().any(|(layer, _)| *layer == place.layer);
             let placed = place.observes()
                 || place.is_example()
+                || place.is_sdk()
                 || place.layer().is_some() && (!ordered || place.order().is_some());
-            let named = match place.is_example() {
-                true => place.name.strip_suffix("-demo"),
-                false => Some(place.name.as_str()),
+            let named = match place.name.rsplit_once('-') {
+                Some((_, language)) if place.is_sdk() => Some(language),
+                _ if place.is_example() => place.name.strip_suffix("-demo"),
+                _ => Some(place.name.as_str()),
             };
             !placed || folder(member).rsplit('/').next() != named
         })
@@ -250,6 +263,7 @@ fn the_rules_refuse_what_they_shall() {
         ("cloudskin", "orchestration/dataspace"),
         ("tests", "execution/cells"),
         ("examples/mobility-demo", "orchestration/orchestrator"),
+        ("sdk/geds-c", "infrastructure/geds"),
     ] {
         assert!(allowed(user, used, false), "{user} → {used}");
     }
@@ -267,6 +281,8 @@ fn the_rules_refuse_what_they_shall() {
         ("cloudskin", "tests"),
         ("cloudskin", "examples/mobility-demo"),
         ("examples/mobility-demo", "benches"),
+        ("cloudskin", "sdk/geds-c"),
+        ("sdk/cloudskin-python", "tests"),
     ] {
         assert!(!allowed(user, used, false), "{user} → {used}");
     }

@@ -1,0 +1,1 @@
+"""CloudSkin for Python. Start at :mod:`cloudskin.geds`."""
