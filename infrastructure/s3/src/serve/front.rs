@@ -191,7 +191,7 @@ impl Front {
         if let Some(host) = head.headers.get(header::HOST) {
             headers.insert(header::HOST, host.clone());
         }
-        let info = Info {
+        let info = Arc::new(Info {
             config: Arc::clone(&self.config),
             tenant: Arc::clone(self.tenants.get(&key.tenant).ok_or(Fault::AccessDenied)?),
             headers,
@@ -199,7 +199,7 @@ impl Front {
             bucket,
             key: form.key()?,
             body: Mutex::new(Some(Body::of_file(file, size, pace))),
-        };
+        });
         let stored = ops::put(&info).await?.output;
         let etag = stored.e_tag.map(|etag| format!("\"{}\"", etag.value())).unwrap_or_default();
         let (status, headers, document) = form.answer(&info, &etag);
