@@ -5,7 +5,11 @@
 //! changes: writing a name again makes a new version. Sealed bytes that are in memory are read as a
 //! borrowed [`View`] without a copy.
 //!
-//! Start at [`Geds::put`] and [`Geds::view`]; [`Geds::create`] writes what has no known size.
+//! Start at [`Geds::put`] and [`Geds::view`]; [`Geds::create`] writes what has no known size, and [`Node`] serves the
+//! processes of a host.
+//!
+//! Inside, `shared` is the memory that processes share, `client` what a process does in it by itself, `node` what
+//! it asks for; `disk` and `backend` are the tiers below.
 
 mod attributes;
 mod backend;

@@ -53,16 +53,22 @@ impl Files {
         Ok(Self { folder: folder.to_owned(), files, last })
     }
 
-    /// Makes a file, for a session or for the node itself.
-    pub(super) fn create(&mut self, session: Option<u32>, limits: &Limits) -> Result<(u64, File)> {
-        let used = self.bytes();
-        if used >= limits.disk_bytes {
+    /// Makes a file that is to have so many bytes, for a session or for the node itself.
+    pub(super) fn create(
+        &mut self,
+        session: Option<u32>,
+        wanted_bytes: u64,
+        limits: &Limits,
+    ) -> Result<(u64, File)> {
+        let (used_bytes, limit_bytes) = (self.bytes(), limits.disk_bytes);
+        if used_bytes.saturating_add(wanted_bytes) > limit_bytes {
+            let (what, waited_ms) = ("disk".to_owned(), 0);
             return Err(Error::Exhausted {
-                what: "disk".to_owned(),
-                wanted_bytes: 1,
-                used_bytes: used,
-                limit_bytes: limits.disk_bytes,
-                waited_ms: 0,
+                what,
+                wanted_bytes,
+                used_bytes,
+                limit_bytes,
+                waited_ms,
             });
         }
         self.last += 1;
@@ -148,6 +154,15 @@ impl Files {
     pub(super) fn lent_to(&self, session: u32) -> Vec<u64> {
         let mine = self.files.iter().filter(|(_, stored)| stored.lent == Some(session));
         mine.map(|(file, _)| *file).collect()
+    }
+
+    /// A session writes nothing more into a file: what it takes is what is there, whatever was
+    /// said.
+    pub(super) fn take_back(&mut self, file: u64) {
+        let there = disk::path(&self.folder, file).metadata().map_or(0, |found| found.len());
+        if let Some(stored) = self.files.get_mut(&file) {
+            (stored.lent, stored.bytes) = (None, there);
+        }
     }
 
     /// All of them.

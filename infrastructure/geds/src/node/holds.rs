@@ -10,6 +10,15 @@ const COLLECT_ROUNDS: usize = 8;
 /// Units that are kept in lists of what lies somewhere though they no longer do.
 const MEMBERS_SPARE: usize = 1024;
 
+/// Bytes in memory that lie on disk as well.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copy {
+    place: Place,
+    size: u64,
+    /// How many names have them as their backing.
+    names: u32,
+}
+
 /// What is counted for a slab, a file or a composition.
 struct Count<'a> {
     /// How many refer to it.
@@ -21,7 +30,8 @@ struct Count<'a> {
 }
 
 impl State {
-    /// An object that came back to memory still lies on disk: the place of the same version there is kept.
+    /// Finds out whether an object in memory lies on disk as well: because it came back from
+    /// there, or because its bytes are shared with an object that does.
     pub(super) fn keep_backing(
         &mut self,
         bucket: u32,
@@ -34,15 +44,21 @@ impl State {
         let in_memory = newest.filter(|header| matches!(header.place, Place::Slab { .. }));
         let known = self.backing(bucket, key);
         let new = in_memory.and_then(|newest| {
-            let same = |old: &Header| old.version == newest.version && !old.deleted();
-            if let Some(known) = known.filter(|known| known.version == newest.version) {
-                return Some(known);
-            }
-            let mut old = units.iter().map(header).filter(same);
-            let old = old.find(|old| matches!(old.place, Place::File { .. }))?;
-            Some(Backing { version: old.version, place: old.place, size: old.size })
+            let Header { version, size, place: memory, .. } = newest;
+            let came_back = || {
+                let same = |old: &Header| old.version == version && !old.deleted();
+                let mut old = units.iter().map(header).filter(same);
+                old.find(|old| matches!(old.place, Place::File { .. })).map(|old| old.place)
+            };
+            let shared = || {
+                let copy = self.copies.get(&memory).filter(|copy| copy.size == size)?;
+                Some(copy.place)
+            };
+            let same = known.filter(|known| known.version == version).map(|known| known.place);
+            let place = same.or_else(came_back).or_else(shared)?;
+            Some(Backing { version, memory, place, size })
         });
-        if new.is_some() || known.is_some() {
+        if new != known {
             self.set_backing(bucket, key, new);
         }
     }
@@ -55,6 +71,10 @@ impl State {
     pub(super) fn set_backing(&mut self, bucket: u32, key: &str, new: Option<Backing>) {
         if let Some(new) = new {
             self.hold_bytes(new.place, new.size);
+            let fresh = Copy { place: new.place, size: new.size, names: 0 };
+            let copy = self.copies.entry(new.memory).or_insert(fresh);
+            (copy.place, copy.size) = (new.place, new.size);
+            copy.names += 1;
         }
         let Some(keys) = self.names.keys_mut(bucket) else { return };
         let old = match new {
@@ -62,6 +82,32 @@ impl State {
             None => keys.backing.remove(key),
         };
         if let Some(old) = old {
+            self.drop_backing(old);
+        }
+    }
+
+    fn drop_backing(&mut self, old: Backing) {
+        match self.copies.get_mut(&old.memory) {
+            Some(copy) if copy.names > 1 => {
+                copy.names -= 1;
+                self.let_go(old.place, old.size);
+            }
+            Some(copy) => {
+                copy.names = 0;
+                // Another name may have come to share the bytes, in a record that was left before
+                // this name was deleted but is not seen yet: a rename.
+                self.retired.push(old);
+            }
+            None => self.let_go(old.place, old.size),
+        }
+    }
+
+    /// Forgets copies on disk that no name had when all that was left by then was seen.
+    pub(super) fn forget(&mut self, retired: Vec<Backing>) {
+        for old in retired {
+            if self.copies.get(&old.memory).is_some_and(|copy| copy.names == 0) {
+                self.copies.remove(&old.memory);
+            }
             self.let_go(old.place, old.size);
         }
     }
@@ -198,6 +244,7 @@ impl State {
             Place::File { file, .. } => self.files.remove(file),
             Place::Pieces { content } => {
                 let content = self.contents.remove(&content).unwrap_or_default();
+                self.pieces = self.pieces.saturating_sub(content.pieces.len() as u64);
                 content.pieces.iter().for_each(|piece| self.let_go(piece.place, piece.len));
             }
         }

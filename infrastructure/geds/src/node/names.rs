@@ -37,9 +37,12 @@ pub(super) struct Keys {
 }
 
 /// A copy on disk of an object in memory.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Backing {
     pub(super) version: u64,
+    /// Where it lies in memory.
+    pub(super) memory: Place,
+    /// Where it lies on disk.
     pub(super) place: Place,
     pub(super) size: u64,
 }

@@ -20,10 +20,12 @@ impl State {
     pub(super) fn consume(&mut self) -> bool {
         let pages: Vec<Arc<Session>> =
             self.seats.values().map(|seat| Arc::clone(&seat.page)).collect();
+        let retired = std::mem::take(&mut self.retired);
         let mut any = false;
         for page in pages {
             any |= self.consume_page(&page);
         }
+        self.forget(retired);
         if any {
             self.journal.flush();
             self.shorten_journal();

@@ -192,6 +192,12 @@ impl Plan {
         }
     }
 
+    /// How many bytes the file will have.
+    fn bytes(&self) -> u64 {
+        let behind = |at, source: &Source| disk::behind(at, source.size).unwrap_or(u64::MAX);
+        self.extents.iter().fold(disk::EXTENTS_AT, behind)
+    }
+
     /// Writes all bytes behind each other.
     fn write(&self, file: &File, sync: bool) -> Result<(Vec<Target>, u64)> {
         let mut at = disk::EXTENTS_AT;
@@ -369,7 +375,7 @@ impl Tenant {
         let (number, file) = {
             let mut state = self.state();
             let limits = state.limits.clone();
-            state.files.create(None, &limits)?
+            state.files.create(None, plan.bytes(), &limits)?
         };
         let moved = plan.write(&file, sync).and_then(|(targets, bytes)| {
             if let Some(stored) = self.state().files.get(number) {
@@ -443,7 +449,11 @@ impl State {
             return Ok(());
         }
         // If it changed and the node has not seen how, it looks at this again when it does.
-        self.set_backing(header.bucket, key, Some(Backing { version, place, size: header.size }));
+        self.set_backing(
+            header.bucket,
+            key,
+            Some(Backing { version, memory: header.place, place, size: header.size }),
+        );
         self.move_name(header, key, attributes, header.place, crc)
     }
 

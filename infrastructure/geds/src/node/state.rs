@@ -3,6 +3,7 @@
 use super::{
     chunks::Chunks,
     files::Files,
+    holds::Copy,
     journal::{Journal, Note},
     names::{Backing, Names},
     slabs::{Slabs, slab_bytes},
@@ -64,10 +65,16 @@ pub(super) struct State {
     pub(super) journal: Journal,
     /// The most that a writer waits for, who asks again soon.
     pub(super) wanted_bytes: u64,
+    /// Bytes in memory that lie on disk as well, by where they lie in memory.
+    pub(super) copies: HashMap<Place, Copy>,
+    /// Backings that no name has any more, each still counted in its file.
+    pub(super) retired: Vec<Backing>,
     pub(super) slots: Slots,
     /// Places in which nothing lies any more, but which may be pinned.
     pub(super) doomed: BTreeSet<Place>,
     last_content: u64,
+    /// Pieces of all composed objects.
+    pub(super) pieces: u64,
     last_session: u32,
     /// Whether the index was found to be damaged.
     pub(super) damaged: bool,
@@ -97,9 +104,12 @@ impl State {
             feeds: Vec::new(),
             journal,
             wanted_bytes: 0,
+            copies: HashMap::new(),
+            retired: Vec::new(),
             slots: Slots::new(OWN),
             doomed: BTreeSet::new(),
             last_content: 0,
+            pieces: 0,
             last_session: OWN,
             damaged: false,
             recovering: false,
@@ -145,9 +155,19 @@ impl State {
         self.names.keys(bucket)?.keys.get(key).map(|named| named.unit)
     }
 
+    /// Whether objects may be composed of so many pieces more.
+    pub(super) fn check_pieces(&self, more: usize) -> Result<()> {
+        let limit = self.limits.objects;
+        if self.pieces + more as u64 > limit {
+            return Err(Error::TooMany { what: "pieces of composed objects".to_owned(), limit });
+        }
+        Ok(())
+    }
+
     /// Composes an object of pieces that lie in what is referred to at this moment.
     pub(super) fn compose(&mut self, pieces: Vec<Piece>) -> Place {
         self.last_content += 1;
+        self.pieces += pieces.len() as u64;
         pieces.iter().for_each(|piece| self.hold_bytes(piece.place, piece.len));
         self.contents.insert(self.last_content, Content { pieces, ..Content::default() });
         let place = Place::Pieces { content: self.last_content };
@@ -192,9 +212,7 @@ impl State {
             self.reconsider(Place::Slab { slot, generation, offset: 0 });
         }
         for file in self.files.lent_to(session) {
-            if let Some(stored) = self.files.get(file) {
-                stored.lent = None;
-            }
+            self.files.take_back(file);
             self.reconsider(Place::File { file, offset: 0 });
         }
         self.seats.remove(&session);

@@ -33,7 +33,9 @@ use std::{
 /// Most processes of a tenant.
 const SESSIONS_MAX: usize = 256;
 /// Most subscriptions of a tenant.
-const FEEDS_MAX: usize = 1024;
+const FEEDS_MAX: usize = 128;
+/// Most files that a process writes at once.
+const STAGED_MAX: usize = 1024;
 /// Most parts that an object is composed of: as many as S3 has.
 const PARTS_MAX: usize = 10_000;
 /// Most pieces, for parts may be composed themselves.
@@ -384,8 +386,12 @@ impl Tenant {
 
     fn stage(&self, session: u32) -> Result<Answer> {
         let mut state = self.state();
+        if state.files.lent_to(session).len() >= STAGED_MAX {
+            let limit = STAGED_MAX as u64;
+            return Err(Error::TooMany { what: "unsealed files of a process".to_owned(), limit });
+        }
         let limits = state.limits.clone();
-        let (file, opened) = state.files.create(Some(session), &limits)?;
+        let (file, opened) = state.files.create(Some(session), 1, &limits)?;
         Ok((Reply::File { file }, vec![opened.into()]))
     }
 
@@ -413,8 +419,8 @@ impl Tenant {
     fn unstage(&self, session: u32, file: u64) -> Reply {
         let mut state = self.state();
         state.consume();
-        if let Some(stored) = state.files.get(file).filter(|stored| stored.lent == Some(session)) {
-            stored.lent = None;
+        if state.files.get(file).is_some_and(|stored| stored.lent == Some(session)) {
+            state.files.take_back(file);
         }
         state.reconsider(Place::File { file, offset: 0 });
         state.collect();
@@ -443,7 +449,10 @@ impl Tenant {
         let place = match pieces.as_slice() {
             [] => Place::Nowhere,
             [one] if one.start == 0 && one.len == one.whole => one.place,
-            _ => state.compose(pieces),
+            _ => {
+                state.check_pieces(pieces.len())?;
+                state.compose(pieces)
+            }
         };
         let header = Header {
             flags: 0,
