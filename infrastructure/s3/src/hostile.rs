@@ -3,46 +3,17 @@
 use crate::{
     conditions::ETags,
     digest::{Algorithm, Checksum},
-    fault::Fault,
-    payload::Decoder,
+    fuzzing::{self, decode},
     range,
     record::Record,
-    sign::{self, ChunkSigner, Head, Keys, Moment, Query, Scope},
+    sign::{self, Head, Keys, Moment, Query},
     tags,
     target::Target,
 };
-use bytes::Bytes;
 use geds::{Attributes, Stat, Tier};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use std::time::Duration;
-
-/// Decodes a body that arrives in pieces of these sizes, over and over.
-fn decode(
-    signer: Option<Box<ChunkSigner>>,
-    body: &[u8],
-    sizes: &[usize],
-) -> Result<(Vec<u8>, usize), String> {
-    let mut decoder = Decoder::new(signer, true, 1 << 20);
-    let (mut data, mut rest, mut sizes) = (Vec::new(), body, sizes.iter().cycle());
-    while !rest.is_empty() {
-        let size = (*sizes.next().unwrap_or(&1)).clamp(1, rest.len());
-        let mut arrived = Bytes::copy_from_slice(&rest[..size]);
-        rest = &rest[size..];
-        while let Some(piece) = decoder.next(&mut arrived).map_err(|error| error.to_string())? {
-            data.extend_from_slice(&piece);
-        }
-    }
-    let trailers = decoder.finish().map_err(|error| error.to_string())?;
-    Ok((data, trailers.len()))
-}
-
-fn signer() -> Box<ChunkSigner> {
-    let credential = "key/20130524/us-east-1/s3/aws4_request";
-    let date = "20130524T000000Z";
-    let scope = Scope::parse(credential, date, Fault::AccessDenied).expect("a credential");
-    Box::new(ChunkSigner::of(&scope, "secret", date, ""))
-}
 
 /// Bytes that often look like a body in chunks.
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
@@ -63,13 +34,11 @@ proptest! {
     #[test]
     fn chunks_are_read_the_same_however_they_arrive(
         body in bodies(),
-        sizes in prop::collection::vec(1_usize..40, 1..8),
+        step in 1_usize..40,
     ) {
-        let at_once = decode(None, &body, &[usize::MAX]);
-        prop_assert_eq!(&at_once, &decode(None, &body, &[1]));
-        prop_assert_eq!(&at_once, &decode(None, &body, &sizes));
-        // Nobody signed any of it.
-        prop_assert!(decode(Some(signer()), &body, &sizes).is_err());
+        let at_once = decode(None, &body, usize::MAX);
+        prop_assert_eq!(&at_once, &decode(None, &body, 1));
+        prop_assert_eq!(&at_once, &decode(None, &body, step));
     }
 
     #[test]
@@ -100,6 +69,15 @@ proptest! {
         let path = format!("/{bucket}/{}", sign::encode(&key, false));
         let target = Target::parse(None, &path, &[]).expect("a target");
         prop_assert_eq!(target.key, Some(key));
+    }
+
+    #[test]
+    fn bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), body in bodies()) {
+        for bytes in [&bytes, &body] {
+            fuzzing::chunks(bytes);
+            fuzzing::request(bytes);
+            fuzzing::form(bytes);
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ mod digest;
 mod error;
 mod fault;
 mod form;
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod hostile;
 mod ops;

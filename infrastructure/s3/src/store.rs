@@ -125,11 +125,19 @@ impl Tenant {
     /// Fails if the bucket is not one of the tenant's. Other than [`bucket`](Self::bucket) it asks
     /// nobody: the index that all processes share knows.
     pub(crate) fn check_bucket(&self, name: &str) -> S3Result<()> {
-        if name == HIDDEN_BUCKET {
+        self.is_here(name, ANY_KEY).map(|_| ())
+    }
+
+    /// Whether an object is in the store, wherever else it may be: who opens one that is not may wait
+    /// until it was read from storage outside.
+    pub(crate) fn is_here(&self, bucket: &str, key: &str) -> S3Result<bool> {
+        if bucket == HIDDEN_BUCKET {
             return Err(Fault::NoSuchBucket.into());
         }
-        match self.geds.stat(name, ANY_KEY) {
-            Ok(_) | Err(geds::Error::NoObject { .. }) => Ok(()),
+        // No object has this version: it changes nothing, and tells why not.
+        match self.geds.set_attributes(bucket, key, Attributes::new(), Some(u64::MAX)) {
+            Ok(_) | Err(geds::Error::Changed { .. }) => Ok(true),
+            Err(geds::Error::NoObject { .. }) => Ok(false),
             Err(error) => Err(of_geds(error)),
         }
     }
@@ -289,5 +297,20 @@ mod tests {
             assert_eq!(refused.expect_err("a refusal").code().as_str(), "NoSuchBucket");
         }
         assert!(tenant.check_bucket("absent").is_err());
+    }
+
+    #[test]
+    fn whether_an_object_is_here_is_told_without_touching_it() {
+        let (_folder, tenant) = tenant();
+        tenant.geds.create_bucket("photos").expect("a bucket");
+        let attributes = Attributes::new().with("a", "b");
+        let put = Put { attributes: Some(attributes.clone()), ..Put::default() };
+        tenant.geds.put("photos", "k", b"x", put).expect("stored");
+
+        assert!(tenant.check_bucket("photos").is_ok());
+        assert!(tenant.is_here("photos", "k").expect("an answer"));
+        assert!(!tenant.is_here("photos", "absent").expect("an answer"));
+        assert!(tenant.is_here("absent", "k").is_err());
+        assert_eq!(tenant.geds.stat("photos", "k").expect("there").attributes, attributes);
     }
 }

@@ -31,6 +31,15 @@ impl Form {
         headers
     }
 
+    /// Refuses what would be taken and forgotten.
+    pub(crate) fn check(&self) -> S3Result<()> {
+        if self.field("tagging").is_none() {
+            return Ok(());
+        }
+        Err(Fault::NotImplemented
+            .because("Tags in forms are not implemented: set them when the object is there"))
+    }
+
     /// The object's key, in which the file's name may stand.
     pub(crate) fn key(&self) -> S3Result<String> {
         let key = self.field("key").ok_or_else(|| {

@@ -12,6 +12,9 @@ use s3s::{S3Result, StdError};
 /// Most bytes of all fields before the file.
 const FIELDS_MAX_BYTES: usize = 64 << 10;
 
+/// What a field counts beside its name and value.
+const FIELD_BYTES: usize = 64;
+
 /// The longest boundary, by RFC 2046.
 const BOUNDARY_MAX_BYTES: usize = 70;
 
@@ -41,7 +44,7 @@ impl Form {
     ) -> S3Result<(Self, impl http_body::Body<Data = Bytes, Error = StdError> + Send + 'static)>
     {
         let delimiter = format!("\r\n--{}", boundary(content_type)?).into_bytes();
-        let mut form = Self::default();
+        let (mut form, mut size) = (Self::default(), 0);
         // The first delimiter may come without a line break of its own.
         let mut buffer = BytesMut::from(&b"\r\n"[..]);
         loop {
@@ -62,12 +65,12 @@ impl Form {
             }
             let end = find_more(&mut body, &mut buffer, &delimiter).await?;
             let value = String::from_utf8(buffer[..end].to_vec());
-            form.fields.push((part.name, value.map_err(|_| Fault::MalformedPOSTRequest)?));
-            let size: usize =
-                form.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+            let value = value.map_err(|_| Fault::MalformedPOSTRequest)?;
+            size += part.name.len() + value.len() + FIELD_BYTES;
             if size > FIELDS_MAX_BYTES {
                 return fail(Fault::MaxPostPreDataLengthExceededError);
             }
+            form.fields.push((part.name, value));
             let _ = buffer.split_to(end);
         }
     }
@@ -84,10 +87,13 @@ fn boundary(content_type: &str) -> S3Result<&str> {
 
 /// Receives until `what` stands in the buffer, and says where.
 async fn find_more(body: &mut Body, buffer: &mut BytesMut, what: &[u8]) -> S3Result<usize> {
+    let mut searched = 0;
     loop {
-        if let Some(at) = find(buffer, what) {
-            return Ok(at);
+        if let Some(at) = find(&buffer[searched..], what) {
+            return Ok(searched + at);
         }
+        // It may have begun. Nothing is searched twice: a form may come byte by byte.
+        searched = buffer.len().saturating_sub(what.len() - 1);
         if buffer.len() > FIELDS_MAX_BYTES {
             return fail(Fault::MaxPostPreDataLengthExceededError);
         }

@@ -85,9 +85,8 @@ impl Info {
     /// Refuses what would change how an object is kept, and what this store cannot do.
     pub(super) fn check_keeping(&self) -> S3Result<()> {
         self.check_acl()?;
-        let named = |prefix: &str| {
-            self.headers.keys().find(|name| name.as_str().starts_with(prefix)).is_some()
-        };
+        let named =
+            |prefix: &str| self.headers.keys().any(|name| name.as_str().starts_with(prefix));
         if named("x-amz-object-lock-") {
             return Err(
                 Fault::InvalidRequest.because("Bucket is missing Object Lock Configuration")

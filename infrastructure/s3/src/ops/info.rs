@@ -159,7 +159,10 @@ impl Carried {
     }
 }
 
-/// A time of GEDS.
+/// The last moment that dates of HTTP can tell: the end of the year 9999.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+/// A time of GEDS, which may be anything if a process of the tenant damaged its index.
 pub(super) fn time_of(milliseconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(milliseconds)
+    UNIX_EPOCH + Duration::from_millis(milliseconds.min(LAST_MS))
 }

@@ -112,7 +112,7 @@ operations! {
         read::get(info).await
     }
     here head_object(info, _input: HeadObjectInput) -> HeadObjectOutput {
-        read::head(info)
+        read::head(info).await
     }
     aside get_object_attributes(info, _input: GetObjectAttributesInput)
         -> GetObjectAttributesOutput
@@ -126,12 +126,12 @@ operations! {
         copy::object(info)
     }
     here delete_object(info, _input: DeleteObjectInput) -> DeleteObjectOutput {
-        write::delete(info)
+        write::delete(info).await
     }
     aside delete_objects(info, input: DeleteObjectsInput) -> DeleteObjectsOutput {
         write::delete_many(info, input.delete)
     }
-    here get_object_tagging(info, _input: GetObjectTaggingInput) -> GetObjectTaggingOutput {
+    aside get_object_tagging(info, _input: GetObjectTaggingInput) -> GetObjectTaggingOutput {
         tagging::get(info)
     }
     aside put_object_tagging(info, input: PutObjectTaggingInput) -> PutObjectTaggingOutput {
@@ -180,7 +180,7 @@ operations! {
         unconfigured::check_policy(info, input.access_control_policy)
             .and_then(|()| unconfigured::empty(info))
     }
-    here get_object_acl(info, _input: GetObjectAclInput) -> GetObjectAclOutput {
+    aside get_object_acl(info, _input: GetObjectAclInput) -> GetObjectAclOutput {
         unconfigured::object_acl(info)
     }
     aside put_object_acl(info, input: PutObjectAclInput) -> PutObjectAclOutput {
@@ -303,16 +303,16 @@ operations! {
     {
         unconfigured::refused(info, "Object Lock is")
     }
-    here get_object_retention(info, _input: GetObjectRetentionInput) -> GetObjectRetentionOutput {
+    aside get_object_retention(info, _input: GetObjectRetentionInput) -> GetObjectRetentionOutput {
         unconfigured::unlocked(info)
     }
-    here put_object_retention(info, _input: PutObjectRetentionInput) -> PutObjectRetentionOutput {
+    aside put_object_retention(info, _input: PutObjectRetentionInput) -> PutObjectRetentionOutput {
         unconfigured::unlocked(info)
     }
-    here get_object_legal_hold(info, _input: GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput {
+    aside get_object_legal_hold(info, _input: GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput {
         unconfigured::unlocked(info)
     }
-    here put_object_legal_hold(info, _input: PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput {
+    aside put_object_legal_hold(info, _input: PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput {
         unconfigured::unlocked(info)
     }
     here get_bucket_logging(info, _input: GetBucketLoggingInput) -> GetBucketLoggingOutput {

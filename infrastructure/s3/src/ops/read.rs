@@ -1,6 +1,7 @@
 //! Reading objects: GET, HEAD, and what is known of them.
 
 use super::{
+    aside,
     describe::{self, tell_checksum},
     info::{Carried, Info},
 };
@@ -16,7 +17,7 @@ use crate::{
 use geds::Object;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use s3s::{S3Error, S3Response, S3Result, dto};
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 /// The parameters that replace headers of a response.
 const OVERRIDES: [(&str, HeaderName); 6] = [
@@ -36,20 +37,28 @@ struct Selected {
     headers: HeaderMap,
 }
 
-pub(super) async fn get(info: &Info) -> S3Result<S3Response<dto::GetObjectOutput>> {
-    let Selected { object, range, status, headers } = select(info)?;
+pub(super) async fn get(info: &Arc<Info>) -> S3Result<S3Response<dto::GetObjectOutput>> {
+    let Selected { object, range, status, headers } = select_here_or_aside(info).await?;
     let mut response = S3Response::new(dto::GetObjectOutput::default());
     response.headers = headers;
     Carried::attach(&mut response, status, Reply::of_object(object, range).await?);
     Ok(response)
 }
 
-pub(super) fn head(info: &Info) -> S3Result<S3Response<dto::HeadObjectOutput>> {
-    let Selected { range, status, headers, .. } = select(info)?;
+pub(super) async fn head(info: &Arc<Info>) -> S3Result<S3Response<dto::HeadObjectOutput>> {
+    let Selected { range, status, headers, .. } = select_here_or_aside(info).await?;
     let mut response = S3Response::new(dto::HeadObjectOutput::default());
     response.headers = headers;
     Carried::attach(&mut response, status, Reply::HeadOnly(range.end - range.start));
     Ok(response)
+}
+
+/// An object that is in the store is found at once.
+async fn select_here_or_aside(info: &Arc<Info>) -> S3Result<Selected> {
+    match info.tenant.is_here(&info.bucket, &info.key)? {
+        true => select(info),
+        false => aside(info, select).await,
+    }
 }
 
 /// Finds the object and what of it is asked for, if the conditions hold.
@@ -64,6 +73,8 @@ fn select(info: &Info) -> S3Result<Selected> {
         Some(number) => part(info, &object, &record, number, &mut headers)?,
         None => ranged(info, &object, &record, &mut headers)?,
     };
+    // The only part of nothing is all of it.
+    let selected = selected.filter(|_| object.len() > 0);
     if let Some(range) = &selected {
         let told = match range.end.checked_sub(1) {
             Some(last) if !range.is_empty() => {
@@ -155,7 +166,8 @@ fn part(
         let kind = record.checksum.as_ref().map_or(Kind::Composite, |(_, kind)| *kind);
         describe::checksum_headers(headers, checksum.algorithm, &checksum.text(), kind);
     }
-    Ok(Some(part.offset..part.offset.saturating_add(part.size).min(object.len())))
+    let start = part.offset.min(object.len());
+    Ok(Some(start..part.offset.saturating_add(part.size).min(object.len())))
 }
 
 /// What a client asks to know of an object.

@@ -1,6 +1,6 @@
 //! Writing and removing objects.
 
-use super::{describe, info::Info};
+use super::{aside, describe, info::Info};
 use crate::{
     conditions::{Conditions, Outcome},
     digest::{self, Digests, Kind},
@@ -11,14 +11,18 @@ use crate::{
 };
 use geds::{Error, Put};
 use s3s::{S3Error, S3Response, S3Result, dto};
+use std::sync::Arc;
 
 /// Most objects that one request removes.
 const DELETE_MAX: usize = 1000;
 
-pub(crate) async fn put(info: &Info) -> S3Result<S3Response<dto::PutObjectOutput>> {
+pub(crate) async fn put(info: &Arc<Info>) -> S3Result<S3Response<dto::PutObjectOutput>> {
     info.check_bucket()?;
     info.check_keeping()?;
-    let put = conditional_put(info)?;
+    let put = match has_conditions(info) {
+        true => aside(info, conditional_put).await?,
+        false => Put::overwrite(),
+    };
     let (headers, metadata, tags) = (info.kept_headers()?, info.metadata()?, info.tags()?);
     let expected = Expected::of(&info.headers)?;
     let algorithm = Some(expected.algorithm().unwrap_or(digest::DEFAULT));
@@ -47,6 +51,10 @@ pub(crate) async fn put(info: &Info) -> S3Result<S3Response<dto::PutObjectOutput
     Ok(response)
 }
 
+fn has_conditions(info: &Info) -> bool {
+    info.header("if-match").is_some() || info.header("if-none-match").is_some()
+}
+
 /// How an object is written so that the request's conditions hold when it appears.
 pub(super) fn conditional_put(info: &Info) -> S3Result<Put> {
     let conditions = info.conditions("");
@@ -70,7 +78,14 @@ pub(super) fn conditional_put(info: &Info) -> S3Result<Put> {
     }
 }
 
-pub(super) fn delete(info: &Info) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
+pub(super) async fn delete(info: &Arc<Info>) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
+    match has_conditions(info) {
+        true => aside(info, delete_now).await,
+        false => delete_now(info),
+    }
+}
+
+fn delete_now(info: &Info) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
     info.check_bucket()?;
     info.check_version()?;
     let condition = info.conditions("").if_match;

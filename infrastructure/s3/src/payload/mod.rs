@@ -6,7 +6,6 @@ mod expected;
 mod ingest;
 
 pub(crate) use body::Body;
-#[cfg(test)]
 pub(crate) use chunks::Decoder;
 pub(crate) use expected::{Expected, given as given_checksum};
 pub(crate) use ingest::{Ingest, Sink};

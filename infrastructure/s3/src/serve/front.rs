@@ -77,12 +77,15 @@ impl Front {
         let id = HEXUPPER.encode(&self.requests.fetch_add(1, Relaxed).to_be_bytes());
         let (head, incoming) = request.into_parts();
         let home = Home::default();
-        let target = self.target(&head);
-        let answer = match &target {
-            Ok(target) => self.answer(&head, target, home.lend(incoming)).await,
+        let body = home.lend(incoming);
+        let (target, answer) = match self.target(&head) {
+            Ok(target) => {
+                let answer = self.answer(&head, &target, body).await;
+                (Some(target), answer)
+            }
             Err(error) => {
-                drop(home.lend(incoming));
-                Err(respond::copy_of(error))
+                drop(body);
+                (None, Err(error))
             }
         };
         let is_read = home.drain(head.headers.contains_key(header::EXPECT)).await;
@@ -91,7 +94,7 @@ impl Front {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
-        if let (Ok(target), Some(asked)) =
+        if let (Some(target), Some(asked)) =
             (&target, CrossOrigin::of(head.method.as_str(), &head.headers))
             && head.method != Method::OPTIONS
         {
@@ -180,6 +183,7 @@ impl Front {
         let policy = Policy::parse(text)?;
         let bucket = target.bucket.clone().unwrap_or_default();
         policy.check(&form, &bucket, now().as_secs())?;
+        form.check()?;
         let size = policy.size(self.config.put_max_bytes);
         // No file is larger than its form; that tells how it is best taken.
         let size = *size.start()..=length.min(*size.end());
@@ -187,7 +191,7 @@ impl Front {
         if let Some(host) = head.headers.get(header::HOST) {
             headers.insert(header::HOST, host.clone());
         }
-        let info = Info {
+        let info = Arc::new(Info {
             config: Arc::clone(&self.config),
             tenant: Arc::clone(self.tenants.get(&key.tenant).ok_or(Fault::AccessDenied)?),
             headers,
@@ -195,7 +199,7 @@ impl Front {
             bucket,
             key: form.key()?,
             body: Mutex::new(Some(Body::of_file(file, size, pace))),
-        };
+        });
         let stored = ops::put(&info).await?.output;
         let etag = stored.e_tag.map(|etag| format!("\"{}\"", etag.value())).unwrap_or_default();
         let (status, headers, document) = form.answer(&info, &etag);
@@ -334,8 +338,8 @@ fn length(headers: &HeaderMap, body: &Loan, payload: &Payload) -> S3Result<Optio
     })
 }
 
-/// What an object's bytes are sent with no more than.
-const OF_WHOLE_OBJECTS: [&str; 6] =
+/// Parameters with which a body is a document about an object, not its bytes.
+const ABOUT_OBJECTS: [&str; 6] =
     ["acl", "tagging", "retention", "legal-hold", "restore", "torrent"];
 
 /// Whether the body is that of an object or of a part.
@@ -343,7 +347,7 @@ fn is_object(method: &Method, target: &Target, query: &Query, headers: &HeaderMa
     method == Method::PUT
         && target.key.is_some()
         && !headers.contains_key("x-amz-copy-source")
-        && !OF_WHOLE_OBJECTS.iter().any(|name| query.has(name))
+        && !ABOUT_OBJECTS.iter().any(|name| query.has(name))
 }
 
 /// Reads a body that is no object's.

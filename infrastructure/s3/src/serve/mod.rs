@@ -28,6 +28,7 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::JoinSet,
 };
 
 /// How long nothing is accepted after that failed, for example for want of descriptors.
@@ -49,7 +50,7 @@ impl Endpoint {
     /// # Errors
     /// [`Error`] says what is wrong with the settings.
     pub fn new(
-        config: Config,
+        mut config: Config,
         stores: impl IntoIterator<Item = (String, Geds)>,
     ) -> Result<Self, Error> {
         let tenants: Tenants = stores
@@ -57,6 +58,8 @@ impl Endpoint {
             .map(|(name, geds)| (name.clone(), Arc::new(Tenant::new(name, geds))))
             .collect();
         config.check(|tenant| tenants.contains_key(tenant))?;
+        // Names of hosts are compared in lower case.
+        config.domains.iter_mut().for_each(|domain| domain.make_ascii_lowercase());
         let keys = Keys::new(config.keys.iter().cloned());
         let config = Arc::new(config);
         Ok(Self { front: Arc::new(Front::new(Arc::clone(&config), keys, tenants)), config })
@@ -74,6 +77,7 @@ impl Endpoint {
     ) -> io::Result<()> {
         let places = Arc::new(Semaphore::new(self.config.connections_max));
         let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let accepted = async {
@@ -82,27 +86,20 @@ impl Endpoint {
             };
             let (place, accepted) = tokio::select! {
                 () = &mut shutdown => break,
+                Some(_) = connections.join_next() => continue,
                 accepted = accepted => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
                     let connection = graceful.watch(self.connection(stream));
-                    tokio::spawn(async move {
-                        if let Err(error) = connection.await {
-                            tracing::debug!(
-                                error = &error as &dyn std::error::Error,
-                                "a connection ended"
-                            );
-                        }
+                    connections.spawn(async move {
+                        log_end(connection.await);
                         drop(place);
                     });
                 }
                 Err(error) if is_final(&error) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "cannot accept a connection"
-                    );
+                    log_refusal(&error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -112,6 +109,7 @@ impl Endpoint {
         if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
             tracing::warn!("requests were still under way when the endpoint stopped");
         }
+        // What is still open is closed with the set of connections.
         Ok(())
     }
 
@@ -121,10 +119,8 @@ impl Endpoint {
     ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + use<> {
         // Without it small answers may wait for the client's delayed acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "a connection keeps its delay"
-            );
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(error, "a connection keeps its delay");
         }
         let io = TokioIo::new(Guarded::new(stream, Pace::of(&self.config)));
         let front = Arc::clone(&self.front);
@@ -140,6 +136,16 @@ impl Endpoint {
             .writev(true)
             .max_buf_size(BUFFER_MAX_BYTES)
             .serve_connection(io, service)
+    }
+}
+
+fn log_refusal(error: &io::Error) {
+    tracing::warn!(error = error as &dyn std::error::Error, "cannot accept a connection");
+}
+
+fn log_end(ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
     }
 }
 

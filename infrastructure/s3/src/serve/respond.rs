@@ -129,15 +129,3 @@ fn escaped(text: &str) -> String {
     }
     escaped
 }
-
-/// The same error once more.
-pub(super) fn copy_of(error: &S3Error) -> S3Error {
-    let mut copy = S3Error::new(error.code().clone());
-    if let Some(text) = error.message() {
-        copy.set_message(text.to_owned());
-    }
-    if let Some(status) = error.status_code() {
-        copy.set_status_code(status);
-    }
-    copy
-}

@@ -160,8 +160,7 @@ impl ChunkSigner {
         self.previous.clone()
     }
 
-    /// A signer for tests.
-    #[cfg(test)]
+    /// A signer of chunks behind a head with the signature `seed`.
     pub(crate) fn of(scope: &Scope<'_>, secret: &str, timestamp: &str, seed: &str) -> Self {
         Self {
             key: scope.signing_key(secret),

@@ -175,3 +175,19 @@ fn requests_of_another_time_are_refused() {
     get.clone().at(now + minutes(16)).send(&server).fails(403, "RequestTimeTooSkewed");
     get.send_unsigned(&server).fails(403, "AccessDenied");
 }
+
+#[test]
+fn an_object_that_memory_has_no_room_for_comes_back_from_disk() {
+    let limits = geds::Limits { memory_bytes: 64 << 20, ..geds::Limits::default() };
+    let server = Server::over(limits, |_| {});
+    request("PUT", "/bucket").send(&server).succeeds();
+    let data = (0..=250).collect::<Vec<u8>>().repeat(300_000);
+    request("PUT", "/bucket/k").body(data.clone()).send(&server).succeeds();
+
+    let whole = request("GET", "/bucket/k").send(&server).succeeds();
+    assert!(whole.body == data, "other bytes came back");
+    let range = "bytes=60000001-70000000";
+    let part = request("GET", "/bucket/k").header("range", range).send(&server).succeeds();
+    assert_eq!(part.status, 206);
+    assert!(part.body == data[60_000_001..=70_000_000], "other bytes came back");
+}

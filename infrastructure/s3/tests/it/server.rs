@@ -1,6 +1,6 @@
 //! An endpoint in this process.
 
-use geds::Geds;
+use geds::{Geds, Limits};
 use s3::{Config, Endpoint, Key};
 use std::net::SocketAddr;
 use testkit::Folder;
@@ -23,10 +23,16 @@ impl Server {
 
     /// With other settings.
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(Limits::default(), change)
+    }
+
+    /// Over stores with these limits.
+    pub(crate) fn over(limits: Limits, change: impl FnOnce(&mut Config)) -> Self {
         let folder = Folder::in_memory();
         let tenants = ["lab", "field"];
         let stores = tenants.map(|tenant| {
             let config = geds::Config::alone(folder.join(tenant)).tenant(tenant);
+            let config = config.limits(limits.clone());
             (tenant.to_owned(), Geds::open(config).expect("a store"))
         });
         let key = |tenant: &str| Key {
