@@ -5,6 +5,7 @@
 mod help;
 mod local;
 mod moves;
+mod objects;
 mod ranks;
 mod resources;
 mod saved;

@@ -1,0 +1,128 @@
+//! Objects from the command line, and the parts that serve them alone.
+
+use crate::{Run, command, finish};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Stdio},
+    time::Duration,
+};
+use testkit::wait_until;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A part that runs until it is dropped.
+struct Served(Child);
+
+impl Served {
+    fn start(home: &Path, words: &str) -> Self {
+        let mut serve = command(home).into_std();
+        let log = fs::File::create(home.join("serve.log")).unwrap();
+        serve.args(words.split(' ')).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self(serve.spawn().unwrap())
+    }
+
+    /// What it says once it is ready.
+    fn ready(&mut self, home: &Path, sign: &str) -> String {
+        let said = || fs::read_to_string(home.join("serve.log")).unwrap();
+        wait_until("it serves", LIMIT, || {
+            assert!(self.0.try_wait().unwrap().is_none(), "{}", said());
+            said().contains(sign)
+        });
+        said()
+    }
+
+    /// Ends it in order.
+    fn end(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn run(home: &Path, words: &str) -> Run {
+    finish(command(home), words, "").await
+}
+
+#[tokio::test]
+async fn files_become_objects_and_files_again() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::create_dir_all(home.join("frames/deep")).unwrap();
+    fs::write(home.join("frames/1.jpg"), [7; 100_000]).unwrap();
+    fs::write(home.join("frames/deep/2.txt"), "two").unwrap();
+    let nobody = run(home, "geds ls").await;
+    assert!(nobody.code == 6 && nobody.err.contains("cloudskin serve geds"), "{nobody:?}");
+
+    let mut node = Served::start(home, "serve geds --memory 64Mi");
+    node.ready(home, "CLOUDSKIN_GEDS=");
+    run(home, "geds cp ./frames geds://lab/frames --recursive").await.ok();
+    let listed = run(home, "geds ls geds://lab/frames/").await.ok();
+    assert!(listed.contains("geds://lab/frames/deep/\n") && listed.contains("97.7 KiB"), "{listed}");
+    let sums = run(home, "geds du geds://lab -o json").await.ok();
+    assert!(sums.contains("\"objects\": 2") && sums.contains("\"bytes\": 100003"), "{sums}");
+    run(home, "geds mv --recursive geds://lab/frames geds://lab/old").await.ok();
+    run(home, "geds cp --recursive geds://lab/old back").await.ok();
+    assert_eq!(fs::read(home.join("back/1.jpg")).unwrap(), [7; 100_000]);
+    let refused = run(home, "geds cp --no-clobber back/deep/2.txt geds://lab/old/deep/2.txt").await;
+    assert!(refused.code == 4 && refused.err.contains("exists already"), "{refused:?}");
+    let gone = run(home, "geds stat geds://lab/frames/1.jpg").await;
+    assert_eq!(gone.code, 3, "{gone:?}");
+    finish(command(home), "geds cp - geds://lab/../up", "out of bounds").await.ok();
+    let escapes = run(home, "geds cp --recursive geds://lab out").await;
+    assert!(escapes.code == 2 && escapes.err.contains("cannot be the name"), "{escapes:?}");
+    assert!(!home.join("up").exists());
+
+    // What was in memory is there again after an orderly end.
+    node.end();
+    let mut again = Served::start(home, "serve geds");
+    again.ready(home, "CLOUDSKIN_GEDS=");
+    assert_eq!(run(home, "geds cat geds://lab/old/deep/2.txt").await.ok(), "two");
+    run(home, "geds rm --recursive geds://lab").await.ok();
+    run(home, "geds rb geds://lab").await.ok();
+    assert_eq!(run(home, "geds ls -o json").await.ok(), "[]\n");
+}
+
+#[tokio::test]
+async fn s3_is_served_beside_and_over_the_same_store() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let wider = run(home, "serve s3 --listen 0.0.0.0:0").await;
+    assert!(wider.code == 2 && wider.err.contains("no TLS"), "{wider:?}");
+    let mut endpoint = Served::start(home, "serve s3 --listen 127.0.0.1:0");
+    let said = endpoint.ready(home, "S3: ");
+    let address = said.split("http://").nth(1).unwrap().split(',').next().unwrap();
+    let keys = home.join(".local/state/cloudskin-geds/s3-keys.toml");
+    let secret = fs::read_to_string(&keys).unwrap();
+    let secret = secret.split("secret = \"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&keys).unwrap().permissions()) & 0o777,
+        0o600
+    );
+
+    finish(command(home), "geds cp - geds://lab/notes", "from here").await.ok();
+    let s3cmd = |words: &str| {
+        let mut s3cmd = std::process::Command::new("s3cmd");
+        s3cmd
+            .args(["--config=/dev/null", "--no-ssl", "--access_key=default"])
+            .args([format!("--host={address}"), format!("--host-bucket={address}")])
+            .arg(format!("--secret_key={secret}"))
+            .args(words.split(' '))
+            .current_dir(home);
+        let done = s3cmd.output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    s3cmd("get s3://lab/notes copy");
+    assert_eq!(fs::read_to_string(home.join("copy")).unwrap(), "from here");
+    s3cmd("put copy s3://lab/back");
+    assert_eq!(run(home, "geds cat geds://lab/back").await.ok(), "from here");
+}
