@@ -15,7 +15,7 @@ use std::{
 };
 
 /// From this size on bytes are copied past the cache.
-const STREAMED_MIN: usize = 512 << 10;
+const STREAMED_MIN: usize = 64 << 10;
 
 /// What a region is mapped for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
