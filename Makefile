@@ -13,7 +13,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 LANGUAGE ?= c
 ROUNDS ?= 200
 FUZZ_SECONDS ?= 180
-FUZZ_TARGETS := snapshot record journal module frames images
+FUZZ_TARGETS := snapshot record journal module frames images geds
 PROFILE := $(if $(CI),ci,default)
 
 .PHONY: help demo demo-elastic test check setup format lint soak fuzz bench bench-cells bench-hpc bench-isolation bench-simulate

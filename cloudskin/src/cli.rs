@@ -1,9 +1,9 @@
 //! What can be typed.
 
 use crate::commands::{
-    apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, get, join,
-    logs, migrate, mpirun, play, restore, run, scale, services, simulate, snapshot, status, token,
-    toolchain, top, up, version, wait, why,
+    apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, geds, get,
+    join, logs, migrate, mpirun, play, restore, run, scale, serve, services, simulate, snapshot,
+    status, token, toolchain, top, up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 use std::ffi::OsString;
@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Restore(restore::Restore),
     Play(play::Play),
     Simulate(simulate::Simulate),
+    Geds(geds::GedsArgs),
+    Serve(serve::Serve),
     Why(why::Why),
     Top(top::Top),
     Dashboard(dashboard::Dashboard),
@@ -164,6 +166,7 @@ Exit codes:
 Environment:
   CLOUDSKIN_URL, CLOUDSKIN_TOKEN, CLOUDSKIN_TENANT   as --url, --token, --tenant
   CLOUDSKIN_CA                                       as --ca
+  CLOUDSKIN_GEDS                                     the store that `geds` and Python use
   CLOUDSKIN_JOIN_TOKEN                               the token of `join`, out of other users' sight
   CLOUDSKIN_LOG                                      what is logged, such as `debug` or `orchestrator=trace`
   NO_COLOR                                           no colours, even on a terminal

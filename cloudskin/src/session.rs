@@ -37,6 +37,11 @@ impl Session {
         Ok(contexts.resolve(&self.given)?)
     }
 
+    /// Whose objects are meant, where no control plane is asked.
+    pub(crate) fn tenant(&self) -> &str {
+        self.given.tenant.as_deref().unwrap_or("default")
+    }
+
     /// Whether the user named a control plane, instead of leaving it to the current context.
     pub(crate) fn is_named(&self) -> bool {
         self.given.url.is_some() || self.given.context.is_some()

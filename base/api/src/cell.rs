@@ -263,7 +263,10 @@ pub struct RanksStatus {
     /// Where they are on their way to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Layout>,
-    /// The highest number of a layout so far; one that was given up is not used again.
+    /// The last decision to move ranks, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+    /// The highest number that a layout or a checkpoint got so far; none is used twice.
     pub issued: u64,
     /// Counts how often all ranks were begun or restored.
     pub incarnation: u32,

@@ -2,7 +2,9 @@
 //!
 //! A [`Layout`] says at which site each rank is; a program that runs has one, and a change of it
 //! leads to the next. Ranks are begun, moved and restored in the same steps, each of which the
-//! control plane asks of every site that takes part before it asks for the next one:
+//! control plane asks of every site that takes part before it asks for the next one. All steps of a
+//! move carry the number of the layout it leads to, those of a checkpoint a number of its own;
+//! numbers only grow, and a site does nothing about one that is over:
 //!
 //! | step | what a site does |
 //! |---|---|
@@ -23,7 +25,7 @@ use types::Digest;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Layout {
-    /// Counts the layouts of one program; the first is 1.
+    /// Higher than those of the layouts before it; the first is 1.
     pub number: u64,
     /// The site of each rank, by its number among those of the program.
     pub places: Vec<u32>,

@@ -13,6 +13,7 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod follow;
+pub(crate) mod geds;
 pub(crate) mod get;
 pub(crate) mod join;
 pub(crate) mod logs;
@@ -24,6 +25,7 @@ pub(crate) mod restore;
 pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod scale;
+pub(crate) mod serve;
 pub(crate) mod services;
 pub(crate) mod simulate;
 pub(crate) mod snapshot;
@@ -51,6 +53,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Build(args) => return build::run(args),
         Command::Cc(args) => return toolchain::compile(args),
         Command::Simulate(args) => return simulate::run(&args),
+        Command::Geds(args) => return geds::run(&args, &session),
         Command::Run(args) if args.is_local() => return run::run_here(&args),
         Command::Mpirun(args) if args.is_local() => return mpirun::run_here(args),
         Command::Restore(args) if args.is_local() => return restore::restore_here(&args),
@@ -94,6 +97,8 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Toolchain(args) => toolchain::run(args),
         Command::Cc(args) => toolchain::compile(args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Geds(args) => geds::run(&args, session),
+        Command::Serve(args) => serve::run(args).await,
         Command::Run(args) => run::run_there(args, session).await,
         Command::Restore(args) => restore::run(args, session).await,
         Command::Play(args) => play::run(args, session).await,

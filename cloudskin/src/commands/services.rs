@@ -413,7 +413,7 @@ fn ending() -> anyhow::Result<impl Future<Output = site::Exit>> {
 }
 
 /// Cancelled by SIGTERM or SIGINT.
-fn stopping() -> anyhow::Result<CancellationToken> {
+pub(crate) fn stopping() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let asked = stop.clone();
     let (mut terminate, mut interrupt) =

@@ -16,6 +16,7 @@ mod load;
 mod machines;
 mod moves;
 mod orphans;
+mod ranks;
 mod restores;
 mod strangers;
 mod tissues;

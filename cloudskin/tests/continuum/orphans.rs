@@ -65,7 +65,7 @@ fn replace_agent(continuum: &Continuum) -> Child {
     continuum.kill(Process::Agent("edge"));
     continuum.kill(Process::Worker("edge"));
     let more = ["--workers-exit-without-agent-after", "1s"];
-    continuum.command(words, &more).stderr(Stdio::null()).spawn().unwrap()
+    continuum.command(words, &more).stderr(Stdio::inherit()).spawn().unwrap()
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn started(continuum: &Continuum, words: &str, more: &[&str]) -> Child {
 }
 
 /// The last line that it has written.
-fn last(continuum: &Continuum, tissue: &str) -> String {
+pub(crate) fn last(continuum: &Continuum, tissue: &str) -> String {
     let log = continuum.run(&format!("logs tissue/{tissue}")).out;
     log.lines().last().unwrap_or_default().to_owned()
 }
@@ -102,6 +102,42 @@ fn a_program_on_threads_has_the_processors_that_others_leave() {
     continuum.run("delete tissue/el").ok();
     continuum.run("wait --for deleted tissue/el --timeout 10s").ok();
     elastic.wait().unwrap();
+}
+
+/// Adds up for a while, on all threads.
+const SUMS: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+int main(int argc, char **argv) {
+    long long sum = 0;
+    for (int time = 1; time <= atoi(argv[1]); time++) {
+        #pragma omp parallel for reduction(+ : sum)
+        for (int i = 0; i < 1000; i++) sum += (long long)time * i;
+        if (time == 5) { printf("begun\n"); fflush(stdout); }
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+    }
+    printf("sum %lld\n", sum);
+    return 6;
+}
+"#;
+
+#[test]
+fn threads_are_saved_at_a_site_and_go_on_at_another() {
+    let Some(continuum) = Continuum::up() else { return };
+    let flags = "--openmp --migratable";
+    let Some(()) = guests::parallel(&continuum, "sums", SUMS, flags) else { return };
+    let mut there =
+        started(&continuum, "run --site edge --name sums --cpus 2", &["sums.wasm", "400"]);
+    wait_until("it has begun", CONVERGED, || last(&continuum, "sums") == "begun");
+    continuum.run("snapshot tissue/sums -f sums.snap").ok();
+    continuum.run("delete tissue/sums").ok();
+    there.wait().unwrap();
+
+    let on = continuum.run("restore --site cloud sums.snap sums.wasm");
+    assert!(on.code == Some(6) && on.out.ends_with("sum 40059900000\n"), "{on}");
+    let rows = continuum.run("get tissues").ok();
+    assert!(rows.contains("cloud"), "{rows}");
 }
 
 #[test]

@@ -296,25 +296,25 @@ impl Continuum {
 
     /// Kills the worker of a site whose name begins so, once there is one.
     pub(crate) fn kill_worker_of(&self, site: &str, prefix: &str) {
+        wait_until("there is a worker", CONVERGED, || self.kill_worker_if_any(site, prefix));
+    }
+
+    /// Kills the worker of a site whose name begins so; false if there is none.
+    pub(crate) fn kill_worker_if_any(&self, site: &str, prefix: &str) -> bool {
         let folder = self.data().join(format!("sites/{site}/workers"));
-        let find = || {
-            fs::read_dir(&folder).unwrap().flatten().find_map(|file| {
-                let name = file.file_name().into_string().ok()?;
-                let fits = name.starts_with(prefix) && name.ends_with(".pid");
-                let noted = fits.then(|| fs::read(file.path()).ok()).flatten()?;
-                let noted: Value = serde_json::from_slice(&noted).ok()?;
-                let pid = i32::try_from(noted.pointer("/pid")?.as_i64()?).ok()?;
-                self.is_ours(pid).then_some(pid)
-            })
-        };
-        let mut found = None;
-        wait_until("there is a worker", CONVERGED, || {
-            found = find();
-            found.is_some()
+        let found = fs::read_dir(&folder).unwrap().flatten().find_map(|file| {
+            let name = file.file_name().into_string().ok()?;
+            let fits = name.starts_with(prefix) && name.ends_with(".pid");
+            let noted = fits.then(|| fs::read(file.path()).ok()).flatten()?;
+            let noted: Value = serde_json::from_slice(&noted).ok()?;
+            let pid = i32::try_from(noted.pointer("/pid")?.as_i64()?).ok()?;
+            self.is_ours(pid).then_some(pid)
         });
-        let pid = found.unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        let Some(pid) = found else { return false };
+        // It may just have ended by itself.
+        let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
         wait_until("a killed worker is gone", CONVERGED, || !self.is_ours(pid));
+        true
     }
 
     fn is_ours(&self, pid: i32) -> bool {

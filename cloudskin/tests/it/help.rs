@@ -24,6 +24,8 @@ const COMMANDS: &[&str] = &[
     "restore",
     "play",
     "simulate",
+    "geds",
+    "serve",
     "why",
     "top",
     "dashboard",
@@ -41,6 +43,19 @@ const COMMANDS: &[&str] = &[
     "config delete-context",
     "token create",
     "toolchain link",
+    "geds ls",
+    "geds cp",
+    "geds cat",
+    "geds mv",
+    "geds rm",
+    "geds stat",
+    "geds du",
+    "geds watch",
+    "geds mb",
+    "geds rb",
+    "geds usage",
+    "serve geds",
+    "serve s3",
 ];
 
 async fn run(words: &str) -> crate::Run {

@@ -12,6 +12,7 @@ mod error;
 mod flags;
 mod inspect;
 mod migratable;
+mod offsets;
 mod options;
 mod plan;
 mod resources;
@@ -107,7 +108,7 @@ fn native(options: &Options, parts: &[plan::Part], places: &Places<'_>) -> Resul
     let (current_dir, search_path) = (&environment.current_dir, &environment.search_path);
     let compiled = run::all(&plan.compile, current_dir, search_path)?;
     let linked = run::step(&plan.link, current_dir, search_path)?.said;
-    let wasm = read(&plan.output)?;
+    let wasm = tidied(&plan.output, &read(&plan.output)?)?;
     Ok(Made { wasm, warnings: joined(&[&compiled, &linked]) })
 }
 
@@ -151,6 +152,11 @@ fn finish(options: &Options, made: Made, places: &Places<'_>) -> Result<Built, E
     let output = output(options);
     resources::write_atomically(&options.environment.current_dir.join(&output), &wasm)?;
     Ok(Built { output, bytes: wasm.len() as u64, inspection, warnings })
+}
+
+/// What a linker wrote, as it runs best.
+fn tidied(subject: &Path, wasm: &[u8]) -> Result<Vec<u8>, Error> {
+    offsets::fold(wasm).map_err(|source| Error::Module { path: subject.to_owned(), source })
 }
 
 fn inspected(subject: &Path, wasm: &[u8]) -> Result<Inspection, Error> {

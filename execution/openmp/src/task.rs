@@ -208,12 +208,14 @@ impl Task {
     /// wants it. If nobody else holds the task it becomes empty; says whether it has.
     pub(crate) fn leave(task: &mut Arc<Task>) -> bool {
         task.finish();
-        let Some(own) = Arc::get_mut(task) else {
-            uncount(&task.group, task.parent.as_ref().filter(|_| !task.orphan));
-            return false;
-        };
-        uncount(&own.group, own.parent.as_ref().filter(|_| !own.orphan));
-        // At once, while this thread still has what it counts in.
+        uncount(&task.group, task.parent.as_ref().filter(|_| !task.orphan));
+        Self::empty(task)
+    }
+
+    /// Lets go of all that it holds, if nobody else holds it; says whether that is so. At once,
+    /// while this thread still has what it has counted in.
+    pub(crate) fn empty(task: &mut Arc<Self>) -> bool {
+        let Some(own) = Arc::get_mut(task) else { return false };
         own.parent = None;
         own.group = None;
         own.event = None;

@@ -330,21 +330,27 @@ impl Thread {
     /// If the task was not begun.
     pub fn task_complete_if0(&self, guest: &mut dyn Guest, task: u32) -> Result<()> {
         let place = self.claim(task)?.at(task);
-        let (nested, resumed) =
-            self.frame(|frame| (frame.nested(), std::mem::take(&mut frame.running_mut().resumed)));
+        let (nested, resumed, event) = self.frame(|frame| {
+            let (nested, running) = (frame.nested(), frame.running_mut());
+            (nested, std::mem::take(&mut running.resumed), running.task.event.clone())
+        });
+        let not_begun = Error::Misuse("it completes a task that it has not begun");
         if nested < 2 {
-            return Err(Error::Misuse("it completes a task that it has not begun"));
+            return Err(not_begun);
         }
-        let node = self.node();
         if resumed {
             self.call_task(guest, task)?;
         }
-        if let Some(event) = &node.event {
+        if let Some(event) = &event {
             self.wait_for_event(guest, event)?;
         }
-        node.finish();
-        self.pop_running(nested - 1);
-        self.finish(guest, place)
+        let mut task = self.pop_task(nested - 1).ok_or(not_begun)?;
+        task.finish();
+        self.destroy(guest, place)?;
+        match Task::empty(&mut task) {
+            true => self.free_task(guest, task, place),
+            false => self.free_place(guest, place),
+        }
     }
 
     /// `__kmpc_taskgroup`: tasks from now on belong to a group.

@@ -12,7 +12,7 @@ const NAMES: usize = 16;
 
 fn main() -> Result<()> {
     let folder = std::env::temp_dir().join(format!("geds-timing-{}", std::process::id()));
-    let limits = Limits { memory_bytes: 2 << 30, ..Limits::default() };
+    let limits = Limits::default();
     let node = Node::start(&folder)?;
     let geds = node.geds("lab", &limits)?;
     geds.create_bucket("lab")?;

@@ -60,7 +60,8 @@ pub struct Limits {
     pub disk_bytes: u64,
     /// The share of `memory_bytes`, in percent, above which objects move to disk in the background.
     pub high_water_percent: u8,
-    /// Most objects; each takes up to 300 bytes beside its own.
+    /// Most objects; each takes up to 300 bytes beside its own. The index has room for those that
+    /// are set when the node starts: a higher number takes effect at the next start.
     pub objects: u64,
     /// How long a writer waits for room before it is refused.
     pub wait_ms: u64,

@@ -6,7 +6,7 @@ use crate::{
     client::{Client, Found, SUMMED_MAX, Space, new_header, unexpected},
     node::names::{stat_of, tier_of},
     put::Record,
-    shared::record::{ATTRIBUTES, CHECKED, DELETED, Header, Place},
+    shared::record::{ATTRIBUTES, CHECKED, DELETED, Header, MOVED, Place},
     wire::{Reply, Request},
 };
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ use std::{ops::Range, sync::Arc};
 
 /// How often an object is looked for that is moved each time before it can be opened.
 const TRIES: usize = 64;
+
+/// What is copied from disk at once.
+const COPY_BYTES: usize = 256 << 10;
 
 /// A part of an object that is composed of others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +62,13 @@ impl Geds {
 
     fn ask(&self, request: &Request) -> Result<Reply> {
         self.client.ask(request).map(|(reply, _)| reply)
+    }
+
+    fn ask_apart(&self, request: &Request) -> Result<Reply> {
+        match self.client.link.call_apart(request)? {
+            Reply::Failed(refusal) => Err(refusal.into()),
+            reply => Ok(reply),
+        }
     }
 
     /// Makes a bucket.
@@ -153,6 +163,10 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`].
     pub fn object(&self, bucket: &str, key: &str) -> Result<Object> {
+        self.or_outside(bucket, key, || self.object_here(bucket, key))
+    }
+
+    fn object_here(&self, bucket: &str, key: &str) -> Result<Object> {
         for _ in 0..TRIES {
             let found = self.client.find(bucket, key)?;
             if let Some(object) = Object::open(&self.client, found)? {
@@ -167,11 +181,22 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`]; for objects on disk [`Error::Corrupt`], [`Error::Io`].
     pub fn view(&self, bucket: &str, key: &str) -> Result<View> {
+        self.or_outside(bucket, key, || self.view_here(bucket, key))
+    }
+
+    fn view_here(&self, bucket: &str, key: &str) -> Result<View> {
         let client = &self.client;
+        let mut brought = false;
         for _ in 0..TRIES {
             let (header, pin) = client.find_bytes(bucket, key)?;
             let Place::Slab { slot, generation, offset } = header.place else {
-                return self.object(bucket, key)?.bytes();
+                drop(pin);
+                if !brought && matches!(header.place, Place::File { .. }) {
+                    brought = true;
+                    self.bring_to_memory(bucket, key)?;
+                    continue;
+                }
+                return self.object_here(bucket, key)?.bytes();
             };
             if let Some(slab) = client.slab(slot, generation)? {
                 return View::shared(slab, offset, header.size, pin)
@@ -186,6 +211,30 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`].
     pub fn stat(&self, bucket: &str, key: &str) -> Result<Stat> {
+        self.or_outside(bucket, key, || self.stat_here(bucket, key))
+    }
+
+    /// Looks here, and once more when the object was read from outside.
+    fn or_outside<R>(&self, bucket: &str, key: &str, look: impl Fn() -> Result<R>) -> Result<R> {
+        match look() {
+            Err(missing @ Error::NoObject { .. }) => {
+                self.fetch_missing(bucket, key, missing)?;
+                look()
+            }
+            found => found,
+        }
+    }
+
+    /// Whether an object is here, wherever else it may be.
+    pub(crate) fn is_here(&self, bucket: &str, key: &str) -> Result<bool> {
+        match self.stat_here(bucket, key) {
+            Ok(_) => Ok(true),
+            Err(Error::NoObject { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn stat_here(&self, bucket: &str, key: &str) -> Result<Stat> {
         let stat = self.client.read(bucket, key, |slot, header| {
             stat_of(&header, &slot.attributes(&header), tier_of(header.place))
         })?;
@@ -355,7 +404,7 @@ impl Geds {
     /// As [`stat`](Self::stat); [`Error::Exhausted`], [`Error::Io`].
     pub fn persist(&self, bucket: &str, key: &str) -> Result<Stat> {
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
-        match self.ask(&Request::Persist { bucket, key })? {
+        match self.ask_apart(&Request::Persist { bucket, key })? {
             Reply::Stat(stat) => Ok(stat),
             _ => Err(unexpected()),
         }
@@ -366,7 +415,7 @@ impl Geds {
     /// # Errors
     /// [`Error::Exhausted`], [`Error::Io`].
     pub fn persist_all(&self) -> Result<()> {
-        self.ask(&Request::PersistAll).map(|_| ())
+        self.ask_apart(&Request::PersistAll).map(|_| ())
     }
 
     /// Tells what happens in a scope from now on.
@@ -457,6 +506,41 @@ impl Geds {
         Ok((stat, old.version))
     }
 
+    /// Copies an object from disk into memory that nobody waits for, where the next ones view it.
+    /// It stays on disk as well.
+    fn bring_to_memory(&self, bucket: &str, key: &str) -> Result<()> {
+        let client = &self.client;
+        let found = client.find(bucket, key)?;
+        let (old, attributes) = (found.header, found.attributes.clone());
+        if !matches!(old.place, Place::File { .. }) || old.size > client.memory_object_max() / 4 {
+            return Ok(());
+        }
+        let Some(object) = Object::open(client, found)? else { return Ok(()) };
+        let Some(space) = client.allocate_spare(old.size)? else { return Ok(()) };
+        let header = Header { flags: old.flags & CHECKED | MOVED, place: space.place(), ..old };
+        let record = Record { header, key, attributes: &attributes, former: "" };
+        let same = |newest: Option<&Header>| match newest {
+            Some(newest) if *newest == old => Ok(()),
+            newest => Err(changed(bucket, key, old.version, newest.map(|new| new.version))),
+        };
+        let copied = copy_into(&object, &space);
+        match copied.and_then(|()| client.publish(bucket, &record, same)) {
+            Ok(()) => {
+                client.written(space);
+                Ok(())
+            }
+            // Written, moved or brought by somebody else meanwhile.
+            Err(Error::Changed { .. }) => {
+                client.unused(space);
+                Ok(())
+            }
+            Err(error) => {
+                client.unused(space);
+                Err(error)
+            }
+        }
+    }
+
     /// Seals bytes that were written into a space.
     pub(crate) fn seal_space(
         &self,
@@ -520,4 +604,15 @@ fn changed(bucket: &str, key: &str, expected: u64, found: Option<u64>) -> Error 
 fn lost(bucket: &str, key: &str) -> Error {
     let (bucket, key) = (bucket.to_owned(), key.to_owned());
     Error::Lost { bucket, key, why: "its record names memory that is not there".to_owned() }
+}
+
+fn copy_into(object: &Object, space: &Space) -> Result<()> {
+    let mut buffer = vec![0; COPY_BYTES.min(object.len() as usize)];
+    let mut at = 0;
+    while at < object.len() {
+        let count = object.read_at(at, &mut buffer)?;
+        space.write(at, &buffer[..count])?;
+        at += count as u64;
+    }
+    Ok(())
 }

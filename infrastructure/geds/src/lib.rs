@@ -5,19 +5,27 @@
 //! changes: writing a name again makes a new version. Sealed bytes that are in memory are read as a
 //! borrowed [`View`] without a copy.
 //!
-//! Start at [`Geds::put`] and [`Geds::view`]; [`Geds::create`] writes what has no known size.
+//! Start at [`Geds::put`] and [`Geds::view`]; [`Geds::create`] writes what has no known size, and [`Node`] serves the
+//! processes of a host.
+//!
+//! Inside, `shared` is the memory that processes share, `client` what a process does in it by itself, `node` what
+//! it asks for; `disk` and `backend` are the tiers below.
 
 mod attributes;
+mod backend;
 mod client;
 mod config;
 mod disk;
 mod error;
 mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 mod geds;
 mod listing;
 mod names;
 mod node;
 mod object;
+mod outside;
 mod put;
 mod shared;
 mod stat;
@@ -26,6 +34,7 @@ mod wire;
 mod writer;
 
 pub use attributes::{ATTRIBUTES_MAX_BYTES, Attributes};
+pub use backend::Backend;
 pub use config::{Config, Limits, Usage};
 pub use error::{Error, Result};
 pub use event::{Event, Happening, Scope, Subscription};

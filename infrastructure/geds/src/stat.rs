@@ -10,7 +10,7 @@ pub enum Tier {
     Memory,
     /// In files on the host's disk.
     Disk,
-    /// Some in memory, some on disk: an object that was composed of several.
+    /// Wherever those lie that it was composed of.
     Mixed,
 }
 
@@ -23,7 +23,8 @@ pub struct Stat {
     pub version: u64,
     /// When it was sealed, in milliseconds since the Unix epoch.
     pub modified: u64,
-    /// The CRC-32C of all bytes, where it was computed: see the crate's ADR for when that is.
+    /// The CRC-32C of all bytes, where it is known: of up to 4 KiB from the seal on, of more once
+    /// they were written to disk; never of composed objects.
     pub crc32c: Option<u32>,
     /// Where the bytes lie now.
     pub tier: Tier,

@@ -45,10 +45,11 @@ pub(crate) enum Request {
     Wake,
     /// Asks that all records that were left have been seen.
     Sync,
-    /// A slab to write so much into.
+    /// A slab to write so much into; a spare one only if memory stays below the mark.
     Lease {
         bytes: u64,
         returned: Vec<(u16, u32)>,
+        spare: bool,
     },
     /// Slabs that nothing more is written into.
     Return {

@@ -6,8 +6,8 @@
 //!
 //! The ranks of one program may be at several sites, each of which holds a part of the tissue
 //! ([`Tissue::part`]). A part has ranks when it was led through the steps towards a layout
-//! ([`api::tissue`]), and others when it was led to the next one: `moving` carries out the steps,
-//! `outgoing` sends the ranks that leave, and `incoming` takes in those that come.
+//! ([`api::tissue`]), and others when it was led to the next one: `steps` carries them out, `moving`
+//! holds a layout on its way, `outgoing` sends the ranks that leave, and `incoming` takes in those that come.
 
 mod gate;
 mod incoming;
@@ -15,6 +15,7 @@ mod member;
 mod moving;
 mod outgoing;
 mod saved;
+mod steps;
 
 use crate::{
     error::{Error, Result},
@@ -66,8 +67,10 @@ struct Shared {
     ends: Mutex<Vec<Option<u32>>>,
     /// Snapshots so far.
     sequence: AtomicU64,
-    /// One is saved, or one step is taken, at a time.
-    turn: Mutex<()>,
+    /// One is saved, or one step is taken, at a time. The highest number that one began with.
+    turn: Mutex<u64>,
+    /// All steps up to this number are over.
+    over: AtomicU64,
     /// Where all ranks will be, while they are on their way.
     pending: Mutex<Option<Arc<Move>>>,
     /// How new ranks are made; a tissue of one site gets none.
@@ -250,6 +253,7 @@ impl Shared {
             ends: Mutex::new(vec![None; size]),
             sequence: AtomicU64::new(sequence),
             turn: Mutex::default(),
+            over: AtomicU64::new(0),
             pending: Mutex::default(),
             maker,
         })

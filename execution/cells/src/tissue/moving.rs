@@ -1,12 +1,11 @@
-//! The steps towards a layout, at one site; see [`api::tissue`].
+//! A layout on its way, at one site.
 
 use super::{
-    Current, Remote, Shared,
+    Shared,
     incoming::{Arrival, Arrived, Incoming},
     lock,
     member::Member,
     outgoing::{MAGIC, Outgoing, dial, lost, who},
-    saved,
 };
 use crate::{
     cell::Cell,
@@ -23,7 +22,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, Shutdown, SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -31,14 +30,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long ranks may compute before they come to a call of MPI.
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How often it is looked whether ranks are still to stop.
-const STOP_LOOK: Duration = Duration::from_millis(100);
-
 /// How long one site waits for what others send in one step.
-const STEP_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const STEP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a door stays open between the first step and the last.
 const DOOR_PATIENCE: Duration = Duration::from_secs(600);
@@ -46,8 +39,8 @@ const DOOR_PATIENCE: Duration = Duration::from_secs(600);
 /// A layout on its way, at one site.
 #[derive(Debug)]
 pub(super) struct Move {
-    here: u32,
-    layout: Layout,
+    pub(super) here: u32,
+    pub(super) layout: Layout,
     before: Option<Layout>,
     connections: Arc<Connections>,
     outgoing: Mutex<Vec<Outgoing>>,
@@ -121,7 +114,7 @@ impl Shared {
         (self.maker.as_ref().ok_or_else(not_a_part)?.config)(number)
     }
 
-    fn pending(&self, number: u64) -> Result<Arc<Move>> {
+    pub(super) fn pending(&self, number: u64) -> Result<Arc<Move>> {
         let pending = lock(&self.pending).clone();
         pending
             .filter(|pending| pending.layout.number == number)
@@ -129,166 +122,13 @@ impl Shared {
     }
 }
 
-fn not_a_part() -> Error {
+pub(super) fn not_a_part() -> Error {
     Error::Handover("it was not started for several sites: its ranks stay where they are".into())
-}
-
-impl Remote {
-    /// Takes a step.
-    ///
-    /// # Errors
-    /// What the step failed with. The ranks then stand or run as they did before it; only
-    /// [`tissue::Step::Go`] cannot be undone.
-    pub fn step(&self, step: tissue::Step, means: &Means<'_>) -> Result<Stepped> {
-        use tissue::Step;
-        let shared = &self.0;
-        if step == Step::Undo {
-            return self.undo(means.number);
-        }
-        let _turn = lock(&shared.turn);
-        match step {
-            Step::Prepare { here, layout, before, .. } => {
-                let door = Move::prepare(shared, here, layout, before, means)?;
-                Ok(Stepped::Open { address: door.address, secret: door.secret.reveal().to_owned() })
-            }
-            Step::Connect { doors, .. } => {
-                shared.pending(means.number)?.connect(shared, &doors, means)
-            }
-            Step::Copy => shared.pending(means.number)?.copy(shared),
-            Step::Stop => shared.stop(),
-            Step::Send => shared.pending(means.number)?.send(shared),
-            Step::Arrive => shared.pending(means.number)?.arrive(shared),
-            Step::Go => shared.go(means.number),
-            Step::Save => shared.save(means.files),
-            Step::Undo | Step::Keep => Ok(Stepped::Done),
-        }
-    }
-
-    /// Where the ranks are, and of which site of the program this is a part.
-    pub fn layout(&self) -> Layout {
-        lock(&self.0.current).layout.clone()
-    }
-
-    fn undo(&self, number: u64) -> Result<Stepped> {
-        let shared = &self.0;
-        // Whatever waits gives up, and with it its turn.
-        if let Ok(pending) = shared.pending(number) {
-            pending.abort();
-        }
-        let _turn = lock(&shared.turn);
-        let pending = {
-            let mut pending = lock(&shared.pending);
-            if pending.as_ref().is_some_and(|pending| pending.layout.number != number) {
-                // A word about an earlier layout: this one's ranks stand where they shall.
-                return Ok(Stepped::Done);
-            }
-            pending.take()
-        };
-        if let Some(pending) = pending {
-            pending.abort();
-            pending.seat_changes(shared, |cell| cell.keep_seat());
-            lock(&pending.outgoing).clear();
-            *lock(&pending.inbox) = Inbox::default();
-        }
-        shared.run_on();
-        Ok(Stepped::Done)
-    }
-}
-
-impl Shared {
-    /// Has all ranks here stand, until they are let go on.
-    fn stop(&self) -> Result<Stepped> {
-        self.program.unwind_area()?;
-        let Some(world) = self.world() else { return Ok(Stepped::Done) };
-        {
-            let mut crew = lock(&self.crew);
-            if crew.over {
-                return Err(Error::Handover("all ranks here have ended".into()));
-            }
-            crew.held = true;
-        }
-        self.gate.close();
-        world.ask_to_stop();
-        let deadline = Instant::now() + STOP_PATIENCE;
-        loop {
-            match world.wait_for_stop(STOP_LOOK) {
-                Ok(_) => return Ok(Stepped::Done),
-                Err(late @ mpi::NotStopped::Late { .. }) => {
-                    let aborted = lock(&self.pending).as_ref().is_some_and(|p| p.is_aborted());
-                    if aborted || Instant::now() >= deadline {
-                        return Err(Error::NotStopped(late));
-                    }
-                }
-                Err(other) => return Err(Error::NotStopped(other)),
-            }
-        }
-    }
-
-    /// Lets all go on that stand.
-    fn run_on(&self) {
-        if let Some(world) = self.world() {
-            // What ended it meanwhile is told by the ranks.
-            let _ = world.resume();
-        }
-        self.gate.open();
-        lock(&self.crew).held = false;
-        self.changed.notify_all();
-    }
-
-    /// Writes the ranks here, which stand as those of all sites do.
-    fn save(self: &Arc<Self>, files: &[PathBuf]) -> Result<Stepped> {
-        let path: &Path = files.first().ok_or_else(not_a_part)?;
-        let world = self.world().ok_or(Error::Ended { code: 0 })?;
-        let stopped = world.wait_for_stop(Duration::ZERO).map_err(Error::NotStopped)?;
-        world.flush_links(STEP_PATIENCE).map_err(Error::Mpi)?;
-        let written = saved::write(self, &world, path, &stopped)?;
-        self.sequence.fetch_add(1, Ordering::Relaxed);
-        Ok(Stepped::Written(written))
-    }
-
-    /// Puts the new world in the place of the old one and lets all ranks run.
-    fn go(self: &Arc<Self>, number: u64) -> Result<Stepped> {
-        if lock(&self.current).layout.number == number {
-            return Ok(Stepped::Done);
-        }
-        let pending = self.pending(number)?;
-        let world = lock(&pending.inbox).world.take();
-        if world.is_none() && pending.layout.has(pending.here) {
-            return Err(Error::Handover("the ranks have not arrived".into()));
-        }
-        *lock(&self.pending) = None;
-        pending.seat_changes(self, |cell| cell.change_seat());
-        let old = std::mem::replace(
-            &mut *lock(&self.current),
-            Current { here: pending.here, layout: pending.layout.clone(), world: world.clone() },
-        );
-        for rank in pending.leaving() {
-            self.gate.leave(rank);
-        }
-        let members = std::mem::take(&mut lock(&pending.inbox).members);
-        for (rank, code) in std::mem::take(&mut lock(&pending.inbox).ended) {
-            self.has_ended(rank, code);
-        }
-        // A world that cannot go on has ended, and tells its ranks so.
-        let resumed = world.as_ref().map_or(Ok(()), |world| world.resume());
-        if world.is_some() {
-            self.join(members);
-        } else {
-            lock(&self.crew).begun = false;
-        }
-        lock(&pending.outgoing).clear();
-        self.gate.open();
-        lock(&self.crew).held = false;
-        self.changed.notify_all();
-        drop(old);
-        self.sweep();
-        resumed.map(|()| Stepped::Done).map_err(Error::Mpi)
-    }
 }
 
 impl Move {
     /// Makes room and listens.
-    fn prepare(
+    pub(super) fn prepare(
         shared: &Arc<Shared>,
         here: u32,
         layout: Layout,
@@ -350,7 +190,7 @@ impl Move {
         self.aborted.load(Ordering::Acquire) || self.is_complete(&inbox)
     }
 
-    fn abort(&self) {
+    pub(super) fn abort(&self) {
         self.aborted.store(true, Ordering::Release);
         for stream in lock(&self.streams).drain(..) {
             // One that is closed already is what it shall be.
@@ -361,7 +201,7 @@ impl Move {
 
     /// Does something with the cells of ranks whose seats in the new world are reserved; they
     /// stand.
-    fn seat_changes(&self, shared: &Shared, change: fn(&mut Cell)) {
+    pub(super) fn seat_changes(&self, shared: &Shared, change: fn(&mut Cell)) {
         for rank in std::mem::take(&mut *lock(&self.reserved)) {
             let changed = shared.gate.with(rank, move |cell| {
                 change(cell);
@@ -371,6 +211,39 @@ impl Move {
                 tracing::warn!(rank, %error, "a rank is not in its world");
             }
         }
+    }
+
+    /// The number of the layout.
+    pub(super) fn number(&self) -> u64 {
+        self.layout.number
+    }
+
+    /// The world that was put together, if ranks come to be here.
+    pub(super) fn take_world(&self) -> Result<Option<Arc<World>>> {
+        let world = lock(&self.inbox).world.take();
+        if world.is_none() && self.layout.has(self.here) {
+            return Err(Error::Handover("the ranks have not arrived".into()));
+        }
+        Ok(world)
+    }
+
+    /// The ranks that have come, and of those that had ended before, how.
+    pub(super) fn take_arrivals(&self) -> (Vec<Member>, Vec<(u32, u32)>) {
+        let mut inbox = lock(&self.inbox);
+        (std::mem::take(&mut inbox.members), std::mem::take(&mut inbox.ended))
+    }
+
+    /// Closes the ways to other sites.
+    pub(super) fn hang_up(&self) {
+        lock(&self.outgoing).clear();
+    }
+
+    /// Drops all that has come: the ranks stay where they are.
+    pub(super) fn give_up(&self, shared: &Shared) {
+        self.abort();
+        self.seat_changes(shared, |cell| cell.keep_seat());
+        self.hang_up();
+        *lock(&self.inbox) = Inbox::default();
     }
 
     fn is_aborted(&self) -> bool {
@@ -430,7 +303,7 @@ impl Move {
     }
 
     /// Ranks that are here and go.
-    fn leaving(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn leaving(&self) -> impl Iterator<Item = u32> {
         let ranks = self.before.iter().flat_map(|before| before.ranks(self.here));
         ranks.filter(|rank| !Self::is_at(Some(&self.layout), *rank, self.here))
     }
@@ -490,7 +363,7 @@ impl Move {
     }
 
     /// Dials the sites that wait for this one.
-    fn connect(
+    pub(super) fn connect(
         &self,
         shared: &Arc<Shared>,
         doors: &[tissue::Door],
@@ -513,7 +386,7 @@ impl Move {
         Ok(Stepped::Done)
     }
 
-    fn copy(&self, shared: &Shared) -> Result<Stepped> {
+    pub(super) fn copy(&self, shared: &Shared) -> Result<Stepped> {
         let mut told = Transferred::default();
         let begun = Instant::now();
         for outgoing in &mut *lock(&self.outgoing) {
@@ -524,7 +397,7 @@ impl Move {
     }
 
     /// Sends the rest to the sites of the new layout, and keeps what stays.
-    fn send(&self, shared: &Arc<Shared>) -> Result<Stepped> {
+    pub(super) fn send(&self, shared: &Arc<Shared>) -> Result<Stepped> {
         let mut told = Transferred::default();
         let begun = Instant::now();
         let world = shared.world().ok_or(Error::Ended { code: 0 })?;
@@ -546,7 +419,7 @@ impl Move {
     }
 
     /// Waits for all that comes, and puts the world together.
-    fn arrive(&self, shared: &Arc<Shared>) -> Result<Stepped> {
+    pub(super) fn arrive(&self, shared: &Arc<Shared>) -> Result<Stepped> {
         let mut inbox = self.wait_for_all()?;
         if inbox.world.is_some() || !self.layout.has(self.here) {
             return Ok(Stepped::Done);

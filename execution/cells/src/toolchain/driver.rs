@@ -84,19 +84,23 @@ impl Driver {
             arguments.openmp = true;
             (code, said) = self.attempt(&arguments, &clang, &places)?;
         }
-        if code == 0 && arguments.stage == Stage::Link && arguments.migratable {
-            self.make_migratable(&arguments.output, &places)?;
+        if code == 0 && arguments.stage == Stage::Link {
+            self.finish(&arguments, &places)?;
         }
         let hint = if code == 0 { None } else { run::hint(&said) };
         Ok(Driven::Ran { code, said, hint })
     }
 
-    /// Makes a program that was just linked migratable.
-    fn make_migratable(&self, output: &Path, places: &Places<'_>) -> Result<(), Error> {
+    /// Does with a program that was just linked what `cloudskin build` does too.
+    fn finish(&self, arguments: &Arguments, places: &Places<'_>) -> Result<(), Error> {
+        let output = &arguments.output;
         let path = self.environment.current_dir.join(output);
-        let wasm = super::read(&path)?;
-        let (wasm, _, _) = super::migratable(output, wasm, &self.environment, places)?;
-        resources::write_atomically(&path, &wasm)
+        let mut wasm = super::tidied(output, &super::read(&path)?)?;
+        if arguments.migratable {
+            (wasm, _, _) = super::migratable(output, wasm, &self.environment, places)?;
+        }
+        // In its place: build systems look at the permissions that the linker gave it.
+        fs::write(&path, &wasm).map_err(file("write", &path))
     }
 
     /// Runs clang once: its exit code, and what it said.
@@ -181,27 +185,30 @@ impl Driver {
     ) -> Result<Vec<OsString>, Error> {
         let mut flags = self.flags(places.resources, arguments.openmp);
         flags.debug = arguments.debug;
-        let runtime = Runtime { clang, places, environment: &self.environment };
-        let area = runtime.object("unwind_area", false)?;
-        let mut objects = vec![area];
+        let compiled = Compiled { clang, places, environment: &self.environment };
+        let mut runtime = plan::Runtime { cxx: self.cxx, ..plan::Runtime::default() };
+        runtime.objects.push(compiled.object("unwind_area", false)?);
         if flags.threads {
-            objects.push(runtime.object("threads", false)?);
+            runtime.objects.push(compiled.object("threads", false)?);
         }
-        let exceptions = self.cxx.then(|| runtime.object("exceptions", true)).transpose()?;
-        let mut args = plan::link_args(&objects, exceptions.as_deref(), &flags);
+        runtime.members.push(compiled.object("memory", false)?);
+        if self.cxx {
+            runtime.members.push(compiled.object("exceptions", true)?);
+        }
+        let mut args = plan::link_args(&runtime, &flags);
         args.push(format!("-fuse-ld={}", clang.linker.display()).into());
         Ok(args)
     }
 }
 
 /// The pieces of our own that programs are linked with, compiled once per compiler.
-struct Runtime<'a> {
+struct Compiled<'a> {
     clang: &'a Clang,
     places: &'a Places<'a>,
     environment: &'a Environment,
 }
 
-impl Runtime<'_> {
+impl Compiled<'_> {
     fn object(&self, name: &str, cxx: bool) -> Result<PathBuf, Error> {
         let compiler = if cxx { self.clang.cxx.as_ref() } else { None };
         let compiler = compiler.unwrap_or(&self.clang.c);

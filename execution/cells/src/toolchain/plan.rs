@@ -11,8 +11,20 @@ const STACK_BYTES: u32 = 1 << 20;
 /// The linker writes its output's name into the module: one name for all keeps builds equal.
 const LINKED_NAME: &str = "cell.wasm";
 
-/// Speed first; the vector instructions are part of every current engine.
-const OPTIMISATION: [&str; 4] = ["-O3", "-msimd128", "-mmutable-globals", "-msign-ext"];
+/// Speed first. The instructions are part of every current engine, and mathematical functions of
+/// this C library leave `errno` alone.
+const OPTIMISATION: [&str; 8] = [
+    "-O3",
+    "-msimd128",
+    "-mmutable-globals",
+    "-msign-ext",
+    "-mnontrapping-fptoint",
+    "-fno-math-errno",
+    "-mllvm",
+    INTERLEAVED,
+];
+/// Compilers count on WebAssembly's engines to unroll loops of vectors; ours does not.
+pub(super) const INTERLEAVED: &str = "-force-target-max-vector-interleave=4";
 /// Try and catch compile, nothing unwinds: see `guest/rt/exceptions.cpp`.
 const EXCEPTIONS: [&str; 2] = ["-fexceptions", "-fignore-exceptions"];
 /// What the C library emulates on request only, so that unmodified programs build.
@@ -186,33 +198,58 @@ pub(super) fn native(
         objects.push(object);
     }
     let is_cxx = needs_cxx(parts, flags);
-    if flags.threads {
-        let (step, object) = threads(clang, places);
-        compile.push(step);
-        objects.push(object);
-    }
-    let (area, exceptions) = runtime(is_cxx, unwind_area_bytes, clang, places, &mut compile);
+    let (steps, runtime) = runtime(is_cxx, unwind_area_bytes, flags, clang, places);
+    compile.extend(steps);
     let output = places.work.join(LINKED_NAME);
-    let link = link(&objects, &area, exceptions.as_deref(), flags, clang, &output);
+    let link = link(&objects, &runtime, flags, clang, &output);
     NativePlan { compile, link, output }
 }
 
-/// Adds the steps for our own runtime, and gives its objects.
+/// The objects of our own that a program is linked with.
+#[derive(Debug, Default)]
+pub(super) struct Runtime {
+    /// Always.
+    pub(super) objects: Vec<PathBuf>,
+    /// Taken like an archive's members: what a program has itself is its own.
+    pub(super) members: Vec<PathBuf>,
+    /// It is C++, and may throw.
+    pub(super) cxx: bool,
+}
+
+/// The steps for our own runtime, and its objects.
 fn runtime(
-    is_cxx: bool,
+    cxx: bool,
     unwind_area_bytes: u32,
+    flags: &Flags,
     clang: &Clang,
     places: &Places<'_>,
-    steps: &mut Vec<Step>,
-) -> (PathBuf, Option<PathBuf>) {
-    let (step, area) = unwind_area(unwind_area_bytes, clang, places);
-    steps.push(step);
-    if !is_cxx {
-        return (area, None);
+) -> (Vec<Step>, Runtime) {
+    let mut runtime = Runtime { cxx, ..Runtime::default() };
+    let mut steps = Vec::new();
+    let mut needs = |(step, object), to: &mut Vec<PathBuf>| {
+        steps.push(step);
+        to.push(object);
+    };
+    needs(unwind_area(unwind_area_bytes, clang, places), &mut runtime.objects);
+    if flags.threads {
+        needs(threads(clang, places), &mut runtime.objects);
     }
-    let (step, exceptions) = exceptions(clang, places);
-    steps.push(step);
-    (area, Some(exceptions))
+    needs(memory(clang, places), &mut runtime.members);
+    if cxx {
+        needs(exceptions(clang, places), &mut runtime.members);
+    }
+    (steps, runtime)
+}
+
+/// The step that compiles copies and fills, and its object.
+pub(super) fn memory(clang: &Clang, places: &Places<'_>) -> (Step, PathBuf) {
+    let object = places.work.join("memory.o");
+    let mut command = Command::compiler(clang, places, false);
+    // A loop that copies must not become a call of the function it is in. The object fits programs
+    // of one thread and of many.
+    command.args(["-O3", "-msimd128", "-mbulk-memory", "-matomics", "-fno-builtin"]);
+    command.compile(&places.resources.join("rt/memory.c"), &object);
+    (command.step("the runtime's `memory.c`".to_owned()), object)
 }
 
 /// The step that compiles what ends a cell at a throw, and its object.
@@ -244,33 +281,29 @@ pub(super) fn unwind_area(bytes: u32, clang: &Clang, places: &Places<'_>) -> (St
 
 fn link(
     objects: &[PathBuf],
-    area: &Path,
-    exceptions: Option<&Path>,
+    runtime: &Runtime,
     flags: &Flags,
     clang: &Clang,
     output: &Path,
 ) -> Step {
-    let driver = exceptions.and(clang.cxx.as_ref()).unwrap_or(&clang.c);
+    let driver = clang.cxx.as_ref().filter(|_| runtime.cxx).unwrap_or(&clang.c);
     let mut command = Command::new(driver);
     command.arg("--target=wasm32-wasi");
     command.arg(format!("-fuse-ld={}", clang.linker.display()));
     // No -O here: with it the driver runs whatever wasm-opt it finds.
-    command.args(objects).args(link_args(&[area.to_owned()], exceptions, flags));
+    command.args(objects).args(link_args(runtime, flags));
     command.arg("-o").arg(output);
     command.step("the program".to_owned())
 }
 
 /// What a link is given beside the program's own objects: our runtime's, and how a cell is laid
 /// out.
-pub(super) fn link_args(
-    runtime: &[PathBuf],
-    exceptions: Option<&Path>,
-    flags: &Flags,
-) -> Vec<OsString> {
-    let mut args: Vec<OsString> = runtime.iter().map(Into::into).collect();
-    if let Some(exceptions) = exceptions {
-        // Taken like an archive's member, only by programs that throw.
-        args.extend(["-Wl,--start-lib".into(), exceptions.into(), "-Wl,--end-lib".into()]);
+pub(super) fn link_args(runtime: &Runtime, flags: &Flags) -> Vec<OsString> {
+    let mut args: Vec<OsString> = runtime.objects.iter().map(Into::into).collect();
+    args.push("-Wl,--start-lib".into());
+    args.extend(runtime.members.iter().map(Into::into));
+    args.push("-Wl,--end-lib".into());
+    if runtime.cxx {
         args.push("-Wl,--wrap=_ZSt9terminatev".into());
     }
     args.extend(linker_args().map(|arg| format!("-Wl,{arg}").into()));
@@ -300,6 +333,7 @@ pub(super) fn runtime_object(name: &str, clang: &Clang, places: &Places<'_>) -> 
     match name {
         "threads" => threads(clang, places),
         "exceptions" => exceptions(clang, places),
+        "memory" => memory(clang, places),
         _ => unwind_area(super::UNWIND_AREA_BYTES_DEFAULT, clang, places),
     }
 }

@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip1";
+/// Instructions that are part of every current engine.
+const FEATURES: &str = "-Ctarget-feature=+simd128,+nontrapping-fptoint";
 /// The name under which the library's sources stand among the tools.
 const SOURCES: &str = "the Rust standard library's sources";
 /// The newest edition: a single file has no manifest that says otherwise.
@@ -265,7 +267,8 @@ impl<'a> Builder<'a> {
         let mut flags = vec![
             "-Cpanic=abort".to_owned(),
             "-Cstrip=debuginfo".to_owned(),
-            "-Ctarget-feature=+simd128".to_owned(),
+            FEATURES.to_owned(),
+            format!("-Cllvm-args={}", super::plan::INTERLEAVED),
             format!("--remap-path-prefix={}/=", folder.display()),
         ];
         flags.extend(match self.options.openmp {
@@ -282,6 +285,9 @@ impl<'a> Builder<'a> {
         let (step, area) = plan::unwind_area(self.options.unwind_area_bytes, &clang, self.places);
         self.run(&step)?;
         let area = self.lasting(&area, ".o")?;
+        let (step, memory) = plan::memory(&clang, self.places);
+        self.run(&step)?;
+        let memory = self.lasting(&memory, ".o")?;
         let lib = environment.prefix.join("lib/wasm32-wasi");
         let mut flags = vec![
             format!("-Clinker={}", self.survey.program(LINKER)?.display()),
@@ -290,6 +296,9 @@ impl<'a> Builder<'a> {
             format!("-Clink-arg=-L{}", lib.display()),
             format!("-Clink-arg={}", lib.join("crt1-command.o").display()),
             format!("-Clink-arg={}", area.display()),
+            "-Clink-arg=--start-lib".to_owned(),
+            format!("-Clink-arg={}", memory.display()),
+            "-Clink-arg=--end-lib".to_owned(),
         ];
         flags.extend(plan::linker_args().map(|arg| format!("-Clink-arg={arg}")));
         flags.extend(self.library.iter().map(|path| format!("--sysroot={}", path.display())));
@@ -309,7 +318,7 @@ impl<'a> Builder<'a> {
 
     /// What was built, if a cell can run it.
     fn made(&self, output: &Path, warnings: String) -> Result<Made, Error> {
-        let wasm = read(output)?;
+        let wasm = super::tidied(output, &read(output)?)?;
         if self.options.openmp {
             threads::check(&self.options.inputs[0], &wasm)?;
         }

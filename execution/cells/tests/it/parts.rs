@@ -36,6 +36,8 @@ struct Sites {
     ends: Arc<Mutex<Vec<Ended>>>,
     output: Buffer,
     layout: Option<Layout>,
+    /// The highest number so far.
+    issued: u64,
 }
 
 impl Sites {
@@ -52,7 +54,7 @@ impl Sites {
                 part.run(|rank, end| ends.lock().unwrap().push((rank, end))).unwrap();
             }));
         }
-        Self { remotes, running, ends, output, layout: None }
+        Self { remotes, running, ends, output, layout: None, issued: 0 }
     }
 
     fn step(
@@ -85,7 +87,8 @@ impl Sites {
         until: Option<Step>,
     ) -> Result<(), Error> {
         let before = self.layout.clone();
-        let number = before.as_ref().map_or(0, |before| before.number) + 1;
+        self.issued += 1;
+        let number = self.issued;
         let layout = Layout { number, places: places.to_vec() };
         let old = before.as_ref().map(Layout::sites).unwrap_or_default();
         let mut sites = [old.clone(), layout.sites()].concat();
@@ -94,10 +97,6 @@ impl Sites {
         let led = self.lead_through(&layout, before, (&sites, &old), files, until.as_ref());
         if led.is_err() || until.is_some() {
             self.all(&sites, number, &Step::Undo).unwrap();
-            // Numbers are used once.
-            if let Some(layout) = &mut self.layout {
-                layout.number = number - 1;
-            }
             return led;
         }
         self.all(&sites, number, &Step::Go)?;
@@ -284,18 +283,22 @@ fn ranks_go_on_from_what_each_of_several_sites_wrote() {
     let files = [folder.path().join("0"), folder.path().join("1")];
     let mut sites = Sites::new(&module, 2, 4, &["300"]);
     sites.lead(&[0, 1, 0, 1], &[], None).unwrap();
-    sites.all(&[0, 1], 1, &Step::Stop).unwrap();
+    sites.all(&[0, 1], 2, &Step::Stop).unwrap();
+    // A late word about what is over.
+    sites.all(&[0, 1], 1, &Step::Undo).unwrap();
+    assert!(sites.all(&[0, 1], 1, &Step::Stop).is_err());
     for (site, file) in [(0, &files[0]), (1, &files[1])] {
         // Both wait for each other's last messages.
         let (remote, file) = (sites.remotes[site].clone(), vec![file.clone()]);
         sites.running.push(std::thread::spawn(move || {
             let listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
-            let means = Means { uid: UID, number: 1, listen, files: &file };
+            let means = Means { uid: UID, number: 2, listen, files: &file };
             assert!(matches!(remote.step(Step::Save, &means).unwrap(), Stepped::Written(_)));
         }));
     }
     sites.running.drain(2..).for_each(|saving| saving.join().unwrap());
-    sites.all(&[0, 1], 1, &Step::Undo).unwrap();
+    sites.all(&[0, 1], 2, &Step::Undo).unwrap();
+    assert!(sites.all(&[0, 1], 2, &Step::Stop).is_err(), "a stop that comes after its end");
     let (said, ends) = sites.end();
     assert!(all_well(&ends, 4) && said.contains(": right"), "{said}{ends:?}");
 
@@ -353,7 +356,6 @@ fn strangers_and_liars_at_the_door_do_no_harm() {
         assert!(matches!(refused, Error::Handover(_)), "{refused}");
         sites.step(2, number, Step::Undo, &[]).unwrap();
     }
-    sites.layout.as_mut().unwrap().number = 1;
 
     let (said, ends) = sites.end();
     assert!(all_well(&ends, 2) && said.contains(": right"), "{said}{ends:?}");

@@ -69,6 +69,17 @@ impl Link {
         }
     }
 
+    /// Asks for something that takes long and needs no session, while others ask other things.
+    pub(crate) fn call_apart(&self, request: &Request) -> Result<Reply> {
+        match &self.way {
+            Way::Within { .. } => self.call(request).map(|(reply, _)| reply),
+            Way::Socket { path, .. } => {
+                self.check()?;
+                exchange(&connect(path)?, request).map(|(reply, _)| reply)
+            }
+        }
+    }
+
     /// Wakes a node that sleeps. A node that has gone is noticed by whoever asks it something.
     pub(crate) fn wake(&self) {
         match &self.way {

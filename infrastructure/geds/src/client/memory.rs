@@ -64,8 +64,6 @@ pub(crate) struct Space {
     lease: Arc<Lease>,
     offset: u64,
     capacity: u64,
-    /// Whether the slab is this object's alone.
-    own: bool,
 }
 
 impl Space {
@@ -123,43 +121,54 @@ impl Open {
             return None;
         }
         self.next = end;
-        Some(Space { lease: Arc::clone(&self.lease), offset, capacity: end - offset, own: false })
+        Some(Space { lease: Arc::clone(&self.lease), offset, capacity: end - offset })
     }
 }
 
 impl Client {
     /// Room for so many bytes; waits for it as long as the limits say.
     pub(crate) fn allocate(&self, len: u64) -> Result<Space> {
+        let space = self.take_space(len, false)?;
+        space.ok_or_else(unexpected)
+    }
+
+    /// Room for so many bytes, if there is some that nobody waits for.
+    pub(crate) fn allocate_spare(&self, len: u64) -> Result<Option<Space>> {
+        self.take_space(len, true)
+    }
+
+    fn take_space(&self, len: u64, spare: bool) -> Result<Option<Space>> {
+        let lease = |len| match spare {
+            true => self.lease_spare(len),
+            false => self.lease(len).map(Some),
+        };
         let mut open = lock(&self.memory.open);
         if let Some(space) = open.as_mut().and_then(|open| open.take(len)) {
-            return Ok(space);
+            return Ok(Some(space));
         }
         if len > self.shared_object_max() {
             drop(open);
-            let lease = self.lease(len)?;
+            let Some(lease) = lease(len)? else { return Ok(None) };
             let capacity = lease.mapped.region.len();
-            return Ok(Space { lease, offset: 0, capacity, own: true });
+            return Ok(Some(Space { lease, offset: 0, capacity }));
         }
-        // What is written there holds it until it is done.
-        *open = None;
-        let mut new = Open { lease: self.lease(len)?, next: 0 };
+        if !spare {
+            // The node may need it; what is written there holds it until it is done.
+            *open = None;
+        }
+        let Some(lease) = lease(len)? else { return Ok(None) };
+        let mut new = Open { lease, next: 0 };
         let space = new.take(len).ok_or_else(beyond)?;
         *open = Some(new);
-        Ok(space)
+        Ok(Some(space))
     }
 
     fn lease(&self, bytes: u64) -> Result<Arc<Lease>> {
         let (started, mut pause) = (Instant::now(), PAUSES.0);
         loop {
-            let returned = std::mem::take(&mut *lock(&self.memory.returns));
-            let (reply, files) = self.ask(&Request::Lease { bytes, returned })?;
+            let (reply, files) = self.ask_lease(bytes, false)?;
             match reply {
-                Reply::Slab { slot, generation, .. } => {
-                    let file = files.into_iter().next().ok_or_else(unexpected)?;
-                    let mapped = self.map_lent(slot, generation, &file)?;
-                    let returns = Arc::clone(&self.memory.returns);
-                    return Ok(Arc::new(Lease { slot, generation, mapped, returns }));
-                }
+                Reply::Slab { slot, generation, .. } => return self.lent(slot, generation, files),
                 Reply::Busy { what, used_bytes, limit_bytes, wait_ms } => {
                     let waited = started.elapsed();
                     if waited.as_millis() >= u128::from(wait_ms) || bytes > limit_bytes {
@@ -178,6 +187,27 @@ impl Client {
             thread::sleep(pause);
             pause = (pause * 2).min(PAUSES.1);
         }
+    }
+
+    fn lease_spare(&self, bytes: u64) -> Result<Option<Arc<Lease>>> {
+        match self.ask_lease(bytes, true)? {
+            (Reply::Slab { slot, generation, .. }, files) => {
+                self.lent(slot, generation, files).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn ask_lease(&self, bytes: u64, spare: bool) -> Result<(Reply, Vec<OwnedFd>)> {
+        let returned = std::mem::take(&mut *lock(&self.memory.returns));
+        self.ask(&Request::Lease { bytes, returned, spare })
+    }
+
+    fn lent(&self, slot: u16, generation: u32, files: Vec<OwnedFd>) -> Result<Arc<Lease>> {
+        let file = files.into_iter().next().ok_or_else(unexpected)?;
+        let mapped = self.map_lent(slot, generation, &file)?;
+        let returns = Arc::clone(&self.memory.returns);
+        Ok(Arc::new(Lease { slot, generation, mapped, returns }))
     }
 
     fn map_lent(&self, slot: u16, generation: u32, file: &OwnedFd) -> Result<Arc<Mapped>> {
@@ -211,11 +241,9 @@ impl Client {
 
     /// The object in this space was sealed, or never will be.
     pub(crate) fn written(&self, space: Space) {
-        let own = space.own;
+        // The last space of a slab: the node is told at once.
         drop(space);
-        if own {
-            self.return_slabs();
-        }
+        self.return_slabs();
     }
 
     /// Gives back room that nothing was written into.

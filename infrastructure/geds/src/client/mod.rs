@@ -5,7 +5,7 @@ mod memory;
 mod records;
 
 use crate::{
-    Config, Error, Limits, Result,
+    Backend, Config, Error, Limits, Result,
     config::Reach,
     node::{
         Host, Node, slab_bytes,
@@ -43,6 +43,8 @@ pub(crate) struct Client {
     buckets: RwLock<HashMap<String, u32>>,
     /// Files that some object of this process has open.
     files: Mutex<HashMap<u64, Weak<File>>>,
+    /// Storage outside, by bucket.
+    backends: RwLock<HashMap<String, Backend>>,
 }
 
 impl Client {
@@ -83,6 +85,7 @@ impl Client {
             limits,
             buckets: RwLock::default(),
             files: Mutex::default(),
+            backends: RwLock::default(),
         })
     }
 
@@ -113,6 +116,19 @@ impl Client {
         known.retain(|_, number| self.index.bucket(*number) != BucketState::Gone);
         known.insert(bucket.to_owned(), number);
         Ok(number)
+    }
+
+    /// The storage outside of a bucket.
+    pub(crate) fn backend(&self, bucket: &str) -> Option<Backend> {
+        self.backends.read().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned()
+    }
+
+    pub(crate) fn set_backend(&self, bucket: &str, backend: Option<Backend>) {
+        let mut backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
+        match backend {
+            Some(backend) => _ = backends.insert(bucket.to_owned(), backend),
+            None => _ = backends.remove(bucket),
+        }
     }
 
     /// A file of the disk tier, which a pin keeps in place.

@@ -7,6 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Less waste than this is left.
+const WASTE_MIN_BYTES: u64 = 32 << 20;
+/// Most bytes that are written anew at once.
+const COMPACT_MAX_BYTES: u64 = 256 << 20;
+
 /// One file.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
@@ -19,6 +24,8 @@ pub(super) struct Stored {
     /// The session that writes it, or has not published it yet.
     pub(super) lent: Option<u32>,
     pub(super) bytes: u64,
+    /// How many of them something refers to; those that several share count for each.
+    pub(super) live_bytes: u64,
 }
 
 /// The files of a tenant, by number.
@@ -79,6 +86,12 @@ impl Files {
         self.files.get_mut(&file)
     }
 
+    /// The names of all files are on disk when this returns.
+    pub(super) fn sync_names(&self) -> Result<()> {
+        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        synced.map_err(Error::io("sync the folder for objects"))
+    }
+
     /// Opens a file to read it.
     pub(super) fn open_one(&self, file: u64) -> Result<Option<File>> {
         if !self.files.contains_key(&file) {
@@ -108,6 +121,27 @@ impl Files {
     /// Files without an object.
     pub(super) fn empty(&self) -> Vec<u64> {
         self.files.keys().copied().filter(|file| self.idle(*file).is_some()).collect()
+    }
+
+    /// Files of which most is referred to no more, if that is most of all files: then they are
+    /// worth writing anew.
+    pub(super) fn sparse(&self) -> Vec<u64> {
+        let wasted = |stored: &Stored| stored.bytes.saturating_sub(stored.live_bytes);
+        let settled = |stored: &Stored| stored.lent.is_none() && stored.busy == 0;
+        let sparse = |stored: &Stored| settled(stored) && wasted(stored) * 2 > stored.bytes;
+        let waste: u64 = self.files.values().filter(|stored| sparse(stored)).map(wasted).sum();
+        if waste < WASTE_MIN_BYTES || waste * 2 < self.bytes() {
+            return Vec::new();
+        }
+        let mut files: Vec<_> = self.files.iter().filter(|(_, stored)| sparse(stored)).collect();
+        files.sort_unstable_by_key(|(_, stored)| stored.live_bytes);
+        let mut room = COMPACT_MAX_BYTES;
+        let fits = |(_, stored): &(&u64, &Stored)| {
+            let fits = stored.live_bytes <= room;
+            room = room.saturating_sub(stored.live_bytes);
+            fits
+        };
+        files.into_iter().take_while(fits).map(|(file, _)| *file).collect()
     }
 
     /// The files that a session writes.

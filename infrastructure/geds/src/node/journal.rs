@@ -96,6 +96,11 @@ impl Journal {
         self.notes > LONG && self.notes / 4 > live
     }
 
+    /// Whether notes were lost: it is to be written anew.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
     /// Adds a note; it is on its way to the disk after the next [`flush`](Self::flush).
     pub(super) fn note(&mut self, note: &Note) {
         self.notes += 1;
@@ -113,11 +118,8 @@ impl Journal {
     pub(super) fn sync(&mut self) -> Result<()> {
         self.flush();
         if let Some(why) = &self.broken {
-            let why = format!("{why}: nothing is durable until the node starts again");
-            return Err(Error::Io {
-                doing: "write the journal".into(),
-                source: io::Error::other(why),
-            });
+            let source = io::Error::other(why.clone());
+            return Err(Error::Io { doing: "write the journal".to_owned(), source });
         }
         self.file.get_ref().sync_data().map_err(Error::io("sync the journal"))
     }

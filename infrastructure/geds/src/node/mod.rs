@@ -3,10 +3,13 @@
 
 mod chunks;
 mod files;
+mod holds;
 pub(crate) mod journal;
 pub(crate) mod names;
+mod notes;
 mod recover;
 mod server;
+mod settle;
 mod slabs;
 mod spill;
 mod state;

@@ -32,6 +32,19 @@ pub(super) struct Keys {
     pub(super) created: u64,
     pub(super) attributes: Attributes,
     pub(super) keys: BTreeMap<Box<str>, Named>,
+    /// Objects in memory that lie on disk as well.
+    pub(super) backing: BTreeMap<Box<str>, Backing>,
+}
+
+/// A copy on disk of an object in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Backing {
+    pub(super) version: u64,
+    /// Where it lies in memory.
+    pub(super) memory: Place,
+    /// Where it lies on disk.
+    pub(super) place: Place,
+    pub(super) size: u64,
 }
 
 /// The buckets of a tenant.
@@ -62,7 +75,13 @@ impl Names {
             number = number.wrapping_add(1).max(1);
         }
         self.last = number;
-        let keys = Keys { name: name.to_owned(), created, attributes, keys: BTreeMap::new() };
+        let keys = Keys {
+            name: name.to_owned(),
+            created,
+            attributes,
+            keys: BTreeMap::new(),
+            backing: BTreeMap::new(),
+        };
         self.numbers.insert(name.to_owned(), number);
         self.buckets.insert(number, keys);
         Ok(number)

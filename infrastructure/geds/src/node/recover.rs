@@ -3,8 +3,9 @@
 use super::{
     files::Files,
     journal::{Bound, Journal, Note},
+    settle::Expected,
     slabs::slab_bytes,
-    state::{Expected, State},
+    state::State,
 };
 use crate::{
     Attributes, Error, Limits, Put, Result, check_bucket, check_key, disk,
@@ -20,6 +21,9 @@ use std::{
     fs::File,
     path::Path,
 };
+
+/// More than any machine has, so that sizes can be added.
+const MEMORY_MAX_BYTES: u64 = 1 << 50;
 
 /// A bucket as the journal tells it.
 #[derive(Debug)]
@@ -181,6 +185,11 @@ fn notes(buckets: &Buckets) -> impl Iterator<Item = Note> {
 pub(super) fn check_limits(limits: &Limits) -> Result<()> {
     if limits.high_water_percent > 100 {
         return Err(Error::Invalid("the high-water mark is at most 100 percent".to_owned()));
+    }
+    if limits.memory_bytes > MEMORY_MAX_BYTES {
+        return Err(Error::Invalid(format!(
+            "a store has at most {MEMORY_MAX_BYTES} bytes of memory"
+        )));
     }
     if limits.memory_bytes < slab_bytes(limits) {
         let least = slab_bytes(limits);

@@ -21,6 +21,8 @@ use std::{
 
 /// Most connections at once: processes, their further connections, and subscriptions.
 const CONNECTIONS_MAX: usize = 2048;
+/// The session of whoever asks for what needs none.
+const NOBODY: u32 = 0;
 /// How often a subscription looks whether its process is still there.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -130,6 +132,10 @@ fn serve(stream: &UnixStream, tenant: &Tenant) -> io::Result<()> {
         Some((Request::Join { version: VERSION }, _)) => serve_session(stream, tenant),
         Some((Request::Subscribe { version: VERSION, scope }, _)) => {
             serve_events(stream, tenant, scope)
+        }
+        Some((request @ (Request::Persist { .. } | Request::PersistAll), _)) => {
+            let (reply, files) = tenant.answer(NOBODY, request);
+            send(stream, &reply, &files)
         }
         Some(_) => {
             let why = format!("this node speaks version {VERSION}: use the library of its release");

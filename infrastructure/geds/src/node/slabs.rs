@@ -14,9 +14,10 @@ use rustix::{
 };
 
 /// Smallest and largest slab for objects that share one.
-const SHARED_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=16 << 20;
-/// A tenant's memory is divided into so many slabs, within these sizes.
-const SHARE: u64 = 32;
+const SHARED_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=256 << 20;
+/// A tenant's memory is divided into so many slabs, within these sizes: small ones are used again
+/// soon, while the processor's cache still has them.
+const SHARE: u64 = 256;
 const PAGE: u64 = 4096;
 
 /// How large the slabs are that objects share.
@@ -51,12 +52,16 @@ pub(super) struct Slab {
     pub(super) busy: u32,
     /// Units of records that came to lie in it since it was lent; some are gone.
     pub(super) members: Vec<u32>,
+    /// When it was freed, counted by how many were.
+    freed: u64,
 }
 
 /// The slabs of a tenant.
 #[derive(Debug, Default)]
 pub(super) struct Slabs {
     slabs: Vec<Slab>,
+    /// How often a slab was freed.
+    freed: u64,
 }
 
 /// A slab that was lent.
@@ -96,13 +101,16 @@ impl Slabs {
         Ok(Some(Lent { slot, generation: slab.generation, bytes: slab.bytes }))
     }
 
-    /// The free slab that fits best, of the session's own if there is one: it maps them already.
+    /// The free slab that fits best: of the session's own if there is one, which maps them already,
+    /// and the one that was freed last, which is still in the processor's cache.
     fn free_one(&self, want: u64, session: u32) -> Option<u16> {
         let fits = |slab: &Slab| {
             slab.used == Use::Free && (want..=want.saturating_mul(2)).contains(&slab.bytes)
         };
         let candidates = (0_u16..).zip(&self.slabs).filter(|(_, slab)| fits(slab));
-        let best = candidates.min_by_key(|(_, slab)| (slab.writer != session, slab.bytes));
+        let best = candidates.min_by_key(|(_, slab)| {
+            (slab.writer != session, slab.bytes, std::cmp::Reverse(slab.freed))
+        });
         best.map(|(slot, _)| slot)
     }
 
@@ -146,6 +154,7 @@ impl Slabs {
             holds: 0,
             busy: 0,
             members: Vec::new(),
+            freed: 0,
         };
         match self.slabs.get_mut(at) {
             Some(place) => *place = slab,
@@ -197,7 +206,10 @@ impl Slabs {
     /// Puts a slab into the pool, or gives it up if there is too much.
     pub(super) fn recycle(&mut self, slot: u16, generation: u32, limits: &Limits) {
         let too_much = self.total_bytes() > limits.memory_bytes;
+        self.freed += 1;
+        let freed = self.freed;
         let Some(slab) = self.get(slot, generation) else { return };
+        slab.freed = freed;
         slab.used = Use::Free;
         slab.members = Vec::new();
         if too_much {

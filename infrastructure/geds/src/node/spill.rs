@@ -1,15 +1,18 @@
-//! Bytes on their way from memory to disk: many objects of a slab into one file.
+//! Bytes on their way to disk: many objects of a slab into one file, or what is left of many files
+//! into a new one.
 //!
 //! What is to move is chosen and held under the tenant's lock, written without it, and published
 //! under it again, a few names at a time. A name that changed meanwhile keeps its new bytes.
 
 use super::{
-    names::stat_at,
-    state::{Expected, State},
+    names::{Backing, stat_at},
+    settle::Expected,
+    state::State,
     tenant::Tenant,
 };
 use crate::{
-    Error, Result, Stat, disk,
+    Error, Result, Stat,
+    disk::{self, Extent},
     put::Record,
     shared::record::{CHECKED, Header, MOVED, Place},
     wire::Piece,
@@ -18,6 +21,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     fs::File,
     os::unix::fs::FileExt,
+    sync::Arc,
 };
 
 /// Names that are moved at once under the lock.
@@ -30,6 +34,8 @@ const TRIES: usize = 16;
 /// What is to move to one file.
 #[derive(Debug, Default)]
 struct Plan {
+    /// Whether names keep what they have in memory.
+    keep: bool,
     jobs: Vec<Job>,
     extents: Vec<Source>,
     known: HashMap<(Place, u64), usize>,
@@ -38,24 +44,32 @@ struct Plan {
 #[derive(Debug)]
 struct Job {
     what: What,
-    extent: usize,
+    /// What is to be written for it; nothing for what lies on disk already.
+    extent: Option<usize>,
 }
 
 #[derive(Debug)]
 enum What {
     /// A name.
     Name { header: Header, key: String, attributes: Vec<u8> },
+    /// The copy on disk of an object in memory.
+    Copy { bucket: u32, key: String, old: Backing },
     /// A piece of a composed object.
     Piece { content: u64, at: usize, old: Piece },
 }
 
-/// Bytes in a slab.
+/// Bytes that are to be written.
 #[derive(Debug)]
 struct Source {
-    slab: File,
     anchor: Place,
-    offset: u64,
+    bytes: Bytes,
     size: u64,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Slab { slab: File, offset: u64 },
+    File(Extent),
 }
 
 /// Bytes in a file.
@@ -66,26 +80,37 @@ struct Target {
 }
 
 impl Plan {
-    /// The extent for bytes of a slab, which is kept from being recycled meanwhile.
+    /// The extent for bytes at a place, which is kept from being freed meanwhile.
     fn extent(&mut self, state: &mut State, place: Place, size: u64) -> Option<usize> {
         if let Some(extent) = self.known.get(&(place, size)) {
             return Some(*extent);
         }
-        let Place::Slab { slot, generation, offset } = place else { return None };
-        let slab = state.slabs.get(slot, generation)?;
-        if offset.checked_add(size)? > slab.bytes() {
-            return None;
-        }
-        let file = File::from(slab.to_read().ok()?);
-        slab.busy += 1;
-        self.extents.push(Source { slab: file, anchor: place.anchor(), offset, size });
+        let bytes = match place {
+            Place::Slab { slot, generation, offset } => {
+                let slab = state.slabs.get(slot, generation)?;
+                if offset.checked_add(size)? > slab.bytes() {
+                    return None;
+                }
+                let file = File::from(slab.to_read().ok()?);
+                slab.busy += 1;
+                Bytes::Slab { slab: file, offset }
+            }
+            Place::File { file, offset } => {
+                let opened = state.files.open_one(file).ok()??;
+                let extent = Extent::open(Arc::new(opened), offset, size).ok()?;
+                state.files.get(file)?.busy += 1;
+                Bytes::File(extent)
+            }
+            Place::Nowhere | Place::Pieces { .. } => return None,
+        };
+        self.extents.push(Source { anchor: place.anchor(), bytes, size });
         self.known.insert((place, size), self.extents.len() - 1);
         Some(self.extents.len() - 1)
     }
 
     /// Adds a name, if it is still what the node saw.
     fn add_name(&mut self, state: &mut State, unit: u32) {
-        let index = std::sync::Arc::clone(&state.index);
+        let index = Arc::clone(&state.index);
         let slot = index.slot(unit);
         let header = slot.header();
         let Some(key) = slot.key(&header) else { return };
@@ -93,24 +118,59 @@ impl Plan {
             return;
         }
         if let Place::Pieces { content } = header.place {
-            self.add_content(state, content, |_| true);
+            let in_memory = |place| matches!(place, Place::Slab { .. });
+            self.add_content(state, content, in_memory);
             return;
         }
-        if let Some(extent) = self.extent(state, header.place, header.size) {
+        if !matches!(header.place, Place::Slab { .. }) {
+            return;
+        }
+        let backing = state.backing(header.bucket, &key);
+        let backed = backing.is_some_and(|backing| backing.version == header.version);
+        if backed && self.keep {
+            return;
+        }
+        let extent = if backed { None } else { self.extent(state, header.place, header.size) };
+        if backed || extent.is_some() {
             let attributes = slot.attributes(&header);
             self.jobs.push(Job { what: What::Name { header, key, attributes }, extent });
         }
     }
 
-    /// Adds the pieces of a composed object that lie in memory.
+    /// Adds a name and its copy on disk, as far as they lie in some files.
+    fn add_stored(&mut self, state: &mut State, unit: u32, files: &BTreeSet<u64>) {
+        let index = Arc::clone(&state.index);
+        let slot = index.slot(unit);
+        let header = slot.header();
+        let Some(key) = slot.key(&header) else { return };
+        let within = |place| matches!(place, Place::File { file, .. } if files.contains(&file));
+        if within(header.place) {
+            if let Some(extent) = self.extent(state, header.place, header.size) {
+                let attributes = slot.attributes(&header);
+                let what = What::Name { header, key, attributes };
+                self.jobs.push(Job { what, extent: Some(extent) });
+            }
+            return;
+        }
+        let bucket = header.bucket;
+        let backing = state.backing(bucket, &key).filter(|backing| within(backing.place));
+        if let Some(old) = backing
+            && let Some(extent) = self.extent(state, old.place, old.size)
+        {
+            self.jobs.push(Job { what: What::Copy { bucket, key, old }, extent: Some(extent) });
+        }
+    }
+
+    /// Adds the pieces of a composed object that are wanted.
     fn add_content(&mut self, state: &mut State, content: u64, wanted: impl Fn(Place) -> bool) {
         let pieces = state.contents.get(&content).map(|content| content.pieces.clone());
         for (at, old) in pieces.unwrap_or_default().into_iter().enumerate() {
-            if !matches!(old.place, Place::Slab { .. }) || !wanted(old.place.anchor()) {
+            if !wanted(old.place.anchor()) {
                 continue;
             }
             if let Some(extent) = self.extent(state, old.place, old.whole) {
-                self.jobs.push(Job { what: What::Piece { content, at, old }, extent });
+                let what = What::Piece { content, at, old };
+                self.jobs.push(Job { what, extent: Some(extent) });
             }
         }
     }
@@ -118,10 +178,15 @@ impl Plan {
     /// Lets go of what the plan holds.
     fn done(&self, state: &mut State) {
         for extent in &self.extents {
-            if let Place::Slab { slot, generation, .. } = extent.anchor
-                && let Some(slab) = state.slabs.get(slot, generation)
-            {
-                slab.busy = slab.busy.saturating_sub(1);
+            let busy = match extent.anchor {
+                Place::Slab { slot, generation, .. } => {
+                    state.slabs.get(slot, generation).map(|slab| &mut slab.busy)
+                }
+                Place::File { file, .. } => state.files.get(file).map(|stored| &mut stored.busy),
+                Place::Nowhere | Place::Pieces { .. } => None,
+            };
+            if let Some(busy) = busy {
+                *busy = busy.saturating_sub(1);
             }
             state.reconsider(extent.anchor);
         }
@@ -144,6 +209,23 @@ impl Plan {
     }
 }
 
+impl Target {
+    fn place(self, file: u64) -> Place {
+        Place::File { file, offset: self.offset }
+    }
+}
+
+impl Bytes {
+    fn read(&self, at: u64, part: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Slab { slab, offset } => {
+                slab.read_exact_at(part, offset + at).map_err(Error::io("read shared memory"))
+            }
+            Self::File(extent) => extent.read_at(at, part).map(|_| ()),
+        }
+    }
+}
+
 impl Source {
     fn copy(&self, file: &File, at: u64, buffer: &mut [u8]) -> Result<Target> {
         let mut sums = disk::Sums::default();
@@ -151,9 +233,7 @@ impl Source {
         while done < self.size {
             let count = buffer.len().min((self.size - done) as usize);
             let part = &mut buffer[..count];
-            self.slab
-                .read_exact_at(part, self.offset + done)
-                .map_err(Error::io("read shared memory"))?;
+            self.bytes.read(done, part)?;
             // Summed from this copy: a process that still writes cannot make it wrong.
             sums.add(part);
             file.write_all_at(part, at + done).map_err(Error::io("write objects to disk"))?;
@@ -186,10 +266,35 @@ impl Tenant {
         Ok(any)
     }
 
+    /// Writes what is left of files of which most is waste into a new one; false if there is
+    /// little waste.
+    pub(super) fn compact(&self) -> Result<bool> {
+        let mut plan = Plan::default();
+        {
+            let mut state = self.state();
+            let files: BTreeSet<u64> = state.files.sparse().into_iter().collect();
+            if files.is_empty() {
+                return Ok(false);
+            }
+            for unit in state.units() {
+                plan.add_stored(&mut state, unit, &files);
+            }
+            let contents: Vec<u64> = state.contents.keys().copied().collect();
+            let within = |place| matches!(place, Place::File { file, .. } if files.contains(&file));
+            for content in contents {
+                plan.add_content(&mut state, content, within);
+            }
+        }
+        let any = !plan.jobs.is_empty();
+        // What was durable stays so when the old files go.
+        self.move_out(&plan, true)?;
+        Ok(any)
+    }
+
     /// Puts an object on disk, synced.
     pub(super) fn persist(&self, bucket: &str, key: &str) -> Result<Stat> {
         for _ in 0..TRIES {
-            let mut plan = Plan::default();
+            let mut plan = Plan { keep: true, ..Plan::default() };
             let (unit, files) = {
                 let mut state = self.state();
                 state.consume();
@@ -205,7 +310,7 @@ impl Tenant {
                 file.sync_all().map_err(Error::io("sync a file with objects"))?;
             }
             let mut state = self.state();
-            state.journal.sync()?;
+            state.sync_journal()?;
             if state.stat(bucket, key)?.0 == unit {
                 return Ok(stat_at(&state.index, unit));
             }
@@ -218,12 +323,10 @@ impl Tenant {
         let units: Vec<u32> = {
             let mut state = self.state();
             state.consume();
-            let names = &state.names;
-            let keys = names.numbers().filter_map(|number| names.keys(number));
-            keys.flat_map(|keys| keys.keys.values().map(|named| named.unit)).collect()
+            state.units()
         };
         for some in units.chunks(BATCH) {
-            let mut plan = Plan::default();
+            let mut plan = Plan { keep: true, ..Plan::default() };
             {
                 let mut state = self.state();
                 some.iter().for_each(|unit| plan.add_name(&mut state, *unit));
@@ -242,7 +345,7 @@ impl Tenant {
                 file.sync_all().map_err(Error::io("sync a file with objects"))?;
             }
         }
-        self.state().journal.sync()
+        self.state().sync_journal()
     }
 
     /// Writes a file and makes names refer to it.
@@ -251,7 +354,11 @@ impl Tenant {
             plan.done(&mut self.state());
             return Ok(());
         }
-        let moved = self.write_and_publish(plan, sync);
+        let moved = if plan.extents.is_empty() {
+            self.publish_moved(plan, 0, &[])
+        } else {
+            self.write_and_publish(plan, sync)
+        };
         let mut state = self.state();
         plan.done(&mut state);
         state.collect();
@@ -276,15 +383,31 @@ impl Tenant {
         }
         state.reconsider(Place::File { file: number, offset: 0 });
         moved?;
-        if sync { state.journal.sync() } else { Ok(()) }
+        if sync { state.sync_journal() } else { Ok(()) }
     }
 
     fn publish_moved(&self, plan: &Plan, file: u64, targets: &[Target]) -> Result<()> {
         for jobs in plan.jobs.chunks(BATCH) {
             let mut state = self.state();
             for job in jobs {
-                if let Some(target) = targets.get(job.extent) {
-                    state.moved(&job.what, file, *target)?;
+                let written = job.extent.and_then(|extent| targets.get(extent));
+                match (&job.what, written) {
+                    (What::Name { header, key, attributes }, Some(target)) if plan.keep => {
+                        state.back_name(header, key, attributes, target.place(file), target.crc)?;
+                    }
+                    (What::Name { header, key, attributes }, Some(target)) => {
+                        state.move_name(header, key, attributes, target.place(file), target.crc)?;
+                    }
+                    (What::Name { header, key, attributes }, None) => {
+                        state.drop_from_memory(header, key, attributes)?;
+                    }
+                    (What::Copy { bucket, key, old }, Some(target)) => {
+                        state.move_copy(*bucket, key, old, target.place(file));
+                    }
+                    (What::Piece { content, at, old }, Some(target)) => {
+                        state.move_piece(*content, *at, old, target.place(file));
+                    }
+                    (What::Copy { .. } | What::Piece { .. }, None) => {}
                 }
             }
             state.journal.flush();
@@ -294,20 +417,41 @@ impl Tenant {
 }
 
 impl State {
-    /// Makes a name or a piece refer to its bytes in a file, if it is still the same.
-    fn moved(&mut self, what: &What, file: u64, target: Target) -> Result<()> {
-        let place = Place::File { file, offset: target.offset };
-        match what {
-            What::Name { header, key, attributes } => {
-                self.move_name(header, key, attributes, place, target.crc)
+    /// Makes a name refer to its copy on disk alone.
+    fn drop_from_memory(&mut self, header: &Header, key: &str, attributes: &[u8]) -> Result<()> {
+        let backing = self.backing(header.bucket, key);
+        match backing.filter(|backing| backing.version == header.version) {
+            Some(Backing { place, .. }) => {
+                self.move_name(header, key, attributes, place, header.crc)
             }
-            What::Piece { content, at, old } => {
-                self.move_piece(*content, *at, old, place);
-                Ok(())
-            }
+            None => Ok(()),
         }
     }
 
+    /// Notes the copy on disk of a name that stays in memory.
+    fn back_name(
+        &mut self,
+        header: &Header,
+        key: &str,
+        attributes: &[u8],
+        place: Place,
+        crc: u32,
+    ) -> Result<()> {
+        let version = header.version;
+        let now = self.unit(header.bucket, key).map(|unit| self.index.slot(unit).header());
+        if now.is_none_or(|now| now.version != version || now.place != header.place) {
+            return Ok(());
+        }
+        // If it changed and the node has not seen how, it looks at this again when it does.
+        self.set_backing(
+            header.bucket,
+            key,
+            Some(Backing { version, memory: header.place, place, size: header.size }),
+        );
+        self.move_name(header, key, attributes, header.place, crc)
+    }
+
+    /// Makes a name refer to its bytes at another place, if it is still the same.
     fn move_name(
         &mut self,
         header: &Header,
@@ -327,13 +471,24 @@ impl State {
         self.publish(&record, Expected::Same { header: old, attributes }).map(|_| ())
     }
 
+    fn move_copy(&mut self, bucket: u32, key: &str, old: &Backing, place: Place) {
+        let known = self.backing(bucket, key);
+        let same = |known: &Backing| known.version == old.version && known.place == old.place;
+        if known.is_some_and(|known| same(&known)) {
+            self.set_backing(bucket, key, Some(Backing { place, ..*old }));
+            if let Some(unit) = self.unit(bucket, key) {
+                self.note_again(unit);
+            }
+        }
+    }
+
     fn move_piece(&mut self, content: u64, at: usize, old: &Piece, place: Place) {
         let Some(known) = self.contents.get_mut(&content) else { return };
         let Some(piece) = known.pieces.get_mut(at).filter(|piece| *piece == old) else { return };
         piece.place = place;
         let members = known.members.clone();
-        self.hold_piece(place);
-        self.let_go(old.place);
+        self.hold_bytes(place, old.len);
+        self.let_go(old.place, old.len);
         for unit in members {
             let refers = self.index.slot(unit).header().place == Place::Pieces { content };
             if refers {
@@ -375,8 +530,10 @@ fn plan_slab(plan: &mut Plan, state: &mut State, victim: Place) {
 
 /// The files in which an object lies.
 fn files_of(state: &mut State, unit: u32) -> Result<Vec<File>> {
-    let header = state.index.slot(unit).header();
-    let pieces = state.pieces_of(&header).unwrap_or_default();
+    let slot = state.index.slot(unit);
+    let header = slot.header();
+    let key = slot.key(&header).unwrap_or_default();
+    let pieces = state.pieces_on_disk(&key, &header).unwrap_or_default();
     let numbers: BTreeSet<u64> = pieces
         .iter()
         .filter_map(|piece| match piece.place {

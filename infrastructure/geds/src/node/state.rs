@@ -1,20 +1,20 @@
-//! What the node knows of a tenant, and how it learns of what processes did.
+//! What the node knows of a tenant.
 
 use super::{
     chunks::Chunks,
     files::Files,
-    journal::{Bound, Journal, Note},
-    names::{Keys, Named, Names},
+    holds::Copy,
+    journal::{Journal, Note},
+    names::{Backing, Names},
     slabs::{Slabs, slab_bytes},
 };
 use crate::{
-    Attributes, Error, Event, Happening, Limits, Put, Result, Stat,
+    Attributes, Error, Limits, Result, Stat,
     event::Feed,
-    put::{Record, check_put},
     shared::{
-        index::{BucketState, Chain, Head, Index},
-        record::{ATTRIBUTES, Header, MOVED, Place, Slot, State as Slotted, Texts, class_of},
-        session::{RING, Session},
+        index::{BucketState, Index},
+        record::{Header, Place, State as Slotted},
+        session::Session,
         slots::Slots,
     },
     wire::Piece,
@@ -27,11 +27,7 @@ use std::{
 };
 
 /// The session under which the node itself writes records.
-const OWN: u32 = 0;
-/// Records of one name that wait to be seen; a tenant that makes more of them slows itself alone.
-const SAME_NAME_MAX: usize = 1 << 16;
-/// Processes that leave records all the time cannot keep the node from its other work.
-const COLLECT_ROUNDS: usize = 8;
+pub(super) const OWN: u32 = 0;
 
 /// A process.
 #[derive(Debug)]
@@ -55,7 +51,7 @@ pub(super) struct Content {
 /// All that the node knows of a tenant.
 #[derive(Debug)]
 pub(super) struct State {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     pub(super) index: Arc<Index>,
     pub(super) index_file: OwnedFd,
     pub(super) limits: Limits,
@@ -69,13 +65,17 @@ pub(super) struct State {
     pub(super) journal: Journal,
     /// The most that a writer waits for, who asks again soon.
     pub(super) wanted_bytes: u64,
-    slots: Slots,
+    /// Bytes in memory that lie on disk as well, by where they lie in memory.
+    pub(super) copies: HashMap<Place, Copy>,
+    /// Backings that no name has any more, each still counted in its file.
+    pub(super) retired: Vec<Backing>,
+    pub(super) slots: Slots,
     /// Places in which nothing lies any more, but which may be pinned.
-    doomed: BTreeSet<Place>,
+    pub(super) doomed: BTreeSet<Place>,
     last_content: u64,
     last_session: u32,
     /// Whether the index was found to be damaged.
-    damaged: bool,
+    pub(super) damaged: bool,
     /// Whether names come from the journal, which need not note them.
     pub(super) recovering: bool,
 }
@@ -102,6 +102,8 @@ impl State {
             feeds: Vec::new(),
             journal,
             wanted_bytes: 0,
+            copies: HashMap::new(),
+            retired: Vec::new(),
             slots: Slots::new(OWN),
             doomed: BTreeSet::new(),
             last_content: 0,
@@ -111,243 +113,13 @@ impl State {
         }
     }
 
-    /// Looks at all records that processes left; says whether there were any.
-    pub(super) fn consume(&mut self) -> bool {
-        let pages: Vec<Arc<Session>> =
-            self.seats.values().map(|seat| Arc::clone(&seat.page)).collect();
-        let mut any = false;
-        for page in pages {
-            any |= self.consume_page(&page);
-        }
-        if any {
-            self.journal.flush();
-            self.shorten_journal();
-        }
-        any
-    }
-
-    /// Writes the journal anew when most of it is about what is no longer so.
-    fn shorten_journal(&mut self) {
-        if !self.journal.is_long(self.names.objects()) {
-            return;
-        }
-        let mut notes = Vec::new();
-        for number in self.names.numbers() {
-            let Some(keys) = self.names.keys(number) else { continue };
-            let (name, created) = (keys.name.clone(), keys.created);
-            notes.push(Note::Bucket { name, created, attributes: keys.attributes.clone() });
-            let bound = keys.keys.iter().filter(|(_, named)| named.bound);
-            let bound = bound.filter_map(|(key, named)| self.bound(number, key, named.unit));
-            notes.extend(bound.map(|bound| Note::Bound(Box::new(bound))));
-        }
-        match Journal::rewrite(&self.folder, notes.into_iter()) {
-            Ok(journal) => self.journal = journal,
-            Err(error) => tracing::warn!(%error, "cannot shorten the journal"),
-        }
-    }
-
-    /// Looks at what one process left, and no more than was there at once.
-    fn consume_page(&mut self, page: &Session) -> bool {
-        let left = std::iter::from_fn(|| page.take()).take(RING as usize);
-        let mut any = false;
-        for unit in left {
-            any = true;
-            self.see(unit);
-        }
-        any
-    }
-
-    /// Looks at a record that somebody says is new.
-    fn see(&mut self, unit: u32) {
-        let index = Arc::clone(&self.index);
-        let slot = index.slot(unit);
-        if slot.state() != Slotted::Sealed {
-            return;
-        }
-        let header = slot.header();
-        if let Some(key) = slot.key(&header) {
-            self.settle_or_warn(header.bucket, &key);
-        }
-    }
-
-    fn settle_or_warn(&mut self, bucket: u32, key: &str) {
-        if let Err(error) = self.settle(bucket, key)
-            && !self.damaged
-        {
-            // Once: a tenant that damages its index would fill the log.
-            self.damaged = true;
-            tracing::error!(key, %error, "a tenant's index is damaged");
-        }
-    }
-
-    /// Brings what the node knows about a name up to what the index says: counts and tells records
-    /// that are new, takes out those that no longer count.
-    fn settle(&mut self, bucket: u32, key: &str) -> Result<()> {
-        let index = Arc::clone(&self.index);
-        let chain = index.chain(bucket, key.as_bytes());
-        let units = same_name(&chain, key)?;
-        let mut existed = self.names.keys(bucket).is_some_and(|keys| keys.keys.contains_key(key));
-        for unit in units.iter().rev() {
-            let slot = index.slot(*unit);
-            if slot.state() == Slotted::Sealed {
-                let header = slot.header();
-                slot.set_state(Slotted::Known);
-                self.hold(&header, *unit);
-                self.tell(bucket, key, &slot, &header, existed);
-                existed = !header.deleted();
-            }
-        }
-        let newest = units.first().copied().filter(|unit| {
-            !index.slot(*unit).header().deleted() && self.names.keys(bucket).is_some()
-        });
-        for unit in units.iter().filter(|unit| Some(**unit) != newest) {
-            self.discard(&chain, *unit)?;
-        }
-        self.note(bucket, key, newest);
-        Ok(())
-    }
-
-    /// Counts a record in what it refers to.
-    fn hold(&mut self, header: &Header, unit: u32) {
-        if header.deleted() {
-            return;
-        }
-        match header.place {
-            Place::Nowhere => {}
-            Place::Slab { slot, generation, .. } => {
-                if let Some(slab) = self.slabs.get(slot, generation) {
-                    slab.live += 1;
-                    slab.holds += 1;
-                    slab.members.push(unit);
-                }
-            }
-            Place::File { file, .. } => {
-                if let Some(stored) = self.files.get(file) {
-                    stored.live += 1;
-                    stored.holds += 1;
-                }
-            }
-            Place::Pieces { content } => {
-                if let Some(content) = self.contents.get_mut(&content) {
-                    content.live += 1;
-                    content.holds += 1;
-                    content.members.push(unit);
-                }
-            }
-        }
-    }
-
-    /// Counts a piece of a content in what it refers to.
-    pub(super) fn hold_piece(&mut self, place: Place) {
-        let piece = match place {
-            Place::Slab { slot, generation, .. } => {
-                self.slabs.get(slot, generation).map(|slab| (&mut slab.live, &mut slab.holds))
-            }
-            Place::File { file, .. } => {
-                self.files.get(file).map(|stored| (&mut stored.live, &mut stored.holds))
-            }
-            Place::Nowhere | Place::Pieces { .. } => None,
-        };
-        if let Some((live, holds)) = piece {
-            *live += 1;
-            *holds += 1;
-        }
-    }
-
-    /// No longer counts a record or piece in what it referred to.
-    pub(super) fn let_go(&mut self, place: Place) {
-        let live = match place {
-            Place::Nowhere => None,
-            Place::Slab { slot, generation, .. } => {
-                self.slabs.get(slot, generation).map(|slab| &mut slab.live)
-            }
-            Place::File { file, .. } => self.files.get(file).map(|stored| &mut stored.live),
-            Place::Pieces { content } => {
-                self.contents.get_mut(&content).map(|content| &mut content.live)
-            }
-        };
-        if let Some(live) = live {
-            *live = live.saturating_sub(1);
-            if *live == 0 {
-                self.doomed.insert(place.anchor());
-            }
-        }
-    }
-
-    /// Takes a record out of the index and frees its slot.
-    fn discard(&mut self, chain: &Chain<'_>, unit: u32) -> Result<()> {
-        let index = Arc::clone(&self.index);
-        let slot = index.slot(unit);
-        let (state, header) = (slot.state(), slot.header());
-        chain.remove(unit)?;
-        if state == Slotted::Known {
-            if !header.deleted() {
-                self.let_go(header.place);
-            }
-            self.free_slot(unit);
-        }
-        Ok(())
-    }
-
-    fn free_slot(&mut self, unit: u32) {
+    pub(super) fn free_slot(&mut self, unit: u32) {
         let chunk = Index::chunk_of(unit);
         let class = self.chunks.class(chunk);
         // A unit from shared memory may lie between slots.
         if class.is_some_and(|class| Index::is_slot(unit, class)) {
             self.index.slot(unit).set_state(Slotted::Free);
             self.chunks.freed(chunk);
-        }
-    }
-
-    /// Writes down where a name is now, here and in the journal.
-    fn note(&mut self, bucket: u32, key: &str, newest: Option<u32>) {
-        let bound = newest.and_then(|unit| self.bound(bucket, key, unit));
-        let Some(keys) = self.names.keys_mut(bucket) else { return };
-        let was_bound = match newest {
-            Some(unit) => {
-                let named = Named { unit, bound: bound.is_some() };
-                keys.keys.insert(key.into(), named).is_some_and(|named| named.bound)
-            }
-            None => keys.keys.remove(key).is_some_and(|named| named.bound),
-        };
-        match bound {
-            _ if self.recovering => {}
-            Some(bound) => self.journal.note(&Note::Bound(Box::new(bound))),
-            None if was_bound => {
-                let (bucket, key) = (keys.name.clone(), key.to_owned());
-                self.journal.note(&Note::Unbound { bucket, key });
-            }
-            None => {}
-        }
-    }
-
-    /// What the journal says of an object whose bytes are all on disk.
-    fn bound(&self, bucket: u32, key: &str, unit: u32) -> Option<Bound> {
-        let slot = self.index.slot(unit);
-        let header = slot.header();
-        let pieces = self.pieces_of(&header)?;
-        // An object of no bytes has them everywhere.
-        if !pieces.iter().all(|piece| matches!(piece.place, Place::File { .. })) {
-            return None;
-        }
-        Some(Bound {
-            bucket: self.names.keys(bucket)?.name.clone(),
-            key: key.to_owned(),
-            version: header.version,
-            size: header.size,
-            modified: header.modified,
-            crc32c: header.crc32c(),
-            attributes: Attributes::decode(&slot.attributes(&header)).unwrap_or_default(),
-            pieces: pieces.into_iter().map(Piece::to_wire).collect(),
-        })
-    }
-
-    /// Notes a name again whose pieces went to disk.
-    pub(super) fn note_again(&mut self, unit: u32) {
-        let header = self.index.slot(unit).header();
-        let Some(key) = self.index.slot(unit).key(&header) else { return };
-        if self.unit(header.bucket, &key) == Some(unit) {
-            self.note(header.bucket, &key, Some(unit));
         }
     }
 
@@ -363,138 +135,27 @@ impl State {
         }
     }
 
+    /// The same, on disk if the object lies there as well.
+    pub(super) fn pieces_on_disk(&self, key: &str, header: &Header) -> Option<Vec<Piece>> {
+        let backing = self.backing(header.bucket, key);
+        match backing.filter(|backing| backing.version == header.version) {
+            Some(Backing { place, .. }) if matches!(header.place, Place::Slab { .. }) => {
+                let (whole, len) = (header.size, header.size);
+                Some(vec![Piece { place, whole, start: 0, len }])
+            }
+            _ => self.pieces_of(header),
+        }
+    }
+
     /// The record of a name, as far as the node has seen.
     pub(super) fn unit(&self, bucket: u32, key: &str) -> Option<u32> {
         self.names.keys(bucket)?.keys.get(key).map(|named| named.unit)
     }
 
-    fn tell(&mut self, bucket: u32, key: &str, slot: &Slot<'_>, header: &Header, existed: bool) {
-        let Some(name) = self.names.keys(bucket).map(|keys: &Keys| keys.name.as_str()) else {
-            return;
-        };
-        if header.flags & MOVED != 0 || !self.feeds.iter().any(|feed| feed.covers(name, key)) {
-            return;
-        }
-        let happenings = happenings(slot, header, existed);
-        self.feeds.retain(|feed| {
-            !feed.covers(name, key)
-                || happenings.iter().all(|what| {
-                    let (bucket, key) = (name.to_owned(), key.to_owned());
-                    feed.tell(Event { bucket, key, what: what.clone() })
-                })
-        });
-    }
-
-    /// Puts a record of the node's own into the index, and sees it at once.
-    pub(super) fn publish(&mut self, record: &Record<'_>, expected: Expected<'_>) -> Result<bool> {
-        let index = Arc::clone(&self.index);
-        let class = class_of(record.key.len(), record.attributes.len(), record.former.len());
-        let unit = self.take_slot(class)?;
-        let slot = index.slot(unit);
-        let texts = Texts {
-            key: record.key.as_bytes(),
-            attributes: record.attributes,
-            former: record.former.as_bytes(),
-        };
-        slot.fill(&record.header, texts);
-        let chain = index.chain(record.header.bucket, record.key.as_bytes());
-        let pushed = push(&chain, unit, record.key, expected);
-        if !matches!(pushed, Ok(true)) {
-            self.free_slot(unit);
-            return pushed;
-        }
-        self.settle(record.header.bucket, record.key)?;
-        Ok(true)
-    }
-
-    fn take_slot(&mut self, class: usize) -> Result<u32> {
-        let Self { index, index_file, chunks, slots, .. } = self;
-        slots.take(index, class, |full| {
-            if let Some(full) = full {
-                chunks.take_back(index, full, OWN);
-            }
-            chunks.lend(index, index_file, class, OWN)
-        })
-    }
-
-    /// Frees what nobody uses and nobody has pinned.
-    ///
-    /// A process pins before it looks whether a record still counts, and leaves a record that it
-    /// made before it unpins what the record refers to. So what was neither referred to, nor pinned after
-    /// that, nor referred to by anything left since, cannot be reached any more.
-    pub(super) fn collect(&mut self) {
-        self.consume();
-        // Contents let go of slabs and files.
-        for _ in 0..COLLECT_ROUNDS {
-            if !self.collect_once() {
-                return;
-            }
-        }
-    }
-
-    fn collect_once(&mut self) -> bool {
-        let doomed: Vec<Place> = self.doomed.iter().copied().collect();
-        let mut free = Vec::new();
-        for place in doomed {
-            match self.idle(place) {
-                None => _ = self.doomed.remove(&place),
-                Some(holds) if !self.pinned(place) => free.push((place, holds)),
-                Some(_) => {}
-            }
-        }
-        if free.is_empty() {
-            return false;
-        }
-        self.consume();
-        for (place, holds) in free {
-            if self.idle(place) == Some(holds) && !self.pinned(place) {
-                self.doomed.remove(&place);
-                self.release(place);
-            }
-        }
-        !self.doomed.is_empty() && self.doomed.iter().any(|place| !self.pinned(*place))
-    }
-
-    fn pinned(&self, place: Place) -> bool {
-        self.seats.values().any(|seat| seat.page.pinned(place))
-    }
-
-    /// How often anything came to refer to a place to which nothing refers now.
-    fn idle(&mut self, place: Place) -> Option<u64> {
-        match place {
-            Place::Nowhere => None,
-            Place::Slab { slot, generation, .. } => self.slabs.idle(slot, generation),
-            Place::File { file, .. } => self.files.idle(file),
-            Place::Pieces { content } => {
-                let content = self.contents.get(&content)?;
-                (content.live == 0 && content.busy == 0).then_some(content.holds)
-            }
-        }
-    }
-
-    fn release(&mut self, place: Place) {
-        match place {
-            Place::Nowhere => {}
-            Place::Slab { slot, generation, .. } => {
-                self.slabs.recycle(slot, generation, &self.limits);
-            }
-            Place::File { file, .. } => self.files.remove(file),
-            Place::Pieces { content } => {
-                let content = self.contents.remove(&content).unwrap_or_default();
-                content.pieces.iter().for_each(|piece| self.let_go(piece.place));
-            }
-        }
-    }
-
-    /// Looks again at a place that somebody no longer needs.
-    pub(super) fn reconsider(&mut self, place: Place) {
-        self.doomed.insert(place.anchor());
-    }
-
     /// Composes an object of pieces that lie in what is referred to at this moment.
     pub(super) fn compose(&mut self, pieces: Vec<Piece>) -> Place {
         self.last_content += 1;
-        pieces.iter().for_each(|piece| self.hold_piece(piece.place));
+        pieces.iter().for_each(|piece| self.hold_bytes(piece.place, piece.len));
         self.contents.insert(self.last_content, Content { pieces, ..Content::default() });
         let place = Place::Pieces { content: self.last_content };
         self.reconsider(place);
@@ -583,7 +244,7 @@ impl State {
         self.index.set_bucket(number, BucketState::Gone);
         self.names.remove(number);
         self.journal.note(&Note::BucketGone { name: bucket.to_owned() });
-        self.journal.sync()
+        self.sync_journal()
     }
 
     /// Makes a bucket.
@@ -606,66 +267,16 @@ impl State {
             || used.saturating_add(self.wanted_bytes) > self.limits.memory_bytes
     }
 
+    /// The records of all names.
+    pub(super) fn units(&self) -> Vec<u32> {
+        let keys = self.names.numbers().filter_map(|number| self.names.keys(number));
+        keys.flat_map(|keys| keys.keys.values().map(|named| named.unit)).collect()
+    }
+
     /// What is known about the object of a name.
     pub(super) fn stat(&self, bucket: &str, key: &str) -> Result<(u32, Stat)> {
         let number = self.names.number(bucket)?;
         let unit = self.unit(number, key).ok_or_else(|| Error::no_object(bucket, key))?;
         Ok((unit, super::names::stat_at(&self.index, unit)))
     }
-}
-
-/// What must be at the head for the node's record to be put there.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Expected<'a> {
-    /// Exactly this record.
-    Same { header: &'a Header, attributes: &'a [u8] },
-    /// What a caller asked for.
-    Asked { bucket: &'a str, put: &'a Put },
-}
-
-fn push(chain: &Chain<'_>, unit: u32, key: &str, expected: Expected<'_>) -> Result<bool> {
-    loop {
-        let (head, newest): (Head, _) = chain.read(key.as_bytes(), |found| {
-            found.map(|(_, slot)| {
-                let header = slot.header();
-                (header, slot.attributes(&header))
-            })
-        })?;
-        match expected {
-            Expected::Same { header, attributes } => match &newest {
-                Some((now, kept)) if now == header && kept == attributes => {}
-                _ => return Ok(false),
-            },
-            Expected::Asked { bucket, put } => {
-                check_put(bucket, key, put, newest.as_ref().map(|(header, _)| header))?;
-            }
-        }
-        chain.slot(unit).set_state(Slotted::Sealed);
-        if chain.push(head, unit)? {
-            return Ok(true);
-        }
-    }
-}
-
-/// All records of a name, newest first.
-fn same_name(chain: &Chain<'_>, key: &str) -> Result<Vec<u32>> {
-    let all = chain.walk(chain.head()?).filter(|unit| match unit {
-        Ok(unit) => chain.is_of(*unit, key.as_bytes()),
-        Err(_) => true,
-    });
-    all.take(SAME_NAME_MAX).collect()
-}
-
-fn happenings(slot: &Slot<'_>, header: &Header, existed: bool) -> Vec<Happening> {
-    if header.deleted() {
-        return if existed { vec![Happening::Deleted] } else { Vec::new() };
-    }
-    if header.flags & ATTRIBUTES != 0 {
-        return vec![Happening::Attributes];
-    }
-    if let Some(from) = slot.former(header) {
-        return vec![Happening::Renamed { from }];
-    }
-    let sealed = Happening::Sealed { version: header.version, size: header.size };
-    if existed { vec![sealed] } else { vec![Happening::Created, sealed] }
 }

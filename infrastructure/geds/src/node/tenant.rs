@@ -4,8 +4,9 @@ use super::{
     journal::Note,
     names::stat_at,
     recover::check_limits,
-    slabs::{make, slab_bytes},
-    state::{Expected, State},
+    settle::Expected,
+    slabs::{make, mark, slab_bytes},
+    state::State,
 };
 use crate::{
     Attributes, Error, Limits, Part, Put, Result, Scope, Stat, Subscription, Usage, check_bucket,
@@ -42,11 +43,42 @@ const PIECES_MAX: usize = 4 * PARTS_MAX;
 /// sleeps until it is woken.
 const AWAKE: Duration = Duration::from_millis(1);
 const AWAKE_ROUNDS: u32 = 50;
-/// How long the keeper lets a disk be that failed.
-const DISK_PAUSE: Duration = Duration::from_millis(500);
+/// How long the keeper lets the disk be when there was nothing to move, and when that failed.
+const DISK_PAUSES: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(500));
+/// The same for looking for waste: that takes a walk over all names.
+const WASTE_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// A reply and the descriptors that go with it.
 pub(crate) type Answer = (Reply, Vec<OwnedFd>);
+
+/// Work that is not tried again at once when it came to nothing.
+#[derive(Debug, Default)]
+struct Rest {
+    until: Option<Instant>,
+}
+
+impl Rest {
+    /// Works, unless it rests; says whether anything was done.
+    fn unless_resting(
+        &mut self,
+        (nothing, failed): (Duration, Duration),
+        work: impl FnOnce() -> Result<bool>,
+    ) -> bool {
+        if self.until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        let (worked, pause) = match work() {
+            Ok(true) => (true, Duration::ZERO),
+            Ok(false) => (false, nothing),
+            Err(error) => {
+                tracing::warn!(error = %types::chain(&error), "cannot move objects to disk");
+                (false, failed)
+            }
+        };
+        self.until = Some(Instant::now() + pause);
+        worked
+    }
+}
 
 /// One tenant.
 #[derive(Debug)]
@@ -99,20 +131,13 @@ impl Tenant {
     /// Sees what processes leave, keeps memory ready, and moves objects to disk: until the node ends.
     pub(super) fn keep(&self) {
         let started = Instant::now();
-        let (mut idle, mut disk_rests_until) = (0, started);
+        let (mut idle, mut disk, mut waste) = (0, Rest::default(), Rest::default());
         let index = Arc::clone(&self.state().index);
         while !self.stopping.load(SeqCst) {
             index.set_tick(started.elapsed().as_millis() as u32 / 8);
             let mut worked = self.work();
-            if Instant::now() >= disk_rests_until {
-                match self.relieve() {
-                    Ok(moved) => worked |= moved,
-                    Err(error) => {
-                        tracing::warn!(error = %types::chain(&error), "cannot move objects to disk");
-                        disk_rests_until = Instant::now() + DISK_PAUSE;
-                    }
-                }
-            }
+            worked |= disk.unless_resting(DISK_PAUSES, || self.relieve());
+            worked |= waste.unless_resting(WASTE_PAUSES, || self.compact());
             idle = if worked { 0 } else { idle + 1 };
             if idle < AWAKE_ROUNDS {
                 self.wait(Some(AWAKE));
@@ -201,7 +226,9 @@ impl Tenant {
             Request::Join { .. } | Request::Subscribe { .. } => {
                 return Err(Error::Invalid("the session has begun already".to_owned()));
             }
-            Request::Lease { bytes, returned } => return self.lease(session, bytes, &returned),
+            Request::Lease { bytes, returned, spare } => {
+                return self.lease(session, bytes, &returned, spare);
+            }
             Request::Slab { slot, generation } => return self.slab(slot, generation),
             Request::File { file } => return self.file(file),
             Request::Stage => return self.stage(session),
@@ -246,7 +273,7 @@ impl Tenant {
             Request::CreateBucket { bucket } => {
                 check_bucket(&bucket)?;
                 state.create_bucket(&bucket, now(), Attributes::new())?;
-                state.journal.sync()?;
+                state.sync_journal()?;
                 bucket_reply(&mut state, &bucket)?
             }
             Request::BucketAttributes { bucket, attributes } => {
@@ -276,10 +303,20 @@ impl Tenant {
         })
     }
 
-    fn lease(&self, session: u32, bytes: u64, returned: &[(u16, u32)]) -> Result<Answer> {
+    fn lease(
+        &self,
+        session: u32,
+        bytes: u64,
+        returned: &[(u16, u32)],
+        spare: bool,
+    ) -> Result<Answer> {
         let mut state = self.state();
         give_back(&mut state, session, returned);
         let limits = state.limits.clone();
+        let (used, _) = state.slabs.used();
+        if spare && used.saturating_add(bytes.max(slab_bytes(&limits))) > mark(&limits) {
+            return Ok((Reply::Gone, Vec::new()));
+        }
         let mut lent = state.slabs.lend(bytes, session, &limits)?;
         if lent.is_none() {
             state.collect();
@@ -449,7 +486,7 @@ fn set_bucket_attributes(state: &mut State, name: String, attributes: Attributes
     keys.attributes = attributes.clone();
     let created = keys.created;
     state.journal.note(&Note::Bucket { name, created, attributes });
-    state.journal.sync()
+    state.sync_journal()
 }
 
 fn usage(state: &mut State) -> Usage {

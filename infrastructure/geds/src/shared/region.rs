@@ -14,6 +14,9 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64},
 };
 
+/// From this size on bytes are copied past the cache.
+const STREAMED_MIN: usize = 512 << 10;
+
 /// What a region is mapped for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -109,7 +112,13 @@ impl Region {
         let Some(place) = place else { return false };
         // SAFETY: within a writable mapping; `bytes` lies elsewhere, for borrowed ranges of slabs
         // are sealed and this one is not.
-        unsafe { ptr::copy(bytes.as_ptr(), place, bytes.len()) };
+        unsafe {
+            if bytes.len() >= STREAMED_MIN {
+                stream(bytes, place);
+            } else {
+                ptr::copy(bytes.as_ptr(), place, bytes.len());
+            }
+        }
         true
     }
 
@@ -139,6 +148,41 @@ impl Region {
     }
 }
 
+/// Copies past the cache, which has no room for objects of this size: it would first read all
+/// that is overwritten.
+///
+/// # Safety
+/// `bytes.len()` bytes at `place` can be written, and are no part of `bytes`.
+#[cfg(target_arch = "x86_64")]
+unsafe fn stream(bytes: &[u8], place: *mut u8) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    const VECTOR: usize = size_of::<__m128i>();
+    let ahead = place.align_offset(VECTOR).min(bytes.len());
+    let (head, rest) = bytes.split_at(ahead);
+    let vectors = rest.chunks_exact(VECTOR);
+    let tail = vectors.remainder();
+    // SAFETY: all parts lie within `bytes` and behind each other from `place` on; the vectors
+    // begin where `place` is aligned. What is streamed is seen before what is stored after the
+    // fence.
+    unsafe {
+        ptr::copy_nonoverlapping(head.as_ptr(), place, head.len());
+        let mut at = place.add(ahead);
+        for vector in vectors {
+            _mm_stream_si128(at.cast(), _mm_loadu_si128(vector.as_ptr().cast()));
+            at = at.add(VECTOR);
+        }
+        ptr::copy_nonoverlapping(tail.as_ptr(), at, tail.len());
+        _mm_sfence();
+    }
+}
+
+/// As above, where it is not known to be better.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn stream(bytes: &[u8], place: *mut u8) {
+    // SAFETY: as the caller says.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
+}
+
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: the mapping that `map` made; borrows of it have ended.
@@ -162,6 +206,19 @@ mod tests {
         assert_eq!(region.sealed(4090, 6), Some(b"sealed".as_slice()));
         assert_eq!(region.sealed(4090, 7), None);
         assert_eq!(region.sealed(u64::MAX, 2), None);
+    }
+
+    #[test]
+    fn large_copies_are_whole_wherever_they_begin() {
+        let file = memory_file("test", 2 << 20).unwrap();
+        let region = Region::map(&file, Access::Write).unwrap();
+        let bytes: Vec<u8> = (0..STREAMED_MIN + 61).map(|n| (n / 3) as u8).collect();
+        for (offset, from) in [(0, 0), (1, 0), (64, 7), (4095, 60)] {
+            assert!(region.zero(0, 2 << 20) && region.copy_in(offset, &bytes[from..]));
+            let len = (bytes.len() - from) as u64;
+            assert!(region.sealed(offset, len).unwrap() == &bytes[from..]);
+            assert_eq!(region.sealed(offset + len, 1), Some(&[0][..]));
+        }
     }
 
     #[test]

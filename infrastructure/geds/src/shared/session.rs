@@ -76,7 +76,8 @@ impl Session {
         if let Some(place) = self.region.half(AT_RING + u64::from(at % RING) * 4) {
             place.store(unit, Relaxed);
         }
-        tail.store(at.wrapping_add(1), Release);
+        // Before the caller looks whether the node sleeps: the node says so before it looks here.
+        tail.store(at.wrapping_add(1), SeqCst);
         true
     }
 

@@ -16,8 +16,12 @@ fn check_while_others_write(geds: &Geds) {
 }
 
 fn check_all(geds: &Geds) -> usize {
+    check_all_but(geds, "")
+}
+
+fn check_all_but(geds: &Geds, other: &str) -> usize {
     let page = geds.list("lab", &Listing::default()).unwrap();
-    for entry in &page.entries {
+    for entry in page.entries.iter().filter(|entry| entry.key != other) {
         let view = geds.view("lab", &entry.key).unwrap();
         assert_eq!(*view, bytes_of(&entry.key, view.len()), "{}", entry.key);
         assert_eq!(geds.stat("lab", &entry.key).unwrap().size, entry.stat.size);
@@ -42,10 +46,10 @@ fn writers_and_viewers_are_killed_at_any_moment() {
         thread::sleep(Duration::from_micros(random.below(200_000)));
         let first = random.below(3) as usize;
         children.swap_remove(first).kill();
-        check_while_others_write(&geds);
+        check_while_others_write(&host.join());
         drop(children);
         wait_until("all have gone", LONG, || geds.usage().unwrap().processes == 1);
-        check_all(&geds);
+        check_all(&host.join());
     }
     geds.delete_prefix("lab", "").unwrap();
     wait_until("nothing is left", LONG, || {
@@ -78,7 +82,13 @@ fn a_killed_node_loses_what_was_in_memory_alone() {
     geds.delete("lab", "gone", None).unwrap();
     put("empty/", 0, Put::default().durable());
     geds.persist_all().unwrap();
+    put("before", 5000, Put::default().durable());
+    geds.rename("lab", "before", "renamed", Put::default()).unwrap();
+    geds.copy(("lab", "renamed"), ("lab", "copied"), Put::default()).unwrap();
+    geds.delete("lab", "renamed", None).unwrap();
     put("new", 5, Put::default());
+    // All that was left is seen when a list was asked for.
+    assert_eq!(geds.list("lab", &Listing::default()).unwrap().entries.len(), 6);
     let held = geds.view("lab", "new").unwrap();
     node.kill();
 
@@ -95,7 +105,8 @@ fn a_killed_node_loses_what_was_in_memory_alone() {
         again.is_some()
     });
     let geds = again.unwrap();
-    assert_eq!(check_all(&geds), 4, "durable, memory, later and empty/");
+    assert_eq!(check_all_but(&geds, "copied"), 5, "durable, memory, later, empty/ and copied");
+    assert_eq!(*geds.view("lab", "copied").unwrap(), bytes_of("before", 5000));
     assert_eq!(geds.stat("lab", "durable").unwrap().version, durable.version);
     assert_eq!(geds.stat("lab", "later").unwrap(), later);
     assert_eq!(geds.stat("lab", "new").unwrap_err().kind(), ErrorKind::NotFound);

@@ -1,7 +1,7 @@
 //! Memory and disk that run out, and disks that fail.
 
 use crate::rig::bytes_of;
-use geds::{Config, Error, ErrorKind, Geds, Limits, Put, Tier};
+use geds::{Attributes, Config, Error, ErrorKind, Geds, Limits, Listing, Part, Put, Stat, Tier};
 use std::{fs, io::Write, thread, time::Duration};
 use testkit::{Folder, wait_until};
 
@@ -77,14 +77,91 @@ fn objects_go_to_disk_and_are_read_from_there() {
         let crc = crc32c::crc32c(&bytes_of(&key, 100_000 + n));
         assert!(stat.tier == Tier::Memory || stat.crc32c == Some(crc), "{stat:?}");
     }
-    let object = geds.object("lab", "k0").unwrap();
-    assert_eq!(object.stat().tier, Tier::Disk);
+    let page = geds.list("lab", &Listing::default()).unwrap();
+    let on_disk = page.entries.iter().find(|entry| entry.stat.tier == Tier::Disk).unwrap();
+    let object = geds.object("lab", &on_disk.key).unwrap();
     geds.delete_prefix("lab", "").unwrap();
     let mut buffer = [0; 100];
     assert_eq!(object.read_at(70_000, &mut buffer).unwrap(), 100);
-    assert_eq!(buffer[..], bytes_of("k0", 100_000)[70_000..70_100]);
+    let bytes = bytes_of(&on_disk.key, on_disk.stat.size as usize);
+    assert_eq!(buffer[..], bytes[70_000..70_100]);
     drop(object);
-    wait_until("the files are gone", Duration::from_secs(20), || geds.usage().unwrap().files == 0);
+    let gone = || geds.usage().unwrap().files == 0;
+    wait_until("the files are gone", Duration::from_secs(20), gone);
+}
+
+#[test]
+fn what_is_viewed_comes_back_to_memory_and_stays_on_disk() {
+    let limits = Limits { memory_bytes: 8 * MIB, ..Limits::default() };
+    let (folder, geds) = store(limits.clone());
+    put(&geds, "a", 100_000).unwrap();
+    let stat = geds.persist("lab", "a").unwrap();
+    assert_eq!(stat.crc32c, Some(crc32c::crc32c(&bytes_of("a", 100_000))));
+    assert!(geds.view("lab", "a").unwrap().is_shared(), "it stays in memory");
+    drop(geds);
+    let again = || Geds::open(Config::alone(folder.path()).limits(limits.clone())).unwrap();
+    let geds = again();
+    assert_eq!(geds.stat("lab", "a").unwrap(), Stat { tier: Tier::Disk, ..stat.clone() });
+    let view = geds.view("lab", "a").unwrap();
+    assert!(view.is_shared() && *view == bytes_of("a", 100_000));
+    assert_eq!(geds.stat("lab", "a").unwrap(), stat);
+    drop((geds, view));
+    let geds = again();
+    assert_eq!(geds.stat("lab", "a").unwrap().version, stat.version);
+    // Memory is needed: nothing has to be written for what lies on disk already.
+    geds.view("lab", "a").unwrap();
+    let before = geds.usage().unwrap();
+    geds.set_attributes("lab", "a", Attributes::new().with("k", "v"), None).unwrap();
+    let small = Limits { high_water_percent: 1, ..limits.clone() };
+    geds.set_limits(small).unwrap();
+    let on_disk = || geds.stat("lab", "a").unwrap().tier == Tier::Disk;
+    wait_until("it is on disk alone", Duration::from_secs(20), || {
+        // Small ones share a slab with it, until that is full.
+        put(&geds, "b", 100_000).unwrap();
+        on_disk()
+    });
+    assert_eq!(geds.stat("lab", "a").unwrap().attributes.text("k"), Some("v"));
+    geds.delete("lab", "b", None).unwrap();
+    wait_until("no copy is left", Duration::from_secs(20), || {
+        geds.usage().unwrap().disk_bytes == before.disk_bytes
+    });
+    geds.delete("lab", "a", None).unwrap();
+    wait_until("no file is left", Duration::from_secs(20), || geds.usage().unwrap().files == 0);
+}
+
+#[test]
+fn files_of_which_most_is_waste_are_written_anew() {
+    let limits = Limits { memory_bytes: 4 * MIB, high_water_percent: 30, ..Limits::default() };
+    let (folder, geds) = store(limits.clone());
+    for n in 0..600 {
+        put(&geds, &format!("k{n}"), 100_000).unwrap();
+    }
+    geds.persist_all().unwrap();
+    let parts = ["k0", "k10"].map(|key| Part::all("lab", key));
+    geds.compose("lab", "both", &parts, Put::default()).unwrap();
+    let kept = |n: usize| n.is_multiple_of(10);
+    let before = geds.usage().unwrap().disk_bytes;
+    for n in (0..600).filter(|n| !kept(*n)) {
+        geds.delete("lab", &format!("k{n}"), None).unwrap();
+    }
+    wait_until("the disk is freed", Duration::from_secs(30), || {
+        put(&geds, "awake", 10).unwrap();
+        geds.usage().unwrap().disk_bytes < before / 2
+    });
+    let check = |geds: &Geds| {
+        for n in (0..600).filter(|n| kept(*n)) {
+            let key = format!("k{n}");
+            assert!(*geds.view("lab", &key).unwrap() == bytes_of(&key, 100_000));
+        }
+        let both = [bytes_of("k0", 100_000), bytes_of("k10", 100_000)].concat();
+        assert!(*geds.view("lab", "both").unwrap() == both);
+    };
+    check(&geds);
+    drop(geds);
+    let geds = Geds::open(Config::alone(folder.path()).limits(limits)).unwrap();
+    check(&geds);
+    geds.delete_prefix("lab", "").unwrap();
+    wait_until("no file is left", Duration::from_secs(20), || geds.usage().unwrap().files == 0);
 }
 
 #[test]

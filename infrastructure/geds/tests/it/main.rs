@@ -1,10 +1,14 @@
 //! What the store promises to other crates.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod basics;
 mod children;
 mod hostile;
 mod killed;
 mod limits;
 mod model;
+mod outside;
 mod processes;
 mod rig;
+mod threads;

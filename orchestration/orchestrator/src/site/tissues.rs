@@ -57,7 +57,7 @@ pub(crate) async fn step(
                 lead_there(core, uid, number, (*here, door)).await?;
             }
         }
-        Step::Save => files.push(file(core, uid, number)?),
+        Step::Save => files.push(new_file(core, uid, number)?),
         _ => {}
     }
     let listen = listen_at(core);
@@ -152,6 +152,21 @@ fn file(core: &Core, uid: &str, number: u64) -> Result<PathBuf, Problem> {
     let folder = core.config.data_dir.join("snapshots");
     std::fs::create_dir_all(&folder).map_err(|e| super::checkpoints::disk(&folder, &e))?;
     Ok(folder.join(format!("{uid}-{number}")))
+}
+
+/// The same for one that is to be written; what earlier ones have left is removed.
+fn new_file(core: &Core, uid: &str, number: u64) -> Result<PathBuf, Problem> {
+    let path = file(core, uid, number)?;
+    let folder = path.parent().map(std::fs::read_dir);
+    for entry in folder.into_iter().flatten().flatten().flatten() {
+        let name = entry.file_name();
+        let of_it = name.to_str().and_then(|name| name.strip_prefix(uid)?.strip_prefix('-'));
+        if of_it.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
+            // One that is gone already is what it shall be.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    Ok(path)
 }
 
 /// Gives what was written to the control plane.

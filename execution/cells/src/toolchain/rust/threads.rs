@@ -80,9 +80,7 @@ impl Builder<'_> {
         args.extend(
             ["--edition", EDITION, "--crate-type", "rlib", "--target", TARGET].map(Into::into),
         );
-        args.extend(
-            ["-Copt-level=3", "-Cpanic=abort", "-Ctarget-feature=+simd128"].map(Into::into),
-        );
+        args.extend(["-Copt-level=3", "-Cpanic=abort", super::FEATURES].map(Into::into));
         args.extend(["--crate-name", name].map(Into::into));
         args.push(format!("--emit={emit}").into());
         args.push(format!("--remap-path-prefix={}=cloudskin", sources.display()).into());

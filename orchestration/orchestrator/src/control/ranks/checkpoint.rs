@@ -58,7 +58,7 @@ async fn take(state: &Arc<State>, cell: &Cell, ranks: &RanksStatus) -> Result<()
         .filter_map(|site| ranks.site(*site))
         .map(str::to_owned)
         .collect();
-    let number = ranks.layout.number;
+    let number = begin(state, cell, ranks).await?;
     let all = |step: Step, timeout: Duration| {
         let sites = &sites;
         async move {
@@ -90,6 +90,17 @@ async fn take(state: &Arc<State>, cell: &Cell, ranks: &RanksStatus) -> Result<()
     }
     info!(tissue = %cell.id(), ?stood, bytes = checkpoint.size_bytes, "checkpoint");
     note(state, cell, ranks, checkpoint).await
+}
+
+/// Gives the checkpoint a number that nothing before it had, so that late words about others leave
+/// the ranks alone while it is taken. Stored, so that whoever goes on after this process knows it.
+async fn begin(state: &Arc<State>, cell: &Cell, ranks: &RanksStatus) -> Result<u64, Problem> {
+    change(state, cell, ranks, |known| {
+        known.issued += 1;
+        known.issued
+    })
+    .await?
+    .ok_or_else(|| Problem::new(ErrorKind::Conflict, "it is not what it was"))
 }
 
 fn all_well(replies: Vec<Result<Reply, CallError>>) -> Result<Vec<Reply>, Problem> {
@@ -130,19 +141,29 @@ async fn note(
     ranks: &RanksStatus,
     checkpoint: TissueCheckpoint,
 ) -> Result<(), Problem> {
+    change(state, cell, ranks, |known| known.checkpoint = Some(checkpoint.clone())).await.map(drop)
+}
+
+/// Changes what is stored of the ranks, if they still are what they were.
+async fn change<T>(
+    state: &Arc<State>,
+    cell: &Cell,
+    ranks: &RanksStatus,
+    change: impl Fn(&mut RanksStatus) -> T,
+) -> Result<Option<T>, Problem> {
     loop {
         let now = find(state, &cell.id()).map_err(Problem::from)?;
         let mut status = now.status.clone();
         let known = status.ranks.get_or_insert_default();
         if now.uid() != cell.uid() || known.incarnation != ranks.incarnation {
-            return Ok(());
+            return Ok(None);
         }
-        known.checkpoint = Some(checkpoint.clone());
+        let made = change(known);
         let mut batch = Batch::new();
         batch.put(now.with_status(&status));
         match state.commit(batch).await {
             Err(Error::Raced) => {}
-            done => return done.map(drop).map_err(Problem::from),
+            done => return done.map(|_| Some(made)).map_err(Problem::from),
         }
     }
 }

@@ -314,6 +314,7 @@ async fn record(
         let (next, from) = next_layout(state, &cell, &mut ranks, wish)?;
         let decision = explain(state, &cell, &ranks, (wish, &from), &next);
         ranks.next = Some(next);
+        ranks.decision = Some(decision.metadata.name.clone());
         let mut status = cell.status.clone();
         status.ranks = Some(ranks);
         let mut batch = Batch::new();
@@ -447,27 +448,56 @@ fn owe(batch: &mut Batch, cell: &Cell, site: &str, number: u64, step: Step) -> S
 /// Ends what an earlier process has left: a move that is still recorded was not committed. What
 /// had not begun yet is begun by the loop. Ranks that stood for a checkpoint go on.
 pub(super) async fn recover(state: &Arc<State>) -> Result<()> {
-    let open: Vec<Arc<Cell>> = state.cache(|cache| cache.tissues.values().cloned().collect());
-    for cell in open {
-        let Some(ranks) = cell.status.ranks.as_ref().filter(|_| cell.status.ended.is_none()) else {
-            continue;
-        };
-        if ranks.layout.places.is_empty() {
-            continue;
-        }
-        let batch = match &ranks.next {
+    let all: Vec<Arc<Cell>> = state.cache(|cache| cache.tissues.values().cloned().collect());
+    for cell in all {
+        let Some(ranks) = &cell.status.ranks else { continue };
+        let stands = cell.status.ended.is_none() && !ranks.layout.places.is_empty();
+        let mut batch = match &ranks.next {
+            _ if !stands => Batch::new(),
             Some(next) => undo(&cell, ranks, next).0,
-            None => {
-                let mut batch = Batch::new();
-                for site in ranks.members().into_iter().filter_map(|number| ranks.site(number)) {
-                    owe(&mut batch, &cell, site, ranks.layout.number, Step::Undo);
-                }
-                batch
-            }
+            None => go_on(&cell),
         };
-        state.commit(batch).await?;
+        let decision = left_open(state, &cell, ranks).await?;
+        if stands || decision.is_some() {
+            decision.into_iter().for_each(|decision| batch.put(decision));
+            state.commit(batch).await?;
+        }
     }
     Ok(())
+}
+
+/// The decision that an earlier process could not close any more, closed: whoever asked for the
+/// move may still wait for it.
+async fn left_open(
+    state: &Arc<State>,
+    cell: &Cell,
+    ranks: &RanksStatus,
+) -> Result<Option<Resource>> {
+    let Some(name) = &ranks.decision else { return Ok(None) };
+    let id = Id::new(&cell.resource.metadata.tenant, name);
+    let decision = super::apply::load(state, Kind::Decision, &id).await?;
+    let is_open = |it: &Resource| it.status::<DecisionStatus>().outcome == decisions::PENDING;
+    let Some(decision) = decision.filter(is_open) else { return Ok(None) };
+    Ok(Some(match ranks.next {
+        None => decisions::ended(state, decision, decisions::DONE, json!({})),
+        Some(_) => {
+            let why = json!({"error": "the control plane was restarted before the commit"});
+            decisions::ended(state, decision, decisions::ROLLED_BACK, why)
+        }
+    }))
+}
+
+/// The transaction that lets ranks go on which may stand for a checkpoint. Its number is higher
+/// than all before: it takes the place of nothing else that sites are owed, and comes after it.
+fn go_on(cell: &Cell) -> Batch {
+    let (mut batch, mut status) = (Batch::new(), cell.status.clone());
+    let ranks = status.ranks.get_or_insert_default();
+    ranks.issued += 1;
+    for site in ranks.members().into_iter().filter_map(|number| ranks.site(number)) {
+        owe(&mut batch, cell, site, ranks.issued, Step::Undo);
+    }
+    batch.put(cell.with_status(&status));
+    batch
 }
 
 /// The transaction that leaves the ranks where they are, and the keys of what is owed.

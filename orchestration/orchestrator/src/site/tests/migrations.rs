@@ -15,7 +15,7 @@ use std::{
 use types::ErrorKind;
 
 /// How long late requests are forwarded.
-const FORWARD_MS: u64 = 400;
+const FORWARD_MS: u64 = 2000;
 
 const UID: &str = "uid-echo";
 

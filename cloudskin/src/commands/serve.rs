@@ -1,0 +1,267 @@
+//! `cloudskin serve`: one part of the platform, alone.
+
+use super::{
+    geds::store::{default_folder, socket},
+    services::stopping,
+};
+use crate::{exit::Failure, output};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use geds::{Config, Geds, Limits, Node};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+use tokio::net::TcpListener;
+use types::{Bytes, ErrorKind, Token};
+
+/// Run one part of the platform alone, without a control plane
+#[derive(Debug, Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  cloudskin serve geds                       a store for the programs of this machine
+  cloudskin serve s3                         the same, and S3 clients on http://127.0.0.1:9000"
+)]
+pub(crate) struct Serve {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    Geds(GedsNode),
+    S3(S3Endpoint),
+}
+
+/// What a store may use, and whose it is.
+#[derive(Debug, Args)]
+struct StoreArgs {
+    /// Where objects on disk and sockets are [default: cloudskin-geds in the XDG state folder]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Who has a store of their own here; again for the next one
+    #[arg(long = "for", value_name = "TENANT", default_value = "default")]
+    tenants: Vec<String>,
+    /// Most memory for the objects of one tenant
+    #[arg(long, value_name = "SIZE", default_value = "1Gi")]
+    memory: Bytes,
+    /// Most disk space for the objects of one tenant
+    #[arg(long, value_name = "SIZE", default_value = "64Gi")]
+    disk: Bytes,
+    /// How full the memory may be before objects move to disk in the background
+    #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
+    high_water: u8,
+}
+
+/// Serve objects to the programs of this machine, through shared memory
+///
+/// Other processes join through a socket that only this user can open; `cloudskin geds` and the
+/// Python package find it. Objects live in memory and move to disk when it is full; when this
+/// process is ended by SIGTERM or SIGINT, all are written to disk and are there at the next start.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cloudskin serve geds
+  cloudskin serve geds --memory 8Gi --disk 500Gi --data-dir /var/lib/geds
+  cloudskin serve geds --for lab --for field        two tenants, who do not see each other's objects")]
+pub(crate) struct GedsNode {
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Serve objects to S3 clients
+///
+/// Signatures of version 4. The keys are read from a file, which is made if there is none; each
+/// sees the buckets of its tenant. Where `cloudskin serve geds` runs with the same folder, its
+/// store is served; otherwise this process holds it, and programs join it likewise.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cloudskin serve s3
+  cloudskin serve s3 --listen 127.0.0.1:9100 --keys keys.toml --for lab --for field
+
+The file of keys:
+  [[keys]]
+  access_key = \"lab\"
+  secret = \"…\"
+  tenant = \"lab\"")]
+pub(crate) struct S3Endpoint {
+    /// Where clients connect, without TLS: an address of this machine alone
+    #[arg(long, default_value = "127.0.0.1:9000", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Access keys, their secrets and tenants [default: s3-keys.toml in the data folder]
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(crate) async fn run(args: Serve) -> anyhow::Result<ExitCode> {
+    match args.part {
+        Part::Geds(args) => serve_geds(args).await,
+        Part::S3(args) => serve_s3(args).await,
+    }
+}
+
+impl StoreArgs {
+    fn folder(&self) -> anyhow::Result<PathBuf> {
+        self.data_dir.clone().map_or_else(default_folder, Ok)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            memory_bytes: self.memory.0,
+            disk_bytes: self.disk.0,
+            high_water_percent: self.high_water,
+            ..Limits::default()
+        }
+    }
+
+    /// The stores of all tenants, which other processes may join.
+    fn open(&self, folder: &Path) -> anyhow::Result<Stores> {
+        let node = Node::start(folder)?;
+        let mut all = Vec::new();
+        for tenant in &self.tenants {
+            let store = node.geds(tenant, &self.limits())?;
+            node.listen(tenant, &self.limits(), socket(folder, tenant))?;
+            all.push((tenant.clone(), store));
+        }
+        Ok(Stores { node: Some(node), all })
+    }
+
+    /// The same, or those of the process that has the folder already.
+    fn open_or_join(&self, folder: &Path) -> anyhow::Result<Stores> {
+        let opened = self.open(folder);
+        let taken = |error: &anyhow::Error| {
+            let kind = error.downcast_ref().map(geds::Error::kind);
+            kind == Some(ErrorKind::Unavailable)
+        };
+        if !opened.as_ref().err().is_some_and(taken) {
+            return opened;
+        }
+        let joined = self.tenants.iter().map(|tenant| {
+            let store = Geds::open(Config::join(socket(folder, tenant)));
+            let store = store.with_context(|| {
+                format!("`cloudskin serve geds` there does not serve tenant `{tenant}`: start it with `--for {tenant}`")
+            });
+            Ok((tenant.clone(), store?))
+        });
+        Ok(Stores { node: None, all: joined.collect::<anyhow::Result<_>>()? })
+    }
+}
+
+/// Open stores.
+struct Stores {
+    /// Ours, unless another process has it.
+    node: Option<Node>,
+    all: Vec<(String, Geds)>,
+}
+
+impl Stores {
+    /// Writes what is only in memory to disk, so that it is there at the next start.
+    fn keep(&self) -> anyhow::Result<()> {
+        if self.node.is_none() {
+            return Ok(());
+        }
+        for (tenant, store) in &self.all {
+            store
+                .persist_all()
+                .with_context(|| format!("objects of tenant `{tenant}` are lost"))?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, folder: &Path) {
+        for (tenant, _) in &self.all {
+            let socket = socket(folder, tenant);
+            output::complain(&format!("tenant `{tenant}`: CLOUDSKIN_GEDS={}", socket.display()));
+        }
+    }
+}
+
+async fn serve_geds(args: GedsNode) -> anyhow::Result<ExitCode> {
+    let folder = args.store.folder()?;
+    let stores = args.store.open(&folder)?;
+    let stop = stopping()?;
+    stores.tell(&folder);
+    stop.cancelled().await;
+    tokio::task::block_in_place(|| stores.keep())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve_s3(args: S3Endpoint) -> anyhow::Result<ExitCode> {
+    if !args.listen.ip().is_loopback() {
+        let message = format!(
+            "{} is reachable from other machines, and the endpoint speaks no TLS: bind it to 127.0.0.1 and put a proxy with TLS before it",
+            args.listen
+        );
+        return Err(Failure::error(ErrorKind::Unsupported, message));
+    }
+    let folder = args.store.folder()?;
+    let stores = args.store.open_or_join(&folder)?;
+    let file = args.keys.unwrap_or_else(|| folder.join("s3-keys.toml"));
+    let keys = keys(&file, &args.store.tenants)?;
+    let config = s3::Config { keys, ..s3::Config::default() };
+    let endpoint = s3::Endpoint::new(config, stores.all.clone())?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.listen))?;
+    let stop = stopping()?;
+    stores.tell(&folder);
+    output::complain(&format!(
+        "S3: http://{}, keys in `{}`",
+        listener.local_addr()?,
+        file.display()
+    ));
+    endpoint.run(listener, stop.cancelled_owned()).await?;
+    tokio::task::block_in_place(|| stores.keep())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file of keys.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys<K> {
+    keys: Vec<K>,
+}
+
+#[derive(Debug, Serialize)]
+struct NewKey {
+    access_key: String,
+    secret: String,
+    tenant: String,
+}
+
+/// Reads the keys; makes one for each tenant if there is no such file.
+fn keys(file: &Path, tenants: &[String]) -> anyhow::Result<Vec<s3::Key>> {
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => new_keys(file, tenants)?,
+        read => read.with_context(|| format!("cannot read `{}`", file.display()))?,
+    };
+    let keys: Keys<s3::Key> = toml::from_str(&text).map_err(|error| {
+        Failure::error(ErrorKind::Invalid, format!("`{}`: {error}", file.display()))
+    })?;
+    Ok(keys.keys)
+}
+
+fn new_keys(file: &Path, tenants: &[String]) -> anyhow::Result<String> {
+    let new = |tenant: &String| NewKey {
+        access_key: tenant.clone(),
+        secret: Token::random().reveal().to_owned(),
+        tenant: tenant.clone(),
+    };
+    let text = toml::to_string(&Keys { keys: tenants.iter().map(new).collect() })?;
+    let mut made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    made.as_mut()
+        .map_err(|error| std::io::Error::new(error.kind(), error.to_string()))
+        .and_then(|made| made.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write `{}`", file.display()))?;
+    Ok(text)
+}

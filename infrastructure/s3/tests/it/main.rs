@@ -1,0 +1,10 @@
+//! The endpoint as it is seen over a socket, by requests that no client library would send and by
+//! those that real clients do send.
+
+mod bodies;
+mod clients;
+mod connections;
+mod documents;
+mod racing;
+mod server;
+mod wire;
