@@ -1,7 +1,7 @@
 //! What belongs to the process that made it, and to no child that is forked from it.
 
 use crate::errors::{Failed, Result};
-use pyo3::pyfunction;
+use pyo3::{Python, pyfunction};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How many forks lie between the first process and this one.
@@ -46,6 +46,18 @@ impl<T> Here<T> {
     pub(crate) fn get_mut(&mut self) -> Result<&mut T> {
         let own = self.is_own();
         self.value.as_mut().filter(|_| own).ok_or_else(foreign)
+    }
+}
+
+impl<T: Send> Here<T> {
+    /// Drops the value without the interpreter's lock: for what waits for threads or the disk then.
+    pub(crate) fn drop_detached(&mut self) {
+        if self.is_own()
+            && let Some(value) = self.value.take()
+        {
+            // None while the interpreter ends; then nobody else runs.
+            Python::try_attach(|py| py.detach(|| drop(value)));
+        }
     }
 }
 

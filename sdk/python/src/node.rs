@@ -12,6 +12,12 @@ pub(crate) struct Node {
     node: Here<geds::Node>,
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.node.drop_detached();
+    }
+}
+
 #[pymethods]
 impl Node {
     /// Starts a node that keeps its files in a folder, which it makes.

@@ -10,17 +10,23 @@ use crate::{
     values::{Bucket, Page, Stat, attributes},
     writer::Writer,
 };
-use geds::{Attributes, Geds, Listing, Part, Put, Scope};
+use geds::{Attributes, Backend, Geds, Listing, Part, Put, Scope};
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict},
 };
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 /// The store of one tenant, as one process sees it. All threads may use it.
 #[pyclass(module = "cloudskin.geds._native", frozen, subclass, weakref)]
 pub(crate) struct Store {
     geds: Here<Geds>,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.geds.drop_detached();
+    }
 }
 
 /// A bucket and a key.
@@ -309,6 +315,49 @@ impl Store {
     /// Puts all objects on disk, synced.
     fn persist_all(&self, py: Python<'_>) -> Result<()> {
         self.ask(py, Geds::persist_all)
+    }
+
+    /// Registers storage outside for a bucket, for this process: a URL as `s3://bucket/prefix` or
+    /// `file:///folder`, and options as `object_store` names them. What is not here is read from
+    /// there when it is asked for, and kept as any other.
+    #[pyo3(signature = (bucket, url, **options))]
+    fn register(
+        &self,
+        py: Python<'_>,
+        bucket: &str,
+        url: &str,
+        options: Option<HashMap<String, String>>,
+    ) -> Result<()> {
+        let options = options.unwrap_or_default();
+        self.ask(py, |geds| {
+            let named = options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            geds.register(bucket, Backend::open(url, named)?)
+        })
+    }
+
+    /// Forgets the storage outside of a bucket.
+    fn unregister(&self, bucket: &str) -> Result<()> {
+        self.geds.get()?.unregister(bucket);
+        Ok(())
+    }
+
+    /// Reads all objects from outside whose keys begin so and that are not here; says how many.
+    #[pyo3(signature = (bucket, prefix = ""))]
+    fn import_objects(&self, py: Python<'_>, bucket: &str, prefix: &str) -> Result<u64> {
+        self.ask(py, |geds| geds.import(bucket, prefix))
+    }
+
+    /// Writes all objects outside whose keys begin so; says how many. Without `overwrite` those
+    /// that are there already are left as they are.
+    #[pyo3(signature = (bucket, prefix = "", *, overwrite = false))]
+    fn export_objects(
+        &self,
+        py: Python<'_>,
+        bucket: &str,
+        prefix: &str,
+        overwrite: bool,
+    ) -> Result<u64> {
+        self.ask(py, |geds| geds.export(bucket, prefix, overwrite))
     }
 
     /// What the tenant uses now.

@@ -2,7 +2,11 @@
 
 import asyncio
 import gc
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -91,3 +95,48 @@ def test_a_cancelled_wait_loses_no_event(store):
         return told(await asyncio.wait_for(anext(events), 10))
 
     assert asyncio.run(main()) == ("created", "x")
+
+
+WAITS = """
+from cloudskin import geds
+store = geds.open()
+store.create_bucket("lab")
+events = store.subscribe("lab")
+try:
+    print("ready", flush=True)
+    events.next()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+LEAVES = """
+import asyncio
+from cloudskin import geds
+store = geds.open()
+store.create_bucket("lab")
+events = store.subscribe("lab")
+
+async def main():
+    anext(aiter(events))
+
+import warnings
+warnings.simplefilter("ignore")
+asyncio.run(main())
+"""
+
+
+def test_who_waits_can_be_interrupted(place):
+    process = subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+
+    assert process.communicate(timeout=20)[0] == "interrupted\n"
+    assert process.returncode == 0
+
+
+def test_a_program_ends_that_still_waits_for_events(place):
+    begin = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", LEAVES], timeout=20)
+
+    assert ended.returncode == 0
+    assert time.monotonic() - begin < 10

@@ -200,13 +200,13 @@ def test_what_is_persisted_outlives_the_store(place):
     store.create_bucket("lab")
     store.put("lab", "kept", b"1" * 100_000, durable=True)
     store.put("lab", "late", b"2")
-    assert store.persist("lab", "late").tier == "disk"
+    assert store.persist("lab", "late").size == 1
     del store
     gc.collect()
 
     store = geds.open(place)
-    view = store.view("lab", "kept")
-    assert (bytes(view), view.is_shared) == (b"1" * 100_000, False)
+    assert store.stat("lab", "kept").tier == "disk"
+    assert store.get("lab", "kept") == b"1" * 100_000
     assert store.get("lab", "late") == b"2"
 
 
@@ -239,3 +239,58 @@ def test_threads_share_a_store(store):
         thread.join()
 
     assert store.usage().objects == 1600
+
+
+def test_others_run_while_one_waits_for_room(store):
+    store.set_limits(memory_bytes=32 << 20, disk_bytes=1 << 20, wait_ms=1000)
+    with pytest.raises(geds.ExhaustedError):
+        for number in range(64):
+            store.put("lab", str(number), bytes(4 << 20))
+    refused = threading.Event()
+
+    def wait():
+        with pytest.raises(geds.ExhaustedError):
+            store.put("lab", "no room", bytes(4 << 20))
+        refused.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    rounds = 0
+    while not refused.is_set():
+        assert store.exists("lab", "0")
+        rounds += 1
+    waiting.join()
+
+    assert rounds > 100
+
+
+def test_what_is_forgotten_is_freed(store):
+    for _ in range(50):
+        store.put("lab", "x", bytes(8 << 20), overwrite=True)
+        memoryview(store.view("lab", "x")).release()
+        store.open("lab", "x").close()
+        store.create("lab", "y", size_hint=8 << 20).write_at(0, bytes(1 << 20))
+
+    assert store.usage().objects == 1
+
+
+def test_buckets_have_storage_outside(store, folder):
+    outside = folder / "outside"
+    outside.mkdir()
+    (outside / "old").write_bytes(b"from outside")
+    with pytest.raises(geds.InvalidError, match="register it first"):
+        store.import_objects("lab")
+    for url in ("lab", "ftp://x", f"file://{folder}/none"):
+        with pytest.raises(geds.Error):
+            store.register("lab", url)
+    store.register("lab", f"file://{outside}")
+
+    assert store.get("lab", "old") == b"from outside"
+    store.put("lab", "new", b"from here")
+    assert store.export_objects("lab") == 1
+    assert (outside / "new").read_bytes() == b"from here"
+    store.delete_prefix("lab", "")
+    assert store.import_objects("lab", "o") == 1
+    store.unregister("lab")
+    with pytest.raises(FileNotFoundError):
+        store.get("lab", "new")

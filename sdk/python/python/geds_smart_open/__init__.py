@@ -13,22 +13,22 @@ is the one that ``CLOUDSKIN_GEDS`` names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
 
 # Where smart_open is not installed, this says so.
 from smart_open import open  # noqa: A004 - the name is smart_open's
 
 from cloudskin import geds
 from cloudskin.geds import Store as GEDS  # noqa: N814 - the name that such programs import
-from cloudskin.geds import UnsupportedError
 from cloudskin.geds.smart_open import register
-
-if TYPE_CHECKING:
-    import os
 
 __all__ = ["GEDS", "open", "register_object_store", "relocate"]
 
 register()
+
+
+#: The stores with buckets that are kept in object stores, which stay open for that.
+_registered: dict[geds.Store, set[str]] = {}
 
 
 def register_object_store(
@@ -37,19 +37,37 @@ def register_object_store(
     access_key: str,
     secret_key: str,
     *,
+    region: str = "us-east-1",
     place: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Keeps a bucket's objects in an S3 bucket of the same name, below memory and disk.
+    """Ties a bucket to an S3 bucket of the same name, for this process; makes it if it is not there.
 
-    Raises :class:`cloudskin.geds.UnsupportedError`: the store has the tiers memory and disk yet.
+    What is not in the store is read from there when it is opened; :func:`relocate` writes there. A
+    process that is forked registers again.
     """
-    raise UnsupportedError(
-        f"bucket `{bucket}` cannot be kept at `{endpoint_url}`: this store has no tier of object "
-        f"stores yet, only memory and disk; make the bucket with cloudskin.geds.open().create_bucket, "
-        f"and objects outlive the node once relocate() or durable=True put them on disk"
+    store = geds.open(place)
+    store.create_bucket(bucket, exist_ok=True)
+    store.register(
+        bucket,
+        f"s3://{bucket}",
+        endpoint=endpoint_url,
+        access_key_id=access_key,
+        secret_access_key=secret_key,
+        region=region,
+        # Whoever writes http:// wants it.
+        allow_http=str(endpoint_url.startswith("http://")).lower(),
     )
+    _registered.setdefault(store, set()).add(bucket)
 
 
 def relocate(*, place: str | os.PathLike[str] | None = None) -> None:
-    """Puts all objects where they outlive the node: on disk, synced."""
-    geds.open(place).persist_all()
+    """Puts all objects where they outlive the node: in the object stores that buckets were
+    registered with, and on disk, synced."""
+    store = geds.open(place)
+    for bucket in sorted(_registered.get(store, ())):
+        store.export_objects(bucket, overwrite=True)
+    store.persist_all()
+
+
+# What a parent registered is of no use to its child.
+os.register_at_fork(after_in_child=_registered.clear)

@@ -337,6 +337,21 @@ class Store:
         """Puts an object on disk, synced, where it outlives the node."""
 
     def persist_all(self) -> None: ...
+    def register(self, bucket: str, url: str, **options: str) -> None:
+        """Registers storage outside for a bucket, for this process.
+
+        The URL is ``s3://bucket/prefix`` or ``file:///folder``; options are ``endpoint``,
+        ``access_key_id``, ``secret_access_key``, ``region``, ``allow_http`` and others of the crate
+        object_store. What is not here is read from there when it is asked for.
+        """
+
+    def unregister(self, bucket: str) -> None: ...
+    def import_objects(self, bucket: str, prefix: str = "") -> int:
+        """Reads objects from outside that are not here, and says how many."""
+
+    def export_objects(self, bucket: str, prefix: str = "", *, overwrite: bool = False) -> int:
+        """Writes objects outside, and says how many."""
+
     def usage(self) -> Usage: ...
     def limits(self) -> Limits: ...
     def set_limits(
