@@ -40,10 +40,8 @@ format:
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-wheel:  ## the Python package, optimised, in target/wheels
-	python3 -m venv $(CARGO_TARGET_DIR)/wheel-venv
-	$(CARGO_TARGET_DIR)/wheel-venv/bin/pip install -q --disable-pip-version-check maturin
-	$(CARGO_TARGET_DIR)/wheel-venv/bin/maturin build --release --locked --manifest-path sdk/python/Cargo.toml --out target/wheels
+wheel:  ## an optimised wheel of the Python package, in the target folder
+	@sdk/python/test.sh --wheel
 
 demo-elastic: setup  ## an image search whose speed follows the processors that others release, LANGUAGE=c or rust; seconds
 	cargo build --release --locked -p cloudskin
