@@ -66,7 +66,10 @@ async fn files_become_objects_and_files_again() {
     node.ready(home, "CLOUDSKIN_GEDS=");
     run(home, "geds cp ./frames geds://lab/frames --recursive").await.ok();
     let listed = run(home, "geds ls geds://lab/frames/").await.ok();
-    assert!(listed.contains("geds://lab/frames/deep/\n") && listed.contains("97.7 KiB"), "{listed}");
+    assert!(
+        listed.contains("geds://lab/frames/deep/\n") && listed.contains("97.7 KiB"),
+        "{listed}"
+    );
     let sums = run(home, "geds du geds://lab -o json").await.ok();
     assert!(sums.contains("\"objects\": 2") && sums.contains("\"bytes\": 100003"), "{sums}");
     run(home, "geds mv --recursive geds://lab/frames geds://lab/old").await.ok();
@@ -104,7 +107,8 @@ async fn s3_is_served_beside_and_over_the_same_store() {
     let secret = fs::read_to_string(&keys).unwrap();
     let secret = secret.split("secret = \"").nth(1).unwrap().split('"').next().unwrap();
     assert_eq!(
-        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&keys).unwrap().permissions()) & 0o777,
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&keys).unwrap().permissions())
+            & 0o777,
         0o600
     );
 
