@@ -39,6 +39,8 @@ struct Plan {
     jobs: Vec<Job>,
     extents: Vec<Source>,
     known: HashMap<(Place, u64), usize>,
+    /// Why something was left out.
+    left_out: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -80,32 +82,23 @@ struct Target {
 }
 
 impl Plan {
-    /// The extent for bytes at a place, which is kept from being freed meanwhile.
+    /// The extent for bytes at a place, which is kept from being freed meanwhile. What cannot be
+    /// read is left out, and remembered.
     fn extent(&mut self, state: &mut State, place: Place, size: u64) -> Option<usize> {
         if let Some(extent) = self.known.get(&(place, size)) {
             return Some(*extent);
         }
-        let bytes = match place {
-            Place::Slab { slot, generation, offset } => {
-                let slab = state.slabs.get(slot, generation)?;
-                if offset.checked_add(size)? > slab.bytes() {
-                    return None;
-                }
-                let file = File::from(slab.to_read().ok()?);
-                slab.busy += 1;
-                Bytes::Slab { slab: file, offset }
+        match Bytes::open(state, place, size) {
+            Ok(bytes) => {
+                self.extents.push(Source { anchor: place.anchor(), bytes, size });
+                self.known.insert((place, size), self.extents.len() - 1);
+                Some(self.extents.len() - 1)
             }
-            Place::File { file, offset } => {
-                let opened = state.files.open_one(file).ok()??;
-                let extent = Extent::open(Arc::new(opened), offset, size).ok()?;
-                state.files.get(file)?.busy += 1;
-                Bytes::File(extent)
+            Err(error) => {
+                self.left_out = Some(error);
+                None
             }
-            Place::Nowhere | Place::Pieces { .. } => return None,
-        };
-        self.extents.push(Source { anchor: place.anchor(), bytes, size });
-        self.known.insert((place, size), self.extents.len() - 1);
-        Some(self.extents.len() - 1)
+        }
     }
 
     /// Adds a name, if it is still what the node saw.
@@ -222,6 +215,36 @@ impl Target {
 }
 
 impl Bytes {
+    /// Opens the bytes at a place, and counts that they are read.
+    fn open(state: &mut State, place: Place, size: u64) -> Result<Self> {
+        let damaged = |why: &str| Error::Corrupt {
+            what: "the record of an object".to_owned(),
+            why: why.to_owned(),
+        };
+        match place {
+            Place::Slab { slot, generation, offset } => {
+                let slab = state.slabs.get(slot, generation);
+                let slab = slab.ok_or_else(|| damaged("it names memory that is not there"))?;
+                if offset.checked_add(size).is_none_or(|end| end > slab.bytes()) {
+                    return Err(damaged("it names more memory than there is"));
+                }
+                let file = File::from(slab.to_read()?);
+                slab.busy += 1;
+                Ok(Self::Slab { slab: file, offset })
+            }
+            Place::File { file, offset } => {
+                let opened = state.files.open_one(file)?;
+                let opened = opened.ok_or_else(|| damaged("it names a file that is not there"))?;
+                let extent = Extent::open(Arc::new(opened), offset, size)?;
+                if let Some(stored) = state.files.get(file) {
+                    stored.busy += 1;
+                }
+                Ok(Self::File(extent))
+            }
+            Place::Nowhere | Place::Pieces { .. } => Err(damaged("it names no bytes")),
+        }
+    }
+
     fn read(&self, at: u64, part: &mut [u8]) -> Result<()> {
         match self {
             Self::Slab { slab, offset } => {
@@ -268,7 +291,7 @@ impl Tenant {
             plan_slab(&mut plan, &mut state, victim);
         }
         let any = !plan.jobs.is_empty();
-        self.move_out(&plan, false)?;
+        self.move_out(plan, false)?;
         Ok(any)
     }
 
@@ -293,7 +316,7 @@ impl Tenant {
         }
         let any = !plan.jobs.is_empty();
         // What was durable stays so when the old files go.
-        self.move_out(&plan, true)?;
+        self.move_out(plan, true)?;
         Ok(any)
     }
 
@@ -308,8 +331,9 @@ impl Tenant {
                 plan.add_name(&mut state, unit);
                 (unit, files_of(&mut state, unit)?)
             };
-            if !plan.jobs.is_empty() {
-                self.move_out(&plan, true)?;
+            let any = !plan.jobs.is_empty();
+            self.move_out(plan, true)?;
+            if any {
                 continue;
             }
             for file in &files {
@@ -337,7 +361,7 @@ impl Tenant {
                 let mut state = self.state();
                 some.iter().for_each(|unit| plan.add_name(&mut state, *unit));
             }
-            self.move_out(&plan, true)?;
+            self.move_out(plan, true)?;
         }
         self.sync_files()
     }
@@ -355,7 +379,13 @@ impl Tenant {
     }
 
     /// Writes a file and makes names refer to it.
-    fn move_out(&self, plan: &Plan, sync: bool) -> Result<()> {
+    fn move_out(&self, mut plan: Plan, sync: bool) -> Result<()> {
+        let left_out = plan.left_out.take();
+        self.move_planned(&plan, sync)?;
+        left_out.map_or(Ok(()), Err)
+    }
+
+    fn move_planned(&self, plan: &Plan, sync: bool) -> Result<()> {
         if plan.jobs.is_empty() {
             plan.done(&mut self.state());
             return Ok(());
