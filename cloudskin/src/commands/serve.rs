@@ -258,10 +258,8 @@ fn new_keys(file: &Path, tenants: &[String]) -> anyhow::Result<String> {
         tenant: tenant.clone(),
     };
     let text = toml::to_string(&Keys { keys: tenants.iter().map(new).collect() })?;
-    let mut made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    made.as_mut()
-        .map_err(|error| std::io::Error::new(error.kind(), error.to_string()))
-        .and_then(|made| made.write_all(text.as_bytes()))
+    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    made.and_then(|mut made| made.write_all(text.as_bytes()))
         .with_context(|| format!("cannot write `{}`", file.display()))?;
     Ok(text)
 }
