@@ -17,6 +17,9 @@ use std::{
 /// Nothing measured here takes longer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A connection that was not used for longer is opened anew: servers close idle ones.
+const IDLE_MAX: Duration = Duration::from_secs(20);
+
 /// Largest answer.
 const ANSWER_MAX: usize = 64 << 10;
 
@@ -47,7 +50,7 @@ impl Request {
 pub(crate) struct Connection {
     stream: TcpStream,
     answer: Vec<u8>,
-    /// When the request in hand was due.
+    /// When the request in hand, or the last one, was due.
     due: Instant,
 }
 
@@ -129,6 +132,7 @@ impl Load {
 
     /// How many requests a second are answered when each connection asks again at once.
     pub(crate) fn peak(&mut self, duration: Duration) -> anyhow::Result<f64> {
+        self.reopen_idle()?;
         let started = Instant::now();
         let mut answered = 0_u64;
         for connection in &mut self.connections {
@@ -153,6 +157,7 @@ impl Load {
 
     /// Asks at this constant rate; each request's time from when it was due, in microseconds.
     pub(crate) fn at_rate(&mut self, rate: f64, duration: Duration) -> anyhow::Result<Vec<f64>> {
+        self.reopen_idle()?;
         let total = (rate * duration.as_secs_f64()) as u32;
         let started = Instant::now();
         let due = |number: u32| started + Duration::from_secs_f64(f64::from(number) / rate);
@@ -183,6 +188,14 @@ impl Load {
             }
         }
         Ok(times)
+    }
+
+    fn reopen_idle(&mut self) -> anyhow::Result<()> {
+        let address = self.request.address;
+        for idle in self.connections.iter_mut().filter(|one| one.due.elapsed() > IDLE_MAX) {
+            *idle = Connection::open(address)?;
+        }
+        Ok(())
     }
 
     /// Which of these connections have something to read, waiting for one at most so long.
