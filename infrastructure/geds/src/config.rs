@@ -105,4 +105,7 @@ pub struct Usage {
     pub files: u64,
     /// Processes, this one among them.
     pub processes: u64,
+    /// Objects that a former node lost, as [`Geds::lost`](crate::Geds::lost) names them, and those that were too many to
+    /// be named.
+    pub lost: u64,
 }

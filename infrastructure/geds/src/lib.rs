@@ -43,7 +43,7 @@ pub use listing::{Entry, Listing, PAGE_MAX_ENTRIES, Page};
 pub use names::{KEY_MAX_BYTES, NameError, check_bucket, check_key};
 pub use node::Node;
 pub use object::Object;
-pub use stat::{Bucket, Put, Stat, Tier};
+pub use stat::{Bucket, Lost, Put, Stat, Tier};
 pub use types::ErrorKind;
 pub use view::View;
 pub use writer::Writer;

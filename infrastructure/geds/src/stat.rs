@@ -45,6 +45,17 @@ pub struct Bucket {
     pub attributes: Attributes,
 }
 
+/// An object that was sealed and is no longer there, though nobody deleted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// What happened.
+    pub why: String,
+}
+
 /// How an object is written. The default lets the first seal of a name win.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Put {

@@ -4,7 +4,7 @@
 //! come with a frame's first byte.
 
 use crate::{
-    Attributes, Bucket, Error, Event, Limits, Listing, Page, Part, Put, Scope, Stat, Usage,
+    Attributes, Bucket, Error, Event, Limits, Listing, Lost, Page, Part, Put, Scope, Stat, Usage,
     shared::record::Place,
 };
 use rustix::{
@@ -23,7 +23,7 @@ use std::{
 use types::ErrorKind;
 
 /// The version of these messages.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// Longest frame: a page of objects with all the attributes that they may have, and some more.
 const FRAME_MAX_BYTES: usize = 32 << 20;
 /// Most descriptors with a frame.
@@ -118,6 +118,11 @@ pub(crate) enum Request {
     SetLimits {
         limits: Limits,
     },
+    /// Objects that were lost, behind this bucket and key.
+    Lost {
+        after: Option<(String, String)>,
+    },
+    ForgetLost,
 }
 
 /// A range of bytes of an object.
@@ -176,6 +181,7 @@ pub(crate) enum Reply {
     Limits(Limits),
     Event(Event),
     Missed(u64),
+    Lost(Vec<Lost>),
     Failed(Refusal),
 }
 

@@ -1,4 +1,5 @@
-//! What outlives the node: buckets, and which bytes on disk belong to which names.
+//! What outlives the node: buckets, which bytes on disk belong to which names, and which names had bytes in memory
+//! alone.
 //!
 //! ```text
 //! header   magic "CSGEDSJ1" | u16 version | 6 zero bytes
@@ -7,7 +8,7 @@
 //!
 //! A torn end, which nothing was acknowledged for, ends it.
 
-use crate::{Attributes, Error, Result, wire::WirePiece};
+use crate::{Attributes, Error, Lost, Result, wire::WirePiece};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
@@ -33,6 +34,12 @@ pub(crate) enum Note {
     Bound(Box<Bound>),
     /// A name no longer has the bytes that the journal says.
     Unbound { bucket: String, key: String },
+    /// A name has bytes in memory alone, and none of those that the journal said before.
+    Held { bucket: String, key: String },
+    /// A name had bytes that are lost.
+    Lost(Lost),
+    /// Nobody needs to know any more what was lost so far.
+    LostForgotten,
 }
 
 /// A name and its bytes.
@@ -202,6 +209,9 @@ mod tests {
             Note::Bound(Box::new(bound)),
             Note::Unbound { bucket: "lab".into(), key: "b".into() },
             Note::BucketGone { name: "old".into() },
+            Note::Held { bucket: "lab".into(), key: "c".into() },
+            Note::Lost(Lost { bucket: "lab".into(), key: "d".into(), why: "so".into() }),
+            Note::LostForgotten,
         ]
     }
 
@@ -222,7 +232,7 @@ mod tests {
         let whole = fs::read(folder.join("journal")).unwrap();
         for end in HEADER.len()..whole.len() {
             let read = parse(&mut &whole[..end]).unwrap();
-            assert!(read.len() < 4 && notes().starts_with(&read));
+            assert!(read.len() < notes().len() && notes().starts_with(&read));
             let mut bytes = whole.clone();
             bytes[end] ^= 0x55;
             assert!(notes().starts_with(&parse(&mut bytes.as_slice()).unwrap()));

@@ -5,6 +5,7 @@ mod chunks;
 mod files;
 mod holds;
 pub(crate) mod journal;
+mod lost;
 pub(crate) mod names;
 mod notes;
 mod recover;

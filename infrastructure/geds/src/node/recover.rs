@@ -3,12 +3,13 @@
 use super::{
     files::Files,
     journal::{Bound, Journal, Note},
+    lost::LostNames,
     settle::Expected,
     slabs::slab_bytes,
     state::State,
 };
 use crate::{
-    Attributes, Error, Limits, Put, Result, check_bucket, check_key, disk,
+    Attributes, Error, Limits, Lost, Put, Result, check_bucket, check_key, disk,
     put::{Record, now},
     shared::{
         index::Index,
@@ -17,7 +18,7 @@ use crate::{
     wire::Piece,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     path::Path,
 };
@@ -31,13 +32,15 @@ struct Told {
     created: u64,
     attributes: Attributes,
     objects: BTreeMap<String, Bound>,
+    /// Names that had bytes in memory alone.
+    held: BTreeSet<String>,
 }
 
 type Buckets = BTreeMap<String, Told>;
 
 /// Puts together what the notes say, in their order.
-fn fold(notes: Vec<Note>) -> Buckets {
-    let mut buckets = Buckets::new();
+fn fold(notes: Vec<Note>) -> (Buckets, LostNames) {
+    let (mut buckets, mut lost) = (Buckets::new(), LostNames::default());
     for note in notes {
         match note {
             Note::Bucket { name, created, attributes } if check_bucket(&name).is_ok() => {
@@ -45,6 +48,7 @@ fn fold(notes: Vec<Note>) -> Buckets {
                     created,
                     attributes: Attributes::new(),
                     objects: BTreeMap::new(),
+                    held: BTreeSet::new(),
                 });
                 told.attributes = attributes;
             }
@@ -53,17 +57,29 @@ fn fold(notes: Vec<Note>) -> Buckets {
             Note::Bound(bound) => {
                 let told = buckets.get_mut(&bound.bucket);
                 if let Some(told) = told.filter(|_| check_key(&bound.key).is_ok()) {
+                    told.held.remove(&bound.key);
+                    lost.found(&bound.bucket, &bound.key);
                     told.objects.insert(bound.key.clone(), *bound);
                 }
             }
             Note::Unbound { bucket, key } => {
                 if let Some(told) = buckets.get_mut(&bucket) {
                     told.objects.remove(&key);
+                    told.held.remove(&key);
                 }
             }
+            Note::Held { bucket, key } => {
+                if let Some(told) = buckets.get_mut(&bucket).filter(|_| check_key(&key).is_ok()) {
+                    told.objects.remove(&key);
+                    lost.found(&bucket, &key);
+                    told.held.insert(key);
+                }
+            }
+            Note::Lost(Lost { bucket, key, why }) => lost.add(&bucket, &key, why),
+            Note::LostForgotten => lost = LostNames::default(),
         }
     }
-    buckets
+    (buckets, lost)
 }
 
 /// Files that were looked at: how long those are that are what they should be.
@@ -110,26 +126,33 @@ impl State {
         check_limits(&limits)?;
         let objects = folder.join("objects");
         let files = Files::open(&objects)?;
-        let mut buckets = fold(Journal::read(folder)?);
+        let (mut buckets, mut lost) = fold(Journal::read(folder)?);
         let mut looked = Looked { folder: &objects, lengths: HashMap::new() };
         for (bucket, told) in &mut buckets {
             told.objects.retain(|key, bound| match looked.missing(bound) {
                 None => true,
                 Some(why) => {
                     tracing::error!(bucket, key, why, "an object on disk is lost");
+                    lost.add(bucket, key, why);
                     false
                 }
             });
+            for key in std::mem::take(&mut told.held) {
+                lost.add(bucket, &key, "it was in memory alone when the node ended".to_owned());
+            }
+        }
+        if lost.count() > 0 {
+            tracing::warn!(count = lost.count(), "objects of a former node are lost");
         }
         let bound = || buckets.values().flat_map(|told| told.objects.values());
         // Numbers that were given out for objects in memory are not known any more: time is behind
         // none of them, unless more than a million were given out in each millisecond.
         let last = bound().map(|bound| bound.version).max().unwrap_or(0);
         let first = (last + 1).max(now() << 20);
-        let journal = Journal::rewrite(folder, notes(&buckets))?;
+        let journal = Journal::rewrite(folder, notes(&buckets).chain(lost.all().map(Note::Lost)))?;
         let index = Index::create(limits.objects, first)?;
         let mut state = Self::new(index, limits, files, journal, folder);
-        state.recovering = true;
+        (state.recovering, state.lost) = (true, lost);
         for (name, told) in &buckets {
             state.take_over(name, told)?;
         }

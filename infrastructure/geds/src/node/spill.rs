@@ -14,7 +14,7 @@ use crate::{
     Error, Result, Stat,
     disk::{self, Extent},
     put::Record,
-    shared::record::{CHECKED, Header, MOVED, Place},
+    shared::record::{CHECKED, Header, MOVED, NOTED, Place},
     wire::Piece,
 };
 use std::{
@@ -327,6 +327,7 @@ impl Tenant {
             let (unit, files) = {
                 let mut state = self.state();
                 state.consume();
+                state.current(bucket, key)?;
                 let (unit, _) = state.stat(bucket, key)?;
                 plan.add_name(&mut state, unit);
                 (unit, files_of(&mut state, unit)?)
@@ -446,7 +447,7 @@ impl Tenant {
                     (What::Copy { .. } | What::Piece { .. }, None) => {}
                 }
             }
-            state.journal.flush();
+            state.flush_journal();
         }
         Ok(())
     }
@@ -501,7 +502,7 @@ impl State {
         if sealed_as.is_some_and(|sealed| sealed != crc) {
             tracing::error!(key, "the bytes in memory are not those that were sealed");
         }
-        let flags = MOVED | CHECKED;
+        let flags = MOVED | CHECKED | NOTED;
         let header = Header { flags, place, crc: sealed_as.unwrap_or(crc), ..*header };
         let record = Record { header, key, attributes, former: "" };
         self.publish(&record, Expected::Same { header: old, attributes }).map(|_| ())

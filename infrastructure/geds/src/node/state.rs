@@ -5,6 +5,7 @@ use super::{
     files::Files,
     holds::Copy,
     journal::{Journal, Note},
+    lost::LostNames,
     names::{Backing, Names},
     slabs::{Slabs, slab_bytes},
 };
@@ -21,7 +22,7 @@ use crate::{
 };
 use rustix::fd::OwnedFd;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -80,6 +81,11 @@ pub(super) struct State {
     pub(super) damaged: bool,
     /// Whether names come from the journal, which need not note them.
     pub(super) recovering: bool,
+    /// Units of names that have bytes in memory alone, which the journal does not know yet.
+    pub(super) fresh: VecDeque<u32>,
+    /// Names that left the journal, as their records do not say yet.
+    pub(super) unflushed: Vec<(u32, Box<str>)>,
+    pub(super) lost: LostNames,
 }
 
 impl State {
@@ -113,6 +119,9 @@ impl State {
             last_session: OWN,
             damaged: false,
             recovering: false,
+            fresh: VecDeque::new(),
+            unflushed: Vec::new(),
+            lost: LostNames::default(),
         }
     }
 

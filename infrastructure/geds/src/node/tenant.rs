@@ -2,6 +2,7 @@
 
 use super::{
     journal::Note,
+    lost::LostNames,
     names::stat_at,
     recover::check_limits,
     settle::Expected,
@@ -45,6 +46,8 @@ const PIECES_MAX: usize = 4 * PARTS_MAX;
 /// sleeps until it is woken.
 const AWAKE: Duration = Duration::from_millis(1);
 const AWAKE_ROUNDS: u32 = 50;
+/// How long names that have bytes in memory alone wait until the journal is told.
+const TELL: Duration = Duration::from_millis(150);
 /// How long the keeper lets the disk be when there was nothing to move, and when that failed.
 const DISK_PAUSES: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(500));
 /// The same for looking for waste: that takes a walk over all names.
@@ -134,6 +137,7 @@ impl Tenant {
     pub(super) fn keep(&self) {
         let started = Instant::now();
         let (mut idle, mut disk, mut waste) = (0, Rest::default(), Rest::default());
+        let mut told = Instant::now();
         let index = Arc::clone(&self.state().index);
         while !self.stopping.load(SeqCst) {
             index.set_tick(started.elapsed().as_millis() as u32 / 8);
@@ -141,10 +145,14 @@ impl Tenant {
             worked |= disk.unless_resting(DISK_PAUSES, || self.relieve());
             worked |= waste.unless_resting(WASTE_PAUSES, || self.compact());
             idle = if worked { 0 } else { idle + 1 };
+            if told.elapsed() >= TELL && !self.state().tell_names() {
+                told = Instant::now();
+            }
             if idle < AWAKE_ROUNDS {
                 self.wait(Some(AWAKE));
                 continue;
             }
+            while self.state().tell_names() {}
             index.set_asleep(true);
             if !self.left() {
                 self.wait(None);
@@ -152,6 +160,7 @@ impl Tenant {
             index.set_asleep(false);
             idle = 0;
         }
+        while self.state().tell_names() {}
     }
 
     /// Says whether there was anything to do.
@@ -294,6 +303,13 @@ impl Tenant {
             }
             Request::Usage => Reply::Usage(usage(&mut state)),
             Request::Limits => Reply::Limits(state.limits.clone()),
+            Request::Lost { after } => Reply::Lost(state.lost.page(after)),
+            Request::ForgetLost => {
+                state.lost = LostNames::default();
+                state.journal.note(&Note::LostForgotten);
+                state.sync_journal()?;
+                Reply::Done
+            }
             Request::SetLimits { limits } => {
                 check_limits(&limits)?;
                 state.limits = limits;
@@ -444,7 +460,7 @@ impl Tenant {
         let mut state = self.state();
         state.consume();
         let number = state.names.number(bucket)?;
-        let pieces = parts_of(&state, parts)?;
+        let pieces = parts_of(&mut state, parts)?;
         let size = pieces.iter().fold(0_u64, |size, piece| size.saturating_add(piece.len));
         let place = match pieces.as_slice() {
             [] => Place::Nowhere,
@@ -468,7 +484,7 @@ impl Tenant {
         };
         let record = Record { header, key, attributes: &attributes, former: "" };
         state.publish(&record, Expected::Asked { bucket, put })?;
-        state.journal.flush();
+        state.flush_journal();
         Ok(super::names::stat_of(&header, &attributes, super::names::tier_of(place)))
     }
 }
@@ -510,18 +526,23 @@ fn usage(state: &mut State) -> Usage {
         slabs,
         files: state.files.count(),
         processes: state.seats.len() as u64,
+        lost: state.lost.count(),
     }
 }
 
 /// The pieces that parts of objects are.
-fn parts_of(state: &State, parts: &[Part]) -> Result<Vec<Piece>> {
+fn parts_of(state: &mut State, parts: &[Part]) -> Result<Vec<Piece>> {
     if parts.len() > PARTS_MAX {
         return Err(Error::TooMany { what: "parts".to_owned(), limit: PARTS_MAX as u64 });
     }
     let mut pieces = Vec::new();
     for part in parts {
-        let (unit, _) = state.stat(&part.bucket, &part.key)?;
-        let header = state.index.slot(unit).header();
+        let header = state.current(&part.bucket, &part.key)?;
+        if let Some(expected) = part.if_version.filter(|expected| *expected != header.version) {
+            let (bucket, key) = (part.bucket.clone(), part.key.clone());
+            let found = Some(header.version);
+            return Err(Error::Changed { bucket, key, expected, found });
+        }
         let range = part.range.clone().unwrap_or(0..header.size);
         if range.start > range.end || range.end > header.size {
             let (offset, end, size) = (range.start, range.end, header.size);

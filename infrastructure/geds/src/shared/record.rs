@@ -76,6 +76,8 @@ pub(crate) const CHECKED: u8 = 2;
 pub(crate) const ATTRIBUTES: u8 = 4;
 /// It moves bytes between tiers: for users nothing happened.
 pub(crate) const MOVED: u8 = 8;
+/// The node's journal may know its name, by this state or by one that it replaced.
+pub(crate) const NOTED: u8 = 16;
 
 /// Where bytes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -151,6 +153,19 @@ impl Header {
         self.flags & DELETED != 0
     }
 
+    /// Whether the journal may know the name. What replaces such a state is told to the node before it is
+    /// acknowledged: else the former one could come back when the node is killed.
+    pub(crate) fn noted(&self) -> bool {
+        let elsewhere = !self.deleted() && !matches!(self.place, Place::Slab { .. });
+        elsewhere || self.flags & NOTED != 0
+    }
+
+    /// Whether this is the same state, whatever the journal knows of it.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        let plain = |header: &Self| Self { flags: header.flags & !NOTED, ..*header };
+        plain(self) == plain(other)
+    }
+
     pub(crate) fn crc32c(&self) -> Option<u32> {
         (self.flags & CHECKED != 0).then_some(self.crc)
     }
@@ -206,6 +221,12 @@ impl<'a> Slot<'a> {
         if let Some(word) = self.region.word(self.at) {
             word.store(u64::from(session) << 32 | State::Building as u64, Release);
         }
+    }
+
+    /// Sets or clears that the journal may know the name: its writer before it is sealed, then the node.
+    pub(crate) fn set_noted(&self, noted: bool) {
+        let (word, flag) = (self.load(0), u64::from(NOTED) << 8);
+        self.store(0, if noted { word | flag } else { word & !flag });
     }
 
     pub(crate) fn next(&self) -> u32 {

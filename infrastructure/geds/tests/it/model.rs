@@ -150,7 +150,7 @@ impl Rig {
             let start = self.random.below(known.bytes.len() as u64 + 1);
             let end = start + self.random.below(known.bytes.len() as u64 - start + 1);
             bytes.extend_from_slice(&known.bytes[start as usize..end as usize]);
-            parts.push(Part { bucket: "lab".into(), key: part, range: Some(start..end) });
+            parts.push(Part { range: Some(start..end), ..Part::all("lab", part) });
         }
         let composed = self.geds().compose("lab", &key, &parts, Put::overwrite()).unwrap();
         assert_eq!(composed.size, bytes.len() as u64);
