@@ -92,11 +92,11 @@ impl Geds {
         Arc::clone(&client)
     }
 
-    fn ask(&self, request: &Request) -> Result<Reply> {
+    pub(crate) fn ask(&self, request: &Request) -> Result<Reply> {
         self.client().ask(request).map(|(reply, _)| reply)
     }
 
-    fn ask_apart(&self, request: &Request) -> Result<Reply> {
+    pub(crate) fn ask_apart(&self, request: &Request) -> Result<Reply> {
         match self.client().link.call_apart(request)? {
             Reply::Failed(refusal) => Err(refusal.into()),
             reply => Ok(reply),
@@ -224,7 +224,7 @@ impl Geds {
             let (header, pin) = client.find_bytes(bucket, key)?;
             let Place::Slab { slot, generation, offset } = header.place else {
                 drop(pin);
-                if !brought && matches!(header.place, Place::File { .. }) {
+                if !brought && matches!(header.place, Place::File { .. } | Place::Outside { .. }) {
                     brought = true;
                     self.bring_to_memory(bucket, key)?;
                     continue;
@@ -393,6 +393,21 @@ impl Geds {
     /// [`Error::NoBucket`], [`Error::Changed`].
     pub fn delete(&self, bucket: &str, key: &str, if_version: Option<u64>) -> Result<bool> {
         check_key(key)?;
+        if self.delete_here(bucket, key, if_version)? {
+            return Ok(true);
+        }
+        // It may lie in the bucket's back end alone.
+        if !self.client().is_tiered(bucket)? {
+            return Ok(false);
+        }
+        match self.adopt(bucket, key) {
+            Ok(()) => self.delete_here(bucket, key, if_version),
+            Err(Error::NoObject { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn delete_here(&self, bucket: &str, key: &str, if_version: Option<u64>) -> Result<bool> {
         let client = self.client();
         let number = client.bucket(bucket)?;
         let header = Header { flags: DELETED, ..new_header(&client, number, 0, Place::Nowhere) };
@@ -572,7 +587,8 @@ impl Geds {
         let client = self.client();
         let found = client.find(bucket, key)?;
         let (old, attributes) = (found.header, found.attributes.clone());
-        if !matches!(old.place, Place::File { .. }) || old.size > client.memory_object_max() / 4 {
+        let below = matches!(old.place, Place::File { .. } | Place::Outside { .. });
+        if !below || old.size > client.memory_object_max() / 4 {
             return Ok(());
         }
         let Some(object) = Object::open(&client, found)? else { return Ok(()) };

@@ -34,7 +34,7 @@ mod wire;
 mod writer;
 
 pub use attributes::{ATTRIBUTES_MAX_BYTES, Attributes};
-pub use backend::Backend;
+pub use backend::{Backend, BackendConfig, BackendState, Class};
 pub use config::{Config, Limits, Usage};
 pub use error::{Error, Result};
 pub use event::{Event, Happening, Scope, Subscription};

@@ -12,6 +12,8 @@ pub enum Tier {
     Disk,
     /// Wherever those lie that it was composed of.
     Mixed,
+    /// In the bucket's back end: read block by block.
+    Outside,
 }
 
 /// What is known about a sealed object.

@@ -8,6 +8,7 @@
 //!
 //! A torn end, which nothing was acknowledged for, ends it.
 
+use super::remotes::Remote;
 use crate::{Attributes, Error, Lost, Result, wire::WirePiece};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -40,6 +41,12 @@ pub(crate) enum Note {
     Lost(Lost),
     /// Nobody needs to know any more what was lost so far.
     LostForgotten,
+    /// A name has these bytes, of which some lie outside: their pieces have numbers in this list, from 0 on.
+    Outside(Box<Bound>, Vec<Remote>),
+    /// What a name outside has is referred to by nothing, and is to be removed.
+    Stale { bucket: String, key: String, etag: Option<String> },
+    /// It was removed.
+    Removed { bucket: String, key: String },
 }
 
 /// A name and its bytes.
@@ -212,6 +219,8 @@ mod tests {
             Note::Held { bucket: "lab".into(), key: "c".into() },
             Note::Lost(Lost { bucket: "lab".into(), key: "d".into(), why: "so".into() }),
             Note::LostForgotten,
+            Note::Stale { bucket: "lab".into(), key: "e".into(), etag: Some("x".into()) },
+            Note::Removed { bucket: "lab".into(), key: "e".into() },
         ]
     }
 

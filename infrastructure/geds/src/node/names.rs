@@ -184,6 +184,7 @@ pub(crate) fn tier_of(place: Place) -> Tier {
         Place::Nowhere | Place::Slab { .. } => Tier::Memory,
         Place::File { .. } => Tier::Disk,
         Place::Pieces { .. } => Tier::Mixed,
+        Place::Outside { .. } => Tier::Outside,
     }
 }
 

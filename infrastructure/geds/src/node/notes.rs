@@ -3,6 +3,7 @@
 use super::{
     journal::{Bound, Journal, Note},
     names::Named,
+    remotes::Remote,
     state::State,
 };
 use crate::{
@@ -43,13 +44,17 @@ impl State {
             let (name, created) = (keys.name.clone(), keys.created);
             notes.push(Note::Bucket { name, created, attributes: keys.attributes.clone() });
             let bound = keys.keys.iter().filter(|(_, named)| named.bound);
-            let bound = bound.filter_map(|(key, named)| self.bound(number, key, named.unit));
-            notes.extend(bound.map(|bound| Note::Bound(Box::new(bound))));
+            notes.extend(bound.filter_map(|(key, named)| self.bound(number, key, named.unit)));
             let told = keys.keys.iter().filter(|(_, named)| named.told);
             let held = |key: &str| Note::Held { bucket: keys.name.clone(), key: key.to_owned() };
             notes.extend(told.map(|(key, _)| held(key)));
         }
         notes.extend(self.lost.all().map(Note::Lost));
+        let stale = |((bucket, key), etag): (&(String, String), &Option<String>)| {
+            let (bucket, key, etag) = (bucket.clone(), key.clone(), etag.clone());
+            Note::Stale { bucket, key, etag }
+        };
+        notes.extend(self.remotes.stale().map(stale));
         self.journal = Journal::rewrite(&self.folder, notes.into_iter())?;
         Ok(())
     }
@@ -77,7 +82,7 @@ impl State {
         }
         let name = || (keys.name.clone(), key.to_owned());
         match (bound, newest) {
-            (Some(bound), _) => self.journal.note(&Note::Bound(Box::new(bound))),
+            (Some(bound), _) => self.journal.note(&bound),
             (None, Some(unit)) => {
                 if was_bound {
                     let (bucket, key) = name();
@@ -141,16 +146,24 @@ impl State {
         self.journal.note(&Note::Held { bucket, key });
     }
 
-    /// What the journal says of an object whose bytes are all on disk.
-    fn bound(&self, bucket: u32, key: &str, unit: u32) -> Option<Bound> {
+    /// What the journal says of an object whose bytes are all on disk or outside.
+    fn bound(&self, bucket: u32, key: &str, unit: u32) -> Option<Note> {
         let slot = self.index.slot(unit);
         let header = slot.header();
-        let pieces = self.pieces_on_disk(key, &header)?;
+        let mut pieces = self.pieces_on_disk(key, &header)?;
+        let mut remotes = Vec::new();
         // An object of no bytes has them everywhere.
-        if !pieces.iter().all(|piece| matches!(piece.place, Place::File { .. })) {
-            return None;
+        for piece in &mut pieces {
+            match piece.place {
+                Place::File { .. } => {}
+                Place::Outside { number } => {
+                    remotes.push(Remote::clone(self.remotes.remote(number)?));
+                    piece.place = Place::Outside { number: remotes.len() as u64 - 1 };
+                }
+                Place::Nowhere | Place::Slab { .. } | Place::Pieces { .. } => return None,
+            }
         }
-        Some(Bound {
+        let bound = Box::new(Bound {
             bucket: self.names.keys(bucket)?.name.clone(),
             key: key.to_owned(),
             version: header.version,
@@ -159,7 +172,16 @@ impl State {
             crc32c: header.crc32c(),
             attributes: Attributes::decode(&slot.attributes(&header)).unwrap_or_default(),
             pieces: pieces.into_iter().map(Piece::to_wire).collect(),
-        })
+        });
+        Some(if remotes.is_empty() { Note::Bound(bound) } else { Note::Outside(bound, remotes) })
+    }
+
+    /// What a name had outside was removed.
+    pub(super) fn note_removed(&mut self, bucket: &str, key: &str) {
+        self.remotes.removed(bucket, key);
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        self.journal.note(&Note::Removed { bucket, key });
+        self.flush_journal();
     }
 
     /// Notes a name again whose pieces went to disk.

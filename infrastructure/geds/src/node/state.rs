@@ -1,12 +1,14 @@
 //! What the node knows of a tenant.
 
 use super::{
+    blocks,
     chunks::Chunks,
     files::Files,
     holds::Copy,
     journal::{Journal, Note},
     lost::LostNames,
     names::{Backing, Names},
+    remotes::Remotes,
     slabs::{Slabs, slab_bytes},
 };
 use crate::{
@@ -86,6 +88,9 @@ pub(super) struct State {
     /// Names that left the journal, as their records do not say yet.
     pub(super) unflushed: Vec<(u32, Box<str>)>,
     pub(super) lost: LostNames,
+    pub(super) remotes: Remotes,
+    /// The slab that blocks of what lies outside are written into.
+    pub(super) blocks: Option<blocks::Open>,
 }
 
 impl State {
@@ -122,6 +127,8 @@ impl State {
             fresh: VecDeque::new(),
             unflushed: Vec::new(),
             lost: LostNames::default(),
+            remotes: Remotes::default(),
+            blocks: None,
         }
     }
 
@@ -140,7 +147,7 @@ impl State {
         let (place, size) = (header.place, header.size);
         match place {
             Place::Nowhere => Some(Vec::new()),
-            Place::Slab { .. } | Place::File { .. } => {
+            Place::Slab { .. } | Place::File { .. } | Place::Outside { .. } => {
                 Some(vec![Piece { place, whole: size, start: 0, len: size }])
             }
             Place::Pieces { content } => Some(self.contents.get(&content)?.pieces.clone()),

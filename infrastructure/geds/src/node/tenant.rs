@@ -4,6 +4,7 @@ use super::{
     journal::Note,
     lost::LostNames,
     names::stat_at,
+    outlets::Outlets,
     recover::check_limits,
     settle::Expected,
     slabs::{make, mark, slab_bytes},
@@ -16,7 +17,7 @@ use crate::{
     put::{Record, now},
     shared::{
         index::Index,
-        record::{CHUNK_BYTES, Header, Place},
+        record::{CHUNK_BYTES, Place},
         session::Session,
     },
     wire::{Piece, Reply, Request},
@@ -91,7 +92,11 @@ pub(crate) struct Tenant {
     state: Mutex<State>,
     bell: Mutex<bool>,
     rung: Condvar,
-    stopping: AtomicBool,
+    pub(super) stopping: AtomicBool,
+    /// The lowest tiers of buckets.
+    pub(super) outlets: Outlets,
+    /// Told, with the state's lock, when blocks have come from outside.
+    pub(super) arrived: Condvar,
 }
 
 impl Tenant {
@@ -101,6 +106,8 @@ impl Tenant {
             bell: Mutex::new(false),
             rung: Condvar::new(),
             stopping: AtomicBool::new(false),
+            outlets: Outlets::default(),
+            arrived: Condvar::new(),
         })
     }
 
@@ -117,6 +124,7 @@ impl Tenant {
     pub(super) fn stop(&self) {
         self.stopping.store(true, SeqCst);
         self.wake();
+        self.outlets.ring();
     }
 
     /// Waits until the keeper is woken, or for a while.
@@ -169,6 +177,9 @@ impl Tenant {
             let mut state = self.state();
             let worked = state.consume();
             state.collect();
+            if self.outlets.any() && state.wants_write_back(self.outlets.any_cold()) {
+                self.outlets.ring();
+            }
             (worked, state.slabs.wanted(&state.limits), state.limits.clone())
         };
         let Some(bytes) = wanted else { return worked };
@@ -256,6 +267,15 @@ impl Tenant {
                 self.persist_all()?;
                 Reply::Done
             }
+            Request::Attach { bucket, backend } => self.attach(&bucket, backend)?,
+            Request::Detach { bucket } => self.detach(&bucket)?,
+            Request::Backends => Reply::Backends(self.outlets.states()),
+            Request::Adopt { bucket, key } => self.adopt(&bucket, &key)?,
+            Request::Block { number, block } => self.block(session, number, block),
+            Request::Fetch { number, first, count } => {
+                self.fetch(number, first, count)?;
+                Reply::Done
+            }
             other => self.simple(other)?,
         };
         Ok((reply, Vec::new()))
@@ -293,6 +313,7 @@ impl Tenant {
             }
             Request::DeleteBucket { bucket } => {
                 state.delete_bucket(&bucket)?;
+                self.outlets.detach(&bucket);
                 Reply::Done
             }
             Request::List { bucket, listing } => {
@@ -470,18 +491,7 @@ impl Tenant {
                 state.compose(pieces)
             }
         };
-        let header = Header {
-            flags: 0,
-            bucket: number,
-            version: state.index.next_version(),
-            size,
-            modified: now(),
-            place,
-            crc: 0,
-            key_len: 0,
-            attributes_len: 0,
-            former_len: 0,
-        };
+        let header = state.new_header(number, size, place);
         let record = Record { header, key, attributes: &attributes, former: "" };
         state.publish(&record, Expected::Asked { bucket, put })?;
         state.flush_journal();
@@ -526,6 +536,7 @@ fn usage(state: &mut State) -> Usage {
         slabs,
         files: state.files.count(),
         processes: state.seats.len() as u64,
+        cache_bytes: state.remotes.cached_bytes(),
         lost: state.lost.count(),
     }
 }

@@ -90,11 +90,14 @@ pub(crate) enum Place {
     File { file: u64, offset: u64 },
     /// In the pieces that the node knows under this number.
     Pieces { content: u64 },
+    /// Outside, as the node knows it under this number.
+    Outside { number: u64 },
 }
 
 const KIND_SLAB: u64 = 1;
 const KIND_FILE: u64 = 2;
 const KIND_PIECES: u64 = 3;
+const KIND_OUTSIDE: u64 = 4;
 const NUMBER_MASK: u64 = (1 << 56) - 1;
 
 impl Place {
@@ -103,7 +106,7 @@ impl Place {
         match self {
             Self::Slab { slot, generation, .. } => Self::Slab { slot, generation, offset: 0 },
             Self::File { file, .. } => Self::File { file, offset: 0 },
-            Self::Nowhere | Self::Pieces { .. } => self,
+            Self::Nowhere | Self::Pieces { .. } | Self::Outside { .. } => self,
         }
     }
 
@@ -116,6 +119,7 @@ impl Place {
             }
             Self::File { file, offset } => (tagged(KIND_FILE, file), offset),
             Self::Pieces { content } => (tagged(KIND_PIECES, content), 0),
+            Self::Outside { number } => (tagged(KIND_OUTSIDE, number), 0),
         }
     }
 
@@ -128,6 +132,7 @@ impl Place {
             }
             KIND_FILE => Self::File { file: number, offset },
             KIND_PIECES => Self::Pieces { content: number },
+            KIND_OUTSIDE => Self::Outside { number },
             _ => Self::Nowhere,
         }
     }
@@ -364,6 +369,7 @@ mod tests {
             Place::Slab { slot: u16::MAX, generation: u32::MAX, offset: u64::MAX },
             Place::File { file: NUMBER_MASK, offset: 5 },
             Place::Pieces { content: 9 },
+            Place::Outside { number: 10 },
         ] {
             slot.begin(42);
             let texts = Texts { key: b"nine/byte", attributes: b"abc", former: b"x" };

@@ -24,6 +24,7 @@ const LIMITS: Limits = Limits {
     high_water_percent: 60,
     objects: 10_000,
     wait_ms: 30_000,
+    cache_bytes: 1 << 20,
 };
 
 impl Rig {
