@@ -34,7 +34,7 @@ mod wire;
 mod writer;
 
 pub use attributes::{ATTRIBUTES_MAX_BYTES, Attributes};
-pub use backend::Backend;
+pub use backend::{Backend, BackendConfig, BackendState, Class};
 pub use config::{Config, Limits, Usage};
 pub use error::{Error, Result};
 pub use event::{Event, Happening, Scope, Subscription};
@@ -43,7 +43,7 @@ pub use listing::{Entry, Listing, PAGE_MAX_ENTRIES, Page};
 pub use names::{KEY_MAX_BYTES, NameError, check_bucket, check_key};
 pub use node::Node;
 pub use object::Object;
-pub use stat::{Bucket, Put, Stat, Tier};
+pub use stat::{Bucket, Lost, Put, Stat, Tier};
 pub use types::ErrorKind;
 pub use view::View;
 pub use writer::Writer;

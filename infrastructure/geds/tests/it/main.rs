@@ -11,4 +11,6 @@ mod model;
 mod outside;
 mod processes;
 mod rig;
+mod s3;
 mod threads;
+mod tiers;
