@@ -120,9 +120,8 @@ impl ObjectDirectory {
     }
 
     /// Refuses what cannot be renamed so, in the order in which the kernel does; says what is
-    /// renamed. The folders that both names are in have to be there.
+    /// renamed. The folder that the new name is in has to be there.
     fn check_rename(&self, names: &Names, from: &Target, to: &Target) -> Result<What, Errno> {
-        self.shared.check_parent(names, &from.name)?;
         self.shared.check_parent(names, &to.name)?;
         let what = self.shared.what(names, &from.name)?;
         match what {
@@ -348,7 +347,9 @@ impl Directory for ObjectDirectory {
             return Err(Errno::Xdev);
         }
         let mut names = self.shared.names();
-        let (from, to) = (self.target(&names, path)?, peer.target(&names, to)?);
+        let from = self.target(&names, path)?;
+        self.shared.check_parent(&names, &from.name)?;
+        let to = peer.target(&names, to)?;
         if from.name.is_empty() || to.name.is_empty() {
             return Err(Errno::Busy);
         }
