@@ -1,5 +1,8 @@
 //! What `run` and `restore` share: a cell's options, and running one in this process.
 
+mod folders;
+
+use super::geds::store::StoreArgs;
 use crate::output::complain;
 use anyhow::Context;
 use cells::{
@@ -10,10 +13,11 @@ use cells::{
     wasi, worker,
 };
 use clap::{Args, ValueEnum};
+use folders::Granted;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,9 +74,15 @@ impl From<Place> for api::cell::Place {
 /// What a cell may use.
 #[derive(Debug, Args)]
 pub(crate) struct CellArgs {
-    /// Grant a folder: HOST::GUEST, or one path for both; `:ro` at the end forbids changes
+    /// Grant a folder: HOST::GUEST, or one path for both; `:ro` at the end forbids changes.
+    /// geds://BUCKET[/PREFIX]::GUEST grants objects, which the program reads and writes as files
     #[arg(long = "dir", value_name = "HOST::GUEST")]
     dirs: Vec<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// What `dirs` grant, once it was opened: all ranks of a program share it.
+    #[arg(skip)]
+    granted: OnceLock<Vec<wasi::Grant>>,
     /// Set an environment variable
     #[arg(long = "env", value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -171,33 +181,35 @@ impl CellArgs {
         self.env.iter().map(split).collect()
     }
 
-    /// The folders as host and guest paths.
-    pub(crate) fn folders(&self) -> Vec<(String, String)> {
-        let split = |dir: &String| {
-            let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
-            (host.to_owned(), guest.to_owned())
-        };
-        self.dirs.iter().map(split).collect()
+    /// The folders as host and guest paths, for a site.
+    pub(crate) fn folders(&self) -> anyhow::Result<Vec<(String, String)>> {
+        folders::for_site(&self.dirs)
     }
 
-    /// What the program may use in this process; `command` is its name and arguments.
-    pub(crate) fn config(&self, command: &[String]) -> anyhow::Result<wasi::Config> {
-        let grants = self.folders().into_iter().map(|(host, guest)| {
-            let (guest, read_only) = match guest.strip_suffix(":ro") {
-                Some(guest) => (guest.to_owned(), true),
-                None => (guest, false),
-            };
-            let host = host.strip_suffix(":ro").unwrap_or(&host);
-            worker::grant(Path::new(host), &guest, read_only)
-                .with_context(|| format!("cannot grant `{host}`"))
-        });
+    /// Opens what the program may see; objects are those of a tenant.
+    pub(crate) fn grant(&self, tenant: &str) -> anyhow::Result<()> {
+        let store = OnceLock::new();
+        let open = || match store.get() {
+            Some(store) => Ok(Clone::clone(store)),
+            None => self.store.open(tenant).map(|opened| store.get_or_init(|| opened).clone()),
+        };
+        let grants = self.dirs.iter().map(|dir| Granted::parse(dir)?.open(open));
+        let grants = grants.collect::<anyhow::Result<_>>()?;
+        // Whoever was first has opened the same.
+        let _ = self.granted.set(grants);
+        Ok(())
+    }
+
+    /// What the program may use in this process once it was granted; `command` is its name and
+    /// arguments.
+    pub(crate) fn config(&self, command: &[String]) -> wasi::Config {
         let name = command.first().map(|module| {
             Path::new(module).file_name().unwrap_or_default().to_string_lossy().into_owned()
         });
-        Ok(wasi::Config {
+        wasi::Config {
             arguments: name.into_iter().chain(command.iter().skip(1).cloned()).collect(),
             variables: self.environment(),
-            grants: grants.collect::<anyhow::Result<_>>()?,
+            grants: self.granted.get().cloned().unwrap_or_default(),
             streams: wasi::Streams::host(),
             limits: wasi::Limits {
                 open_files: self.open_files,
@@ -205,7 +217,7 @@ impl CellArgs {
                 ..wasi::Limits::default()
             },
             ..wasi::Config::default()
-        })
+        }
     }
 
     /// Runs the cell to its end, on a thread with room for deep recursion.

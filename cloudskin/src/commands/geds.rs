@@ -1,6 +1,6 @@
 //! `cloudskin geds`: objects of the ephemeral store.
 
-mod address;
+pub(crate) mod address;
 mod checkpoints;
 mod copy;
 mod look;

@@ -54,9 +54,9 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cc(args) => return toolchain::compile(args),
         Command::Simulate(args) => return simulate::run(&args),
         Command::Geds(args) => return geds::run(&args, &session),
-        Command::Run(args) if args.is_local() => return run::run_here(&args),
-        Command::Mpirun(args) if args.is_local() => return mpirun::run_here(args),
-        Command::Restore(args) if args.is_local() => return restore::restore_here(&args),
+        Command::Run(args) if args.is_local() => return run::run_here(&args, &session),
+        Command::Mpirun(args) if args.is_local() => return mpirun::run_here(args, &session),
+        Command::Restore(args) if args.is_local() => return restore::restore_here(&args, &session),
         Command::Worker(args) => return services::worker(args),
         Command::Compile(args) => return services::compile(args),
         _ => {}

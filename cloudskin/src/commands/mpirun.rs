@@ -87,14 +87,11 @@ impl Mpirun {
 }
 
 /// Runs in this process.
-pub(crate) fn run_here(args: Mpirun) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_here(args: Mpirun, session: &Session) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&PathBuf::from(&args.command[0]))?;
     args.cell.check_saved(&program)?;
-    let mut configs = (0..args.ranks)
-        .map(|rank| config(&args.cell, &args.command, args.tag_output, rank))
-        .collect::<anyhow::Result<Vec<_>>>()?
-        .into_iter();
-    let config = |_| Ok(configs.next().unwrap_or_default());
+    args.cell.grant(session.tenant())?;
+    let config = |rank| Ok(config(&args.cell, &args.command, args.tag_output, rank));
     let tissue = Tissue::new(&program, args.ranks, config, &args.cell.limits())?;
     drive(tissue, &args.cell)
 }
@@ -111,7 +108,7 @@ pub(crate) async fn run_there(args: Mpirun, session: &Session) -> anyhow::Result
         place: args.place.map(Into::into),
         args: args.command[1..].to_vec(),
         env: args.cell.environment().into_iter().collect(),
-        dirs: args.cell.folders(),
+        dirs: args.cell.folders()?,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),
@@ -129,11 +126,7 @@ pub(crate) fn restore(
     program: &Arc<Program>,
     snapshot: &Path,
 ) -> anyhow::Result<ExitCode> {
-    // Checked once here, so that the closure below cannot fail.
-    cell.config(&[])?;
-    let config = |rank| {
-        Ok(config(cell, &[], false, rank).expect("the folders could be opened a moment ago"))
-    };
+    let config = |rank| Ok(config(cell, &[], false, rank));
     let tissue = Tissue::restore(program, snapshot, config, &cell.limits())?;
     drive(tissue, cell)
 }
@@ -176,13 +169,8 @@ fn end_all(rank: u32, error: cells::Error) -> ! {
     std::process::exit(code.into());
 }
 
-fn config(
-    cell: &CellArgs,
-    command: &[String],
-    tag_output: bool,
-    rank: u32,
-) -> anyhow::Result<wasi::Config> {
-    let mut config = cell.config(command)?;
+fn config(cell: &CellArgs, command: &[String], tag_output: bool, rank: u32) -> wasi::Config {
+    let mut config = cell.config(command);
     let tag = if tag_output { format!("[{rank}] ") } else { String::new() };
     let lines = |to| Box::new(Lines { to, tag: tag.clone(), line: Vec::new() });
     config.streams.stdout = lines(Stream::Stdout);
@@ -190,7 +178,7 @@ fn config(
     if rank > 0 {
         config.streams.stdin = Box::new(wasi::Null);
     }
-    Ok(config)
+    config
 }
 
 enum Stream {

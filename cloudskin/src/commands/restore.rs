@@ -89,21 +89,20 @@ impl Restore {
 }
 
 /// Continues a program in this process.
-pub(crate) fn restore_here(args: &Restore) -> anyhow::Result<ExitCode> {
+pub(crate) fn restore_here(args: &Restore, session: &Session) -> anyhow::Result<ExitCode> {
     let module = args.module.as_deref().context("name the program's module")?;
     let program = args.cell.load(module)?;
+    args.cell.grant(session.tenant())?;
     let what = || format!("cannot restore `{}`", args.snapshot.display());
     if program.has_threads() {
         let parallel = Parallel::restore(&program, &args.snapshot).with_context(what)?;
-        return args.cpus.drive(&args.cell, parallel, args.cell.config(&[])?);
+        return args.cpus.drive(&args.cell, parallel, args.cell.config(&[]));
     }
     args.cpus.refuse_more_than_one(program.name())?;
     if ranks_in(&args.snapshot).with_context(what)?.is_some() {
         return mpirun::restore(&args.cell, &program, &args.snapshot).with_context(what);
     }
-    // Checked once here, so that the closure below cannot fail.
-    args.cell.config(&[])?;
-    let config = || args.cell.config(&[]).expect("the folders could be opened a moment ago");
+    let config = || args.cell.config(&[]);
     let run =
         Cell::restore(&program, &args.snapshot, config, &args.cell.limits()).with_context(what)?;
     args.cell.drive(run)
@@ -141,7 +140,7 @@ async fn restore_there(
         place: None,
         args: Vec::new(),
         env: args.cell.environment().into_iter().collect(),
-        dirs: args.cell.folders(),
+        dirs: args.cell.folders()?,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),

@@ -29,6 +29,7 @@ use types::Period;
 Examples:
   cloudskin run hello.wasm
   cloudskin run --dir data::/data --env LANG=C app.wasm /data/in.csv --quiet
+  cloudskin run --dir geds://lab/frames::/data app.wasm    objects as files
   cloudskin run --deadline 10s --memory 256Mi app.wasm
   cloudskin run --cpus 2 stencil.wasm 100 1000    a program built with --openmp
   OMP_SCHEDULE=dynamic cloudskin run stencil.wasm
@@ -75,9 +76,10 @@ impl Run {
 }
 
 /// Runs in this process.
-pub(crate) fn run_here(args: &Run) -> anyhow::Result<ExitCode> {
+pub(crate) fn run_here(args: &Run, session: &Session) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&args.module())?;
-    let config = args.cell.config(&args.command)?;
+    args.cell.grant(session.tenant())?;
+    let config = args.cell.config(&args.command);
     args.cell.check_saved(&program)?;
     if program.has_threads() {
         return args.cpus.drive(&args.cell, Parallel::new(&program)?, config);
@@ -112,7 +114,7 @@ pub(crate) async fn run_there(args: Run, session: &Session) -> anyhow::Result<Ex
         place: args.place.map(Into::into),
         args: args.command[1..].to_vec(),
         env: args.cell.environment().into_iter().collect(),
-        dirs: args.cell.folders(),
+        dirs: args.cell.folders()?,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),

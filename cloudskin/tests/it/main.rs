@@ -4,6 +4,7 @@
 
 mod help;
 mod local;
+mod mounts;
 mod moves;
 mod objects;
 mod ranks;

@@ -9,13 +9,13 @@ use std::{
 };
 use testkit::wait_until;
 
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A part that runs until it is dropped.
-struct Served(Child);
+pub(crate) struct Served(Child);
 
 impl Served {
-    fn start(home: &Path, words: &str) -> Self {
+    pub(crate) fn start(home: &Path, words: &str) -> Self {
         let mut serve = command(home).into_std();
         let log = fs::File::create(home.join("serve.log")).unwrap();
         serve.args(words.split(' ')).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -23,7 +23,7 @@ impl Served {
     }
 
     /// What it says once it is ready.
-    fn ready(&mut self, home: &Path, sign: &str) -> String {
+    pub(crate) fn ready(&mut self, home: &Path, sign: &str) -> String {
         let said = || fs::read_to_string(home.join("serve.log")).unwrap();
         wait_until("it serves", LIMIT, || {
             assert!(self.0.try_wait().unwrap().is_none(), "{}", said());
@@ -48,7 +48,7 @@ impl Drop for Served {
     }
 }
 
-async fn run(home: &Path, words: &str) -> Run {
+pub(crate) async fn run(home: &Path, words: &str) -> Run {
     finish(command(home), words, "").await
 }
 

@@ -262,16 +262,22 @@ impl Cell {
             }
             (Ok(()), None) => {
                 self.phase = Phase::Ended;
-                Ok(Pause::Exited(0))
+                self.exited(0)
             }
             (Err(error), unwinding) => {
                 self.phase = Phase::Ended;
                 match error.downcast_ref::<wasi::Exit>() {
-                    Some(exit) => Ok(Pause::Exited(exit.0)),
+                    Some(exit) => self.exited(exit.0),
                     None => Err(self.failure(&error, unwinding.is_some())),
                 }
             }
         }
+    }
+
+    /// It ended by itself: what it wrote becomes visible. After a failure nothing does.
+    fn exited(&mut self, code: u32) -> Result<Pause> {
+        self.wasi().close_files()?;
+        Ok(Pause::Exited(code))
     }
 
     fn begin_rewind(&mut self) -> Result<()> {

@@ -160,6 +160,9 @@ pub enum Error {
     /// A snapshot cannot be used.
     #[error("the snapshot cannot be used")]
     Snapshot(#[from] crate::snapshot::SnapshotError),
+    /// What the guest wrote could not be kept when it ended.
+    #[error(transparent)]
+    Close(#[from] crate::wasi::CloseError),
     /// The guest broke the record protocol.
     #[error("the service broke the record protocol")]
     Record(#[from] crate::record::RecordError),
@@ -252,6 +255,7 @@ impl Error {
             | Self::NotStopped(_) => ErrorKind::Timeout,
             Self::NotMigratable { .. } | Self::Threads { .. } => ErrorKind::Unsupported,
             Self::Snapshot(_) | Self::Journal { .. } | Self::Diverged { .. } => ErrorKind::Corrupt,
+            Self::Close(error) => error.kind(),
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::Handover(_) => ErrorKind::Unavailable,
         }

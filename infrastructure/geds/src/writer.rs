@@ -1,7 +1,7 @@
 //! Objects that are being written.
 
 use crate::{
-    Attributes, Error, Geds, Put, Result, Stat,
+    Attributes, Error, Geds, Put, Result, Stat, check_key,
     client::{Client, Space, unexpected},
     disk,
     shared::record::Place,
@@ -180,6 +180,17 @@ impl Writer {
             Stage::Disk(staged) => self.seal_file(staged, put),
             Stage::Done => Err(done()),
         }
+    }
+
+    /// Makes it an object of another key, and as `put` says, than it was begun with.
+    ///
+    /// # Errors
+    /// [`Error::Name`]; as [`seal`](Self::seal).
+    pub fn seal_as(mut self, key: &str, put: Put) -> Result<Stat> {
+        check_key(key)?;
+        self.key = key.to_owned();
+        self.put = put;
+        self.seal()
     }
 
     fn seal_file(&self, mut staged: Staged, put: Put) -> Result<Stat> {

@@ -1,6 +1,6 @@
 //! Bytes from files to objects, from objects to files, and from objects to objects.
 
-use super::{address::Address, pages};
+use super::{address::Address, pages, store::make_bucket};
 use crate::{exit::Failure, output};
 use anyhow::Context;
 use clap::Args;
@@ -98,7 +98,7 @@ struct Copying<'a> {
 
 impl Copying<'_> {
     fn upload(&self, from: &str, to: &Address) -> anyhow::Result<()> {
-        self.make_bucket(&to.bucket)?;
+        make_bucket(self.store, &to.bucket)?;
         let mut told = Told::new();
         if from == "-" {
             return self.write(&mut io::stdin().lock(), &at(to, "stdin"), None, &mut told);
@@ -224,7 +224,7 @@ impl Copying<'_> {
     }
 
     fn within(&self, from: &Address, to: &Address) -> anyhow::Result<()> {
-        self.make_bucket(&to.bucket)?;
+        make_bucket(self.store, &to.bucket)?;
         if !self.args.recursive {
             let to = at(to, from.name());
             self.store.copy(from.object()?, to.object()?, self.put.clone())?;
@@ -239,17 +239,6 @@ impl Copying<'_> {
                 output::complain(&format!("{copied} objects were copied"));
                 Ok(())
             }
-        }
-    }
-
-    fn make_bucket(&self, bucket: &str) -> anyhow::Result<()> {
-        match self.store.create_bucket(bucket) {
-            Ok(_) => {
-                output::complain(&format!("bucket `{bucket}` was made"));
-                Ok(())
-            }
-            Err(geds::Error::BucketExists { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where the store is.
 
-use crate::exit::Failure;
+use crate::{exit::Failure, output};
 use clap::Args;
 use geds::{Config, Geds};
 use orchestrator::supervisor::DataFolder;
@@ -15,6 +15,18 @@ pub(crate) fn default_folder() -> anyhow::Result<PathBuf> {
 /// The socket through which programs join a tenant's store.
 pub(crate) fn socket(folder: &Path, tenant: &str) -> PathBuf {
     folder.join(format!("{tenant}.sock"))
+}
+
+/// Makes a bucket if there is none, and says so.
+pub(crate) fn make_bucket(store: &Geds, bucket: &str) -> anyhow::Result<()> {
+    match store.create_bucket(bucket) {
+        Ok(_) => {
+            output::complain(&format!("bucket `{bucket}` was made"));
+            Ok(())
+        }
+        Err(geds::Error::BucketExists { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Which store is meant.

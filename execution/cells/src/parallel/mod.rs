@@ -155,6 +155,7 @@ impl Parallel {
             self.doing.look_into(ground.view());
         }
         let instances = Arc::new(self.instances(wasi, ground)?);
+        let wasi = instances.wasi.clone();
         let runtime = self.runtime(openmp, &instances, advice)?;
         instances.stack_bytes.store(runtime.config().stack_bytes, Ordering::Relaxed);
         let (ended, outcome) = (Arc::new(Mutex::new(None)), runtime.clone());
@@ -171,15 +172,17 @@ impl Parallel {
             })
             .map_err(|error| Error::runtime("cannot start the program's thread", error))?;
         outcome.wait_for_stop();
-        if let Some(error) = outcome.take_failure() {
-            return ending(error.into(), &program);
-        }
         let ran = ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match ran {
-            Some(Ok(end)) => Ok(end),
-            Some(Err(error)) => ending(error, &program),
-            None => Err(Error::Ended { code: 1 }),
+        let end = match (outcome.take_failure(), ran) {
+            (Some(error), _) => ending(error.into(), &program),
+            (None, Some(Ok(end))) => Ok(end),
+            (None, Some(Err(error))) => ending(error, &program),
+            (None, None) => Err(Error::Ended { code: 1 }),
+        };
+        if let Ok(End::Exited(_)) = end {
+            wasi.lock().unwrap_or_else(PoisonError::into_inner).close_files()?;
         }
+        end
     }
 
     fn is_twin(&self) -> bool {

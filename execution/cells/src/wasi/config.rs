@@ -19,6 +19,15 @@ pub struct Grant {
     pub read_only: bool,
 }
 
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grant")
+            .field("guest_path", &self.guest_path)
+            .field("read_only", &self.read_only)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The three standard streams.
 pub struct Streams {
     /// Descriptor 0.

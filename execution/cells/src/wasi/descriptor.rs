@@ -56,12 +56,15 @@ impl Wasi {
 
     /// `fd_close`.
     pub fn fd_close(&mut self, _memory: &mut [u8], fd: u32) -> Result<(), Errno> {
-        self.table.remove(fd).map(|_| ())
+        self.table.remove(fd)?.close()
     }
 
     /// `fd_renumber`.
     pub fn fd_renumber(&mut self, _memory: &mut [u8], fd: u32, to: u32) -> Result<(), Errno> {
-        self.table.renumber(fd, to)
+        match self.table.renumber(fd, to)? {
+            Some(replaced) => replaced.close(),
+            None => Ok(()),
+        }
     }
 
     /// `fd_datasync`.

@@ -50,6 +50,23 @@ pub enum ConfigError {
     },
 }
 
+/// A file could not be closed when its program ended; what was written to it is lost.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{path}` in `{mount}`, which was open when the program ended, could not be closed: what was written to it is lost"
+)]
+pub struct CloseError {
+    /// The descriptor.
+    pub fd: u32,
+    /// The mount's guest path.
+    pub mount: String,
+    /// The file.
+    pub path: String,
+    /// Why.
+    #[source]
+    pub source: super::Errno,
+}
+
 /// The state cannot be saved; the cell continues as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
@@ -157,6 +174,24 @@ pub enum RestoreError {
         /// How it differs.
         difference: &'static str,
     },
+    /// It has been sealed again since the image.
+    #[error(
+        "`{path}` in `{mount}` is {}: the cell held version {expected} open",
+        match found {
+            Some(found) => format!("version {found} now"),
+            None => "in a folder without versions".to_owned(),
+        }
+    )]
+    OtherVersion {
+        /// The mount's guest path.
+        mount: String,
+        /// The file.
+        path: String,
+        /// The version that the cell held open.
+        expected: u64,
+        /// The one that is there, if it has any.
+        found: Option<u64>,
+    },
     /// Writing back carried bytes failed; files named before it are written.
     #[error("cannot write back `{path}` in `{mount}`")]
     WriteBack {
@@ -176,6 +211,17 @@ impl ConfigError {
         match self {
             Self::Mount { .. } => ErrorKind::NotFound,
             _ => ErrorKind::Invalid,
+        }
+    }
+}
+
+impl CloseError {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self.source {
+            super::Errno::Nospc | super::Errno::Dquot => ErrorKind::Exhausted,
+            super::Errno::Exist => ErrorKind::AlreadyExists,
+            _ => ErrorKind::Internal,
         }
     }
 }
@@ -201,7 +247,7 @@ impl RestoreError {
             Self::NotGranted { .. } => ErrorKind::Forbidden,
             Self::TooManyFiles { .. } => ErrorKind::Exhausted,
             Self::Open { .. } => ErrorKind::NotFound,
-            Self::Differs { .. } => ErrorKind::Conflict,
+            Self::Differs { .. } | Self::OtherVersion { .. } => ErrorKind::Conflict,
             Self::WriteBack { .. } => ErrorKind::Internal,
         }
     }

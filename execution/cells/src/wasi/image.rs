@@ -9,8 +9,11 @@ use super::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{collections::HashMap, fmt};
 
-/// The newest format of [`WasiImage`].
-pub(crate) const VERSION: u16 = 1;
+/// The newest format of [`WasiImage`]: from 2 on files may be told by their version.
+pub(crate) const VERSION: u16 = 2;
+
+/// The format of an image in which no file is told by its version.
+const VERSION_WITHOUT: u16 = 1;
 
 /// A saved [`Wasi`], without its streams, sources and grants, which are given anew.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +45,8 @@ pub(crate) enum Content {
     Hash { blake3: [u8; 32], size_bytes: u64 },
     /// It was open for writing, or has no name: its bytes travel.
     Bytes(Bytes),
+    /// It is sealed: the same version must be there.
+    Version(u64),
 }
 
 /// One descriptor.
@@ -116,7 +121,8 @@ impl<'de> Deserialize<'de> for Bytes {
 impl Wasi {
     /// The state as an image; nothing is closed or changed.
     ///
-    /// Files that are only read travel as path and hash. Files open for writing, and files
+    /// Files that are only read travel as path and hash, those that their mount gives versions and that
+    /// were not written to since, as path and version. Other files open for writing, and files
     /// without a name, travel with their bytes, up to [`Limits::carried_bytes`] together.
     ///
     /// [`Limits::carried_bytes`]: super::Limits::carried_bytes
@@ -129,8 +135,10 @@ impl Wasi {
             let (base, inheriting, flags) = (entry.base, entry.inheriting, entry.flags);
             descriptors.push(DescriptorImage { fd, base, inheriting, flags, kind });
         }
+        let told = |file: &FileImage| matches!(file.content, Content::Version(_));
+        let version = if files.images.iter().any(told) { VERSION } else { VERSION_WITHOUT };
         Ok(WasiImage {
-            version: VERSION,
+            version,
             arguments: self.arguments.clone(),
             variables: self.variables.clone(),
             monotonic_ns,
@@ -206,7 +214,9 @@ impl Files {
             return Ok(*index);
         }
         let path = file.node.locate();
-        let content = if path.is_none() || self.written.contains(&key) {
+        let content = if let (Some(_), Some(version)) = (&path, file.node.version()) {
+            Content::Version(version)
+        } else if path.is_none() || self.written.contains(&key) {
             self.carried_bytes = self.carried_bytes.saturating_add(stat.size);
             if self.carried_bytes > self.limit_bytes {
                 return Err(SaveError::TooLarge {

@@ -27,6 +27,7 @@ mod link;
 mod local;
 mod memory;
 mod mount;
+mod objects;
 mod path;
 mod poll;
 mod process;
@@ -43,7 +44,7 @@ mod tests;
 
 pub use config::{Config, Grant, Streams};
 pub use errno::Errno;
-pub use error::{ConfigError, RestoreError, SaveError};
+pub use error::{CloseError, ConfigError, RestoreError, SaveError};
 pub use image::WasiImage;
 pub use limits::Limits;
 pub(crate) use link::with_memory;
@@ -52,11 +53,12 @@ pub use local::LocalFolder;
 pub use mount::{
     Advice, Directory, DirectoryEntry, File, FileType, Mount, Node, OpenHow, SetTime, Stat,
 };
+pub use objects::{FileKey, ObjectFolder, Transform};
 pub use rights::Rights;
 pub use sources::{Sources, SystemSources};
 pub use stdio::{Buffer, HostInput, HostOutput, Input, InputState, Null, Output};
 
-use table::Table;
+use table::{Kind, OpenFile, Table};
 
 /// What a call that may wait comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,29 @@ impl Wasi {
     /// Bytes that the program has written to standard output and standard error.
     pub fn output_bytes(&self) -> u64 {
         self.output_bytes
+    }
+
+    /// Closes all files, as the end of a program does that ends in order. A [`Wasi`] that is
+    /// dropped instead leaves no trace of what was written to files that become visible only when
+    /// they are closed.
+    ///
+    /// # Errors
+    /// The first file that could not be closed; the others are.
+    pub fn close_files(&mut self) -> Result<(), CloseError> {
+        let mut failed = None;
+        for (fd, entry) in self.table.take_all() {
+            let Kind::File(OpenFile { node, mount, .. }) = &entry.kind else { continue };
+            let (path, mount) = (node.locate(), *mount);
+            let Err(source) = entry.close() else { continue };
+            let mount = self.grants.get(mount).map(|grant| grant.guest_path.clone());
+            failed.get_or_insert(CloseError {
+                fd,
+                mount: mount.unwrap_or_default(),
+                path: path.unwrap_or_else(|| "removed file".to_owned()),
+                source,
+            });
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// The program's arguments, its name first.

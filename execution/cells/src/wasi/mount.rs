@@ -200,6 +200,19 @@ pub trait File: Send + Sync {
 
     /// Where it is now, from the mount's root, if it still has a name there.
     fn locate(&self) -> Option<String>;
+
+    /// The number of the state that it shows, where the mount gives each state a number and this
+    /// one has no change that is not in it. A snapshot then says the number and carries no bytes.
+    fn version(&self) -> Option<u64> {
+        None
+    }
+
+    /// Ends an opening in order: where files become visible when they are closed, now. Clones are
+    /// one opening, which the last of them ends. One that is dropped instead leaves no trace of
+    /// what was written through it.
+    fn close(self: Arc<Self>) -> Result<(), Errno> {
+        Ok(())
+    }
 }
 
 /// How a file will be used, with preview 1's numbers.

@@ -20,7 +20,8 @@ impl Wasi {
     /// only read must be there and unchanged. A file that was open for writing gets the bytes it
     /// had when the image was made: if it is missing it is created (its directory must exist),
     /// if it holds other bytes they are replaced, for they were written after the image and are
-    /// undone with the rest of the program's state. A removed file continues without a name.
+    /// undone with the rest of the program's state. A file of a mount with versions that was not
+    /// written to must be there in the same version. A removed file continues without a name.
     pub fn restore(
         image: WasiImage,
         grants: Vec<Grant>,
@@ -28,7 +29,7 @@ impl Wasi {
         sources: Box<dyn Sources>,
         limits: Limits,
     ) -> Result<Self, RestoreError> {
-        if image.version != VERSION {
+        if !(1..=VERSION).contains(&image.version) {
             return Err(RestoreError::Version { found: image.version, known: VERSION });
         }
         check_variables(&image.variables)?;
@@ -177,6 +178,9 @@ impl Check<'_> {
             let Some(fd) = holder else {
                 return Err(malformed("a file is held by no descriptor"));
             };
+            if file.path.is_none() && !matches!(file.content, Content::Bytes(_)) {
+                return Err(malformed("a file without a name carries no bytes"));
+            }
             let Content::Bytes(bytes) = &file.content else { continue };
             carried_bytes += bytes.0.len() as u64;
             if file.path.is_some() && self.grant(fd, &file.mount)?.read_only {
@@ -217,10 +221,17 @@ fn open_error(mount: &str, path: &str, source: Errno) -> RestoreError {
 }
 
 fn open_files(image: &WasiImage, grants: &[Grant]) -> Result<Vec<Opened>, RestoreError> {
-    image.files.iter().map(|file| open_file(file, grants)).collect()
+    let written = |place: usize| {
+        image.descriptors.iter().any(|descriptor| match descriptor.kind {
+            KindImage::File { file, writable, .. } => writable && file as usize == place,
+            _ => false,
+        })
+    };
+    let files = image.files.iter().enumerate();
+    files.map(|(place, file)| open_file(file, written(place), grants)).collect()
 }
 
-fn open_file(file: &FileImage, grants: &[Grant]) -> Result<Opened, RestoreError> {
+fn open_file(file: &FileImage, written: bool, grants: &[Grant]) -> Result<Opened, RestoreError> {
     let Some(path) = &file.path else {
         let grant = grants.iter().find(|grant| grant.guest_path == file.mount);
         let scratch = grant.ok_or(Errno::Notcapable).and_then(|grant| grant.mount.scratch());
@@ -233,9 +244,10 @@ fn open_file(file: &FileImage, grants: &[Grant]) -> Result<Opened, RestoreError>
         path: path.clone(),
         difference,
     };
-    let write = matches!(file.content, Content::Bytes(_));
+    let carried = matches!(file.content, Content::Bytes(_));
+    let write = carried || written;
     let node = match root.open(path, OpenHow { read: true, write, ..OpenHow::default() }) {
-        Err(Errno::Noent) if write => {
+        Err(Errno::Noent) if carried => {
             let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
             let parent = root.stat_path(parent, true);
             parent.map_err(|source| open_error(&file.mount, path, source))?;
@@ -249,6 +261,16 @@ fn open_file(file: &FileImage, grants: &[Grant]) -> Result<Opened, RestoreError>
     let stat = node.stat().map_err(failed)?;
     if stat.file_type != FileType::RegularFile {
         return Err(differs("it is a device"));
+    }
+    if let Content::Version(version) = file.content
+        && node.version() != Some(version)
+    {
+        return Err(RestoreError::OtherVersion {
+            mount: file.mount.clone(),
+            path: path.clone(),
+            expected: version,
+            found: node.version(),
+        });
     }
     if let Content::Hash { blake3, size_bytes } = file.content {
         if stat.size != size_bytes {

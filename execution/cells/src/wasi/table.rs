@@ -87,6 +87,14 @@ impl Entry {
         Self { kind, base, inheriting: Rights::NONE, flags: 0 }
     }
 
+    /// Ends what it refers to in order.
+    pub(crate) fn close(self) -> Result<(), Errno> {
+        match self.kind {
+            Kind::File(file) => file.node.close(),
+            Kind::Input | Kind::Stdout | Kind::Stderr | Kind::Directory(_) => Ok(()),
+        }
+    }
+
     /// Refuses if a right is missing.
     pub(crate) fn need(&self, rights: Rights) -> Result<(), Errno> {
         if self.base.contains(rights) { Ok(()) } else { Err(Errno::Notcapable) }
@@ -153,14 +161,21 @@ impl Table {
         self.entries.get_mut(fd as usize).and_then(Option::take).ok_or(Errno::Badf)
     }
 
-    /// Moves `from` over `to`; both must be open.
-    pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<(), Errno> {
+    /// Moves `from` over `to`, and gives what was there; both must be open.
+    pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<Option<Entry>, Errno> {
         self.get(from)?;
         self.get(to)?;
-        if from != to {
-            self.entries[to as usize] = self.entries[from as usize].take();
+        if from == to {
+            return Ok(None);
         }
-        Ok(())
+        let moved = self.entries[from as usize].take();
+        Ok(std::mem::replace(&mut self.entries[to as usize], moved))
+    }
+
+    /// Takes all out, in order.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = (u32, Entry)> {
+        let entries = std::mem::take(&mut self.entries).into_iter().enumerate();
+        entries.filter_map(|(fd, entry)| entry.map(|entry| (fd as u32, entry)))
     }
 
     /// Every open descriptor in order.

@@ -5,5 +5,6 @@ mod confinement;
 mod host;
 mod images;
 mod mounts;
+mod objects;
 mod programs;
 mod support;

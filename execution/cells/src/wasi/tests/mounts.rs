@@ -1,6 +1,10 @@
 //! What every [`Mount`] promises; each implementation runs [`all`].
 
-use crate::wasi::{Directory, Errno, File, FileType, LocalFolder, Mount, Node, OpenHow, SetTime};
+use super::support::objects;
+use crate::wasi::{
+    Directory, Errno, File, FileType, LocalFolder, Mount, Node, ObjectFolder, OpenHow, SetTime,
+    Transform,
+};
 use std::sync::Arc;
 
 const CREATE: OpenHow = OpenHow {
@@ -61,21 +65,33 @@ fn names(root: &dyn Directory) {
     assert_eq!(held.locate().as_deref(), Some("a/b/one"));
     b.rename("one", &*a, "two").expect("it moves");
     assert_eq!(held.locate().as_deref(), Some("a/two"));
-    a.symlink("two", "link").expect("it links");
-    assert_eq!(a.read_link("link").as_deref(), Ok("two"));
-    assert_eq!(a.stat_path("link", false).map(|stat| stat.file_type), Ok(FileType::SymbolicLink));
-    assert_eq!(a.stat_path("link", true), held.stat());
+    assert_eq!(a.stat_path("two", true), held.stat());
     let mut names: Vec<_> = a.entries(9).expect("it lists").into_iter().collect();
     names.sort_by(|one, other| one.name.cmp(&other.name));
     let names: Vec<_> = names.iter().map(|entry| (entry.name.as_str(), entry.file_type)).collect();
-    let (folder, link) = (FileType::Directory, FileType::SymbolicLink);
-    assert_eq!(names, [("b", folder), ("link", link), ("two", FileType::RegularFile)]);
-    assert_eq!(a.entries(2), Err(Errno::Nomem));
+    assert_eq!(names, [("b", FileType::Directory), ("two", FileType::RegularFile)]);
+    assert_eq!(a.entries(1), Err(Errno::Nomem));
     a.remove_file("two").expect("it is removed");
     assert_eq!(held.locate(), None);
     assert_eq!(held.write_at(b"x", 0), Ok(1));
     a.remove_directory("b").expect("it is removed");
     assert_eq!((b.locate(), b.entries(9)), (None, Ok(Vec::new())));
+    file(&*a, "three").close().expect("it closes");
+}
+
+fn links(root: &dyn Directory) {
+    let held = file(root, "two");
+    root.symlink("two", "link").expect("it links");
+    assert_eq!(root.read_link("link").as_deref(), Ok("two"));
+    let link = root.stat_path("link", false).map(|stat| stat.file_type);
+    assert_eq!(link, Ok(FileType::SymbolicLink));
+    assert_eq!(root.stat_path("link", true), held.stat());
+}
+
+fn no_links(root: &dyn Directory) {
+    file(root, "two");
+    assert_eq!(root.symlink("two", "link"), Err(Errno::Notsup));
+    assert_eq!(root.link("two", false, root, "link"), Err(Errno::Notsup));
 }
 
 fn refusals(root: &dyn Directory) {
@@ -100,5 +116,18 @@ fn refusals(root: &dyn Directory) {
 #[test]
 fn a_local_folder_keeps_the_promises_of_a_mount() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    all(&LocalFolder::open(folder.path()).expect("the folder opens"));
+    let mount = LocalFolder::open(folder.path()).expect("the folder opens");
+    all(&mount);
+    links(&*mount.root().expect("it has a root"));
+}
+
+#[test]
+fn a_bucket_keeps_the_promises_of_a_mount() {
+    let (_folder, store) = objects();
+    for prefix in ["", "deep/in/it"] {
+        let mount = ObjectFolder::new(store.clone(), "lab", prefix, Transform::None)
+            .expect("there is a bucket");
+        all(&mount);
+        no_links(&*mount.root().expect("it has a root"));
+    }
 }

@@ -2,22 +2,34 @@
 
 use super::{
     host::{compile, run},
-    support::granted,
+    support::{bucket, granted, objects},
 };
-use crate::wasi::Config;
+use crate::wasi::{Config, Grant};
 use std::fs;
 
 /// Runs a program that checks itself; it must exit with 0.
 fn passes(name: &str, source: &str) {
     let Some(module) = compile(name, source) else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let config = Config {
-        arguments: vec![name.to_owned()],
-        grants: vec![granted(folder.path(), "/data")],
-        ..Config::default()
-    };
-    let ended = run(&module, b"", config);
+    passes_in(name, &module, &[], granted(folder.path(), "/data"));
+}
+
+fn passes_in(name: &str, module: &[u8], arguments: &[&str], grant: Grant) {
+    let arguments = std::iter::once(&name).chain(arguments).map(|argument| (*argument).to_owned());
+    let (arguments, grants) = (arguments.collect(), vec![grant]);
+    let ended = run(module, b"", Config { arguments, grants, ..Config::default() });
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{name}: {}", ended.stdout);
+}
+
+#[test]
+fn library_functions_behave_in_a_bucket() {
+    let (_folder, store) = objects();
+    for (name, source) in
+        [("files.c", include_str!("c/files.c")), ("directories.c", include_str!("c/directories.c"))]
+    {
+        let Some(module) = compile(name, source) else { return };
+        passes_in(name, &module, &["without-links"], bucket(&store, "/data"));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Small helpers of the tests.
 
-use crate::wasi::{Errno, Grant, LocalFolder, Rights, Sources, Wasi};
+use crate::wasi::{Errno, Grant, LocalFolder, ObjectFolder, Rights, Sources, Transform, Wasi};
+use geds::Geds;
 use std::{
     path::Path,
     sync::{
@@ -8,6 +9,23 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+
+/// A store of the test's own, with an empty bucket.
+pub(super) fn objects() -> (testkit::Folder, Geds) {
+    let folder = testkit::Folder::in_memory();
+    let limits = geds::Limits { memory_bytes: 64 << 20, ..geds::Limits::default() };
+    let store = Geds::open(geds::Config::alone(folder.path()).limits(limits));
+    let store = store.expect("the store opens");
+    store.create_bucket("lab").expect("it is made");
+    (folder, store)
+}
+
+/// A bucket as a grant.
+pub(super) fn bucket(store: &Geds, guest_path: &str) -> Grant {
+    let mount =
+        ObjectFolder::new(store.clone(), "lab", "", Transform::None).expect("there is a bucket");
+    Grant { guest_path: guest_path.to_owned(), mount: Arc::new(mount), read_only: false }
+}
 
 /// A folder as a grant.
 pub(super) fn granted(path: &Path, guest_path: &str) -> Grant {

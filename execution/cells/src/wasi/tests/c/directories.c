@@ -106,7 +106,7 @@ static void links(void) {
     CHECK(lstat("/data/kept", &s) == 0 && S_ISLNK(s.st_mode));
 }
 
-static void times(void) {
+static void times(int with_links) {
     touch("/data/t");
     struct timespec set[2] = {{1000, 1}, {2000, 999999999}};
     struct stat s;
@@ -118,6 +118,7 @@ static void times(void) {
     int fd = open("/data/t", O_RDWR);
     CHECK(futimens(fd, set) == 0 && fstat(fd, &s) == 0);
     CHECK(s.st_atim.tv_sec == 3000 && s.st_mtim.tv_sec == 4000);
+    if (!with_links) return;
     CHECK(symlink("t", "/data/tlink") == 0);
     set[0] = (struct timespec){77, 0};
     set[1] = (struct timespec){88, 0};
@@ -126,10 +127,12 @@ static void times(void) {
     CHECK(stat("/data/tlink", &s) == 0 && s.st_mtim.tv_sec == 4000);
 }
 
-int main(void) {
+// An argument says that there are no links where it runs.
+int main(int argc, char **argv) {
+    (void)argv;
     listing();
     names();
-    links();
-    times();
+    if (argc < 2) links();
+    times(argc < 2);
     return failed;
 }

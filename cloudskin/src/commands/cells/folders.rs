@@ -1,0 +1,188 @@
+//! What `--dir` grants: folders of this machine, and objects.
+
+use crate::commands::geds::{address::Address, store::make_bucket};
+use anyhow::Context;
+use cells::{
+    wasi::{FileKey, Grant, ObjectFolder, Transform},
+    worker,
+};
+use geds::Geds;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// One `--dir`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Granted {
+    source: Source,
+    /// Where the program sees it.
+    guest: String,
+    read_only: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// A folder of this machine.
+    Folder(String),
+    /// Objects below a prefix.
+    Objects(Address, Kept),
+}
+
+/// How objects are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kept {
+    AsTheyAre,
+    Compressed,
+    /// With the key in this file.
+    Encrypted(PathBuf),
+}
+
+impl Granted {
+    /// Reads `HOST::GUEST`, or one path for both, with `:ro` at the end or not; or
+    /// `geds://BUCKET[/PREFIX]::GUEST`, which options may follow.
+    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+        let (text, options) = match text.split_once(',') {
+            Some((text, options)) if Address::is_meant(text) => (text, Some(options)),
+            _ => (text, None),
+        };
+        let (whole, read_only) = match text.strip_suffix(":ro") {
+            Some(whole) => (whole, true),
+            None => (text, false),
+        };
+        let (host, guest) = whole.split_once("::").unwrap_or((whole, whole));
+        if !Address::is_meant(host) {
+            let source = Source::Folder(host.to_owned());
+            return Ok(Self { source, guest: guest.to_owned(), read_only });
+        }
+        anyhow::ensure!(
+            whole.contains("::"),
+            "say where the program sees `{host}`, as in `--dir {host}::/data`"
+        );
+        let address = host.parse().map_err(anyhow::Error::msg)?;
+        let source = Source::Objects(address, options.map_or(Ok(Kept::AsTheyAre), Kept::parse)?);
+        Ok(Self { source, guest: guest.to_owned(), read_only })
+    }
+
+    /// Opens it; `store` is asked for where objects are meant.
+    pub(super) fn open(&self, store: impl Fn() -> anyhow::Result<Geds>) -> anyhow::Result<Grant> {
+        let (address, kept) = match &self.source {
+            Source::Folder(host) => {
+                return worker::grant(Path::new(host), &self.guest, self.read_only)
+                    .with_context(|| format!("cannot grant `{host}`"));
+            }
+            Source::Objects(address, kept) => (address, kept),
+        };
+        let transform = kept.transform()?;
+        let store = store()?;
+        if !self.read_only {
+            make_bucket(&store, &address.bucket)?;
+        }
+        let mount = ObjectFolder::new(store, &address.bucket, &address.key, transform)
+            .with_context(|| format!("cannot grant `{address}`"))?;
+        let (guest_path, read_only) = (self.guest.clone(), self.read_only);
+        Ok(Grant { guest_path, mount: Arc::new(mount), read_only })
+    }
+}
+
+impl Kept {
+    /// Reads `transform=compress`, or `transform=encrypt,key-file=PATH`.
+    fn parse(options: &str) -> anyhow::Result<Self> {
+        let (mut transform, mut key_file) = (None, None);
+        for option in options.split(',') {
+            let value = match option.split_once('=') {
+                Some(("transform", value)) if transform.is_none() => transform.insert(value),
+                Some(("key-file", value)) if key_file.is_none() => key_file.insert(value),
+                _ => anyhow::bail!(
+                    "`{option}` is no option of `geds://`: there are transform=compress, and \
+                     transform=encrypt,key-file=PATH"
+                ),
+            };
+            anyhow::ensure!(!value.is_empty(), "`{option}` has no value");
+        }
+        match (transform, key_file) {
+            (Some("encrypt"), Some(path)) => Ok(Self::Encrypted(PathBuf::from(path))),
+            (Some("encrypt"), None) => {
+                anyhow::bail!("name the file of the key: transform=encrypt,key-file=PATH")
+            }
+            (_, Some(_)) => anyhow::bail!("a key-file is for transform=encrypt"),
+            (Some("compress"), None) => Ok(Self::Compressed),
+            (Some(other), None) => {
+                anyhow::bail!("there is no transform `{other}`: there are encrypt and compress")
+            }
+            (None, None) => Ok(Self::AsTheyAre),
+        }
+    }
+
+    fn transform(&self) -> anyhow::Result<Transform> {
+        let path = match self {
+            Self::AsTheyAre => return Ok(Transform::None),
+            Self::Compressed => return Ok(Transform::Compress),
+            Self::Encrypted(path) => path,
+        };
+        let what = || format!("cannot read the key `{}`", path.display());
+        let bytes = std::fs::read(path).with_context(what)?;
+        let key = FileKey::parse(&bytes).with_context(|| {
+            format!("`{}` is no key: it has 32 bytes, or 64 hexadecimal digits", path.display())
+        })?;
+        Ok(Transform::Encrypt(key))
+    }
+}
+
+/// The folders as host and guest paths, for a site.
+pub(super) fn for_site(dirs: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let split = |dir: &String| {
+        anyhow::ensure!(
+            !Address::is_meant(dir),
+            "`{dir}` is granted to programs that run here alone: leave out where it shall run"
+        );
+        let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
+        Ok((host.to_owned(), guest.to_owned()))
+    };
+    dirs.iter().map(split).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is(text: &str) -> (Source, String, bool) {
+        let granted = Granted::parse(text).unwrap();
+        (granted.source, granted.guest, granted.read_only)
+    }
+
+    #[test]
+    fn a_grant_names_a_folder_or_objects() {
+        let folder = |path: &str| Source::Folder(path.to_owned());
+        let objects = |text: &str| Source::Objects(text.parse().unwrap(), Kept::AsTheyAre);
+        assert_eq!(is("data"), (folder("data"), "data".into(), false));
+        assert_eq!(is("data:ro"), (folder("data"), "data".into(), true));
+        assert_eq!(is("data::/d"), (folder("data"), "/d".into(), false));
+        assert_eq!(is("geds://lab::/d"), (objects("geds://lab"), "/d".into(), false));
+        let deep = (objects("geds://lab/a b/c"), "/d".into(), true);
+        assert_eq!(is("geds://lab/a b/c::/d:ro"), deep);
+        let kept = |text: &str| match is(text).0 {
+            Source::Objects(_, kept) => kept,
+            Source::Folder(_) => panic!("`{text}` is a folder"),
+        };
+        assert_eq!(kept("geds://lab::/d,transform=compress"), Kept::Compressed);
+        let encrypted = kept("geds://lab::/d:ro,transform=encrypt,key-file=a/b");
+        assert_eq!(encrypted, Kept::Encrypted("a/b".into()));
+        assert_eq!(is("a,b::/d"), (folder("a,b"), "/d".into(), false));
+        for wrong in [
+            "geds://lab",
+            "geds://lab:ro",
+            "geds://Lab::/d",
+            "geds://::/d",
+            "geds://lab::/d,",
+            "geds://lab::/d,transform=",
+            "geds://lab::/d,transform=gzip",
+            "geds://lab::/d,transform=encrypt",
+            "geds://lab::/d,key-file=k",
+            "geds://lab::/d,transform=compress,transform=compress",
+        ] {
+            assert!(Granted::parse(wrong).is_err(), "{wrong}");
+        }
+        for_site(&["geds://lab::/d".into()]).unwrap_err();
+    }
+}

@@ -1,0 +1,374 @@
+//! An open file: its bytes, sealed or not yet, however often it is open.
+
+use super::{Shared, errno, sealed::Sealed, some, times::Times};
+use crate::wasi::{Errno, FileType, SetTime, Stat};
+use geds::{Attributes, Error, Put, Writer};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// What is copied at once when a sealed file is written to.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Up to this size bytes are copied to be sealed, so that a refusal loses nothing. (A writer that is
+/// refused is gone; it is refused late only if it has its memory already.)
+const SMALL_BYTES: u64 = 64 << 10;
+
+/// A file that is open.
+#[derive(Debug)]
+pub(super) struct Inode {
+    number: u64,
+    body: RwLock<Body>,
+}
+
+#[derive(Debug)]
+struct Body {
+    /// From the mount's root on; none once it was removed or replaced.
+    name: Option<String>,
+    content: Content,
+    times: Times,
+    /// Whether the times were set, and not by writing.
+    set: bool,
+    /// Whether no other may have the name when it is sealed.
+    exclusive: bool,
+    /// Whether a program asked for its bytes to be on disk: then its next ones have to be too, lest
+    /// they replace in memory what would outlive them.
+    durable: bool,
+    /// The version that is on disk, if that is known.
+    persisted: Option<u64>,
+    /// Whether who wrote to it ended out of order: then it is never sealed.
+    abandoned: bool,
+}
+
+#[derive(Debug)]
+enum Content {
+    Sealed(Sealed),
+    /// Seen by this mount alone.
+    Unsealed(Writer),
+    /// Sealing was refused, or somebody else removed it while it was sealed.
+    Gone,
+}
+
+impl Inode {
+    /// A new file, or one without a name.
+    pub(super) fn empty(
+        shared: &Shared,
+        number: u64,
+        name: Option<String>,
+        exclusive: bool,
+    ) -> Result<Self, Errno> {
+        let content = Content::Unsealed(shared.stage(0)?);
+        Ok(Self::of(number, name, content, Times::now(), exclusive))
+    }
+
+    /// A sealed file.
+    pub(super) fn sealed(number: u64, name: &str, sealed: Sealed) -> Self {
+        let times = Times::of(sealed.stat());
+        Self::of(number, Some(name.to_owned()), Content::Sealed(sealed), times, false)
+    }
+
+    fn of(
+        number: u64,
+        name: Option<String>,
+        content: Content,
+        times: Times,
+        exclusive: bool,
+    ) -> Self {
+        let body = Body {
+            name,
+            content,
+            times,
+            set: false,
+            exclusive,
+            durable: false,
+            persisted: None,
+            abandoned: false,
+        };
+        Self { number, body: RwLock::new(body) }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn name(&self) -> Option<String> {
+        self.body().name.clone()
+    }
+
+    /// Gives it another name, or none. What was to be the first of its name is that no more.
+    pub(super) fn set_name(&self, name: Option<String>) {
+        let mut body = self.change();
+        body.name = name;
+        body.exclusive = false;
+    }
+
+    /// The version that it shows, if it has no bytes but those.
+    pub(super) fn version(&self) -> Option<u64> {
+        match &self.body().content {
+            Content::Sealed(sealed) => Some(sealed.stat().version),
+            Content::Unsealed(_) | Content::Gone => None,
+        }
+    }
+
+    fn body(&self) -> RwLockReadGuard<'_, Body> {
+        self.body.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> RwLockWriteGuard<'_, Body> {
+        self.body.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn stat(&self, shared: &Shared) -> Result<Stat, Errno> {
+        let body = self.body();
+        Ok(Stat {
+            device: shared.device,
+            inode: self.number,
+            file_type: FileType::RegularFile,
+            links: u64::from(body.name.is_some()),
+            size: body.size()?,
+            accessed_ns: body.times.accessed_ns,
+            modified_ns: body.times.modified_ns,
+            changed_ns: body.times.modified_ns,
+        })
+    }
+
+    pub(super) fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        match &self.body().content {
+            Content::Sealed(sealed) => sealed.read_at(into, offset),
+            Content::Unsealed(writer) => writer.read_at(offset, into).map_err(errno),
+            Content::Gone => Err(Errno::Stale),
+        }
+    }
+
+    pub(super) fn write_at(
+        &self,
+        shared: &Shared,
+        bytes: &[u8],
+        offset: u64,
+    ) -> Result<usize, Errno> {
+        self.change().write(shared, bytes, offset)
+    }
+
+    /// Writes at the end; gives the bytes written and the end after them.
+    pub(super) fn append(&self, shared: &Shared, bytes: &[u8]) -> Result<(usize, u64), Errno> {
+        let mut body = self.change();
+        let end = body.size()?;
+        let written = body.write(shared, bytes, end)?;
+        Ok((written, end + written as u64))
+    }
+
+    pub(super) fn set_size(&self, shared: &Shared, size: u64) -> Result<(), Errno> {
+        let mut body = self.change();
+        if body.size()? == size {
+            return Ok(());
+        }
+        body.resize(shared, size)
+    }
+
+    /// Empties it, which also makes a new version of one that is empty.
+    pub(super) fn empty_out(&self, shared: &Shared) -> Result<(), Errno> {
+        self.change().resize(shared, 0)
+    }
+
+    /// Makes it at least so large.
+    pub(super) fn extend(&self, shared: &Shared, size: u64) -> Result<(), Errno> {
+        let mut body = self.change();
+        if body.size()? >= size {
+            return Ok(());
+        }
+        body.resize(shared, size)
+    }
+
+    pub(super) fn set_times(
+        &self,
+        shared: &Shared,
+        accessed: SetTime,
+        modified: SetTime,
+    ) -> Result<(), Errno> {
+        let mut body = self.change();
+        let times = body.times.set(accessed, modified);
+        if let (Content::Sealed(sealed), Some(name)) = (&body.content, &body.name) {
+            keep_times(shared, name, sealed.stat(), times)?;
+        }
+        body.times = times;
+        body.set = true;
+        Ok(())
+    }
+
+    /// Seals what was written, if anything was. `goes_on` says whether somebody still has it open.
+    pub(super) fn seal(&self, shared: &Shared, goes_on: bool) -> Result<(), Errno> {
+        self.change().seal(shared, goes_on)
+    }
+
+    /// Puts it on disk, where it outlives the store; for that it is sealed.
+    pub(super) fn sync(&self, shared: &Shared) -> Result<(), Errno> {
+        let mut body = self.change();
+        body.durable = true;
+        body.seal(shared, true)?;
+        let (Content::Sealed(sealed), Some(name)) = (&body.content, &body.name) else {
+            return Ok(());
+        };
+        let version = sealed.stat().version;
+        if body.persisted == Some(version) {
+            return Ok(());
+        }
+        // Removed by somebody else: there is nothing to keep.
+        some(shared.store.persist(&shared.bucket, &shared.key(name)))?;
+        body.persisted = Some(version);
+        Ok(())
+    }
+
+    /// Shows what its new name has: a rename gives a sealed object another version.
+    pub(super) fn renamed(&self, shared: &Shared) -> Result<(), Errno> {
+        let mut body = self.change();
+        let Content::Sealed(_) = &body.content else { return Ok(()) };
+        let Some(name) = &body.name else { return Ok(()) };
+        if let Some(sealed) = Sealed::open(shared, name)? {
+            body.content = Content::Sealed(sealed);
+            body.persisted = None;
+        }
+        Ok(())
+    }
+
+    /// Never seals it: who wrote to it did not end in order.
+    pub(super) fn abandon(&self) {
+        self.change().abandoned = true;
+    }
+}
+
+impl Body {
+    fn size(&self) -> Result<u64, Errno> {
+        match &self.content {
+            Content::Sealed(sealed) => Ok(sealed.size()),
+            Content::Unsealed(writer) => Ok(writer.len()),
+            Content::Gone => Err(Errno::Stale),
+        }
+    }
+
+    fn write(&mut self, shared: &Shared, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let end = offset.checked_add(bytes.len() as u64).ok_or(Errno::Fbig)?;
+        i64::try_from(end).map_err(|_| Errno::Fbig)?;
+        // What is written over need not be copied.
+        let kept = if offset == 0 && end >= self.size()? { 0 } else { u64::MAX };
+        self.unsealed(shared, kept, end)?.write_at(offset, bytes).map_err(too_large)?;
+        self.written();
+        Ok(bytes.len())
+    }
+
+    fn resize(&mut self, shared: &Shared, size: u64) -> Result<(), Errno> {
+        self.unsealed(shared, size, size)?.truncate(size).map_err(too_large)?;
+        self.written();
+        Ok(())
+    }
+
+    fn written(&mut self) {
+        self.times.modified_ns = Times::now().modified_ns;
+        self.set = false;
+    }
+
+    /// Where it is written: a copy of the sealed bytes, of which `kept` matter.
+    fn unsealed(
+        &mut self,
+        shared: &Shared,
+        kept: u64,
+        expected: u64,
+    ) -> Result<&mut Writer, Errno> {
+        if let Content::Sealed(sealed) = &self.content {
+            let kept = kept.min(sealed.size());
+            let mut writer = shared.stage(kept.max(expected.min(2 * sealed.size())))?;
+            copy(sealed, kept, &mut writer)?;
+            self.content = Content::Unsealed(writer);
+        }
+        match &mut self.content {
+            Content::Unsealed(writer) => Ok(writer),
+            Content::Sealed(_) | Content::Gone => Err(Errno::Stale),
+        }
+    }
+
+    fn seal(&mut self, shared: &Shared, goes_on: bool) -> Result<(), Errno> {
+        let (Content::Unsealed(writer), Some(name), false) =
+            (&self.content, &self.name, self.abandoned)
+        else {
+            return Ok(());
+        };
+        let (name, key, put) = (name.clone(), shared.key(name), self.put(shared, writer.len()));
+        let sealed = if writer.len() <= SMALL_BYTES || !shared.transform.is_none() {
+            seal_copy(shared, writer, &key, put)
+        } else {
+            let Content::Unsealed(writer) = std::mem::replace(&mut self.content, Content::Gone)
+            else {
+                return Err(Errno::Stale);
+            };
+            writer.seal_as(&key, put)
+        };
+        let stat = sealed.map_err(errno)?;
+        self.exclusive = false;
+        self.content = Content::Gone;
+        if goes_on && let Some(sealed) = Sealed::open(shared, &name)? {
+            self.times = Times::of(sealed.stat());
+            self.persisted = self.durable.then_some(stat.version);
+            self.content = Content::Sealed(sealed);
+        }
+        Ok(())
+    }
+
+    fn put(&self, shared: &Shared, size: u64) -> Put {
+        let attributes = self.set.then(|| self.times.keep(Attributes::new()));
+        let attributes = shared.transform.describe(attributes, size);
+        let (overwrite, durable) = (!self.exclusive, self.durable);
+        Put { overwrite, durable, attributes, ..Put::default() }
+    }
+}
+
+/// Seals the bytes of a file as the mount keeps them, and leaves the file as it is.
+fn seal_copy(shared: &Shared, file: &Writer, key: &str, put: Put) -> geds::Result<geds::Stat> {
+    let size = shared.transform.encoded_bytes(file.len());
+    if size <= SMALL_BYTES {
+        let mut bytes = Vec::with_capacity(size as usize);
+        shared.transform.encode(file, &mut bytes)?;
+        return shared.store.put(&shared.bucket, key, &bytes, put);
+    }
+    let mut writer = shared.store.create(&shared.bucket, key, put.size_hint(size))?;
+    shared.transform.encode(file, &mut writer)?;
+    writer.seal()
+}
+
+fn copy(from: &Sealed, size: u64, to: &mut Writer) -> Result<(), Errno> {
+    let mut buffer = vec![0; COPY_BYTES.min(usize::try_from(size).unwrap_or(COPY_BYTES))];
+    let mut at = 0;
+    while at < size {
+        let most = buffer.len().min(usize::try_from(size - at).unwrap_or(COPY_BYTES));
+        let count = from.read_at(&mut buffer[..most], at)?;
+        if count == 0 {
+            return Err(Errno::Io);
+        }
+        to.write_at(at, &buffer[..count]).map_err(errno)?;
+        at += count as u64;
+    }
+    Ok(())
+}
+
+/// A place that no object has.
+fn too_large(error: Error) -> Errno {
+    match error {
+        Error::Invalid(_) => Errno::Fbig,
+        error => errno(error),
+    }
+}
+
+/// Keeps a sealed object's times with it, if it still is this version.
+pub(super) fn keep_times(
+    shared: &Shared,
+    name: &str,
+    stat: &geds::Stat,
+    times: Times,
+) -> Result<(), Errno> {
+    let attributes = times.keep(stat.attributes.clone());
+    let version = Some(stat.version);
+    match shared.store.set_attributes(&shared.bucket, &shared.key(name), attributes, version) {
+        // Replaced or removed by somebody else: this one has no name any more.
+        Ok(_) | Err(Error::Changed { .. } | Error::NoObject { .. }) => Ok(()),
+        Err(error) => Err(errno(error)),
+    }
+}
