@@ -163,6 +163,14 @@ impl Extent {
         Ok(Self { file, offset, size, sums: sums.to_vec() })
     }
 
+    /// The checksums of larger blocks of so many bytes, and that of all.
+    pub(crate) fn sums(&self, larger: u64) -> (Vec<u32>, u32) {
+        let blocks = self.sums.chunks((larger / BLOCK_BYTES).max(1) as usize);
+        let sizes = (0..).map(|at| larger.min(self.size.saturating_sub(at * larger)));
+        let sums = blocks.zip(sizes).map(|(blocks, size)| combine(blocks, size)).collect();
+        (sums, combine(&self.sums, self.size))
+    }
+
     /// Copies bytes out, as many as there are from `start` on.
     pub(crate) fn read_at(&self, start: u64, buffer: &mut [u8]) -> Result<usize> {
         let end = self.size.min(start.saturating_add(buffer.len() as u64));
@@ -254,6 +262,9 @@ mod tests {
             let extent = Extent::open(Arc::new(file), EXTENTS_AT, size as u64).unwrap();
             let mut buffer = vec![1; len];
             let count = extent.read_at(start, &mut buffer).unwrap();
+            let (sums, whole) = extent.sums(2 * BLOCK_BYTES);
+            let larger: Vec<u32> = bytes.chunks(2 * BLOCK_BYTES as usize).map(crc32c::crc32c).collect();
+            prop_assert_eq!((sums, whole), (larger, crc32c::crc32c(&bytes)));
             let from = (start as usize).min(size);
             prop_assert_eq!(&buffer[..count], &bytes[from..size.min(from + len)]);
         }

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     Attributes, Result,
-    shared::record::{Place, State as Slotted},
+    shared::{
+        index::Index,
+        record::{Place, State as Slotted},
+    },
     wire::Piece,
 };
 
@@ -81,6 +84,9 @@ impl State {
             self.lost.found(&keys.name, key);
         }
         let name = || (keys.name.clone(), key.to_owned());
+        if let Some(unit) = newest.filter(|_| bound.is_some()) {
+            mark(&self.index, bucket, key, unit);
+        }
         match (bound, newest) {
             (Some(bound), _) => self.journal.note(&bound),
             (None, Some(unit)) => {
@@ -192,4 +198,15 @@ impl State {
             self.note(header.bucket, &key, Some(unit));
         }
     }
+}
+
+/// Says in a record that the journal knows the name, before it does. Who is about to replace it reads it again.
+fn mark(index: &Index, bucket: u32, key: &str, unit: u32) {
+    let slot = index.slot(unit);
+    if slot.header().noted() {
+        return;
+    }
+    slot.set_noted(true);
+    // A damaged chain has been told of.
+    let _ = index.chain(bucket, key.as_bytes()).count_change();
 }

@@ -500,7 +500,12 @@ impl State {
             key,
             Some(Backing { version, memory: header.place, place, size: header.size }),
         );
-        self.move_name(header, key, attributes, header.place, crc)
+        self.move_name(header, key, attributes, header.place, crc)?;
+        // What is kept with it may have changed: then its record is another one.
+        if let Some(unit) = self.unit(header.bucket, key) {
+            self.note_again(unit);
+        }
+        Ok(())
     }
 
     /// Makes a name refer to its bytes at another place, if it is still the same.

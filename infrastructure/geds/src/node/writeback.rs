@@ -34,7 +34,12 @@ use std::{
 const UNDER_WAY_BYTES: u64 = 32 << 20;
 const UNDER_WAY: usize = 32;
 /// Most objects that are chosen at once under the lock.
-const CHOSEN: usize = 256;
+const CHOSEN: usize = 2048;
+/// Most bytes of slabs that cannot be used otherwise meanwhile, also as a share of all memory.
+const HELD_BYTES: u64 = 128 << 20;
+const HELD_SHARE: u64 = 4;
+/// Larger objects are not written back: the journal's note of one has a checksum for each block.
+const OBJECT_MAX_BYTES: u64 = 256 << 30;
 /// Most names outside that are removed at once.
 const REMOVED: usize = 64;
 /// How often what lies on disk is looked at: that takes a walk over all names.
@@ -118,6 +123,9 @@ impl Source {
     /// The checksum of each block, and that of all.
     fn sums(&self) -> Result<(Vec<u32>, u32)> {
         let size = self.size();
+        if let Self::File { extent, .. } = self {
+            return Ok(extent.sums(BLOCK_BYTES));
+        }
         let mut sums = Vec::new();
         let mut whole = 0;
         for block in 0..size.div_ceil(BLOCK_BYTES) {
@@ -136,6 +144,9 @@ impl Source {
 struct Plan {
     jobs: Vec<Job>,
     bytes: u64,
+    /// Bytes of the slabs that are held, and how many those may be.
+    held_bytes: u64,
+    held_max_bytes: u64,
     held: Vec<Place>,
     regions: HashMap<Place, Arc<Region>>,
 }
@@ -210,7 +221,10 @@ impl Tenant {
         }
         state.collect();
         drop(state);
-        self.wake();
+        if written {
+            // Room can be made now.
+            self.wake();
+        }
         written
     }
 
@@ -332,7 +346,8 @@ impl State {
     }
 
     fn plan_write_back(&mut self, targets: &BTreeMap<String, Target>, look_at_files: bool) -> Plan {
-        let mut plan = Plan::default();
+        let held_max_bytes = HELD_BYTES.min(self.limits.memory_bytes / HELD_SHARE);
+        let mut plan = Plan { held_max_bytes, ..Plan::default() };
         self.consume();
         for class in [Class::Cold, Class::Hot] {
             if class == Class::Hot && !self.over_low_mark() {
@@ -411,7 +426,7 @@ impl State {
         let index = Arc::clone(&self.index);
         let slot = index.slot(unit);
         let header = slot.header();
-        if header.place.anchor() != anchor {
+        if header.place.anchor() != anchor || header.size > OBJECT_MAX_BYTES {
             return false;
         }
         let Some(key) = slot.key(&header).filter(|key| is_name(key)) else { return false };
@@ -452,6 +467,7 @@ impl State {
                         let slab = self.slabs.get(slot, generation)?;
                         let region = Region::map(&slab.to_read().ok()?, Access::Read).ok()?;
                         slab.busy += 1;
+                        plan.held_bytes += slab.bytes();
                         plan.held.push(anchor);
                         let region = Arc::new(region);
                         plan.regions.insert(anchor, Arc::clone(&region));
@@ -522,6 +538,7 @@ impl State {
 
 impl Plan {
     fn is_full(&self) -> bool {
-        self.jobs.len() >= CHOSEN || self.bytes >= UNDER_WAY_BYTES
+        let held = self.held_bytes >= self.held_max_bytes;
+        self.jobs.len() >= CHOSEN || self.bytes >= HELD_BYTES || held
     }
 }

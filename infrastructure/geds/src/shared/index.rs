@@ -386,7 +386,7 @@ impl<'a> Chain<'a> {
     }
 
     /// Makes those who read the chain at this moment read it again.
-    fn count_change(&self) -> Result<()> {
+    pub(crate) fn count_change(&self) -> Result<()> {
         let word = self.word()?;
         loop {
             let head = self.head()?;

@@ -2,8 +2,10 @@
 
 use geds::{Config, Geds, Limits, Node};
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
     time::Duration,
 };
 use testkit::{Folder, wait_until};
@@ -80,6 +82,27 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Waits until a thread of this process no longer does anything.
+pub(crate) fn sleeps(name: &str) {
+    // A thread has its name from when it first runs.
+    let switches = || -> Option<u64> {
+        let tasks = fs::read_dir("/proc/self/task").expect("there are threads");
+        let task = tasks.flatten().map(|task| task.path()).find(|task| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|found| found.trim() == name)
+        })?;
+        let status = fs::read_to_string(task.join("status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    let mut last = None;
+    wait_until("a thread waits", Duration::from_secs(20), || {
+        thread::sleep(Duration::from_millis(200));
+        let same = last.is_some() && switches() == last;
+        last = switches();
+        same
+    });
 }
 
 /// Bytes that tell which object they are.

@@ -1,6 +1,6 @@
 //! Threads and processes that change the same names at once.
 
-use crate::rig::Host;
+use crate::rig::{Host, sleeps};
 use geds::{Error, Geds, Limits, Part, Put, Scope};
 use std::{thread, time::Duration};
 use testkit::wait_until;
@@ -127,23 +127,7 @@ fn an_idle_node_sleeps() {
     let geds = host.geds();
     geds.create_bucket("lab").unwrap();
     geds.put("lab", "a", b"x", Put::default()).unwrap();
-    // A thread has its name from when it first runs.
-    let switches = || -> Option<u64> {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        let keeper = tasks.map(|task| task.unwrap().path()).find(|task| {
-            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "geds-lab")
-        })?;
-        let status = std::fs::read_to_string(keeper.join("status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt"))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    };
-    let mut last = None;
-    wait_until("its thread waits", Duration::from_secs(20), || {
-        thread::sleep(Duration::from_millis(200));
-        let same = last.is_some() && switches() == last;
-        last = switches();
-        same
-    });
+    sleeps("geds-lab");
     // And wakes for a record.
     let events = geds.subscribe(Scope::Bucket("lab".into())).unwrap();
     host.join().put("lab", "b", b"x", Put::default()).unwrap();

@@ -1,7 +1,7 @@
 //! Buckets whose lowest tier is a back end.
 
 use crate::{
-    rig::{LONG, Process, bytes_of},
+    rig::{LONG, Process, bytes_of, sleeps},
     s3::{Manner, Server},
 };
 use geds::{BackendConfig, Class, Config, Error, ErrorKind, Geds, Limits, Put, Tier};
@@ -209,6 +209,8 @@ fn cold_objects_go_outside_before_room_is_needed_and_replace_what_is_there() {
     wait_until("they are outside", LONG, || server.count() >= 8);
     wait_until("it is replaced", LONG, || server.object(&key(1)).unwrap().len() == 100_001);
     assert_eq!(tier(&geds, &key(1)), Tier::Memory, "and in memory as well");
+    sleeps("geds-default");
+    sleeps("geds-write-back");
     // What is durable there is durable.
     let requests = server.requests.load(Relaxed);
     geds.persist("lab", &key(1)).unwrap();
