@@ -73,10 +73,13 @@ impl State {
     pub(super) fn set_backing(&mut self, bucket: u32, key: &str, new: Option<Backing>) {
         if let Some(new) = new {
             self.hold_bytes(new.place, new.size);
-            let fresh = Copy { place: new.place, size: new.size, names: 0 };
-            let copy = self.copies.entry(new.memory).or_insert(fresh);
-            (copy.place, copy.size) = (new.place, new.size);
-            copy.names += 1;
+            // Others may come to share it when this name has gone: it counts by itself as well.
+            self.hold_bytes(new.place, 0);
+            let names = self.copies.get(&new.memory).map_or(0, |copy| copy.names);
+            let copy = Copy { place: new.place, size: new.size, names: names + 1 };
+            if let Some(former) = self.copies.insert(new.memory, copy) {
+                self.let_go(former.place, 0);
+            }
         }
         let Some(keys) = self.names.keys_mut(bucket) else { return };
         let old = match new {
@@ -107,8 +110,10 @@ impl State {
     /// Forgets copies on disk that no name had when all that was left by then was seen.
     pub(super) fn forget(&mut self, retired: Vec<Backing>) {
         for old in retired {
-            if self.copies.get(&old.memory).is_some_and(|copy| copy.names == 0) {
-                self.copies.remove(&old.memory);
+            if self.copies.get(&old.memory).is_some_and(|copy| copy.names == 0)
+                && let Some(copy) = self.copies.remove(&old.memory)
+            {
+                self.let_go(copy.place, 0);
             }
             self.let_go(old.place, old.size);
         }

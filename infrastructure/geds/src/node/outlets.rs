@@ -146,9 +146,9 @@ impl Outlets {
         self.bell.notify_all();
     }
 
-    /// Waits until there may be something to do.
-    pub(super) fn wait(&self) {
-        let limit = self.wakes_in();
+    /// Waits until there may be something to do, or for a while.
+    pub(super) fn wait(&self, limit: Option<Duration>) {
+        let limit = limit.into_iter().chain(self.wakes_in()).min();
         let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         if !*rung {
             rung = match limit {

@@ -167,7 +167,8 @@ impl Tenant {
             }
             thread::sleep(PAUSE);
             if !self.stopping.load(SeqCst) {
-                self.outlets.wait();
+                // What was rung for may lie on disk.
+                self.outlets.wait((!look_at_files).then_some(LOOK_AT_FILES));
             }
         }
     }
