@@ -5,7 +5,7 @@
 
 use crate::{
     Attributes, Bucket, Error, Event, Limits, Listing, Page, Part, Put, Scope, Stat, Usage,
-    shared::record::Place,
+    remote::Ask, shared::record::Place,
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -23,7 +23,7 @@ use std::{
 use types::ErrorKind;
 
 /// The version of these messages.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// Longest frame: a page of objects with all the attributes that they may have, and some more.
 const FRAME_MAX_BYTES: usize = 32 << 20;
 /// Most descriptors with a frame.
@@ -118,6 +118,8 @@ pub(crate) enum Request {
     SetLimits {
         limits: Limits,
     },
+    /// What nodes of other sites have to do with.
+    Far(Ask),
 }
 
 /// A range of bytes of an object.
@@ -176,6 +178,12 @@ pub(crate) enum Reply {
     Limits(Limits),
     Event(Event),
     Missed(u64),
+    /// Bytes of an object at another site.
+    Bytes(Vec<u8>),
+    /// Whether there was one.
+    Was(bool),
+    /// It is not kept here: read it by ranges.
+    Apart(Stat),
     Failed(Refusal),
 }
 
@@ -216,6 +224,7 @@ pub(crate) enum Refusal {
     TooMany(String, u64),
     Range(u64, u64, u64),
     Lost(String, String, String),
+    Elsewhere(String, String, String),
     Corrupt(String, String),
     Invalid(String),
     Denied(String),
@@ -241,6 +250,7 @@ impl From<Error> for Refusal {
             Error::TooMany { what, limit } => Self::TooMany(what, limit),
             Error::Range { offset, end, size } => Self::Range(offset, end, size),
             Error::Lost { bucket, key, why } => Self::Lost(bucket, key, why),
+            Error::Elsewhere { bucket, key, site } => Self::Elsewhere(bucket, key, site),
             Error::Corrupt { what, why } => Self::Corrupt(what, why),
             Error::Io { doing, source } => Self::Io(doing, source.raw_os_error()),
             Error::Unavailable(why) => Self::Unavailable(why),
@@ -270,6 +280,7 @@ impl From<Refusal> for Error {
             Refusal::TooMany(what, limit) => Self::TooMany { what, limit },
             Refusal::Range(offset, end, size) => Self::Range { offset, end, size },
             Refusal::Lost(bucket, key, why) => Self::Lost { bucket, key, why },
+            Refusal::Elsewhere(bucket, key, site) => Self::Elsewhere { bucket, key, site },
             Refusal::Corrupt(what, why) => Self::Corrupt { what, why },
             Refusal::Invalid(why) => Self::Invalid(why),
             Refusal::Denied(why) => Self::Denied(why),

@@ -21,10 +21,13 @@ use crate::{
 use memory::Memory;
 use records::Records;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 pub(crate) use link::Link;
@@ -45,6 +48,9 @@ pub(crate) struct Client {
     files: Mutex<HashMap<u64, Weak<File>>>,
     /// Storage outside, by bucket.
     backends: RwLock<HashMap<String, Backend>>,
+    /// Other sites' buckets of which there are copies here.
+    far: RwLock<HashSet<String>>,
+    any_far: AtomicBool,
 }
 
 impl Client {
@@ -61,6 +67,15 @@ impl Client {
     }
 
     pub(crate) fn within(host: Arc<Host>, tenant: Arc<Tenant>) -> Result<Arc<Self>> {
+        Self::inside(Some(host), tenant)
+    }
+
+    /// The node's own session, which keeps no node and asks no other site.
+    pub(crate) fn of_node(tenant: &Arc<Tenant>) -> Result<Arc<Self>> {
+        Self::inside(None, Arc::clone(tenant))
+    }
+
+    fn inside(host: Option<Arc<Host>>, tenant: Arc<Tenant>) -> Result<Arc<Self>> {
         let (Reply::Joined { session, limits }, _) = tenant.join()? else {
             return Err(unexpected());
         };
@@ -86,6 +101,8 @@ impl Client {
             buckets: RwLock::default(),
             files: Mutex::default(),
             backends: RwLock::default(),
+            far: RwLock::default(),
+            any_far: AtomicBool::new(false),
         })
     }
 
@@ -128,6 +145,21 @@ impl Client {
         match backend {
             Some(backend) => _ = backends.insert(bucket.to_owned(), backend),
             None => _ = backends.remove(bucket),
+        }
+    }
+
+    /// Whether copies of another site's bucket may be here.
+    pub(crate) fn is_far(&self, bucket: &str) -> bool {
+        self.any_far.load(Relaxed)
+            && self.far.read().unwrap_or_else(PoisonError::into_inner).contains(bucket)
+    }
+
+    /// Notes that copies of another site's bucket are here.
+    pub(crate) fn set_far(&self, bucket: &str) {
+        if !self.is_far(bucket) {
+            let mut far = self.far.write().unwrap_or_else(PoisonError::into_inner);
+            far.insert(bucket.to_owned());
+            self.any_far.store(true, Relaxed);
         }
     }
 

@@ -15,16 +15,17 @@ mod spill;
 mod state;
 pub(crate) mod tenant;
 
-use crate::{Error, Geds, Limits, Result, client::Client};
+use crate::{Error, Geds, Limits, Result, Site, client::Client, remote::Sites};
 use rustix::fs::{FlockOperation, flock};
 use server::Listener;
 pub(crate) use slabs::slab_bytes;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::{self, JoinHandle},
 };
 use tenant::Tenant;
@@ -44,6 +45,7 @@ pub(crate) struct Host {
     folder: PathBuf,
     tenants: Mutex<BTreeMap<String, Kept>>,
     listeners: Mutex<Vec<Listener>>,
+    sites: OnceLock<Arc<Sites>>,
     /// Locked as long as the node lives.
     _lock: File,
 }
@@ -52,6 +54,8 @@ pub(crate) struct Host {
 struct Kept {
     tenant: Arc<Tenant>,
     keeper: Option<JoinHandle<()>>,
+    /// Those that it was opened with.
+    limits: Limits,
 }
 
 impl Node {
@@ -72,8 +76,13 @@ impl Node {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             Error::Unavailable(format!("another node uses the folder `{}`", folder.display()))
         })?;
-        let host =
-            Host { folder, tenants: Mutex::default(), listeners: Mutex::default(), _lock: lock };
+        let host = Host {
+            folder,
+            tenants: Mutex::default(),
+            listeners: Mutex::default(),
+            sites: OnceLock::new(),
+            _lock: lock,
+        };
         Ok(Self { host: Arc::new(host) })
     }
 
@@ -102,6 +111,32 @@ impl Node {
         self.host.listeners().push(listener);
         Ok(())
     }
+
+    /// Lets this node and those of other sites use each other's buckets; gives where it listens for them, if it does. All its
+    /// tenants are served to all sites that it knows: sites trust each other.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a node that is one of a site already, what is no site's name, or an address of other
+    /// machines without an identity; [`Error::Io`] when it cannot listen.
+    pub fn join_sites(&self, site: Site) -> Result<Option<SocketAddr>> {
+        let sites = Sites::open(site)?;
+        if let Err(second) = self.host.sites.set(Arc::clone(&sites)) {
+            second.stop();
+            return Err(Error::Invalid("the node is one of a site already".to_owned()));
+        }
+        self.host.serve_all(&sites)?;
+        Ok(sites.address())
+    }
+
+    /// Names another site, says where its node listens now, or forgets it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] before [`join_sites`](Self::join_sites), and for what is no other site's name.
+    pub fn set_peer(&self, site: &str, address: Option<SocketAddr>) -> Result<()> {
+        let sites = self.host.sites.get();
+        let sites = sites.ok_or_else(|| Error::Invalid("the node is of no site yet".to_owned()))?;
+        sites.set_peer(site, address)
+    }
 }
 
 impl Host {
@@ -123,15 +158,31 @@ impl Host {
             .name(format!("geds-{name}"))
             .spawn(move || kept.keep())
             .map_err(Error::io("start a thread"))?;
-        let kept = Kept { tenant: Arc::clone(&tenant), keeper: Some(keeper) };
+        let kept =
+            Kept { tenant: Arc::clone(&tenant), keeper: Some(keeper), limits: limits.clone() };
         tenants.insert(name.to_owned(), kept);
+        if let Some(sites) = self.sites.get() {
+            sites.add(name, &tenant, limits)?;
+        }
         Ok(tenant)
+    }
+
+    /// Serves the tenants that there are to other sites.
+    fn serve_all(&self, sites: &Arc<Sites>) -> Result<()> {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, kept) in tenants.iter() {
+            sites.add(name, &kept.tenant, &kept.limits)?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
         self.listeners().clear();
+        if let Some(sites) = self.sites.get() {
+            sites.stop();
+        }
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         for kept in tenants.values_mut() {
             kept.tenant.stop();

@@ -76,6 +76,8 @@ pub(crate) const CHECKED: u8 = 2;
 pub(crate) const ATTRIBUTES: u8 = 4;
 /// It moves bytes between tiers: for users nothing happened.
 pub(crate) const MOVED: u8 = 8;
+/// Its bytes lie at another site's node, which an attribute names.
+pub(crate) const AWAY: u8 = 16;
 
 /// Where bytes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -149,6 +151,10 @@ pub(crate) struct Header {
 impl Header {
     pub(crate) fn deleted(&self) -> bool {
         self.flags & DELETED != 0
+    }
+
+    pub(crate) fn away(&self) -> bool {
+        self.flags & AWAY != 0
     }
 
     pub(crate) fn crc32c(&self) -> Option<u32> {

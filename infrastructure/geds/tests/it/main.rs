@@ -11,4 +11,7 @@ mod model;
 mod outside;
 mod processes;
 mod rig;
+mod sites;
+mod sites_killed;
+mod sites_trust;
 mod threads;
