@@ -17,7 +17,7 @@ use crate::{
     wire::Reply,
 };
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -35,15 +35,21 @@ pub(super) struct Cache {
     limit_bytes: u64,
 }
 
+/// A bucket and a key.
+type CopyName = (String, String);
+
 #[derive(Debug, Default)]
 struct Kept {
-    /// Copies that nobody asked to be kept, oldest first.
-    order: VecDeque<(String, String, u64, u64)>,
+    /// Copies that nobody asked to be kept, with their version and size, oldest first.
+    order: BTreeMap<u64, (CopyName, u64, u64)>,
+    /// Where in that order a copy is.
+    places: HashMap<CopyName, u64>,
+    last: u64,
     bytes: u64,
     /// Copies that somebody asked to be kept.
-    replicas: BTreeSet<(String, String)>,
+    replicas: BTreeSet<CopyName>,
     /// Names that are being fetched: by how many, and whether they changed meanwhile.
-    under_way: HashMap<(String, String), (usize, bool)>,
+    under_way: HashMap<CopyName, (usize, bool)>,
 }
 
 impl Cache {
@@ -74,10 +80,12 @@ impl Cache {
         self.state().replicas.contains(&(bucket.to_owned(), key.to_owned()))
     }
 
-    fn set_replica(&self, bucket: &str, key: &str, is: bool) {
+    fn set_replica(&self, bucket: &str, key: &str) {
         let name = (bucket.to_owned(), key.to_owned());
         let mut state = self.state();
-        let _ = if is { state.replicas.insert(name) } else { state.replicas.remove(&name) };
+        // It does not count to the share of the others.
+        state.forget(&name);
+        state.replicas.insert(name);
     }
 
     fn begin(&self, bucket: &str, key: &str) -> UnderWay<'_> {
@@ -87,24 +95,47 @@ impl Cache {
     }
 
     /// Notes a copy; gives those that are too many.
-    fn add(&self, bucket: &str, key: &str, stat: &Stat) -> Vec<(String, String, u64)> {
+    fn add(&self, bucket: &str, key: &str, stat: &Stat) -> Vec<(CopyName, u64)> {
+        let name = (bucket.to_owned(), key.to_owned());
         let mut state = self.state();
+        state.forget(&name);
+        state.last += 1;
         state.bytes += stat.size;
-        state.order.push_back((bucket.to_owned(), key.to_owned(), stat.version, stat.size));
+        let place = state.last;
+        state.places.insert(name.clone(), place);
+        state.order.insert(place, (name, stat.version, stat.size));
         let mut old = Vec::new();
         while state.bytes > self.limit_bytes && state.order.len() > 1 {
-            let Some((bucket, key, version, size)) = state.order.pop_front() else { break };
+            let Some((_, (name, version, size))) = state.order.pop_first() else { break };
+            state.places.remove(&name);
             state.bytes = state.bytes.saturating_sub(size);
-            old.push((bucket, key, version));
+            old.push((name, version));
         }
         old
+    }
+
+    /// A copy is there no longer.
+    fn forget(&self, bucket: &str, key: &str) {
+        let name = (bucket.to_owned(), key.to_owned());
+        let mut state = self.state();
+        state.forget(&name);
+        state.replicas.remove(&name);
+    }
+}
+
+impl Kept {
+    fn forget(&mut self, name: &CopyName) {
+        let place = self.places.remove(name);
+        if let Some((_, _, size)) = place.and_then(|place| self.order.remove(&place)) {
+            self.bytes = self.bytes.saturating_sub(size);
+        }
     }
 }
 
 /// A name that is being fetched.
 struct UnderWay<'a> {
     cache: &'a Cache,
-    name: (String, String),
+    name: CopyName,
 }
 
 impl UnderWay<'_> {
@@ -157,7 +188,7 @@ impl Far {
             Err(error) => Err(error),
         };
         if replica && matches!(fetched, Ok(Reply::Done)) {
-            self.cache.set_replica(bucket, key, true);
+            self.cache.set_replica(bucket, key);
         }
         match fetched {
             Err(Error::Unavailable(why)) if !replica => self.fetch_copy(bucket, key, &why),
@@ -196,7 +227,7 @@ impl Far {
                 self.drop_copy(bucket, key, Some(stat.version));
                 continue;
             }
-            if !replica {
+            if !replica && !self.cache.is_replica(bucket, key) {
                 self.make_room(bucket, key, &stat);
             }
             return Ok(Reply::Done);
@@ -349,10 +380,7 @@ impl Far {
     }
 
     fn make_room(&self, bucket: &str, key: &str, stat: &Stat) {
-        for (bucket, key, version) in self.cache.add(bucket, key, stat) {
-            if self.cache.is_replica(&bucket, &key) {
-                continue;
-            }
+        for ((bucket, key), version) in self.cache.add(bucket, key, stat) {
             self.drop_copy(&bucket, &key, Some(version));
         }
     }
@@ -360,7 +388,7 @@ impl Far {
     /// Drops the copy of an object, if it is of this version; of any if none is named.
     pub(super) fn drop_copy(&self, bucket: &str, key: &str, version: Option<u64>) {
         match self.geds.delete(&kept(bucket), key, version) {
-            Ok(_) => self.cache.set_replica(bucket, key, false),
+            Ok(_) => self.cache.forget(bucket, key),
             Err(Error::Changed { .. } | Error::NoBucket { .. }) => {}
             Err(error) => tracing::warn!(bucket, key, %error, "cannot drop a copy"),
         }

@@ -102,12 +102,18 @@ impl Geds {
         self.object_apart(bucket, key, stat).bytes()
     }
 
-    /// Opens a sealed object without keeping a copy of one that lies at another site: each read goes there. Objects of
-    /// this node are opened as by [`object`](Self::object).
+    /// Opens a sealed object without keeping a copy of one that lies at another site: each read goes there, and fails
+    /// with [`Error::Changed`] once it was replaced. Objects of this node, and copies that are here already, are opened as by
+    /// [`object`](Self::object).
     ///
     /// # Errors
     /// As [`object`](Self::object).
     pub fn object_uncached(&self, bucket: &str, key: &str) -> Result<Object> {
+        if self.client().is_far(bucket)
+            && let Ok(copy) = self.object_here(&kept(bucket), key)
+        {
+            return Ok(copy);
+        }
         match self.object_here(bucket, key) {
             Err(Error::NoBucket { .. } | Error::Elsewhere { .. }) => {
                 let stat = self.stat(bucket, key)?;

@@ -34,6 +34,8 @@ const STRANGERS_MAX: usize = 32;
 const WORKERS_MAX: usize = 4;
 /// Answers of more bytes, or from disk, let others be read meanwhile.
 const LONG: u64 = 256 << 10;
+/// Smaller frames cost more than they save.
+const STEP_MIN_BYTES: u64 = 64 << 10;
 /// How often whoever follows is told that the node is alive.
 const ALIVE: Duration = Duration::from_millis(250);
 /// Most buckets that one connection follows.
@@ -400,10 +402,10 @@ impl Connection {
                 None => Ok(()),
             };
         }
-        let view = object.view_range(at..end)?;
+        let (view, step) = (object.view_range(at..end)?, step(*len));
         let mut buffer = Vec::new();
         while at < end {
-            let count = (end - at).min(DATA_MAX_BYTES.into()) as usize;
+            let count = (end - at).min(step) as usize;
             let part = part_of(object, view.as_ref(), *offset, at, count, &mut buffer)?;
             at += count as u64;
             let header = Header::of(Kind::Data, id, at == end, part)?.to_bytes();
@@ -515,6 +517,12 @@ fn part_of<'a>(
     buffer.resize(count, 0);
     object.read_at(at, buffer)?;
     Ok(buffer)
+}
+
+/// How many bytes go into one frame: some frames for each object, for while one is on its way the next is summed at one
+/// side and the last at the other.
+fn step(len: u64) -> u64 {
+    (len / 4).clamp(STEP_MIN_BYTES, DATA_MAX_BYTES.into())
 }
 
 /// What came of a request.

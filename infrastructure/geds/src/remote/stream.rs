@@ -18,6 +18,8 @@ pub(super) const STALL: Duration = Duration::from_millis(if cfg!(test) { 300 } e
 /// How long it is looked for bytes before the thread sleeps: a thread that sleeps on loopback wakes after
 /// four times as long as the bytes take.
 const SPIN: Duration = Duration::from_micros(40);
+/// After how many waits it is looked again at the latest, where that was in vain.
+const SPIN_REST_MAX: u32 = 127;
 /// What is read ahead: a header and a small message come with one call.
 const AHEAD_BYTES: usize = 4 << 10;
 /// What is encrypted at once, less than rustls holds.
@@ -37,6 +39,7 @@ pub(super) struct Reader {
     /// Bytes that came ahead; those of TLS as they came.
     ahead: Vec<u8>,
     taken: usize,
+    spin: Spin,
 }
 
 /// The half that writes.
@@ -79,6 +82,7 @@ pub(super) fn split(
         tls: tls.clone(),
         ahead: Vec::with_capacity(AHEAD_BYTES),
         taken: 0,
+        spin: Spin::default(),
     };
     let writer = Writer { stream: Arc::clone(&stream), tls, out: Vec::new() };
     Ok((reader, writer, Stop(stream)))
@@ -128,7 +132,7 @@ impl Reader {
         if self.taken == self.ahead.len() {
             if buffer.len() >= AHEAD_BYTES {
                 // What is large goes where it belongs at once.
-                return receive(&self.stream, buffer, patience);
+                return receive(&self.stream, &mut self.spin, buffer, patience);
             }
             self.read_ahead(AHEAD_BYTES, patience)?;
         }
@@ -142,7 +146,7 @@ impl Reader {
     fn read_ahead(&mut self, bytes: usize, patience: Patience) -> io::Result<()> {
         self.taken = 0;
         self.ahead.resize(bytes, 0);
-        let received = receive(&self.stream, &mut self.ahead, patience);
+        let received = receive(&self.stream, &mut self.spin, &mut self.ahead, patience);
         self.ahead.truncate(*received.as_ref().unwrap_or(&0));
         received.map(|_| ())
     }
@@ -176,16 +180,52 @@ impl Reader {
     }
 }
 
-/// Receives what is there, or waits for it: awake at first.
-fn receive(stream: &TcpStream, buffer: &mut [u8], patience: Patience) -> io::Result<usize> {
-    let started = Instant::now();
-    loop {
-        match recv(stream, &mut *buffer, RecvFlags::DONTWAIT) {
-            Err(rustix::io::Errno::AGAIN) if started.elapsed() < SPIN => spin_loop(),
-            Err(rustix::io::Errno::AGAIN) => break,
-            Err(rustix::io::Errno::INTR) => {}
-            received => return Ok(received?.0),
+/// Whether it is worth to look for bytes before the thread sleeps: not where the other side needs the same processor to send
+/// them.
+#[derive(Debug, Default)]
+struct Spin {
+    /// How many waits are to pass without.
+    rest: u32,
+    /// The same after the last time that it was in vain.
+    penalty: u32,
+}
+
+impl Spin {
+    /// Looks for bytes for a while, if that has been worth it; none if none came.
+    fn look(&mut self, stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let limit = if self.rest == 0 { SPIN } else { Duration::ZERO };
+        self.rest = self.rest.saturating_sub(1);
+        let started = Instant::now();
+        loop {
+            match recv(stream, &mut *buffer, RecvFlags::DONTWAIT) {
+                Err(rustix::io::Errno::AGAIN) if started.elapsed() < limit => spin_loop(),
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                received => {
+                    if !limit.is_zero() {
+                        self.penalty = 0;
+                    }
+                    return Ok(Some(received?.0));
+                }
+            }
         }
+        if !limit.is_zero() {
+            self.penalty = (self.penalty * 2 + 1).min(SPIN_REST_MAX);
+            self.rest = self.penalty;
+        }
+        Ok(None)
+    }
+}
+
+/// Receives what is there, or waits for it: awake at first.
+fn receive(
+    stream: &TcpStream,
+    spin: &mut Spin,
+    buffer: &mut [u8],
+    patience: Patience,
+) -> io::Result<usize> {
+    if let Some(count) = spin.look(stream, buffer)? {
+        return Ok(count);
     }
     loop {
         match recv(stream, &mut *buffer, RecvFlags::empty()) {

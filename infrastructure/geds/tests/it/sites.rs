@@ -343,6 +343,7 @@ fn figures() {
     });
     for len in [1 << 10, 64 << 10, 1 << 20, 16 << 20] {
         put(&cloud.geds, "k", len);
+        let _ = edge.geds.delete("@frames", "k", None);
         let object = edge.geds.object_uncached("frames", "k").unwrap();
         let mut buffer = vec![0; len];
         let (mut ours, mut theirs, mut kept) = (Vec::new(), Vec::new(), Vec::new());
