@@ -144,7 +144,14 @@ impl Geds {
     pub fn set_bucket_attributes(&self, bucket: &str, attributes: Attributes) -> Result<()> {
         attributes.encode()?;
         let bucket = bucket.to_owned();
-        self.ask(&Request::BucketAttributes { bucket, attributes }).map(|_| ())
+        let request =
+            Request::BucketAttributes { bucket: bucket.clone(), attributes: attributes.clone() };
+        match self.ask(&request) {
+            Ok(_) => Ok(()),
+            Err(failed) => {
+                self.bucket_order_far(failed, || Ask::BucketAttributes { bucket, attributes })
+            }
+        }
     }
 
     /// Removes a bucket that has no objects.
@@ -152,7 +159,11 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::BucketNotEmpty`].
     pub fn delete_bucket(&self, bucket: &str) -> Result<()> {
-        self.ask(&Request::DeleteBucket { bucket: bucket.to_owned() }).map(|_| ())
+        let bucket = bucket.to_owned();
+        match self.ask(&Request::DeleteBucket { bucket: bucket.clone() }) {
+            Ok(_) => Ok(()),
+            Err(failed) => self.bucket_order_far(failed, || Ask::DeleteBucket { bucket }),
+        }
     }
 
     /// Makes an object of these bytes. It is sealed, and visible to everybody, when this returns.

@@ -184,6 +184,12 @@ impl Far {
             Ask::List { bucket, listing } => {
                 (bucket.clone(), Request::List { tenant, bucket, listing })
             }
+            Ask::BucketAttributes { bucket, attributes } => {
+                (bucket.clone(), Request::BucketAttributes { tenant, bucket, attributes })
+            }
+            Ask::DeleteBucket { bucket } => {
+                (bucket.clone(), Request::DeleteBucket { tenant, bucket })
+            }
             Ask::Stat { bucket, key } => {
                 let name = self.name_of(&bucket, &key);
                 (bucket, Request::Stat { name })

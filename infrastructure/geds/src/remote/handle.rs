@@ -170,6 +170,11 @@ impl Geds {
         }
     }
 
+    /// Does something to a bucket of another site.
+    pub(crate) fn bucket_order_far(&self, failed: Error, ask: impl FnOnce() -> Ask) -> Result<()> {
+        self.far_or(failed, ask).map(|_| ())
+    }
+
     pub(crate) fn stat_far(&self, bucket: &str, key: &str, failed: Error) -> Result<Stat> {
         let ask = || Ask::Stat { bucket: bucket.to_owned(), key: key.to_owned() };
         match self.far_or(failed, ask) {

@@ -55,6 +55,10 @@ pub(crate) enum Request {
     Keep { name: Name, version: u64 },
     /// What happens in a bucket is to be told on this connection, from now on.
     Follow { tenant: String, bucket: String },
+    /// Replaces what is kept with a bucket.
+    BucketAttributes { tenant: String, bucket: String, attributes: Attributes },
+    /// Removes a bucket that has no objects.
+    DeleteBucket { tenant: String, bucket: String },
 }
 
 impl Request {
@@ -70,6 +74,8 @@ impl Request {
             | Self::Disclaim { tenant, bucket }
             | Self::Bucket { tenant, bucket }
             | Self::List { tenant, bucket, .. }
+            | Self::BucketAttributes { tenant, bucket, .. }
+            | Self::DeleteBucket { tenant, bucket }
             | Self::Follow { tenant, bucket } => check_names(tenant, bucket),
             Self::Fetch { name, .. }
             | Self::Stat { name }

@@ -124,7 +124,14 @@ pub(crate) enum Ask {
         put: Put,
         rename: bool,
     },
-    /// The scope's events come to this node.
+    BucketAttributes {
+        bucket: String,
+        attributes: Attributes,
+    },
+    DeleteBucket {
+        bucket: String,
+    },
+    /// What happens in a bucket is told to this node.
     Follow {
         bucket: String,
     },

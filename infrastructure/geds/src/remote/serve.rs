@@ -366,6 +366,15 @@ impl Connection {
                 }
                 Answer::Page(page)
             }
+            Request::BucketAttributes { tenant, bucket, attributes } => {
+                far(&tenant, &bucket)?.geds.set_bucket_attributes(&bucket, attributes)?;
+                Answer::Done
+            }
+            Request::DeleteBucket { tenant, bucket } => {
+                let far = far(&tenant, &bucket)?;
+                far.geds.delete_bucket(&bucket)?;
+                Answer::Done
+            }
             Request::Read { name, version, offset, len, copy } => {
                 let far = far(&name.tenant, &name.bucket)?;
                 return far.bytes(&name, version, copy, |size| {
@@ -556,6 +565,8 @@ impl Request {
                 | Self::Keep { .. }
                 | Self::Copy { .. }
                 | Self::List { .. }
+                | Self::BucketAttributes { .. }
+                | Self::DeleteBucket { .. }
         )
     }
 }

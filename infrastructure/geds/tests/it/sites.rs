@@ -174,7 +174,10 @@ fn what_a_home_can_do_other_sites_let_it_do() {
     assert_eq!(keys(&cloud.geds), ["c", "d", "e", "f/", "g"]);
     assert_eq!(keys(&edge.geds), keys(&cloud.geds));
     assert_eq!(edge.geds.delete_prefix("frames", "").unwrap(), 5);
-    cloud.geds.delete_bucket("frames").unwrap();
+    edge.geds.set_bucket_attributes("frames", attributes.clone()).unwrap();
+    assert_eq!(cloud.geds.bucket("frames").unwrap().attributes, attributes);
+    edge.geds.delete_bucket("frames").unwrap();
+    assert_eq!(cloud.geds.bucket("frames").unwrap_err().kind(), ErrorKind::NotFound);
     wait_until("the bucket is gone", LONG, || edge.geds.bucket("frames").is_err());
     assert_eq!(
         edge.geds.put("frames", "x", b"", Put::default()).unwrap_err().kind(),
