@@ -134,7 +134,7 @@ fn serve(stream: &UnixStream, tenant: &Tenant) -> io::Result<()> {
             serve_events(stream, tenant, scope)
         }
         Some((request @ Request::Far(_), _)) => answer_apart(stream, tenant, request),
-        Some((request @ (Request::Persist { .. } | Request::PersistAll), _)) => {
+        Some((request, _)) if request.is_apart() => {
             let (reply, files) = tenant.answer(NOBODY, request);
             send(stream, &reply, &files)
         }

@@ -2,21 +2,23 @@
 
 use super::{
     journal::Note,
+    lost::LostNames,
     names::{stat_at, stat_of},
+    outlets::Outlets,
     recover::check_limits,
     settle::Expected,
     slabs::{make, mark, slab_bytes},
     state::State,
 };
 use crate::{
-    Attributes, Error, Event, Limits, Part, Put, Result, Scope, Stat, Subscription, Tier, Usage,
+    Attributes, Error, Event, Limits, Part, Put, Result, Scope, Stat, Subscription, Usage,
     check_bucket, check_key,
     event::Feed,
     put::{Record, now},
     remote::{self, Ask, Far},
     shared::{
         index::Index,
-        record::{CHUNK_BYTES, Header, Place},
+        record::{CHUNK_BYTES, Place},
         session::Session,
     },
     wire::{Piece, Reply, Request},
@@ -46,6 +48,8 @@ const PIECES_MAX: usize = 4 * PARTS_MAX;
 /// sleeps until it is woken.
 const AWAKE: Duration = Duration::from_millis(1);
 const AWAKE_ROUNDS: u32 = 50;
+/// How long names that have bytes in memory alone wait until the journal is told.
+const TELL: Duration = Duration::from_millis(150);
 /// How long the keeper lets the disk be when there was nothing to move, and when that failed.
 const DISK_PAUSES: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(500));
 /// The same for looking for waste: that takes a walk over all names.
@@ -89,7 +93,11 @@ pub(crate) struct Tenant {
     state: Mutex<State>,
     bell: Mutex<bool>,
     rung: Condvar,
-    stopping: AtomicBool,
+    pub(super) stopping: AtomicBool,
+    /// The lowest tiers of buckets.
+    pub(super) outlets: Outlets,
+    /// Told, with the state's lock, when blocks have come from outside.
+    pub(super) arrived: Condvar,
     /// What it has to do with other sites, if this node knows any.
     far: OnceLock<Weak<Far>>,
 }
@@ -102,6 +110,8 @@ impl Tenant {
             rung: Condvar::new(),
             stopping: AtomicBool::new(false),
             far: OnceLock::new(),
+            outlets: Outlets::default(),
+            arrived: Condvar::new(),
         })
     }
 
@@ -118,6 +128,7 @@ impl Tenant {
     pub(super) fn stop(&self) {
         self.stopping.store(true, SeqCst);
         self.wake();
+        self.outlets.ring();
     }
 
     /// Waits until the keeper is woken, or for a while.
@@ -138,6 +149,7 @@ impl Tenant {
     pub(super) fn keep(&self) {
         let started = Instant::now();
         let (mut idle, mut disk, mut waste) = (0, Rest::default(), Rest::default());
+        let mut told = Instant::now();
         let index = Arc::clone(&self.state().index);
         while !self.stopping.load(SeqCst) {
             index.set_tick(started.elapsed().as_millis() as u32 / 8);
@@ -145,10 +157,14 @@ impl Tenant {
             worked |= disk.unless_resting(DISK_PAUSES, || self.relieve());
             worked |= waste.unless_resting(WASTE_PAUSES, || self.compact());
             idle = if worked { 0 } else { idle + 1 };
+            if told.elapsed() >= TELL && !self.state().tell_names() {
+                told = Instant::now();
+            }
             if idle < AWAKE_ROUNDS {
                 self.wait(Some(AWAKE));
                 continue;
             }
+            while self.state().tell_names() {}
             index.set_asleep(true);
             if !self.left() {
                 self.wait(None);
@@ -156,6 +172,7 @@ impl Tenant {
             index.set_asleep(false);
             idle = 0;
         }
+        while self.state().tell_names() {}
     }
 
     /// Says whether there was anything to do.
@@ -164,6 +181,9 @@ impl Tenant {
             let mut state = self.state();
             let worked = state.consume();
             state.collect();
+            if self.outlets.any() && state.wants_write_back(self.outlets.any_cold()) {
+                self.outlets.ring();
+            }
             (worked, state.slabs.wanted(&state.limits), state.limits.clone())
         };
         let Some(bytes) = wanted else { return worked };
@@ -316,6 +336,15 @@ impl Tenant {
                 }
                 deleted
             }
+            Request::Attach { bucket, backend } => self.attach(&bucket, backend)?,
+            Request::Detach { bucket } => self.detach(&bucket)?,
+            Request::Backends => Reply::Backends(self.outlets.states()),
+            Request::Adopt { bucket, key } => self.adopt(&bucket, &key)?,
+            Request::Block { number, block } => self.block(session, number, block),
+            Request::Fetch { number, first, count } => {
+                self.fetch(number, first, count)?;
+                Reply::Done
+            }
             other => self.simple(other)?,
         };
         Ok((reply, Vec::new()))
@@ -354,6 +383,7 @@ impl Tenant {
             }
             Request::DeleteBucket { bucket } => {
                 state.delete_bucket(&bucket)?;
+                self.outlets.detach(&bucket);
                 Reply::Done
             }
             Request::List { bucket, listing } => {
@@ -364,6 +394,13 @@ impl Tenant {
             }
             Request::Usage => Reply::Usage(usage(&mut state)),
             Request::Limits => Reply::Limits(state.limits.clone()),
+            Request::Lost { after } => Reply::Lost(state.lost.page(after)),
+            Request::ForgetLost => {
+                state.lost = LostNames::default();
+                state.journal.note(&Note::LostForgotten);
+                state.sync_journal()?;
+                Reply::Done
+            }
             Request::SetLimits { limits } => {
                 check_limits(&limits)?;
                 state.limits = limits;
@@ -514,7 +551,7 @@ impl Tenant {
         let mut state = self.state();
         state.consume();
         let number = state.names.number(bucket)?;
-        let pieces = parts_of(&state, parts)?;
+        let pieces = parts_of(&mut state, parts)?;
         let size = pieces.iter().fold(0_u64, |size, piece| size.saturating_add(piece.len));
         let place = match pieces.as_slice() {
             [] => Place::Nowhere,
@@ -524,21 +561,10 @@ impl Tenant {
                 state.compose(pieces)
             }
         };
-        let header = Header {
-            flags: 0,
-            bucket: number,
-            version: state.index.next_version(),
-            size,
-            modified: now(),
-            place,
-            crc: 0,
-            key_len: 0,
-            attributes_len: 0,
-            former_len: 0,
-        };
+        let header = state.new_header(number, size, place);
         let record = Record { header, key, attributes: &attributes, former: "" };
         state.publish(&record, Expected::Asked { bucket, put })?;
-        state.journal.flush();
+        state.flush_journal();
         Ok(stat_of(&header, &attributes, super::names::tier_of(place)))
     }
 }
@@ -580,23 +606,28 @@ fn usage(state: &mut State) -> Usage {
         slabs,
         files: state.files.count(),
         processes: state.seats.len() as u64,
+        cache_bytes: state.remotes.cached_bytes(),
+        lost: state.lost.count(),
     }
 }
 
 /// The pieces that parts of objects are.
-fn parts_of(state: &State, parts: &[Part]) -> Result<Vec<Piece>> {
+fn parts_of(state: &mut State, parts: &[Part]) -> Result<Vec<Piece>> {
     if parts.len() > PARTS_MAX {
         return Err(Error::TooMany { what: "parts".to_owned(), limit: PARTS_MAX as u64 });
     }
     let mut pieces = Vec::new();
     for part in parts {
-        let (unit, _) = state.stat(&part.bucket, &part.key)?;
-        let slot = state.index.slot(unit);
-        let header = slot.header();
+        let header = state.current(&part.bucket, &part.key)?;
         if header.away() {
+            let site = state.stat(&part.bucket, &part.key)?.1.site.unwrap_or_default();
             let (bucket, key) = (part.bucket.clone(), part.key.clone());
-            let stat = stat_of(&header, &slot.attributes(&header), Tier::Memory);
-            return Err(Error::Elsewhere { bucket, key, site: stat.site.unwrap_or_default() });
+            return Err(Error::Elsewhere { bucket, key, site });
+        }
+        if let Some(expected) = part.if_version.filter(|expected| *expected != header.version) {
+            let (bucket, key) = (part.bucket.clone(), part.key.clone());
+            let found = Some(header.version);
+            return Err(Error::Changed { bucket, key, expected, found });
         }
         let range = part.range.clone().unwrap_or(0..header.size);
         if range.start > range.end || range.end > header.size {

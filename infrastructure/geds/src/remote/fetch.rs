@@ -13,7 +13,7 @@ use crate::{
     client::{Found, Space},
     node::names::stat_of,
     put::Record,
-    shared::record::{CHECKED, Header, MOVED, Place},
+    shared::record::{CHECKED, Header, MOVED, NOTED, Place},
     wire::Reply,
 };
 use std::{
@@ -366,8 +366,8 @@ impl Far {
         let record = Record { header, key, attributes: &attributes, former: "" };
         let published = client.publish(&kept, &record, |newest| newer(bucket, key, stat, newest));
         match (published, space) {
-            (Ok(()), Some(space)) => client.written(space),
-            (Ok(()), None) => {}
+            (Ok(_), Some(space)) => client.written(space),
+            (Ok(_), None) => {}
             // A newer version is here already.
             (Err(Error::Changed { .. }), Some(space)) => client.unused(space),
             (Err(Error::Changed { .. }), None) => {}
@@ -441,14 +441,15 @@ impl Far {
     ) -> Result<()> {
         let (client, old) = (self.geds.client(), found.header);
         let attributes = stat.attributes.encode()?;
-        let header = Header { flags: MOVED | CHECKED, place: space.place(), crc, ..old };
+        let flags = MOVED | CHECKED | old.flags & NOTED;
+        let header = Header { flags, place: space.place(), crc, ..old };
         let record = Record { header, key, attributes: &attributes, former: "" };
         let published = client.publish(bucket, &record, |newest| match newest {
-            Some(newest) if *newest == old => Ok(()),
+            Some(newest) if newest.same_as(&old) => Ok(()),
             newest => Err(changed(bucket, key, stat, newest)),
         });
         match published {
-            Ok(()) => {
+            Ok(_) => {
                 client.written(space);
                 Ok(())
             }

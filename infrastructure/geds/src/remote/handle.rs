@@ -253,13 +253,14 @@ impl Geds {
             };
             let attributes = stat.attributes.encode()?;
             let record = Record { header, key, attributes: &attributes, former: "" };
-            client.publish(&kept, &record, |newest| match newest {
+            let published = client.publish(&kept, &record, |newest| match newest {
                 // Replaced already.
                 Some(newest) if !newest.deleted() && newest.version > stat.version => {
                     Err(Error::no_object(bucket, key))
                 }
                 _ => Ok(()),
-            })
+            });
+            published.map(|_| ())
         });
         match published {
             Ok(()) => {
@@ -323,6 +324,11 @@ impl Geds {
         let mut buffer = vec![0; COPY_BYTES];
         for part in parts {
             let object = self.object(&part.bucket, &part.key)?;
+            let version = object.stat().version;
+            if let Some(expected) = part.if_version.filter(|expected| *expected != version) {
+                let (bucket, key, found) = (part.bucket.clone(), part.key.clone(), Some(version));
+                return Err(Error::Changed { bucket, key, expected, found });
+            }
             let range = part.range.clone().unwrap_or(0..object.len());
             if range.start > range.end || range.end > object.len() {
                 let (offset, end, size) = (range.start, range.end, object.len());

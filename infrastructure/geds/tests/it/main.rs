@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod basics;
+mod checkpoints;
 mod children;
 mod hostile;
 mod killed;
@@ -11,7 +12,9 @@ mod model;
 mod outside;
 mod processes;
 mod rig;
+mod s3;
 mod sites;
 mod sites_killed;
 mod sites_trust;
 mod threads;
+mod tiers;
