@@ -9,7 +9,10 @@ use super::{
     message::{Answer, Name, Request},
     peer::Peer,
 };
-use crate::{Error, Geds, Limits, Result, Stat, client::Client, node::tenant::Tenant, wire::Reply};
+use crate::{
+    Error, Geds, Limits, Result, Stat, client::Client, is_internal, node::tenant::Tenant,
+    wire::Reply,
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -57,7 +60,9 @@ impl Far {
     /// Buckets that were made before there were other sites.
     fn claim_all(&self, sites: &Sites) {
         for bucket in self.geds.buckets().unwrap_or_default() {
-            if let Err(error) = sites.claim(&self.name, &bucket.name) {
+            if !is_internal(&bucket.name)
+                && let Err(error) = sites.claim(&self.name, &bucket.name)
+            {
                 let bucket = bucket.name;
                 tracing::warn!(bucket, %error, "the directory does not have this site as its home");
             }
@@ -92,11 +97,18 @@ impl Far {
 
     /// Makes this node the home of a bucket that is about to be made.
     pub(crate) fn claim(&self, bucket: &str) -> Result<()> {
+        if is_internal(bucket) {
+            // Each node has its own.
+            return Ok(());
+        }
         self.sites()?.claim(&self.name, bucket)
     }
 
     /// The bucket was removed.
     pub(crate) fn disclaim(&self, bucket: &str) {
+        if is_internal(bucket) {
+            return;
+        }
         let disclaimed = self.sites().and_then(|sites| sites.disclaim(&self.name, bucket));
         if let Err(error) = disclaimed {
             tracing::warn!(bucket, %error, "the directory still has a bucket that was removed");
@@ -109,6 +121,9 @@ impl Far {
 
     /// The home of a bucket, and whether that was remembered.
     fn home_or_known(&self, bucket: &str) -> Result<(String, bool)> {
+        if is_internal(bucket) {
+            return Err(Error::no_bucket(bucket));
+        }
         if let Some(home) = self.homes().get(bucket) {
             return Ok((home.clone(), true));
         }

@@ -186,6 +186,21 @@ fn what_a_home_can_do_other_sites_let_it_do() {
 }
 
 #[test]
+fn each_site_keeps_its_own_checkpoints_also_of_other_sites_buckets() {
+    let (cloud, edge) = pair();
+    edge.geds.create_bucket("own").unwrap();
+    put(&cloud.geds, "run/a", 10_000);
+    edge.geds.put("own", "run/b", b"b", Put::default()).unwrap();
+    cloud.geds.checkpoint("frames", "run/", "one").unwrap();
+    edge.geds.checkpoint("own", "run/", "two").unwrap();
+    assert_eq!(edge.geds.checkpoints("frames").unwrap().len(), 0);
+    edge.geds.checkpoint("frames", "run/", "three").unwrap();
+    cloud.geds.delete("frames", "run/a", None).unwrap();
+    edge.geds.restore("frames", "three").unwrap();
+    assert_eq!(*cloud.geds.view("frames", "run/a").unwrap(), bytes_of("run/a", 10_000));
+}
+
+#[test]
 fn what_happens_at_a_home_is_told_at_other_sites() {
     let (cloud, edge) = pair();
     let scope = Scope::Prefix("frames".to_owned(), "k".to_owned());
