@@ -13,7 +13,10 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     ops::Range,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 /// How often an object is looked for that is moved each time before it can be opened.
@@ -54,6 +57,8 @@ struct Shared {
     /// How the node is joined again when it was started again; none for one in this process.
     config: Option<Config>,
     client: RwLock<Arc<Client>>,
+    /// Whether copies of any other site's bucket may be here: what is here alone is viewed without asking.
+    far: AtomicBool,
 }
 
 impl Geds {
@@ -65,11 +70,17 @@ impl Geds {
     pub fn open(config: Config) -> Result<Self> {
         let again = config.joins().then(|| config.clone());
         let client = RwLock::new(Client::open(config)?);
-        Ok(Self { shared: Arc::new(Shared { config: again, client }) })
+        Ok(Self { shared: Arc::new(Shared { config: again, client, far: AtomicBool::default() }) })
     }
 
     pub(crate) fn of(client: Arc<Client>) -> Self {
-        Self { shared: Arc::new(Shared { config: None, client: RwLock::new(client) }) }
+        Self {
+            shared: Arc::new(Shared {
+                config: None,
+                client: RwLock::new(client),
+                far: AtomicBool::default(),
+            }),
+        }
     }
 
     /// The session with the node: a new one if the node of the former has gone and one is there
@@ -91,6 +102,17 @@ impl Geds {
             *client = new;
         }
         Arc::clone(&client)
+    }
+
+    /// Whether copies of another site's bucket may be here.
+    pub(crate) fn is_far(&self, bucket: &str) -> bool {
+        self.shared.far.load(Relaxed) && self.client().is_far(bucket)
+    }
+
+    /// Notes that copies of another site's bucket are here.
+    pub(crate) fn set_far(&self, bucket: &str) {
+        self.client().set_far(bucket);
+        self.shared.far.store(true, Relaxed);
     }
 
     pub(crate) fn ask(&self, request: &Request) -> Result<Reply> {
@@ -267,8 +289,7 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`].
     pub fn stat(&self, bucket: &str, key: &str) -> Result<Stat> {
-        let client = self.client();
-        if client.is_far(bucket)
+        if self.is_far(bucket)
             && let Ok(stat) = self.stat_here(&kept(bucket), key)
         {
             return Ok(stat);

@@ -25,10 +25,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::File,
     os::fd::OwnedFd,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
 };
 
 pub(crate) use link::Link;
@@ -51,7 +48,6 @@ pub(crate) struct Client {
     backends: RwLock<HashMap<String, Backend>>,
     /// Other sites' buckets of which there are copies here.
     far: RwLock<HashSet<String>>,
-    any_far: AtomicBool,
 }
 
 impl Client {
@@ -103,7 +99,6 @@ impl Client {
             files: Mutex::default(),
             backends: RwLock::default(),
             far: RwLock::default(),
-            any_far: AtomicBool::new(false),
         })
     }
 
@@ -156,8 +151,7 @@ impl Client {
 
     /// Whether copies of another site's bucket may be here.
     pub(crate) fn is_far(&self, bucket: &str) -> bool {
-        self.any_far.load(Relaxed)
-            && self.far.read().unwrap_or_else(PoisonError::into_inner).contains(bucket)
+        self.far.read().unwrap_or_else(PoisonError::into_inner).contains(bucket)
     }
 
     /// Notes that copies of another site's bucket are here.
@@ -165,7 +159,6 @@ impl Client {
         if !self.is_far(bucket) {
             let mut far = self.far.write().unwrap_or_else(PoisonError::into_inner);
             far.insert(bucket.to_owned());
-            self.any_far.store(true, Relaxed);
         }
     }
 

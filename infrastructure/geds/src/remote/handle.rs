@@ -46,8 +46,7 @@ impl Geds {
         key: &str,
         look: impl Fn(&str) -> Result<R>,
     ) -> Result<Looked<R>> {
-        let client = self.client();
-        if client.is_far(bucket)
+        if self.is_far(bucket)
             && let Ok(found) = look(&kept(bucket))
         {
             return Ok(Looked::Found(found));
@@ -64,7 +63,7 @@ impl Geds {
                 Some(_) => return Err(unexpected()),
                 None => return Err(failed),
             }
-            if let Some(found) = self.look_again(&client, failed_bucket(&failed), &look)? {
+            if let Some(found) = self.look_again(failed_bucket(&failed), &look)? {
                 return Ok(Looked::Found(found));
             }
         }
@@ -74,14 +73,13 @@ impl Geds {
     /// Looks where the node has put an object; none if it is there no longer.
     fn look_again<R>(
         &self,
-        client: &Client,
         (bucket, away): (&str, bool),
         look: impl Fn(&str) -> Result<R>,
     ) -> Result<Option<R>> {
         let found = if away {
             look(bucket)
         } else {
-            client.set_far(bucket);
+            self.set_far(bucket);
             look(&kept(bucket))
         };
         match found {
@@ -109,7 +107,7 @@ impl Geds {
     /// # Errors
     /// As [`object`](Self::object).
     pub fn object_uncached(&self, bucket: &str, key: &str) -> Result<Object> {
-        if self.client().is_far(bucket)
+        if self.is_far(bucket)
             && let Ok(copy) = self.object_here(&kept(bucket), key)
         {
             return Ok(copy);
@@ -264,7 +262,7 @@ impl Geds {
         });
         match published {
             Ok(()) => {
-                client.set_far(bucket);
+                self.set_far(bucket);
                 Ok(stat)
             }
             Err(Error::NoObject { .. }) => Ok(stat),
