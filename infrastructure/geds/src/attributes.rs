@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 /// Most bytes that an object's attributes may take, encoded.
 pub const ATTRIBUTES_MAX_BYTES: usize = 16 << 10;
 
+/// Names the site that has the bytes, in records of objects that are written elsewhere; never told.
+const SITE: &str = "\0site";
+
 /// A small map from names to bytes that is kept with an object and means nothing to the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attributes(BTreeMap<String, Vec<u8>>);
@@ -32,6 +35,21 @@ impl Attributes {
     /// Removes one and gives what it was.
     pub fn remove(&mut self, name: &str) -> Option<Vec<u8>> {
         self.0.remove(name)
+    }
+
+    /// The same with the site that has the bytes.
+    pub(crate) fn with_site(self, site: &str) -> Self {
+        self.with(SITE, site)
+    }
+
+    /// Whether a site is named that has the bytes.
+    pub(crate) fn has_site(&self) -> bool {
+        self.0.contains_key(SITE)
+    }
+
+    /// Removes the site that has the bytes, and gives it.
+    pub(crate) fn take_site(&mut self) -> Option<String> {
+        self.remove(SITE).and_then(|site| String::from_utf8(site).ok())
     }
 
     /// The value of a name.

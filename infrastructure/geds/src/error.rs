@@ -141,6 +141,18 @@ pub enum Error {
         /// What happened.
         why: String,
     },
+    /// Another site's node has the bytes, and it or this node is not connected.
+    #[error(
+        "the bytes of object `{key}` in bucket `{bucket}` lie at site `{site}`, which cannot be asked"
+    )]
+    Elsewhere {
+        /// Its bucket.
+        bucket: String,
+        /// Its key.
+        key: String,
+        /// Who has them.
+        site: String,
+    },
     /// Stored bytes are not those that were written.
     #[error("{what} is damaged: {why}")]
     Corrupt {
@@ -182,7 +194,7 @@ impl Error {
             | Self::Invalid(_) => ErrorKind::Invalid,
             Self::Denied(_) => ErrorKind::Forbidden,
             Self::Lost { .. } | Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::Elsewhere { .. } | Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Io { source, .. } => io_kind(source),
         }
     }

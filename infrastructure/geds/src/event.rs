@@ -125,13 +125,23 @@ impl Drop for Subscription {
 /// The end that events are put into.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    scope: Scope,
+    /// None for all buckets.
+    scope: Option<Scope>,
     events: SyncSender<Event>,
     missed: Arc<AtomicU64>,
 }
 
 impl Feed {
     pub(crate) fn new(scope: Scope) -> (Self, Subscription) {
+        Self::of(Some(scope))
+    }
+
+    /// What happens in all buckets.
+    pub(crate) fn everything() -> (Self, Subscription) {
+        Self::of(None)
+    }
+
+    fn of(scope: Option<Scope>) -> (Self, Subscription) {
         let (sender, events) = sync_channel(WAITING_MAX);
         let missed = Arc::new(AtomicU64::new(0));
         let feed = Self { scope, events: sender, missed: Arc::clone(&missed) };
@@ -139,7 +149,12 @@ impl Feed {
     }
 
     pub(crate) fn covers(&self, bucket: &str, key: &str) -> bool {
-        self.scope.covers(bucket, key)
+        self.scope.as_ref().is_none_or(|scope| scope.covers(bucket, key))
+    }
+
+    /// Whether events of a bucket are for it.
+    pub(crate) fn is_about(&self, bucket: &str) -> bool {
+        self.scope.as_ref().is_some_and(|scope| scope.bucket() == bucket)
     }
 
     /// Counts events that were lost before they came here.

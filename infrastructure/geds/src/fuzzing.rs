@@ -33,6 +33,11 @@ pub fn message(bytes: &[u8]) {
     let _ = postcard::from_bytes::<Reply>(bytes);
 }
 
+/// Reads bytes as what another site's node sends.
+pub fn node(bytes: &[u8]) {
+    crate::remote::fuzz(bytes);
+}
+
 /// Lays bytes over an index: pairs of a place and a value, eight bytes each; then looks for names in it.
 pub fn index(bytes: &[u8]) {
     let Ok((memory, index)) = Index::create(64, 1) else { return };
@@ -79,6 +84,7 @@ mod tests {
             super::journal(&bytes);
             super::file(&bytes);
             super::message(&bytes);
+            super::node(&bytes);
             super::index(&bytes);
             super::session(&bytes);
         }

@@ -6,13 +6,17 @@ use crate::{
     client::{Client, Found, SUMMED_MAX, Space, new_header, unexpected},
     node::names::{stat_of, tier_of},
     put::Record,
-    shared::record::{ATTRIBUTES, CHECKED, DELETED, Header, MOVED, NOTED, Place},
+    remote::{Ask, Looked, kept, still_away},
+    shared::record::{ATTRIBUTES, AWAY, CHECKED, DELETED, Header, MOVED, NOTED, Place},
     wire::{Reply, Request},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     ops::Range,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 /// How often an object is looked for that is moved each time before it can be opened.
@@ -53,6 +57,8 @@ struct Shared {
     /// How the node is joined again when it was started again; none for one in this process.
     config: Option<Config>,
     client: RwLock<Arc<Client>>,
+    /// Whether copies of any other site's bucket may be here: what is here alone is viewed without asking.
+    far: AtomicBool,
 }
 
 impl Geds {
@@ -64,11 +70,17 @@ impl Geds {
     pub fn open(config: Config) -> Result<Self> {
         let again = config.joins().then(|| config.clone());
         let client = RwLock::new(Client::open(config)?);
-        Ok(Self { shared: Arc::new(Shared { config: again, client }) })
+        Ok(Self { shared: Arc::new(Shared { config: again, client, far: AtomicBool::default() }) })
     }
 
     pub(crate) fn of(client: Arc<Client>) -> Self {
-        Self { shared: Arc::new(Shared { config: None, client: RwLock::new(client) }) }
+        Self {
+            shared: Arc::new(Shared {
+                config: None,
+                client: RwLock::new(client),
+                far: AtomicBool::default(),
+            }),
+        }
     }
 
     /// The session with the node: a new one if the node of the former has gone and one is there
@@ -90,6 +102,17 @@ impl Geds {
             *client = new;
         }
         Arc::clone(&client)
+    }
+
+    /// Whether copies of another site's bucket may be here.
+    pub(crate) fn is_far(&self, bucket: &str) -> bool {
+        self.shared.far.load(Relaxed) && self.client().is_far(bucket)
+    }
+
+    /// Notes that copies of another site's bucket are here.
+    pub(crate) fn set_far(&self, bucket: &str) {
+        self.client().set_far(bucket);
+        self.shared.far.store(true, Relaxed);
     }
 
     pub(crate) fn ask(&self, request: &Request) -> Result<Reply> {
@@ -131,9 +154,10 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`].
     pub fn bucket(&self, bucket: &str) -> Result<Bucket> {
-        match self.ask(&Request::Bucket { bucket: bucket.to_owned() })? {
-            Reply::Bucket { bucket, .. } => Ok(bucket),
-            _ => Err(unexpected()),
+        match self.ask(&Request::Bucket { bucket: bucket.to_owned() }) {
+            Ok(Reply::Bucket { bucket, .. }) => Ok(bucket),
+            Ok(_) => Err(unexpected()),
+            Err(failed) => self.bucket_far(bucket, failed),
         }
     }
 
@@ -144,7 +168,14 @@ impl Geds {
     pub fn set_bucket_attributes(&self, bucket: &str, attributes: Attributes) -> Result<()> {
         attributes.encode()?;
         let bucket = bucket.to_owned();
-        self.ask(&Request::BucketAttributes { bucket, attributes }).map(|_| ())
+        let request =
+            Request::BucketAttributes { bucket: bucket.clone(), attributes: attributes.clone() };
+        match self.ask(&request) {
+            Ok(_) => Ok(()),
+            Err(failed) => {
+                self.bucket_order_far(failed, || Ask::BucketAttributes { bucket, attributes })
+            }
+        }
     }
 
     /// Removes a bucket that has no objects.
@@ -152,7 +183,11 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::BucketNotEmpty`].
     pub fn delete_bucket(&self, bucket: &str) -> Result<()> {
-        self.ask(&Request::DeleteBucket { bucket: bucket.to_owned() }).map(|_| ())
+        let bucket = bucket.to_owned();
+        match self.ask(&Request::DeleteBucket { bucket: bucket.clone() }) {
+            Ok(_) => Ok(()),
+            Err(failed) => self.bucket_order_far(failed, || Ask::DeleteBucket { bucket }),
+        }
     }
 
     /// Makes an object of these bytes. It is sealed, and visible to everybody, when this returns.
@@ -170,8 +205,9 @@ impl Geds {
         }
         let crc = (bytes.len() <= SUMMED_MAX).then(|| crc32c::crc32c(bytes));
         // Before memory is taken for nothing.
-        let number = client.bucket(bucket)?;
-        client.check_put(number, bucket, key, &put)?;
+        if let Some(number) = self.number_of(&client, bucket)? {
+            client.check_put(number, bucket, key, &put)?;
+        }
         if bytes.is_empty() {
             return self.seal_place(&client, bucket, key, (Place::Nowhere, 0), crc, put);
         }
@@ -186,7 +222,7 @@ impl Geds {
     /// [`Error::NoBucket`], [`Error::Name`].
     pub fn create(&self, bucket: &str, key: &str, put: Put) -> Result<Writer> {
         check_key(key)?;
-        self.client().bucket(bucket)?;
+        self.number_of(&self.client(), bucket)?;
         Writer::new(self.clone(), bucket, key, put)
     }
 
@@ -195,13 +231,19 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`].
     pub fn object(&self, bucket: &str, key: &str) -> Result<Object> {
-        self.or_outside(bucket, key, || self.object_here(bucket, key))
+        match self.or_outside(bucket, key, |at| self.object_here(at, key))? {
+            Looked::Found(object) => Ok(object),
+            Looked::Apart(stat) => Ok(self.object_apart(bucket, key, stat)),
+        }
     }
 
-    fn object_here(&self, bucket: &str, key: &str) -> Result<Object> {
+    pub(crate) fn object_here(&self, bucket: &str, key: &str) -> Result<Object> {
         let client = self.client();
         for _ in 0..TRIES {
             let found = client.find(bucket, key)?;
+            if found.header.away() {
+                return Err(elsewhere(bucket, key, &found));
+            }
             if let Some(object) = Object::open(&client, found)? {
                 return Ok(object);
             }
@@ -214,7 +256,10 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`]; for objects on disk [`Error::Corrupt`], [`Error::Io`].
     pub fn view(&self, bucket: &str, key: &str) -> Result<View> {
-        self.or_outside(bucket, key, || self.view_here(bucket, key))
+        match self.or_outside(bucket, key, |at| self.view_here(at, key))? {
+            Looked::Found(view) => Ok(view),
+            Looked::Apart(stat) => self.view_apart(bucket, key, stat),
+        }
     }
 
     fn view_here(&self, bucket: &str, key: &str) -> Result<View> {
@@ -244,15 +289,38 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`].
     pub fn stat(&self, bucket: &str, key: &str) -> Result<Stat> {
-        self.or_outside(bucket, key, || self.stat_here(bucket, key))
-    }
-
-    /// Looks here, and once more when the object was read from outside.
-    fn or_outside<R>(&self, bucket: &str, key: &str, look: impl Fn() -> Result<R>) -> Result<R> {
-        match look() {
+        if self.is_far(bucket)
+            && let Ok(stat) = self.stat_here(&kept(bucket), key)
+        {
+            return Ok(stat);
+        }
+        match self.stat_here(bucket, key) {
             Err(missing @ Error::NoObject { .. }) => {
                 self.fetch_missing(bucket, key, missing)?;
-                look()
+                self.stat_here(bucket, key)
+            }
+            Err(failed @ Error::NoBucket { .. }) => match self.stat_far(bucket, key, failed) {
+                Err(missing @ Error::NoObject { .. }) => {
+                    self.fetch_missing(bucket, key, missing)?;
+                    self.stat_far(bucket, key, Error::no_bucket(bucket))
+                }
+                stat => stat,
+            },
+            stat => stat,
+        }
+    }
+
+    /// Looks here and at other sites, and once more when the object was read from outside.
+    fn or_outside<R>(
+        &self,
+        bucket: &str,
+        key: &str,
+        look: impl Fn(&str) -> Result<R>,
+    ) -> Result<Looked<R>> {
+        match self.look(bucket, key, &look) {
+            Err(missing @ Error::NoObject { .. }) => {
+                self.fetch_missing(bucket, key, missing)?;
+                self.look(bucket, key, &look)
             }
             found => found,
         }
@@ -260,14 +328,18 @@ impl Geds {
 
     /// Whether an object is here, wherever else it may be.
     pub(crate) fn is_here(&self, bucket: &str, key: &str) -> Result<bool> {
-        match self.stat_here(bucket, key) {
+        let known = match self.stat_here(bucket, key) {
+            Err(failed @ Error::NoBucket { .. }) => self.stat_far(bucket, key, failed),
+            known => known,
+        };
+        match known {
             Ok(_) => Ok(true),
             Err(Error::NoObject { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn stat_here(&self, bucket: &str, key: &str) -> Result<Stat> {
+    pub(crate) fn stat_here(&self, bucket: &str, key: &str) -> Result<Stat> {
         let stat = self.client().read(bucket, key, |slot, header| {
             stat_of(&header, &slot.attributes(&header), tier_of(header.place))
         })?;
@@ -279,10 +351,11 @@ impl Geds {
     /// # Errors
     /// [`Error::NoBucket`].
     pub fn list(&self, bucket: &str, listing: &Listing) -> Result<Page> {
-        let (bucket, listing) = (bucket.to_owned(), listing.clone());
-        match self.ask(&Request::List { bucket, listing })? {
-            Reply::Page(page) => Ok(page),
-            _ => Err(unexpected()),
+        let request = Request::List { bucket: bucket.to_owned(), listing: listing.clone() };
+        match self.ask(&request) {
+            Ok(Reply::Page(page)) => Ok(page),
+            Ok(_) => Err(unexpected()),
+            Err(failed) => self.list_far(bucket, listing, failed),
         }
     }
 
@@ -291,7 +364,10 @@ impl Geds {
     /// # Errors
     /// As [`stat`](Self::stat) for the source and [`put`](Self::put) for the target.
     pub fn copy(&self, from: (&str, &str), to: (&str, &str), put: Put) -> Result<Stat> {
-        self.copy_as(from, to, "", put).map(|(stat, _)| stat)
+        match self.copy_as(from, to, "", put.clone()) {
+            Ok((stat, _)) => Ok(stat),
+            Err(failed) => self.copy_far(from, to, &put, false, failed),
+        }
     }
 
     /// Gives an object another key in its bucket. Its bytes stay where they are.
@@ -302,7 +378,17 @@ impl Geds {
         if from == to {
             return self.stat(bucket, from);
         }
-        let (stat, version) = self.copy_as((bucket, from), (bucket, to), from, put)?;
+        let (stat, version) = match self.copy_as((bucket, from), (bucket, to), from, put.clone()) {
+            Ok(copied) => copied,
+            Err(Error::Elsewhere { .. }) => {
+                // Its bytes come here, and are copied then.
+                self.object(bucket, from)?;
+                self.copy_as((bucket, from), (bucket, to), from, put)?
+            }
+            Err(failed) => {
+                return self.copy_far((bucket, from), (bucket, to), &put, true, failed);
+            }
+        };
         match self.delete(bucket, from, Some(version)) {
             // Written again meanwhile: that is another object.
             Ok(_) | Err(Error::Changed { .. }) => Ok(stat),
@@ -342,12 +428,22 @@ impl Geds {
     pub fn compose(&self, bucket: &str, key: &str, parts: &[Part], put: Put) -> Result<Stat> {
         check_key(key)?;
         let durable = put.durable;
-        let (bucket_, key_, parts) = (bucket.to_owned(), key.to_owned(), parts.to_vec());
-        let request = Request::Compose { bucket: bucket_, key: key_, parts, put };
-        match self.ask(&request)? {
-            Reply::Stat(_) if durable => self.persist(bucket, key),
-            Reply::Stat(stat) => Ok(stat),
-            _ => Err(unexpected()),
+        let (bucket_, key_) = (bucket.to_owned(), key.to_owned());
+        let request = Request::Compose {
+            bucket: bucket_,
+            key: key_,
+            parts: parts.to_vec(),
+            put: put.clone(),
+        };
+        match self.ask(&request) {
+            Ok(Reply::Stat(_)) if durable => self.persist(bucket, key),
+            Ok(Reply::Stat(stat)) => Ok(stat),
+            Ok(_) => Err(unexpected()),
+            // Bytes of other sites cannot be shared.
+            Err(Error::NoBucket { .. } | Error::Elsewhere { .. }) => {
+                self.assemble(bucket, key, parts, put)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -363,15 +459,27 @@ impl Geds {
         attributes: Attributes,
         if_version: Option<u64>,
     ) -> Result<Stat> {
-        let encoded = attributes.encode()?;
+        attributes.encode()?;
         let client = self.client();
+        if let Err(failed @ Error::NoBucket { .. }) = client.bucket(bucket) {
+            let (bucket, key) = (bucket.to_owned(), key.to_owned());
+            return self.order_far(failed, || Ask::Attributes {
+                bucket,
+                key,
+                attributes,
+                if_version,
+            });
+        }
         for _ in 0..TRIES {
-            let Found { header: old, pin, .. } = client.find(bucket, key)?;
+            let Found { header: old, pin, attributes: former } = client.find(bucket, key)?;
+            let stat = stat_of(&old, &former, tier_of(old.place));
+            let encoded = still_away(&stat, attributes.clone()).encode()?;
             let found = Some(old.version);
             if let Some(expected) = if_version.filter(|expected| Some(*expected) != found) {
                 return Err(changed(bucket, key, expected, found));
             }
-            let header = Header { flags: old.flags & (CHECKED | NOTED) | ATTRIBUTES, ..old };
+            let flags = old.flags & (CHECKED | AWAY | NOTED) | ATTRIBUTES;
+            let header = Header { flags, ..old };
             let record = Record { header, key, attributes: &encoded, former: "" };
             let same = |newest: Option<&Header>| match newest {
                 Some(newest) if newest.same_as(&old) => Ok(()),
@@ -397,7 +505,7 @@ impl Geds {
             return Ok(true);
         }
         // It may lie in the bucket's back end alone.
-        if !self.client().is_tiered(bucket)? {
+        if !self.is_tiered(bucket)? {
             return Ok(false);
         }
         match self.adopt(bucket, key) {
@@ -409,7 +517,10 @@ impl Geds {
 
     fn delete_here(&self, bucket: &str, key: &str, if_version: Option<u64>) -> Result<bool> {
         let client = self.client();
-        let number = client.bucket(bucket)?;
+        let number = match client.bucket(bucket) {
+            Err(failed) => return self.delete_far(bucket, key, if_version, failed),
+            Ok(number) => number,
+        };
         let header = Header { flags: DELETED, ..new_header(&client, number, 0, Place::Nowhere) };
         let record = Record { header, key, attributes: &[], former: "" };
         let there = |newest: Option<&Header>| {
@@ -452,8 +563,17 @@ impl Geds {
     /// # Errors
     /// As [`stat`](Self::stat); [`Error::Exhausted`], [`Error::Io`].
     pub fn persist(&self, bucket: &str, key: &str) -> Result<Stat> {
-        let (bucket, key) = (bucket.to_owned(), key.to_owned());
-        match self.ask_apart(&Request::Persist { bucket, key })? {
+        let persist =
+            |bucket: &str| Request::Persist { bucket: bucket.to_owned(), key: key.to_owned() };
+        let reply = match self.ask_apart(&persist(bucket)) {
+            // What another site has is made durable where it is read: here.
+            Err(Error::NoBucket { .. }) => {
+                self.object(bucket, key)?;
+                self.ask_apart(&persist(&kept(bucket)))
+            }
+            reply => reply,
+        };
+        match reply? {
             Reply::Stat(stat) => Ok(stat),
             _ => Err(unexpected()),
         }
@@ -565,7 +685,11 @@ impl Geds {
         check_key(to.1)?;
         let client = self.client();
         let number = client.bucket(to.0)?;
-        let Found { header: old, attributes, pin } = client.find(from.0, from.1)?;
+        let found = client.find(from.0, from.1)?;
+        if found.header.away() {
+            return Err(elsewhere(from.0, from.1, &found));
+        }
+        let Found { header: old, attributes, pin } = found;
         let attributes = match &put.attributes {
             Some(attributes) => attributes.encode()?,
             None => attributes,
@@ -648,7 +772,10 @@ impl Geds {
         crc: Option<u32>,
         put: Put,
     ) -> Result<Stat> {
-        let number = client.bucket(bucket)?;
+        let Some(number) = self.number_of(client, bucket)? else {
+            let stat = self.seal_far(client, (bucket, key), (place, len), crc, &put)?;
+            return self.sealed(bucket, key, stat, &put);
+        };
         let attributes = match &put.attributes {
             Some(attributes) => attributes.encode()?,
             None => Vec::new(),
@@ -664,6 +791,9 @@ impl Geds {
 
     /// Waits until an object is on disk, if that was asked for.
     fn sealed(&self, bucket: &str, key: &str, stat: Stat, put: &Put) -> Result<Stat> {
+        if put.replicas > 0 {
+            self.replicate(bucket, key, stat.version, put.replicas)?;
+        }
         if !put.durable {
             return Ok(stat);
         }
@@ -677,6 +807,13 @@ impl Geds {
 
 fn changed(bucket: &str, key: &str, expected: u64, found: Option<u64>) -> Error {
     Error::Changed { bucket: bucket.to_owned(), key: key.to_owned(), expected, found }
+}
+
+/// Who has the bytes of an object that are not here.
+fn elsewhere(bucket: &str, key: &str, found: &Found) -> Error {
+    let stat = stat_of(&found.header, &found.attributes, tier_of(found.header.place));
+    let (bucket, key) = (bucket.to_owned(), key.to_owned());
+    Error::Elsewhere { bucket, key, site: stat.site.unwrap_or_default() }
 }
 
 fn lost(bucket: &str, key: &str) -> Error {

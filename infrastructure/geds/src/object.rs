@@ -1,7 +1,7 @@
 //! A sealed object that was opened: what it was then, whatever its name becomes.
 
 use crate::{
-    Error, Result, Stat, View,
+    Error, Geds, Result, Stat, View,
     backend::BLOCK_BYTES,
     client::{Client, Found, Mapped, Pin, unexpected},
     disk::Extent,
@@ -13,6 +13,9 @@ use std::{
     ops::Range,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
+
+/// What is read at once of another site's object.
+const FAR_BYTES: u64 = 16 << 20;
 
 /// A sealed object. It stays readable, with the same bytes, when its name is overwritten, renamed
 /// or deleted. Cheap to clone.
@@ -36,6 +39,16 @@ enum Source {
     Memory { slab: Arc<Mapped>, offset: u64, pin: Pin },
     Disk(Disk),
     Outside(Outside),
+    Far(Far),
+}
+
+/// Bytes at another site, which are read from there each time.
+#[derive(Debug)]
+struct Far {
+    geds: Geds,
+    bucket: String,
+    key: String,
+    version: u64,
 }
 
 /// What lies outside: the block that was used last is held.
@@ -70,6 +83,14 @@ impl Object {
         let stat = stat_of(&header, &attributes, tier_of(header.place));
         let Some(spans) = spans(client, &header, pin)? else { return Ok(None) };
         Ok(Some(Self { stat, spans: spans.into() }))
+    }
+
+    /// An object whose bytes stay at another site.
+    pub(crate) fn apart(geds: Geds, bucket: &str, key: &str, stat: Stat) -> Self {
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        let far = Far { geds, bucket, key, version: stat.version };
+        let span = Span { at: 0, len: stat.size, source: Source::Far(far) };
+        Self { stat, spans: [span].into() }
     }
 
     /// How many bytes it has.
@@ -130,8 +151,23 @@ impl Object {
                 let begin = begin + (offset - span.at);
                 Ok(View::shared(Arc::clone(slab), begin, end - offset, pin.clone()))
             }
-            Source::Disk(_) | Source::Outside(_) => Ok(None),
+            Source::Disk(_) | Source::Outside(_) | Source::Far(_) => Ok(None),
         }
+    }
+
+    fn is_apart(&self) -> bool {
+        self.spans.iter().any(|span| matches!(span.source, Source::Far(_)))
+    }
+
+    /// Reads all bytes as they come: how many there are is only what another site says.
+    fn read_all(&self) -> Result<View> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < self.len() {
+            let (begin, left) = (bytes.len(), self.len() - bytes.len() as u64);
+            bytes.resize(begin + left.min(FAR_BYTES) as usize, 0);
+            self.read_at(begin as u64, &mut bytes[begin..])?;
+        }
+        Ok(View::owned(bytes))
     }
 
     /// All bytes: borrowed where they lie together in memory, else read.
@@ -144,6 +180,9 @@ impl Object {
         }
         // The sizes of spans are known to be true once they are open.
         self.spans.iter().try_for_each(Span::check)?;
+        if self.is_apart() {
+            return self.read_all();
+        }
         let mut bytes = vec![0; self.len() as usize];
         let count = self.read_at(0, &mut bytes)?;
         bytes.truncate(count);
@@ -158,7 +197,7 @@ impl Span {
 
     fn check(&self) -> Result<()> {
         match &self.source {
-            Source::Memory { .. } => Ok(()),
+            Source::Memory { .. } | Source::Far(_) => Ok(()),
             Source::Disk(disk) => disk.extent().map(|_| ()),
             Source::Outside(_) if self.len == 0 => Ok(()),
             // The last byte is there.
@@ -181,6 +220,11 @@ impl Source {
                 if count == buffer.len() { Ok(()) } else { Err(beyond()) }
             }
             Self::Outside(outside) => outside.read(at, buffer),
+            Self::Far(far) => {
+                let Far { geds, bucket, key, version } = far;
+                let count = geds.read_far(bucket, key, *version, at, buffer)?;
+                if count == buffer.len() { Ok(()) } else { Err(beyond()) }
+            }
         }
     }
 }

@@ -129,13 +129,22 @@ impl Geds {
         })
     }
 
+    /// Whether a bucket of this site has a back end as its lowest tier.
+    pub(crate) fn is_tiered(&self, bucket: &str) -> Result<bool> {
+        match self.client().is_tiered(bucket) {
+            // Another site's is that site's to read.
+            Err(Error::NoBucket { .. }) => Ok(false),
+            tiered => tiered,
+        }
+    }
+
     /// Looks for an object outside that is not here; the error is that of looking here if there is
     /// nowhere else to look.
     pub(crate) fn fetch_missing(&self, bucket: &str, key: &str, missing: Error) -> Result<()> {
         let client = self.client();
         match client.backend(bucket) {
             Some(backend) => self.fetch(&backend, bucket, key).map(|_| ()),
-            None if client.is_tiered(bucket)? => self.adopt(bucket, key),
+            None if self.is_tiered(bucket)? => self.adopt(bucket, key),
             None => Err(missing),
         }
     }

@@ -30,6 +30,8 @@ pub struct Stat {
     pub crc32c: Option<u32>,
     /// Where the bytes lie now.
     pub tier: Tier,
+    /// The site whose node has the bytes, if that is another one than the node that was asked.
+    pub site: Option<String>,
     /// What the writer keeps beside the bytes.
     pub attributes: Attributes,
 }
@@ -71,6 +73,8 @@ pub struct Put {
     /// How many bytes are to come, if that is known: a [`Writer`](crate::Writer) takes the right
     /// memory at once. It may be wrong.
     pub size_hint: Option<u64>,
+    /// How many nodes of other sites have a copy when sealing returns: it can be read there when this node is gone.
+    pub replicas: u8,
     /// Whether sealing waits until the object is on disk, and synced: then it outlives the node.
     pub durable: bool,
 }
@@ -97,6 +101,13 @@ impl Put {
     #[must_use]
     pub fn size_hint(mut self, bytes: u64) -> Self {
         self.size_hint = Some(bytes);
+        self
+    }
+
+    /// The same, with copies at so many other sites.
+    #[must_use]
+    pub fn replicas(mut self, sites: u8) -> Self {
+        self.replicas = sites;
         self
     }
 

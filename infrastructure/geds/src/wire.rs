@@ -5,7 +5,7 @@
 
 use crate::{
     Attributes, BackendConfig, BackendState, Bucket, Error, Event, Limits, Listing, Lost, Page,
-    Part, Put, Scope, Stat, Usage, shared::record::Place,
+    Part, Put, Scope, Stat, Usage, remote::Ask, shared::record::Place,
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -148,6 +148,8 @@ pub(crate) enum Request {
         first: u64,
         count: u64,
     },
+    /// What nodes of other sites have to do with.
+    Far(Ask),
 }
 
 impl Request {
@@ -216,6 +218,12 @@ pub(crate) enum Reply {
     Limits(Limits),
     Event(Event),
     Missed(u64),
+    /// Bytes of an object at another site.
+    Bytes(Vec<u8>),
+    /// Whether there was one.
+    Was(bool),
+    /// It is not kept here: read it by ranges.
+    Apart(Stat),
     Lost(Vec<Lost>),
     Backends(Vec<BackendState>),
     Failed(Refusal),
@@ -260,6 +268,7 @@ pub(crate) enum Refusal {
     TooMany(String, u64),
     Range(u64, u64, u64),
     Lost(String, String, String),
+    Elsewhere(String, String, String),
     Corrupt(String, String),
     Invalid(String),
     Denied(String),
@@ -285,6 +294,7 @@ impl From<Error> for Refusal {
             Error::TooMany { what, limit } => Self::TooMany(what, limit),
             Error::Range { offset, end, size } => Self::Range(offset, end, size),
             Error::Lost { bucket, key, why } => Self::Lost(bucket, key, why),
+            Error::Elsewhere { bucket, key, site } => Self::Elsewhere(bucket, key, site),
             Error::Corrupt { what, why } => Self::Corrupt(what, why),
             Error::Io { doing, source } => Self::Io(doing, source.raw_os_error()),
             Error::Unavailable(why) => Self::Unavailable(why),
@@ -314,6 +324,7 @@ impl From<Refusal> for Error {
             Refusal::TooMany(what, limit) => Self::TooMany { what, limit },
             Refusal::Range(offset, end, size) => Self::Range { offset, end, size },
             Refusal::Lost(bucket, key, why) => Self::Lost { bucket, key, why },
+            Refusal::Elsewhere(bucket, key, site) => Self::Elsewhere { bucket, key, site },
             Refusal::Corrupt(what, why) => Self::Corrupt { what, why },
             Refusal::Invalid(why) => Self::Invalid(why),
             Refusal::Denied(why) => Self::Denied(why),

@@ -116,6 +116,7 @@ proptest! {
                 modified: 0,
                 crc32c: None,
                 tier: Tier::Memory,
+                site: None,
                 attributes,
             };
             let record = Record::of(&stat);

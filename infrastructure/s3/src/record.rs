@@ -189,7 +189,15 @@ mod tests {
     use geds::Tier;
 
     fn stat(attributes: Attributes) -> Stat {
-        Stat { size: 3, version: 7, modified: 0, crc32c: None, tier: Tier::Memory, attributes }
+        Stat {
+            size: 3,
+            version: 7,
+            modified: 0,
+            crc32c: None,
+            tier: Tier::Memory,
+            site: None,
+            attributes,
+        }
     }
 
     fn checksum() -> Checksum {

@@ -53,7 +53,7 @@ fn put(
     durable: bool,
 ) -> Result<Put> {
     let attributes = given.map(attributes).transpose()?;
-    Ok(Put { overwrite, if_version, attributes, durable, size_hint: None })
+    Ok(Put { overwrite, if_version, attributes, durable, size_hint: None, replicas: 0 })
 }
 
 fn kept(given: Option<&Bound<'_, PyDict>>) -> Result<Attributes> {

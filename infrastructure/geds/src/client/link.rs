@@ -4,6 +4,7 @@ use crate::{
     Error, Result, Scope, Subscription,
     event::Feed,
     node::{Host, tenant::Tenant},
+    remote::{Ask, Far},
     wire::{Reply, Request, VERSION, receive, send},
 };
 use rustix::event::{PollFd, PollFlags, poll};
@@ -26,11 +27,22 @@ pub(crate) struct Link {
 
 #[derive(Debug)]
 enum Way {
-    /// The tenant of a node in this process, which lives as long as this.
-    Within { tenant: Arc<Tenant>, session: u32, _host: Arc<Host> },
+    /// The tenant of a node in this process, which lives as long as this. The node's own session has no host: it is the
+    /// node's part, and does not ask other sites.
+    Within { tenant: Arc<Tenant>, session: u32, host: Option<Arc<Host>> },
     /// A connection. One request is under way at a time.
-    Socket { path: PathBuf, stream: Mutex<UnixStream>, gone: Arc<AtomicBool>, watched: UnixStream },
+    Socket {
+        path: PathBuf,
+        stream: Mutex<UnixStream>,
+        gone: Arc<AtomicBool>,
+        watched: UnixStream,
+        /// Further connections, on which nothing is under way.
+        apart: Mutex<Vec<UnixStream>>,
+    },
 }
+
+/// Connections that are kept for what is asked of other sites.
+const APART_MAX: usize = 4;
 
 /// What the node says to a process that joins.
 #[derive(Debug)]
@@ -42,8 +54,8 @@ pub(crate) struct Joined {
 }
 
 impl Link {
-    pub(crate) fn within(host: Arc<Host>, tenant: Arc<Tenant>, session: u32) -> Self {
-        Self { way: Way::Within { tenant, session, _host: host } }
+    pub(crate) fn within(host: Option<Arc<Host>>, tenant: Arc<Tenant>, session: u32) -> Self {
+        Self { way: Way::Within { tenant, session, host } }
     }
 
     pub(crate) fn join(path: &Path) -> Result<(Self, Joined)> {
@@ -77,6 +89,34 @@ impl Link {
                 self.check()?;
                 exchange(&connect(path)?, request).map(|(reply, _)| reply)
             }
+        }
+    }
+
+    /// Asks about other sites, which takes long, while others ask other things; none where the node knows no other sites.
+    pub(crate) fn far(&self, ask: Ask) -> Result<Option<Reply>> {
+        let reply = match &self.way {
+            Way::Within { host: None, .. } => return Ok(None),
+            Way::Within { tenant, .. } => tenant.ask_far(ask),
+            Way::Socket { path, apart, .. } => {
+                self.check()?;
+                let idle = apart.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let stream = idle.map_or_else(|| connect(path), Ok)?;
+                let reply = exchange(&stream, &Request::Far(ask))?.0;
+                let mut apart = apart.lock().unwrap_or_else(PoisonError::into_inner);
+                if apart.len() < APART_MAX {
+                    apart.push(stream);
+                }
+                reply
+            }
+        };
+        Ok(if matches!(reply, Reply::Gone) { None } else { Some(reply) })
+    }
+
+    /// What a node in this process has to do with other sites.
+    pub(crate) fn far_within(&self) -> Option<Arc<Far>> {
+        match &self.way {
+            Way::Within { tenant, host: Some(_), .. } => tenant.far(),
+            _ => None,
         }
     }
 
@@ -154,7 +194,8 @@ fn watched(path: &Path, stream: UnixStream) -> Result<Way> {
         .name("geds-watch".to_owned())
         .spawn(watch)
         .map_err(Error::io("start a thread"))?;
-    Ok(Way::Socket { path: path.to_owned(), stream: Mutex::new(stream), gone, watched })
+    let (path, stream, apart) = (path.to_owned(), Mutex::new(stream), Mutex::default());
+    Ok(Way::Socket { path, stream, gone, watched, apart })
 }
 
 /// Subscribes over a connection of its own, which a thread reads.

@@ -89,6 +89,20 @@ impl Space {
         Err(beyond())
     }
 
+    /// Lets `write` fill a range; nobody else may write or read it meanwhile.
+    pub(crate) fn fill<R>(
+        &mut self,
+        at: u64,
+        len: u64,
+        write: impl FnOnce(&mut [u8]) -> Result<R>,
+    ) -> Result<R> {
+        if !self.has(at, len) {
+            return Err(beyond());
+        }
+        let region = &self.lease.mapped.region;
+        region.fill(self.offset + at, len, write).ok_or_else(beyond)?
+    }
+
     pub(crate) fn zero(&self, at: u64, len: u64) -> Result<()> {
         if self.has(at, len) && self.lease.mapped.region.zero(self.offset + at, len) {
             return Ok(());

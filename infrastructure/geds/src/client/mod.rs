@@ -22,7 +22,7 @@ use crate::{
 use memory::Memory;
 use records::Records;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
@@ -46,6 +46,8 @@ pub(crate) struct Client {
     files: Mutex<HashMap<u64, Weak<File>>>,
     /// Storage outside, by bucket.
     backends: RwLock<HashMap<String, Backend>>,
+    /// Other sites' buckets of which there are copies here.
+    far: RwLock<HashSet<String>>,
 }
 
 impl Client {
@@ -62,6 +64,15 @@ impl Client {
     }
 
     pub(crate) fn within(host: Arc<Host>, tenant: Arc<Tenant>) -> Result<Arc<Self>> {
+        Self::inside(Some(host), tenant)
+    }
+
+    /// The node's own session, which keeps no node and asks no other site.
+    pub(crate) fn of_node(tenant: &Arc<Tenant>) -> Result<Arc<Self>> {
+        Self::inside(None, Arc::clone(tenant))
+    }
+
+    fn inside(host: Option<Arc<Host>>, tenant: Arc<Tenant>) -> Result<Arc<Self>> {
         let (Reply::Joined { session, limits }, _) = tenant.join()? else {
             return Err(unexpected());
         };
@@ -87,6 +98,7 @@ impl Client {
             buckets: RwLock::default(),
             files: Mutex::default(),
             backends: RwLock::default(),
+            far: RwLock::default(),
         })
     }
 
@@ -134,6 +146,19 @@ impl Client {
         match backend {
             Some(backend) => _ = backends.insert(bucket.to_owned(), backend),
             None => _ = backends.remove(bucket),
+        }
+    }
+
+    /// Whether copies of another site's bucket may be here.
+    pub(crate) fn is_far(&self, bucket: &str) -> bool {
+        self.far.read().unwrap_or_else(PoisonError::into_inner).contains(bucket)
+    }
+
+    /// Notes that copies of another site's bucket are here.
+    pub(crate) fn set_far(&self, bucket: &str) {
+        if !self.is_far(bucket) {
+            let mut far = self.far.write().unwrap_or_else(PoisonError::into_inner);
+            far.insert(bucket.to_owned());
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a former node lost, by name.
 
-use crate::Lost;
+use crate::{Lost, remote};
 use std::{collections::BTreeMap, ops::Bound};
 
 /// Most names that are kept; of more the number.
@@ -19,6 +19,10 @@ pub(super) struct LostNames {
 
 impl LostNames {
     pub(super) fn add(&mut self, bucket: &str, key: &str, why: String) {
+        if remote::bucket_of(bucket) != bucket {
+            // A copy: another site has the object.
+            return;
+        }
         if self.names.len() >= NAMES_MAX {
             self.unnamed += 1;
             return;

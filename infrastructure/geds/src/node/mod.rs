@@ -21,16 +21,17 @@ mod state;
 pub(crate) mod tenant;
 mod writeback;
 
-use crate::{Error, Geds, Limits, Result, client::Client};
+use crate::{Error, Geds, Limits, Result, Site, client::Client, remote::Sites};
 use rustix::fs::{FlockOperation, flock};
 use server::Listener;
 pub(crate) use slabs::slab_bytes;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::{self, JoinHandle},
 };
 use tenant::Tenant;
@@ -50,6 +51,7 @@ pub(crate) struct Host {
     folder: PathBuf,
     tenants: Mutex<BTreeMap<String, Kept>>,
     listeners: Mutex<Vec<Listener>>,
+    sites: OnceLock<Arc<Sites>>,
     /// Locked as long as the node lives.
     _lock: File,
 }
@@ -58,6 +60,8 @@ pub(crate) struct Host {
 struct Kept {
     tenant: Arc<Tenant>,
     threads: Vec<JoinHandle<()>>,
+    /// Those that it was opened with.
+    limits: Limits,
 }
 
 impl Node {
@@ -78,8 +82,13 @@ impl Node {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             Error::Unavailable(format!("another node uses the folder `{}`", folder.display()))
         })?;
-        let host =
-            Host { folder, tenants: Mutex::default(), listeners: Mutex::default(), _lock: lock };
+        let host = Host {
+            folder,
+            tenants: Mutex::default(),
+            listeners: Mutex::default(),
+            sites: OnceLock::new(),
+            _lock: lock,
+        };
         Ok(Self { host: Arc::new(host) })
     }
 
@@ -108,6 +117,32 @@ impl Node {
         self.host.listeners().push(listener);
         Ok(())
     }
+
+    /// Lets this node and those of other sites use each other's buckets; gives where it listens for them, if it does. All its
+    /// tenants are served to all sites that it knows: sites trust each other.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a node that is one of a site already, what is no site's name, or an address of other
+    /// machines without an identity; [`Error::Io`] when it cannot listen.
+    pub fn join_sites(&self, site: Site) -> Result<Option<SocketAddr>> {
+        let sites = Sites::open(site)?;
+        if let Err(second) = self.host.sites.set(Arc::clone(&sites)) {
+            second.stop();
+            return Err(Error::Invalid("the node is one of a site already".to_owned()));
+        }
+        self.host.serve_all(&sites)?;
+        Ok(sites.address())
+    }
+
+    /// Names another site, says where its node listens now, or forgets it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] before [`join_sites`](Self::join_sites), and for what is no other site's name.
+    pub fn set_peer(&self, site: &str, address: Option<SocketAddr>) -> Result<()> {
+        let sites = self.host.sites.get();
+        let sites = sites.ok_or_else(|| Error::Invalid("the node is of no site yet".to_owned()))?;
+        sites.set_peer(site, address)
+    }
 }
 
 impl Host {
@@ -124,12 +159,25 @@ impl Host {
         let folder = self.folder.join("tenants").join(name);
         fs::create_dir_all(&folder).map_err(Error::io("make a tenant's folder"))?;
         let tenant = Arc::new(Tenant::open(&folder, limits.clone())?);
-        let mut kept = Kept { tenant: Arc::clone(&tenant), threads: Vec::new() };
+        let mut kept =
+            Kept { tenant: Arc::clone(&tenant), threads: Vec::new(), limits: limits.clone() };
         let (keeper, writer) = (Arc::clone(&tenant), Arc::clone(&tenant));
         kept.start(format!("geds-{name}"), move || keeper.keep())?;
         kept.start("geds-write-back".to_owned(), move || writer.write_back())?;
         tenants.insert(name.to_owned(), kept);
+        if let Some(sites) = self.sites.get() {
+            sites.add(name, &tenant, limits)?;
+        }
         Ok(tenant)
+    }
+
+    /// Serves the tenants that there are to other sites.
+    fn serve_all(&self, sites: &Arc<Sites>) -> Result<()> {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, kept) in tenants.iter() {
+            sites.add(name, &kept.tenant, &kept.limits)?;
+        }
+        Ok(())
     }
 }
 
@@ -156,6 +204,9 @@ impl Drop for Kept {
 impl Drop for Host {
     fn drop(&mut self) {
         self.listeners().clear();
+        if let Some(sites) = self.sites.get() {
+            sites.stop();
+        }
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

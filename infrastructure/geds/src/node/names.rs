@@ -168,13 +168,16 @@ fn last(page: &Page) -> Option<String> {
 
 /// What a record says about its object.
 pub(crate) fn stat_of(header: &Header, attributes: &[u8], tier: Tier) -> Stat {
+    let mut attributes = Attributes::decode(attributes).unwrap_or_default();
+    let site = if header.away() { attributes.take_site() } else { None };
     Stat {
         size: header.size,
         version: header.version,
         modified: header.modified,
         crc32c: header.crc32c(),
         tier,
-        attributes: Attributes::decode(attributes).unwrap_or_default(),
+        site,
+        attributes,
     }
 }
 

@@ -12,9 +12,10 @@ use super::{
 use crate::{
     Attributes, Error, Limits, Lost, Put, Result, check_bucket, check_key, disk,
     put::{Record, now},
+    remote,
     shared::{
         index::Index,
-        record::{CHECKED, Header, MOVED, Place},
+        record::{AWAY, CHECKED, Header, MOVED, Place},
     },
     wire::Piece,
 };
@@ -55,7 +56,9 @@ fn fold(notes: Vec<Note>) -> (Buckets, LostNames, Written) {
     let mut written = Written::new();
     for note in notes {
         match note {
-            Note::Bucket { name, created, attributes } if check_bucket(&name).is_ok() => {
+            Note::Bucket { name, created, attributes }
+                if check_bucket(remote::bucket_of(&name)).is_ok() =>
+            {
                 let told = buckets.entry(name).or_insert_with(|| Told {
                     created,
                     attributes: Attributes::new(),
@@ -109,6 +112,11 @@ fn bind(buckets: &mut Buckets, lost: &mut LostNames, bound: Bound, remotes: Vec<
     }
 }
 
+/// Whether another site's node has the bytes.
+fn is_away(bound: &Bound) -> bool {
+    bound.pieces.is_empty() && bound.size > 0 && bound.attributes.has_site()
+}
+
 /// Files that were looked at: how long those are that are what they should be.
 struct Looked<'a> {
     folder: &'a Path,
@@ -126,6 +134,9 @@ impl Looked<'_> {
 
     /// Why an object's bytes are not there, if so.
     fn missing(&mut self, Stored { bound, remotes }: &Stored) -> Option<String> {
+        if is_away(bound) {
+            return None;
+        }
         let pieces = bound.pieces.iter().copied().map(Piece::from_wire);
         let mut size = 0_u64;
         for piece in pieces {
@@ -225,7 +236,9 @@ impl State {
                 _ => self.compose(pieces),
             };
             let attributes = bound.attributes.encode()?;
-            let flags = if bound.crc32c.is_some() { CHECKED | MOVED } else { MOVED };
+            let checked = if bound.crc32c.is_some() { CHECKED } else { 0 };
+            let away = if is_away(bound) { AWAY } else { 0 };
+            let flags = MOVED | checked | away;
             let header = Header {
                 flags,
                 bucket: number,

@@ -133,6 +133,7 @@ fn serve(stream: &UnixStream, tenant: &Tenant) -> io::Result<()> {
         Some((Request::Subscribe { version: VERSION, scope }, _)) => {
             serve_events(stream, tenant, scope)
         }
+        Some((request @ Request::Far(_), _)) => answer_apart(stream, tenant, request),
         Some((request, _)) if request.is_apart() => {
             let (reply, files) = tenant.answer(NOBODY, request);
             send(stream, &reply, &files)
@@ -143,6 +144,17 @@ fn serve(stream: &UnixStream, tenant: &Tenant) -> io::Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Answers a process that asks about other sites, one question after the other.
+fn answer_apart(stream: &UnixStream, tenant: &Tenant, first: Request) -> io::Result<()> {
+    let mut next = Some(first);
+    while let Some(request @ Request::Far(_)) = next {
+        let (reply, files) = tenant.answer(NOBODY, request);
+        send(stream, &reply, &files)?;
+        next = receive::<Request>(stream)?.map(|(request, _)| request);
+    }
+    Ok(())
 }
 
 fn refuse(stream: &UnixStream, error: Error) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use super::{
     journal::Note,
     lost::LostNames,
-    names::stat_at,
+    names::{stat_at, stat_of},
     outlets::Outlets,
     recover::check_limits,
     settle::Expected,
@@ -11,10 +11,11 @@ use super::{
     state::State,
 };
 use crate::{
-    Attributes, Error, Limits, Part, Put, Result, Scope, Stat, Subscription, Usage, check_bucket,
-    check_key,
+    Attributes, Error, Event, Limits, Part, Put, Result, Scope, Stat, Subscription, Usage,
+    check_bucket, check_key,
     event::Feed,
     put::{Record, now},
+    remote::{self, Ask, Far},
     shared::{
         index::Index,
         record::{CHUNK_BYTES, Place},
@@ -26,7 +27,7 @@ use rustix::fd::OwnedFd;
 use std::{
     path::Path,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::{Duration, Instant},
@@ -97,6 +98,8 @@ pub(crate) struct Tenant {
     pub(super) outlets: Outlets,
     /// Told, with the state's lock, when blocks have come from outside.
     pub(super) arrived: Condvar,
+    /// What it has to do with other sites, if this node knows any.
+    far: OnceLock<Weak<Far>>,
 }
 
 impl Tenant {
@@ -106,6 +109,7 @@ impl Tenant {
             bell: Mutex::new(false),
             rung: Condvar::new(),
             stopping: AtomicBool::new(false),
+            far: OnceLock::new(),
             outlets: Outlets::default(),
             arrived: Condvar::new(),
         })
@@ -220,19 +224,69 @@ impl Tenant {
         self.state().leave(session);
     }
 
+    /// Other sites are known from now on.
+    pub(crate) fn set_far(&self, far: &Arc<Far>) {
+        let _ = self.far.set(Arc::downgrade(far));
+    }
+
+    /// What it has to do with other sites.
+    pub(crate) fn far(&self) -> Option<Arc<Far>> {
+        self.far.get().and_then(Weak::upgrade)
+    }
+
+    /// Asks about other sites; `Gone` where none is known.
+    pub(crate) fn ask_far(&self, ask: Ask) -> Reply {
+        let Some(far) = self.far() else { return Reply::Gone };
+        far.handle(ask).unwrap_or_else(|error| Reply::Failed(error.into()))
+    }
+
     /// Tells what happens in a scope from now on.
     pub(crate) fn subscribe(&self, scope: Scope) -> Result<Subscription> {
+        let here = self.state().names.number(scope.bucket()).map(|_| ());
+        if let Err(missing) = here {
+            let Some(far) = self.far() else { return Err(missing) };
+            far.handle(Ask::Follow { bucket: scope.bucket().to_owned() })?;
+        }
+        self.feed(Feed::new(scope))
+    }
+
+    /// Tells what happens in all buckets from now on.
+    pub(crate) fn everything(&self) -> Result<Subscription> {
+        self.feed(Feed::everything())
+    }
+
+    fn feed(&self, (feed, subscription): (Feed, Subscription)) -> Result<Subscription> {
         let mut state = self.state();
-        state.names.number(scope.bucket())?;
         // What happened before is not told.
         state.consume();
         if state.feeds.len() >= FEEDS_MAX {
             let limit = FEEDS_MAX as u64;
             return Err(Error::TooMany { what: "subscriptions".to_owned(), limit });
         }
-        let (feed, subscription) = Feed::new(scope);
         state.feeds.push(feed);
         Ok(subscription)
+    }
+
+    /// Tells those who subscribed what happened in a bucket of another site.
+    pub(crate) fn tell(&self, event: &Event) {
+        self.state()
+            .feeds
+            .retain(|feed| !feed.covers(&event.bucket, &event.key) || feed.tell(event.clone()));
+    }
+
+    /// Something in a bucket of another site was not told.
+    pub(crate) fn tell_missed(&self, bucket: &str) {
+        let state = self.state();
+        state.feeds.iter().filter(|feed| feed.is_about(bucket)).for_each(|feed| feed.missed(1));
+    }
+
+    /// Makes a bucket for copies of another site's objects, if there is none.
+    pub(crate) fn make_kept(&self, name: &str) -> Result<()> {
+        let mut state = self.state();
+        if state.names.number(name).is_err() {
+            state.create_bucket(name, now(), Attributes::new())?;
+        }
+        Ok(())
     }
 
     /// Does what a session asks for.
@@ -267,6 +321,21 @@ impl Tenant {
                 self.persist_all()?;
                 Reply::Done
             }
+            Request::Far(ask) => self.ask_far(ask),
+            Request::CreateBucket { bucket } => {
+                check_bucket(&bucket)?;
+                if let Some(far) = self.far() {
+                    far.claim(&bucket)?;
+                }
+                self.simple(Request::CreateBucket { bucket })?
+            }
+            Request::DeleteBucket { bucket } => {
+                let deleted = self.simple(Request::DeleteBucket { bucket: bucket.clone() })?;
+                if let Some(far) = self.far() {
+                    far.disclaim(&bucket);
+                }
+                deleted
+            }
             Request::Attach { bucket, backend } => self.attach(&bucket, backend)?,
             Request::Detach { bucket } => self.detach(&bucket)?,
             Request::Backends => Reply::Backends(self.outlets.states()),
@@ -298,7 +367,8 @@ impl Tenant {
                 state.consume();
                 let names = &state.names;
                 let keys = names.numbers().filter_map(|number| names.keys(number));
-                Reply::Buckets(keys.map(super::names::Keys::to_bucket).collect())
+                let own = keys.filter(|keys| remote::bucket_of(&keys.name) == keys.name);
+                Reply::Buckets(own.map(super::names::Keys::to_bucket).collect())
             }
             Request::Bucket { bucket } => bucket_reply(&mut state, &bucket)?,
             Request::CreateBucket { bucket } => {
@@ -495,7 +565,7 @@ impl Tenant {
         let record = Record { header, key, attributes: &attributes, former: "" };
         state.publish(&record, Expected::Asked { bucket, put })?;
         state.flush_journal();
-        Ok(super::names::stat_of(&header, &attributes, super::names::tier_of(place)))
+        Ok(stat_of(&header, &attributes, super::names::tier_of(place)))
     }
 }
 
@@ -549,6 +619,11 @@ fn parts_of(state: &mut State, parts: &[Part]) -> Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     for part in parts {
         let header = state.current(&part.bucket, &part.key)?;
+        if header.away() {
+            let site = state.stat(&part.bucket, &part.key)?.1.site.unwrap_or_default();
+            let (bucket, key) = (part.bucket.clone(), part.key.clone());
+            return Err(Error::Elsewhere { bucket, key, site });
+        }
         if let Some(expected) = part.if_version.filter(|expected| *expected != header.version) {
             let (bucket, key) = (part.bucket.clone(), part.key.clone());
             let found = Some(header.version);

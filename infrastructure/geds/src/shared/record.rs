@@ -78,6 +78,8 @@ pub(crate) const ATTRIBUTES: u8 = 4;
 pub(crate) const MOVED: u8 = 8;
 /// The node's journal may know its name, by this state or by one that it replaced.
 pub(crate) const NOTED: u8 = 16;
+/// Its bytes lie at another site's node, which an attribute names.
+pub(crate) const AWAY: u8 = 32;
 
 /// Where bytes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -156,6 +158,10 @@ pub(crate) struct Header {
 impl Header {
     pub(crate) fn deleted(&self) -> bool {
         self.flags & DELETED != 0
+    }
+
+    pub(crate) fn away(&self) -> bool {
+        self.flags & AWAY != 0
     }
 
     /// Whether the journal may know the name. What replaces such a state is told to the node before it is

@@ -122,6 +122,19 @@ impl Region {
         true
     }
 
+    /// Lets `write` fill a range, lent as for `copy_in`. None where the region does not have it or cannot be written.
+    pub(crate) fn fill<R>(
+        &self,
+        offset: u64,
+        len: u64,
+        write: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
+        let place = self.place(offset, len).filter(|_| self.writable)?;
+        // SAFETY: within a writable mapping, and lent to this thread alone: nobody borrows it
+        // meanwhile.
+        Some(write(unsafe { std::slice::from_raw_parts_mut(place, len as usize) }))
+    }
+
     /// Fills a range, lent as for `copy_in`, with zeros.
     pub(crate) fn zero(&self, offset: u64, len: u64) -> bool {
         let place = self.place(offset, len).filter(|_| self.writable);

@@ -1,7 +1,7 @@
 //! What a child process does: this test program, started again with a role.
 
 use crate::rig::{ARGUMENT, ROLE, bytes_of};
-use geds::{Config, Geds, Limits, Listing, Node, Put};
+use geds::{Config, Geds, Limits, Listing, Node, Put, Site};
 use std::{env, fs, io::Write, path::PathBuf, thread, time::Duration};
 use testkit::Random;
 
@@ -12,6 +12,7 @@ fn child() {
     let argument = PathBuf::from(argument);
     match role.as_str() {
         "node" => node(argument),
+        "site" => site(argument),
         "put" => put(&join(argument)),
         "write" => write_for_ever(&join(argument)),
         "view" => view_for_ever(&join(argument)),
@@ -29,6 +30,26 @@ fn join(socket: PathBuf) -> Geds {
 fn node(folder: PathBuf) {
     let node = Node::start(folder.join("node")).unwrap();
     node.listen("lab", &Limits::default(), folder.join("lab.sock")).unwrap();
+    loop {
+        thread::sleep(Duration::from_secs(60));
+    }
+}
+
+/// The node of a site as a file in the folder names it: its name, then other sites and their addresses.
+fn site(folder: PathBuf) {
+    let text = fs::read_to_string(folder.join("site")).unwrap();
+    let mut lines = text.lines();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let mut site = Site::plain(lines.next().unwrap()).listen(listen);
+    for line in lines {
+        let (name, address) = line.split_once(' ').unwrap();
+        site = site.peer(name, address.parse().unwrap());
+    }
+    let node = Node::start(folder.join("node")).unwrap();
+    let address = node.join_sites(site).unwrap().unwrap();
+    node.listen("lab", &Limits::default(), folder.join("lab.sock")).unwrap();
+    fs::write(folder.join("address.new"), address.to_string()).unwrap();
+    fs::rename(folder.join("address.new"), folder.join("address")).unwrap();
     loop {
         thread::sleep(Duration::from_secs(60));
     }

@@ -13,5 +13,8 @@ mod outside;
 mod processes;
 mod rig;
 mod s3;
+mod sites;
+mod sites_killed;
+mod sites_trust;
 mod threads;
 mod tiers;

@@ -1,0 +1,215 @@
+//! Another site's node: where it is, and the connections to it.
+
+use super::{
+    lane::{Asked, Lane, unexpected},
+    message::{Answer, Request},
+    stream::{Reader, STALL, Stop, Writer, split},
+    tls::Identity,
+};
+use crate::{Error, Result};
+use std::{
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Most connections to one node: large answers do not wait for each other.
+const LANES_MAX: usize = 4;
+/// How long a node that could not be reached is not tried again: others would wait for it each time.
+const REST: Duration = Duration::from_millis(200);
+
+/// Who this node is to others.
+#[derive(Debug, Clone)]
+pub(super) struct Own {
+    pub(super) site: String,
+    /// None: without TLS, on loopback alone.
+    pub(super) identity: Option<Identity>,
+}
+
+/// Another site's node.
+#[derive(Debug)]
+pub(super) struct Peer {
+    own: Own,
+    pub(super) site: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    address: SocketAddr,
+    lanes: Vec<Arc<Lane>>,
+    failed: Option<(Instant, String)>,
+    stopped: bool,
+}
+
+/// A lane that is counted as used.
+#[derive(Debug)]
+pub(super) struct Used(Arc<Lane>);
+
+impl Used {
+    fn new(lane: &Arc<Lane>) -> Self {
+        lane.users.fetch_add(1, Relaxed);
+        Self(Arc::clone(lane))
+    }
+
+    pub(super) fn ask(&self, request: &Request) -> Result<Asked<'_>> {
+        self.0.ask(request)
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Peer {
+    pub(super) fn new(own: Own, site: &str, address: SocketAddr) -> Self {
+        let state = State { address, lanes: Vec::new(), failed: None, stopped: false };
+        let (site, state) = (site.to_owned(), Mutex::new(state));
+        Self { own, site, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn address(&self) -> SocketAddr {
+        self.state().address
+    }
+
+    /// The node is somewhere else now.
+    pub(super) fn move_to(&self, address: SocketAddr) {
+        let mut state = self.state();
+        if state.address != address {
+            (state.address, state.failed) = (address, None);
+            state.lanes.drain(..).for_each(|lane| lane.end("the node is somewhere else now"));
+        }
+    }
+
+    /// Ends all connections; no more are made.
+    pub(super) fn stop(&self) {
+        let mut state = self.state();
+        state.stopped = true;
+        state.lanes.drain(..).for_each(|lane| lane.end("this node ends"));
+    }
+
+    /// A connection that nobody uses, or the one that fewest do.
+    pub(super) fn lane(&self) -> Result<Used> {
+        let address = {
+            let mut state = self.state();
+            state.lanes.retain(|lane| !lane.is_broken());
+            if let Some(idle) = state.lanes.iter().find(|lane| lane.is_idle()) {
+                return Ok(Used::new(idle));
+            }
+            let fewest = state.lanes.iter().min_by_key(|lane| lane.users.load(Relaxed));
+            match fewest {
+                Some(fewest) if state.lanes.len() >= LANES_MAX => return Ok(Used::new(fewest)),
+                _ => {}
+            }
+            if state.stopped {
+                return Err(self.gone("this node ends"));
+            }
+            if let Some((when, why)) = &state.failed
+                && when.elapsed() < REST
+            {
+                return Err(self.gone(why));
+            }
+            state.address
+        };
+        let made = self.connect(address).map(Lane::new).and_then(|lane| self.meet(lane));
+        let mut state = self.state();
+        match made {
+            Ok(_) if state.stopped => Err(self.gone("this node ends")),
+            Ok(lane) => {
+                let lane = Arc::new(lane);
+                let used = Used::new(&lane);
+                state.failed = None;
+                state.lanes.push(lane);
+                Ok(used)
+            }
+            Err(error) => {
+                state.failed = Some((Instant::now(), error.to_string()));
+                Err(self.gone(&error.to_string()))
+            }
+        }
+    }
+
+    fn meet(&self, lane: Lane) -> Result<Lane> {
+        let site = lane.greet(&self.own.site)?;
+        self.met(&site)?;
+        Ok(lane)
+    }
+
+    /// Checks who has answered.
+    fn met(&self, site: &str) -> Result<()> {
+        if site == self.site {
+            return Ok(());
+        }
+        Err(Error::Unavailable(format!("`{site}` answers there")))
+    }
+
+    fn gone(&self, why: &str) -> Error {
+        Error::Unavailable(format!("site `{}`: {why}", self.site))
+    }
+
+    fn connect(&self, address: SocketAddr) -> Result<(Reader, Writer, Stop)> {
+        let failed = |error: std::io::Error| self.gone(&format!("{address}: {error}"));
+        let mut stream = TcpStream::connect_timeout(&address, CONNECT).map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        stream.set_write_timeout(Some(STALL)).map_err(failed)?;
+        let tls = match &self.own.identity {
+            Some(identity) => Some(identity.connect(&mut stream, &self.site)?),
+            None if address.ip().is_loopback() => None,
+            None => {
+                let why = format!("{address} is another machine's: give an identity for TLS");
+                return Err(self.gone(&why));
+            }
+        };
+        split(stream, tls).map_err(failed)
+    }
+
+    /// A connection of its own, for what is told from now on.
+    pub(super) fn connect_apart(&self) -> Result<(Reader, Writer, Stop)> {
+        let address = self.state().address;
+        self.connect(address)
+    }
+
+    /// Checks who answered on a connection of its own; gives the run of its node.
+    pub(super) fn met_apart(&self, answer: &Answer) -> Result<u64> {
+        match answer {
+            Answer::Welcome { site, run } => self.met(site).map(|()| *run),
+            Answer::Refused(refusal) => Err(refusal.clone().into()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Asks for something that is answered by a message. A connection that turns out to have ended meanwhile is replaced
+    /// once, if the request may be repeated.
+    pub(super) fn ask(&self, request: &Request) -> Result<Answer> {
+        let answer = self.lane()?.ask(request).and_then(Asked::finish);
+        match answer {
+            Err(Error::Unavailable(_)) if repeatable(request) => {
+                self.lane()?.ask(request)?.finish()
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// Whether it does no harm to ask twice.
+fn repeatable(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Whose { .. }
+            | Request::Claim { .. }
+            | Request::Disclaim { .. }
+            | Request::Bucket { .. }
+            | Request::List { .. }
+            | Request::Stat { .. }
+            | Request::Keep { .. }
+    )
+}
