@@ -4,7 +4,6 @@ mod folders;
 
 use super::geds::store::StoreArgs;
 use crate::output::complain;
-use anyhow::Context;
 use cells::{
     Cache, Compiler, Program, Runtime, Use,
     limits::Limits,
