@@ -2,8 +2,8 @@
 //!
 //! `make bench-<area>` runs the binary of this crate: it prints a table and writes
 //! `target/bench/<area>.json`. Start at [`Suite`]; what a row means is at [`Row`], how two things
-//! are compared at [`Pairs`]. The areas are modules: [`cells`](mod@cells), [`hpc`] and
-//! [`isolation`](mod@isolation).
+//! are compared at [`Pairs`]. The areas are modules: [`cells`](mod@cells), [`hpc`],
+//! [`isolation`](mod@isolation) and [`geds`](mod@geds).
 
 #![expect(clippy::print_stdout, reason = "these programs print tables")]
 
@@ -21,6 +21,7 @@ mod worker;
 
 pub mod cells;
 pub mod echo;
+pub mod geds;
 pub mod hpc;
 pub mod isolation;
 

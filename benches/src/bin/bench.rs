@@ -1,10 +1,10 @@
-//! `make bench-cells`, `bench-hpc`, `bench-isolation`: what the execution layer promises.
+//! `make bench-cells`, `bench-hpc`, `bench-isolation`, `bench-geds`: what the layers promise.
 
-use benches::{Options, Suite, cells, echo, hpc, isolation};
+use benches::{Options, Suite, cells, echo, geds, hpc, isolation};
 use clap::{Parser, ValueEnum};
 use std::{path::PathBuf, process::ExitCode};
 
-/// Measure what the execution layer promises
+/// Measure what the layers promise
 #[derive(Debug, Parser)]
 struct Args {
     /// Which rows there are
@@ -30,9 +30,14 @@ enum Area {
     Hpc,
     /// A service beside guests that mean no good
     Isolation,
+    /// The ephemeral store beside memory, files, Redis and another S3 server
+    Geds,
     /// The native peer of requests; serves until it is killed
     #[value(name = echo::SUBCOMMAND, hide = true)]
     EchoServer,
+    /// The peer of S3; serves until it is killed
+    #[value(name = geds::FILES_SUBCOMMAND, hide = true)]
+    FileServer,
 }
 
 impl Area {
@@ -41,7 +46,8 @@ impl Area {
             Self::Cells => Some(cells::SUITE),
             Self::Hpc => Some(hpc::SUITE),
             Self::Isolation => Some(isolation::SUITE),
-            Self::EchoServer => None,
+            Self::Geds => Some(geds::SUITE),
+            Self::EchoServer | Self::FileServer => None,
         }
     }
 }
@@ -50,6 +56,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let Args { area, rows: filters, quick, out, cloudskin } = Args::parse();
     match area.suite() {
         Some(suite) => drop(suite.run(&Options { filters, quick, out, cloudskin })?),
+        None if area == Area::FileServer => geds::serve_files()?,
         None => echo::serve()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,9 +1,11 @@
 //! `cloudskin geds`: objects of the ephemeral store.
 
 pub(crate) mod address;
+mod checkpoints;
 mod copy;
 mod look;
 pub(crate) mod store;
+mod tiers;
 
 use crate::{output, session::Session};
 use address::Address;
@@ -46,6 +48,14 @@ enum Command {
     Mb(Mb),
     Rb(Rb),
     Usage(look::Usage),
+    Checkpoint(checkpoints::Make),
+    Checkpoints(checkpoints::List),
+    Restore(checkpoints::Restore),
+    Import(tiers::Import),
+    Export(tiers::Export),
+    Attach(tiers::Attach),
+    Lost(tiers::LostArgs),
+    Set(tiers::Set),
 }
 
 /// Rename an object, or everything below a prefix, within a bucket
@@ -124,6 +134,14 @@ pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode
         Command::Mb(args) => make_buckets(&store, args)?,
         Command::Rb(args) => remove_buckets(&store, args)?,
         Command::Usage(args) => look::usage(&store, args)?,
+        Command::Checkpoint(args) => checkpoints::make(&store, args)?,
+        Command::Checkpoints(args) => checkpoints::list(&store, args)?,
+        Command::Restore(args) => checkpoints::restore(&store, args)?,
+        Command::Import(args) => tiers::import(&store, args)?,
+        Command::Export(args) => tiers::export(&store, args)?,
+        Command::Attach(args) => tiers::attach(&store, args)?,
+        Command::Lost(args) => tiers::lost(&store, args)?,
+        Command::Set(args) => tiers::set(&store, args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -53,6 +53,49 @@ pub(crate) async fn run(home: &Path, words: &str) -> Run {
 }
 
 #[tokio::test]
+async fn a_prefix_is_kept_and_comes_back_and_goes_outside() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::create_dir_all(home.join("run1")).unwrap();
+    fs::create_dir_all(home.join("outside")).unwrap();
+    fs::write(home.join("run1/model"), "good").unwrap();
+    let mut node = Served::start(home, "serve geds --memory 64Mi");
+    node.ready(home, "CLOUDSKIN_GEDS=");
+    run(home, "geds cp ./run1 geds://lab/run1 --recursive").await.ok();
+    run(home, "geds checkpoint lab/run1").await.ok();
+    let again = run(home, "geds checkpoint lab/run1 --name second").await.ok();
+    assert!(again.contains("second  1 objects, 4 B"), "{again}");
+    let taken = run(home, "geds checkpoint lab/run1 --name second").await;
+    assert!(taken.code == 4 && taken.err.contains("already"), "{taken:?}");
+
+    fs::write(home.join("run1/model"), "bad").unwrap();
+    run(home, "geds cp ./run1 geds://lab/run1 --recursive").await.ok();
+    let back = run(home, "geds restore lab/run1").await.ok();
+    assert!(back.contains("geds://lab/run1/ is as it was"), "{back}");
+    assert_eq!(run(home, "geds cat geds://lab/run1/model").await.ok(), "good");
+    let listed = run(home, "geds checkpoints lab").await.ok();
+    assert!(listed.contains("run1-2") && listed.contains("second"), "{listed}");
+    run(home, "geds checkpoints lab --delete second").await.ok();
+    assert!(!run(home, "geds ls").await.ok().contains("internal"), "own buckets are not shown");
+    assert!(run(home, "geds ls --all").await.ok().contains("checkpoints.cloudskin.internal"));
+    let none = run(home, "geds restore lab --name second").await;
+    assert!(none.code == 3 && none.err.contains("no checkpoint `second`"), "{none:?}");
+
+    let outside = format!("file://{}/outside", home.display());
+    run(home, &format!("geds export geds://lab/run1/ {outside}")).await.ok();
+    assert_eq!(fs::read_to_string(home.join("outside/run1/model")).unwrap(), "good");
+    fs::write(home.join("outside/run1/more"), "from outside").unwrap();
+    run(home, &format!("geds attach geds://lab {outside} --class cold")).await.ok();
+    assert_eq!(run(home, "geds cat geds://lab/run1/more").await.ok(), "from outside");
+    assert!(run(home, "geds attach").await.ok().contains("cold"));
+    run(home, "geds set --high-water 50 --cache 8Mi").await.ok();
+    let usage = run(home, "geds usage -o json").await.ok();
+    assert!(usage.contains("\"high_water_percent\": 50"), "{usage}");
+    assert_eq!(run(home, "geds lost -o json").await.ok().trim(), "[]");
+    node.end();
+}
+
+#[tokio::test]
 async fn files_become_objects_and_files_again() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();

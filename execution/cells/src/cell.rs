@@ -124,7 +124,12 @@ impl Cell {
         let start = instance
             .get_typed_func(&mut store, "_start")
             .map_err(|_| Error::NoStart { module: program.name().to_owned() })?;
-        store.data_mut().memory = instance.get_memory(&mut store, "memory");
+        let memory = instance.get_memory(&mut store, "memory");
+        store.data_mut().memory = memory;
+        let grows = program.purpose() == Use::Program && facts.unwind.is_err();
+        if let Some(memory) = memory.filter(|_| grows) {
+            memory::use_large_pages(memory.data_ptr(&store) as usize, limits.memory_bytes);
+        }
         if let Ok(area) = facts.unwind {
             let asyncify = Asyncify::of(&instance, &mut store, area).map_err(|error| {
                 Error::runtime("the module's Asyncify functions are wrong", error)

@@ -3,6 +3,21 @@
 use crate::dirty::PAGE_BYTES;
 use std::{io, ops::Range};
 
+/// Asks for large pages in the memory of a program that begins at `start` and may grow to so many
+/// bytes: programs that go through much of it spend less on finding where it lies. What grows less
+/// than a large page gets none. Not for memories of which the written pages are counted.
+pub(crate) fn use_large_pages(start: usize, bytes_max: u64) {
+    let length = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(1 << 32);
+    // SAFETY: advice about how addresses are mapped changes nothing that is there.
+    #[expect(unsafe_code, reason = "advice is about addresses, which rustix takes as a pointer")]
+    let advised =
+        unsafe { rustix::mm::madvise(start as *mut _, length, rustix::mm::Advice::LinuxHugepage) };
+    if let Err(error) = advised {
+        // Kernels without them, or a program whose addresses end before.
+        tracing::debug!(%error, "no large pages");
+    }
+}
+
 /// Copies pages of this process' own memory into `into`; a page that is being written meanwhile is
 /// copied as it is at some moment. The kernel copies, so that a race is not undefined behaviour
 /// and an address that is gone is an error, not a fault.

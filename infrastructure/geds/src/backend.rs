@@ -1,15 +1,19 @@
 //! Storage outside: a bucket of S3, or a folder, in which a bucket's objects have the same names.
 
+mod config;
+mod upload;
+
 use crate::{Error, Object, Result};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::{
-    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
-    PutOptions, PutPayload, RetryConfig,
+    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMode, PutOptions, PutPayload, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
     local::LocalFileSystem,
     path::Path,
 };
+use rustix::{process::setpriority_process, thread::gettid};
 use std::{
     collections::VecDeque,
     ops::Range,
@@ -22,6 +26,14 @@ use std::{
 };
 use tokio::runtime::Runtime;
 
+pub use config::{BackendConfig, BackendState, Class};
+pub(crate) use upload::{Upload, Uploaded};
+
+/// What is read, checked and kept at once of objects that stay outside.
+pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
+/// How much nicer than others threads are that move bytes in the background.
+pub(crate) const NICENESS: i32 = 10;
+
 /// What is sent or asked for at once: S3 takes no smaller parts than 5 MiB but the last.
 const PART_BYTES: u64 = 8 << 20;
 /// Most parts that S3 takes.
@@ -29,7 +41,9 @@ const PARTS_MAX: u64 = 10_000;
 /// How many parts are under way at once.
 const PARTS_UNDER_WAY: usize = 4;
 /// How often, and for how long, what failed is tried again.
-const RETRIES: usize = 6;
+const RETRIES: usize = 4;
+/// The same for what nobody waits for.
+const RETRIES_ASIDE: usize = 3;
 const RETRY_TIME: Duration = Duration::from_secs(60);
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long one request may take, a whole part among them.
@@ -40,7 +54,14 @@ const REQUEST_TIME: Duration = Duration::from_secs(60);
 pub struct Backend {
     store: Arc<dyn ObjectStore>,
     root: Path,
+    /// Whether an object can be replaced on the condition that it is a version.
+    by_version: bool,
     workers: Arc<Workers>,
+}
+
+/// Whether a key can be a name outside.
+pub(crate) fn is_name(key: &str) -> bool {
+    Path::parse(key).is_ok_and(|path| path.as_ref() == key)
 }
 
 /// Threads for connections.
@@ -61,6 +82,15 @@ impl Drop for Workers {
 pub(crate) struct Outside {
     pub(crate) size: u64,
     pub(crate) etag: Option<String>,
+    /// In milliseconds since the Unix epoch.
+    pub(crate) modified: u64,
+}
+
+impl Outside {
+    fn of(meta: &ObjectMeta) -> Self {
+        let modified = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
+        Self { size: meta.size, etag: meta.e_tag.clone(), modified }
+    }
 }
 
 impl Backend {
@@ -75,13 +105,30 @@ impl Backend {
         url: &str,
         options: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self> {
+        Self::open_with(url, options, 0)
+    }
+
+    /// The same with threads that leave the processor to others.
+    pub(crate) fn open_aside<'a>(
+        url: &str,
+        options: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self> {
+        Self::open_with(url, options, NICENESS)
+    }
+
+    fn open_with<'a>(
+        url: &str,
+        options: impl IntoIterator<Item = (&'a str, &'a str)>,
+        niceness: i32,
+    ) -> Result<Self> {
+        let retries = if niceness > 0 { RETRIES_ASIDE } else { RETRIES };
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| Error::Invalid(format!("`{url}` is no address: begin with s3://")))?;
         let (store, root): (Arc<dyn ObjectStore>, &str) = match scheme {
             "s3" => {
                 let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-                (s3(bucket, options)?, prefix)
+                (s3(bucket, options, retries)?, prefix)
             }
             "file" => {
                 let store = LocalFileSystem::new_with_prefix(PathBuf::from(rest));
@@ -93,10 +140,17 @@ impl Backend {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("geds-backend")
+            .on_thread_start(move || {
+                if niceness > 0 {
+                    // At worst they are as nice as others.
+                    let _ = setpriority_process(Some(gettid()), niceness);
+                }
+            })
             .enable_all()
             .build()
             .map_err(Error::io("start threads for a backend"))?;
-        Ok(Self { store, root, workers: Arc::new(Workers(Some(runtime))) })
+        let (by_version, workers) = (scheme == "s3", Arc::new(Workers(Some(runtime))));
+        Ok(Self { store, root, by_version, workers })
     }
 
     /// Runs something on the backend's threads; what it gives can be received.
@@ -153,7 +207,7 @@ impl Backend {
         // A small object comes with the first request; of a large one that tells the size.
         let first = self.run(async move {
             let got = store.get_opts(&whole, GetOptions::default()).await?;
-            let found = Outside { size: got.meta.size, etag: got.meta.e_tag.clone() };
+            let found = Outside::of(&got.meta);
             let bytes = match found.size {
                 ..=PART_BYTES => Some(got.bytes().await?),
                 _ => None,
@@ -174,7 +228,7 @@ impl Backend {
                 && let Some(range) = ranges.next()
             {
                 let len = range.end - range.start;
-                under_way.push_back((len, self.start_range(&path, range, &found)));
+                under_way.push_back((len, self.start_range(&path, range, &found.etag)));
             }
             let Some((len, part)) = under_way.pop_front() else { return Ok(sink) };
             let bytes = part.recv().map_err(|_| ended())?.map_err(failed)?;
@@ -187,16 +241,89 @@ impl Backend {
         &self,
         path: &Path,
         range: Range<u64>,
-        found: &Outside,
+        etag: &Option<String>,
     ) -> Receiver<object_store::Result<Bytes>> {
         let (store, path) = (Arc::clone(&self.store), path.clone());
         // All parts are of one object, or the read fails.
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
-            if_match: found.etag.clone(),
+            if_match: etag.clone(),
             ..GetOptions::default()
         };
         self.start(async move { store.get_opts(&path, options).await?.bytes().await })
+    }
+
+    /// Begins to read a range of a version of an object.
+    pub(crate) fn start_block(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        etag: &Option<String>,
+    ) -> Result<Receiver<object_store::Result<Bytes>>> {
+        Ok(self.start_range(&self.path(key)?, range, etag))
+    }
+
+    /// Waits for what [`start_block`](Self::start_block) reads.
+    pub(crate) fn receive(
+        &self,
+        bucket: &str,
+        key: &str,
+        block: &Receiver<object_store::Result<Bytes>>,
+    ) -> Result<Bytes> {
+        use object_store::Error as Failure;
+        let why = match block.recv().map_err(|_| ended())? {
+            Ok(bytes) => return Ok(bytes),
+            Err(Failure::NotFound { .. }) => "it is no longer there",
+            Err(Failure::Precondition { .. }) => "it was replaced there",
+            Err(error) => return Err(outside(error, bucket, key)),
+        };
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        Err(Error::Lost { bucket, key, why: format!("it lay outside, and {why}") })
+    }
+
+    /// What is known about an object outside.
+    pub(crate) fn look(&self, bucket: &str, key: &str) -> Result<Outside> {
+        let (path, store) = (self.path(key)?, Arc::clone(&self.store));
+        let meta = self.run(async move { store.head(&path).await })?;
+        meta.map(|meta| Outside::of(&meta)).map_err(|error| outside(error, bucket, key))
+    }
+
+    /// Begins to remove an object outside, if it still is the version that it was.
+    pub(crate) fn start_remove(
+        &self,
+        bucket: &str,
+        key: &str,
+        etag: Option<&str>,
+    ) -> Result<Receiver<Result<()>>> {
+        let (path, store) = (self.path(key)?, Arc::clone(&self.store));
+        let (bucket, key, etag) = (bucket.to_owned(), key.to_owned(), etag.map(str::to_owned));
+        Ok(self.start(async move {
+            match upload::remove(&store, &path, etag).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(outside(error, &bucket, &key)),
+            }
+        }))
+    }
+
+    /// Writes an object outside in the background, and tells when it is acknowledged.
+    pub(crate) fn upload(
+        &self,
+        upload: Upload,
+        done: impl FnOnce(Result<Uploaded>) + Send + 'static,
+    ) {
+        let path = match self.path(&upload.key) {
+            Ok(path) => path,
+            Err(error) => return done(Err(error)),
+        };
+        let Some(runtime) = &self.workers.0 else { return done(Err(ended())) };
+        let (store, by_version) = (Arc::clone(&self.store), self.by_version);
+        runtime.spawn(async move {
+            let uploaded = match upload.size {
+                ..=PART_BYTES => upload::small(&store, &path, &upload, by_version).await,
+                _ => upload::in_parts(&store, &path, &upload).await,
+            };
+            done(uploaded);
+        });
     }
 
     /// Writes an object outside; without `overwrite` only if there is none of the name.
@@ -282,12 +409,12 @@ impl Backend {
 fn s3<'a>(
     bucket: &str,
     options: impl IntoIterator<Item = (&'a str, &'a str)>,
+    max_retries: usize,
 ) -> Result<Arc<dyn ObjectStore>> {
     // The process's own choice stays, if it made one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = ClientOptions::new().with_connect_timeout(CONNECT_TIME).with_timeout(REQUEST_TIME);
-    let retry =
-        RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIME, ..RetryConfig::default() };
+    let retry = RetryConfig { max_retries, retry_timeout: RETRY_TIME, ..RetryConfig::default() };
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_retry(retry)

@@ -72,6 +72,8 @@ pub struct Limits {
     pub objects: u64,
     /// How long a writer waits for room before it is refused.
     pub wait_ms: u64,
+    /// Most bytes of blocks that are kept, in memory and on disk, of objects that lie outside.
+    pub cache_bytes: u64,
 }
 
 impl Default for Limits {
@@ -82,6 +84,7 @@ impl Default for Limits {
             high_water_percent: 80,
             objects: 4 << 20,
             wait_ms: 10_000,
+            cache_bytes: 256 << 20,
         }
     }
 }
@@ -105,4 +108,9 @@ pub struct Usage {
     pub files: u64,
     /// Processes, this one among them.
     pub processes: u64,
+    /// Blocks of objects that lie outside; part of memory and disk.
+    pub cache_bytes: u64,
+    /// Objects that a former node lost, as [`Geds::lost`](crate::Geds::lost) names them, and those that were too many to
+    /// be named.
+    pub lost: u64,
 }

@@ -44,6 +44,24 @@ pub enum Error {
         /// Its key.
         key: String,
     },
+    /// A checkpoint of the name was made before.
+    #[error(
+        "bucket `{bucket}` has a checkpoint `{name}` already: delete it first, or use another name"
+    )]
+    CheckpointExists {
+        /// Of which bucket.
+        bucket: String,
+        /// Its name.
+        name: String,
+    },
+    /// There is no such checkpoint.
+    #[error("bucket `{bucket}` has no checkpoint `{name}`")]
+    NoCheckpoint {
+        /// Of which bucket.
+        bucket: String,
+        /// Its name.
+        name: String,
+    },
     /// The object is not the version that was to be replaced.
     #[error("object `{key}` in bucket `{bucket}` is no longer version {expected}: read it again")]
     Changed {
@@ -149,8 +167,12 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoBucket { .. } | Self::NoObject { .. } => ErrorKind::NotFound,
-            Self::BucketExists { .. } | Self::Exists { .. } => ErrorKind::AlreadyExists,
+            Self::NoBucket { .. } | Self::NoObject { .. } | Self::NoCheckpoint { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::BucketExists { .. } | Self::Exists { .. } | Self::CheckpointExists { .. } => {
+                ErrorKind::AlreadyExists
+            }
             Self::BucketNotEmpty { .. } | Self::Changed { .. } => ErrorKind::Conflict,
             Self::Exhausted { .. } | Self::TooMany { .. } => ErrorKind::Exhausted,
             Self::Name(_)

@@ -1,12 +1,12 @@
 //! The store as a process sees it.
 
 use crate::{
-    Attributes, Bucket, Config, Error, Limits, Listing, Object, Page, Put, Result, Scope, Stat,
-    Subscription, Usage, View, Writer, check_bucket, check_key,
+    Attributes, Bucket, Config, Error, Limits, Listing, Lost, Object, Page, Put, Result, Scope,
+    Stat, Subscription, Usage, View, Writer, check_bucket, check_key,
     client::{Client, Found, SUMMED_MAX, Space, new_header, unexpected},
     node::names::{stat_of, tier_of},
     put::Record,
-    shared::record::{ATTRIBUTES, CHECKED, DELETED, Header, MOVED, Place},
+    shared::record::{ATTRIBUTES, CHECKED, DELETED, Header, MOVED, NOTED, Place},
     wire::{Reply, Request},
 };
 use serde::{Deserialize, Serialize};
@@ -30,12 +30,14 @@ pub struct Part {
     pub key: String,
     /// Which of its bytes; all if none are named.
     pub range: Option<Range<u64>>,
+    /// The version that it must be; whichever there is if none is named.
+    pub if_version: Option<u64>,
 }
 
 impl Part {
     /// All of an object.
     pub fn all(bucket: impl Into<String>, key: impl Into<String>) -> Self {
-        Self { bucket: bucket.into(), key: key.into(), range: None }
+        Self { bucket: bucket.into(), key: key.into(), range: None, if_version: None }
     }
 }
 
@@ -90,11 +92,11 @@ impl Geds {
         Arc::clone(&client)
     }
 
-    fn ask(&self, request: &Request) -> Result<Reply> {
+    pub(crate) fn ask(&self, request: &Request) -> Result<Reply> {
         self.client().ask(request).map(|(reply, _)| reply)
     }
 
-    fn ask_apart(&self, request: &Request) -> Result<Reply> {
+    pub(crate) fn ask_apart(&self, request: &Request) -> Result<Reply> {
         match self.client().link.call_apart(request)? {
             Reply::Failed(refusal) => Err(refusal.into()),
             reply => Ok(reply),
@@ -222,7 +224,7 @@ impl Geds {
             let (header, pin) = client.find_bytes(bucket, key)?;
             let Place::Slab { slot, generation, offset } = header.place else {
                 drop(pin);
-                if !brought && matches!(header.place, Place::File { .. }) {
+                if !brought && matches!(header.place, Place::File { .. } | Place::Outside { .. }) {
                     brought = true;
                     self.bring_to_memory(bucket, key)?;
                     continue;
@@ -336,7 +338,7 @@ impl Geds {
     ///
     /// # Errors
     /// As [`stat`](Self::stat) for the parts and [`put`](Self::put) for the object;
-    /// [`Error::Range`].
+    /// [`Error::Range`]; [`Error::Changed`] also for a part that is not the version it must be.
     pub fn compose(&self, bucket: &str, key: &str, parts: &[Part], put: Put) -> Result<Stat> {
         check_key(key)?;
         let durable = put.durable;
@@ -369,13 +371,13 @@ impl Geds {
             if let Some(expected) = if_version.filter(|expected| Some(*expected) != found) {
                 return Err(changed(bucket, key, expected, found));
             }
-            let header = Header { flags: old.flags & CHECKED | ATTRIBUTES, ..old };
+            let header = Header { flags: old.flags & (CHECKED | NOTED) | ATTRIBUTES, ..old };
             let record = Record { header, key, attributes: &encoded, former: "" };
             let same = |newest: Option<&Header>| match newest {
-                Some(newest) if *newest == old => Ok(()),
+                Some(newest) if newest.same_as(&old) => Ok(()),
                 newest => Err(changed(bucket, key, old.version, newest.map(|new| new.version))),
             };
-            match client.publish(bucket, &record, same) {
+            match client.publish_change(bucket, &record, same) {
                 Ok(()) => return Ok(stat_of(&header, &encoded, tier_of(header.place))),
                 // Written or moved meanwhile.
                 Err(Error::Changed { .. }) => drop(pin),
@@ -391,6 +393,21 @@ impl Geds {
     /// [`Error::NoBucket`], [`Error::Changed`].
     pub fn delete(&self, bucket: &str, key: &str, if_version: Option<u64>) -> Result<bool> {
         check_key(key)?;
+        if self.delete_here(bucket, key, if_version)? {
+            return Ok(true);
+        }
+        // It may lie in the bucket's back end alone.
+        if !self.client().is_tiered(bucket)? {
+            return Ok(false);
+        }
+        match self.adopt(bucket, key) {
+            Ok(()) => self.delete_here(bucket, key, if_version),
+            Err(Error::NoObject { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn delete_here(&self, bucket: &str, key: &str, if_version: Option<u64>) -> Result<bool> {
         let client = self.client();
         let number = client.bucket(bucket)?;
         let header = Header { flags: DELETED, ..new_header(&client, number, 0, Place::Nowhere) };
@@ -403,7 +420,7 @@ impl Geds {
                 None => Ok(()),
             }
         };
-        match client.publish(bucket, &record, there) {
+        match client.publish_change(bucket, &record, there) {
             Ok(()) => Ok(true),
             Err(Error::NoObject { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -448,6 +465,32 @@ impl Geds {
     /// [`Error::Exhausted`], [`Error::Io`].
     pub fn persist_all(&self) -> Result<()> {
         self.ask_apart(&Request::PersistAll).map(|_| ())
+    }
+
+    /// The objects that were in memory alone when a former node ended or was killed, or whose files were damaged at its
+    /// start, by name; without those whose names were written again since. A node writes names down within 250 ms
+    /// of their seal, and at once for those that replace a durable object.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn lost(&self) -> Result<Vec<Lost>> {
+        let mut all: Vec<Lost> = Vec::new();
+        loop {
+            let after = all.last().map(|last| (last.bucket.clone(), last.key.clone()));
+            match self.ask(&Request::Lost { after })? {
+                Reply::Lost(some) if some.is_empty() => return Ok(all),
+                Reply::Lost(some) => all.extend(some),
+                _ => return Err(unexpected()),
+            }
+        }
+    }
+
+    /// Forgets which objects were lost.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be written down.
+    pub fn forget_lost(&self) -> Result<()> {
+        self.ask(&Request::ForgetLost).map(|_| ())
     }
 
     /// Tells what happens in a scope from now on.
@@ -528,7 +571,7 @@ impl Geds {
             None => attributes,
         };
         let new = new_header(&client, number, old.size, old.place);
-        let header = Header { flags: old.flags & CHECKED, crc: old.crc, ..new };
+        let header = Header { flags: old.flags & (CHECKED | NOTED), crc: old.crc, ..new };
         let record = Record { header, key: to.1, attributes: &attributes, former };
         client.publish_put(to.0, &record, &put)?;
         // The node has the new record to see before it sees that the bytes are not pinned.
@@ -544,20 +587,23 @@ impl Geds {
         let client = self.client();
         let found = client.find(bucket, key)?;
         let (old, attributes) = (found.header, found.attributes.clone());
-        if !matches!(old.place, Place::File { .. }) || old.size > client.memory_object_max() / 4 {
+        let below = matches!(old.place, Place::File { .. } | Place::Outside { .. });
+        if !below || old.size > client.memory_object_max() / 4 {
             return Ok(());
         }
         let Some(object) = Object::open(&client, found)? else { return Ok(()) };
         let Some(space) = client.allocate_spare(old.size)? else { return Ok(()) };
-        let header = Header { flags: old.flags & CHECKED | MOVED, place: space.place(), ..old };
+        // It stays in the journal: who replaces it tells the node.
+        let flags = old.flags & CHECKED | MOVED | NOTED;
+        let header = Header { flags, place: space.place(), ..old };
         let record = Record { header, key, attributes: &attributes, former: "" };
         let same = |newest: Option<&Header>| match newest {
-            Some(newest) if *newest == old => Ok(()),
+            Some(newest) if newest.same_as(&old) => Ok(()),
             newest => Err(changed(bucket, key, old.version, newest.map(|new| new.version))),
         };
         let copied = copy_into(&object, &space);
         match copied.and_then(|()| client.publish(bucket, &record, same)) {
-            Ok(()) => {
+            Ok(_) => {
                 client.written(space);
                 Ok(())
             }

@@ -13,6 +13,7 @@
 
 mod attributes;
 mod backend;
+mod checkpoint;
 mod client;
 mod config;
 mod disk;
@@ -34,16 +35,17 @@ mod wire;
 mod writer;
 
 pub use attributes::{ATTRIBUTES_MAX_BYTES, Attributes};
-pub use backend::Backend;
+pub use backend::{Backend, BackendConfig, BackendState, Class};
+pub use checkpoint::{CHECKPOINTS, Checkpoint};
 pub use config::{Config, Limits, Usage};
 pub use error::{Error, Result};
 pub use event::{Event, Happening, Scope, Subscription};
 pub use geds::{Geds, Part};
 pub use listing::{Entry, Listing, PAGE_MAX_ENTRIES, Page};
-pub use names::{KEY_MAX_BYTES, NameError, check_bucket, check_key};
+pub use names::{KEY_MAX_BYTES, NameError, check_bucket, check_key, is_internal};
 pub use node::Node;
 pub use object::Object;
-pub use stat::{Bucket, Put, Stat, Tier};
+pub use stat::{Bucket, Lost, Put, Stat, Tier};
 pub use types::ErrorKind;
 pub use view::View;
 pub use writer::Writer;

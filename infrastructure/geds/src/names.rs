@@ -5,6 +5,9 @@ use std::net::Ipv4Addr;
 /// Longest key of an object.
 pub const KEY_MAX_BYTES: usize = 1024;
 
+/// How names of the platform's own buckets end.
+const INTERNAL_END: &str = ".cloudskin.internal";
+
 const BUCKET_MIN_BYTES: usize = 3;
 const BUCKET_MAX_BYTES: usize = 63;
 
@@ -62,6 +65,12 @@ pub fn check_bucket(name: &str) -> Result<(), NameError> {
         Some(reserved) => Err(NameError::BucketReserved { name: name.to_owned(), reserved }),
         None => Ok(()),
     }
+}
+
+/// Whether a bucket is one in which the platform keeps what is not for users to see, such as
+/// [`CHECKPOINTS`](crate::CHECKPOINTS).
+pub fn is_internal(bucket: &str) -> bool {
+    bucket.ends_with(INTERNAL_END)
 }
 
 fn bucket_characters(name: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Result, Stat, View,
+    backend::BLOCK_BYTES,
     client::{Client, Found, Mapped, Pin, unexpected},
     disk::Extent,
     node::names::{stat_of, tier_of},
@@ -10,7 +11,7 @@ use crate::{
 };
 use std::{
     ops::Range,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 /// A sealed object. It stays readable, with the same bytes, when its name is overwritten, renamed
@@ -34,7 +35,21 @@ struct Span {
 enum Source {
     Memory { slab: Arc<Mapped>, offset: u64, pin: Pin },
     Disk(Disk),
+    Outside(Outside),
 }
+
+/// What lies outside: the block that was used last is held.
+#[derive(Debug)]
+struct Outside {
+    number: u64,
+    /// Where among the bytes outside the span begins.
+    start: u64,
+    last: Mutex<Option<(u64, Arc<Source>, u64)>>,
+    pin: Pin,
+}
+
+/// Blocks that are read at once when they are read in order.
+const AHEAD: u64 = 4;
 
 /// An extent on disk, which is opened when it is first read: the pin keeps its file in place.
 #[derive(Debug)]
@@ -115,7 +130,7 @@ impl Object {
                 let begin = begin + (offset - span.at);
                 Ok(View::shared(Arc::clone(slab), begin, end - offset, pin.clone()))
             }
-            Source::Disk(_) => Ok(None),
+            Source::Disk(_) | Source::Outside(_) => Ok(None),
         }
     }
 
@@ -138,25 +153,79 @@ impl Object {
 
 impl Span {
     fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
-        match &self.source {
-            Source::Memory { slab, offset, .. } => {
-                if slab.region.copy_out(offset + at, buffer) {
-                    return Ok(());
-                }
-                Err(beyond())
-            }
-            Source::Disk(disk) => {
-                let count = disk.extent()?.read_at(disk.start + at, buffer)?;
-                if count == buffer.len() { Ok(()) } else { Err(beyond()) }
-            }
-        }
+        self.source.read(at, buffer)
     }
 
     fn check(&self) -> Result<()> {
         match &self.source {
             Source::Memory { .. } => Ok(()),
             Source::Disk(disk) => disk.extent().map(|_| ()),
+            Source::Outside(_) if self.len == 0 => Ok(()),
+            // The last byte is there.
+            Source::Outside(outside) => outside.read(self.len - 1, &mut [0]),
         }
+    }
+}
+
+impl Source {
+    fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Memory { slab, offset, .. } => {
+                if slab.region.copy_out(offset + at, buffer) {
+                    return Ok(());
+                }
+                Err(beyond())
+            }
+            Self::Disk(disk) => {
+                let count = disk.extent()?.read_at(disk.start + at, buffer)?;
+                if count == buffer.len() { Ok(()) } else { Err(beyond()) }
+            }
+            Self::Outside(outside) => outside.read(at, buffer),
+        }
+    }
+}
+
+impl Outside {
+    fn read(&self, at: u64, buffer: &mut [u8]) -> Result<()> {
+        let mut at = self.start.checked_add(at).ok_or_else(beyond)?;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let (block, within) = (at / BLOCK_BYTES, at % BLOCK_BYTES);
+            let wanted = (within + rest.len() as u64).div_ceil(BLOCK_BYTES);
+            let (source, len) = self.block(block, wanted)?;
+            let count = len.saturating_sub(within).min(rest.len() as u64);
+            if count == 0 {
+                return Err(beyond());
+            }
+            let (now, later) = rest.split_at_mut(count as usize);
+            source.read(within, now)?;
+            (at, rest) = (at + count, later);
+        }
+        Ok(())
+    }
+
+    /// A block and its length.
+    fn block(&self, block: u64, wanted: u64) -> Result<(Arc<Source>, u64)> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match &*last {
+            Some((held, source, len)) if *held == block => return Ok((Arc::clone(source), *len)),
+            Some((held, ..)) => Some(*held),
+            None => None,
+        };
+        let in_order = before.is_some_and(|before| before.checked_add(1) == Some(block));
+        let count = if in_order { wanted.max(AHEAD) } else { wanted };
+        // Others read other blocks meanwhile.
+        *last = None;
+        drop(last);
+        let client = self.pin.client();
+        let (piece, pin) = client.block(self.number, block, count)?;
+        if matches!(piece.place, Place::Outside { .. }) {
+            return Err(unexpected());
+        }
+        let source = Arc::new(source(client, piece, pin)?.ok_or_else(beyond)?);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((block, Arc::clone(&source), piece.len));
+        Ok((source, piece.len))
     }
 }
 
@@ -180,7 +249,7 @@ fn spans(client: &Arc<Client>, header: &Header, pin: Pin) -> Result<Option<Vec<S
     let (place, size) = (header.place, header.size);
     let pieces = match place {
         Place::Nowhere => return if size == 0 { Ok(Some(Vec::new())) } else { Err(beyond()) },
-        Place::Slab { .. } | Place::File { .. } => {
+        Place::Slab { .. } | Place::File { .. } | Place::Outside { .. } => {
             vec![(Piece { place, whole: size, start: 0, len: size }, pin)]
         }
         Place::Pieces { content } => match client.ask(&Request::Pieces { content })?.0 {
@@ -220,6 +289,10 @@ fn source(client: &Arc<Client>, piece: Piece, pin: Pin) -> Result<Option<Source>
             let (whole, start) = (piece.whole, piece.start);
             let disk = Disk { file, offset, whole, start, opened: OnceLock::new(), pin };
             Ok(Some(Source::Disk(disk)))
+        }
+        Place::Outside { number } => {
+            let (start, last) = (piece.start, Mutex::default());
+            Ok(Some(Source::Outside(Outside { number, start, last, pin })))
         }
         Place::Nowhere | Place::Pieces { .. } => Err(beyond()),
     }

@@ -1,9 +1,14 @@
 //! Buckets with storage outside: what is missing here is read there.
 
-use crate::{Attributes, Backend, Error, Geds, Listing, Put, Result, Writer, backend::Outside};
+use crate::{
+    Attributes, Backend, BackendConfig, BackendState, Error, Geds, Listing, Put, Result, Writer,
+    backend::Outside,
+    client::unexpected,
+    wire::{Reply, Request},
+};
 
 /// The attribute that says which version outside an object was read from.
-const ETAG: &str = "backend-etag";
+pub(crate) const ETAG: &str = "backend-etag";
 
 impl Geds {
     /// Registers storage outside for a bucket, for this handle and its clones. From now on an object that is
@@ -23,6 +28,46 @@ impl Geds {
     /// Forgets the storage outside of a bucket.
     pub fn unregister(&self, bucket: &str) {
         self.client().set_backend(bucket, None);
+    }
+
+    /// Makes a back end the lowest tier of a bucket, until the node ends: the node keeps its keys in memory alone.
+    /// Attached again, it takes the place of the former one.
+    ///
+    /// Objects are written there in the background, under the same names, when half of what the high-water mark allows is
+    /// in use, those of [`Class::Cold`](crate::Class::Cold) buckets before; what is overwritten or deleted here is by and
+    /// by replaced or removed there. What is missing here and is there becomes an object of the bucket when it is opened,
+    /// viewed, asked about or deleted: its bytes stay there, and are read in blocks, which are kept as long as nobody
+    /// needs the room.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`]; as [`Backend::open`].
+    pub fn attach(&self, bucket: &str, backend: BackendConfig) -> Result<()> {
+        self.ask(&Request::Attach { bucket: bucket.to_owned(), backend }).map(|_| ())
+    }
+
+    /// Takes the back end from a bucket. What lies there alone cannot be read until it is attached again.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`].
+    pub fn detach(&self, bucket: &str) -> Result<()> {
+        self.ask(&Request::Detach { bucket: bucket.to_owned() }).map(|_| ())
+    }
+
+    /// The back ends that are attached, and how they do.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn backends(&self) -> Result<Vec<BackendState>> {
+        match self.ask(&Request::Backends)? {
+            Reply::Backends(backends) => Ok(backends),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Looks in the bucket's back end for an object that is not here.
+    pub(crate) fn adopt(&self, bucket: &str, key: &str) -> Result<()> {
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        self.ask_apart(&Request::Adopt { bucket, key }).map(|_| ())
     }
 
     /// Reads all objects from outside whose keys begin so and that are not here, and says how many. Each by itself: an
@@ -87,8 +132,10 @@ impl Geds {
     /// Looks for an object outside that is not here; the error is that of looking here if there is
     /// nowhere else to look.
     pub(crate) fn fetch_missing(&self, bucket: &str, key: &str, missing: Error) -> Result<()> {
-        match self.client().backend(bucket) {
+        let client = self.client();
+        match client.backend(bucket) {
             Some(backend) => self.fetch(&backend, bucket, key).map(|_| ()),
+            None if client.is_tiered(bucket)? => self.adopt(bucket, key),
             None => Err(missing),
         }
     }

@@ -12,6 +12,8 @@ pub enum Tier {
     Disk,
     /// Wherever those lie that it was composed of.
     Mixed,
+    /// In the bucket's back end: read block by block.
+    Outside,
 }
 
 /// What is known about a sealed object.
@@ -43,6 +45,17 @@ pub struct Bucket {
     pub objects: u64,
     /// What the owner keeps with it, as for objects.
     pub attributes: Attributes,
+}
+
+/// An object that was sealed and is no longer there, though nobody deleted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// What happened.
+    pub why: String,
 }
 
 /// How an object is written. The default lets the first seal of a name win.

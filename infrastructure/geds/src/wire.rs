@@ -4,8 +4,8 @@
 //! come with a frame's first byte.
 
 use crate::{
-    Attributes, Bucket, Error, Event, Limits, Listing, Page, Part, Put, Scope, Stat, Usage,
-    shared::record::Place,
+    Attributes, BackendConfig, BackendState, Bucket, Error, Event, Limits, Listing, Lost, Page,
+    Part, Put, Scope, Stat, Usage, shared::record::Place,
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -23,7 +23,7 @@ use std::{
 use types::ErrorKind;
 
 /// The version of these messages.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// Longest frame: a page of objects with all the attributes that they may have, and some more.
 const FRAME_MAX_BYTES: usize = 32 << 20;
 /// Most descriptors with a frame.
@@ -118,6 +118,46 @@ pub(crate) enum Request {
     SetLimits {
         limits: Limits,
     },
+    /// Objects that were lost, behind this bucket and key.
+    Lost {
+        after: Option<(String, String)>,
+    },
+    ForgetLost,
+    /// Uses a back end as a bucket's lowest tier.
+    Attach {
+        bucket: String,
+        backend: BackendConfig,
+    },
+    Detach {
+        bucket: String,
+    },
+    Backends,
+    /// Looks for an object outside, and makes it one of the bucket that stays there.
+    Adopt {
+        bucket: String,
+        key: String,
+    },
+    /// A block of what lies outside, if it lies here as well; the session's pin is set on it.
+    Block {
+        number: u64,
+        block: u64,
+    },
+    /// Reads blocks from outside.
+    Fetch {
+        number: u64,
+        first: u64,
+        count: u64,
+    },
+}
+
+impl Request {
+    /// Whether it may come over a connection of its own, for it takes long and needs no session.
+    pub(crate) fn is_apart(&self) -> bool {
+        matches!(
+            self,
+            Self::Persist { .. } | Self::PersistAll | Self::Adopt { .. } | Self::Fetch { .. }
+        )
+    }
 }
 
 /// A range of bytes of an object.
@@ -176,6 +216,8 @@ pub(crate) enum Reply {
     Limits(Limits),
     Event(Event),
     Missed(u64),
+    Lost(Vec<Lost>),
+    Backends(Vec<BackendState>),
     Failed(Refusal),
 }
 
@@ -187,6 +229,7 @@ impl Piece {
         let (kind, number, generation, offset) = match self.place {
             Place::Slab { slot, generation, offset } => (1, u64::from(slot), generation, offset),
             Place::File { file, offset } => (2, file, 0, offset),
+            Place::Outside { number } => (4, number, 0, 0),
             Place::Nowhere | Place::Pieces { .. } => (0, 0, 0, 0),
         };
         (kind, number, generation, offset, self.whole, self.start, self.len)
@@ -197,6 +240,7 @@ impl Piece {
         let place = match kind {
             1 => Place::Slab { slot: number as u16, generation, offset },
             2 => Place::File { file: number, offset },
+            4 => Place::Outside { number },
             _ => Place::Nowhere,
         };
         Self { place, whole, start, len }

@@ -92,7 +92,7 @@ impl Tenant {
 
     /// The bucket, if it is one of the tenant's.
     pub(crate) fn bucket(&self, name: &str) -> S3Result<geds::Bucket> {
-        if name == HIDDEN_BUCKET {
+        if geds::is_internal(name) {
             return Err(Fault::NoSuchBucket.into());
         }
         self.geds.bucket(name).map_err(of_geds)
@@ -101,7 +101,7 @@ impl Tenant {
     /// All buckets that are the tenant's to see.
     pub(crate) fn buckets(&self) -> S3Result<Vec<geds::Bucket>> {
         let mut buckets = self.geds.buckets().map_err(of_geds)?;
-        buckets.retain(|bucket| bucket.name != HIDDEN_BUCKET);
+        buckets.retain(|bucket| !geds::is_internal(&bucket.name));
         Ok(buckets)
     }
 
@@ -131,7 +131,7 @@ impl Tenant {
     /// Whether an object is in the store, wherever else it may be: who opens one that is not may wait
     /// until it was read from storage outside.
     pub(crate) fn is_here(&self, bucket: &str, key: &str) -> S3Result<bool> {
-        if bucket == HIDDEN_BUCKET {
+        if geds::is_internal(bucket) {
             return Err(Fault::NoSuchBucket.into());
         }
         // No object has this version: it changes nothing, and tells why not.

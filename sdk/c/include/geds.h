@@ -62,7 +62,8 @@ enum geds_flags {
 enum geds_tier {
     GEDS_MEMORY = 1,
     GEDS_DISK = 2,
-    GEDS_MIXED = 3 /* an object that was composed of several */
+    GEDS_MIXED = 3,  /* an object that was composed of several */
+    GEDS_OUTSIDE = 4 /* in the bucket's back end */
 };
 
 /* What is known about an object. */

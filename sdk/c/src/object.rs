@@ -52,6 +52,7 @@ impl From<&geds::Stat> for Stat {
                 Tier::Memory => 1,
                 Tier::Disk => 2,
                 Tier::Mixed => 3,
+                Tier::Outside => 4,
             },
             reserved: [0; 2],
         }

@@ -70,13 +70,15 @@ impl Stat {
         self.0.crc32c
     }
 
-    /// Where the bytes lie: "memory", "disk", or "mixed" for some of an object in each.
+    /// Where the bytes lie: "memory", "disk", "mixed" for some of an object in each, or "outside" in the bucket's
+    /// back end.
     #[getter]
     fn tier(&self) -> &'static str {
         match self.0.tier {
             Tier::Memory => "memory",
             Tier::Disk => "disk",
             Tier::Mixed => "mixed",
+            Tier::Outside => "outside",
         }
     }
 

@@ -17,6 +17,11 @@ impl Address {
         text.starts_with(SCHEME)
     }
 
+    /// Reads one where nothing else can be meant: `geds://` may be left out.
+    pub(crate) fn lenient(text: &str) -> Result<Self, String> {
+        if Self::is_meant(text) { text.parse() } else { format!("{SCHEME}{text}").parse() }
+    }
+
     /// The same in another key.
     pub(crate) fn with(&self, key: impl Into<String>) -> Self {
         Self { bucket: self.bucket.clone(), key: key.into() }
@@ -72,6 +77,8 @@ mod tests {
         let deep = of("geds://lab/a/b c").unwrap();
         assert_eq!((deep.name(), deep.folder().key.as_str()), ("b c", "a/b c/"));
         assert_eq!(deep.to_string(), "geds://lab/a/b c");
+        assert_eq!(Address::lenient("lab/a/b c").unwrap(), deep);
+        assert_eq!(Address::lenient("geds://lab/a/b c").unwrap(), deep);
         for wrong in ["lab/a", "geds://", "geds://Lab", "geds:///a", "s3://lab/a"] {
             assert!(of(wrong).is_err(), "{wrong}");
         }

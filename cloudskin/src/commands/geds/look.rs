@@ -24,6 +24,9 @@ pub(super) struct Ls {
     /// All objects, instead of what is behind the next `/` as one
     #[arg(short, long)]
     recursive: bool,
+    /// The platform's own buckets too
+    #[arg(short, long)]
+    all: bool,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -98,7 +101,11 @@ enum Row {
 pub(super) fn list(store: &Geds, args: &Ls) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     match &args.address {
-        None => rows.extend(store.buckets()?.into_iter().map(Row::Bucket)),
+        None => {
+            let mut buckets = store.buckets()?;
+            buckets.retain(|bucket| args.all || !geds::is_internal(&bucket.name));
+            rows.extend(buckets.into_iter().map(Row::Bucket));
+        }
         Some(address) => {
             let mut listing = Listing::prefix(&address.key);
             if !args.recursive {
@@ -153,7 +160,7 @@ fn objects(rows: &[Row]) -> String {
 }
 
 /// A size as people read it.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

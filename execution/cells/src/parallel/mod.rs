@@ -257,9 +257,10 @@ impl Parallel {
         if self.is_twin() {
             return Ok(Ground::Own(OwnMemory { least, most, memory: None }, Arc::default()));
         }
-        SharedMemory::new(self.module.engine(), MemoryType::shared(least, most))
-            .map(Ground::Shared)
-            .map_err(|error| Error::runtime("cannot reserve the program's memory", error))
+        let memory = SharedMemory::new(self.module.engine(), MemoryType::shared(least, most))
+            .map_err(|error| Error::runtime("cannot reserve the program's memory", error))?;
+        crate::memory::use_large_pages(memory.data().as_ptr() as usize, limit_bytes);
+        Ok(Ground::Shared(memory))
     }
 
     fn instances(&self, wasi: Wasi, ground: Ground) -> Result<Instances> {

@@ -13,7 +13,7 @@ const LINKED_NAME: &str = "cell.wasm";
 
 /// Speed first. The instructions are part of every current engine, and mathematical functions of
 /// this C library leave `errno` alone.
-const OPTIMISATION: [&str; 8] = [
+const OPTIMISATION: [&str; 10] = [
     "-O3",
     "-msimd128",
     "-mmutable-globals",
@@ -22,9 +22,13 @@ const OPTIMISATION: [&str; 8] = [
     "-fno-math-errno",
     "-mllvm",
     INTERLEAVED,
+    "-mllvm",
+    REGISTERS,
 ];
 /// Compilers count on WebAssembly's engines to unroll loops of vectors; ours does not.
 pub(super) const INTERLEAVED: &str = "-force-target-max-vector-interleave=4";
+/// How many vectors a loop may hold at once decides how far it is unrolled.
+pub(super) const REGISTERS: &str = "-force-target-num-vector-regs=32";
 /// Try and catch compile, nothing unwinds: see `guest/rt/exceptions.cpp`.
 const EXCEPTIONS: [&str; 2] = ["-fexceptions", "-fignore-exceptions"];
 /// What the C library emulates on request only, so that unmodified programs build.

@@ -269,6 +269,7 @@ impl<'a> Builder<'a> {
             "-Cstrip=debuginfo".to_owned(),
             FEATURES.to_owned(),
             format!("-Cllvm-args={}", super::plan::INTERLEAVED),
+            format!("-Cllvm-args={}", super::plan::REGISTERS),
             format!("--remap-path-prefix={}/=", folder.display()),
         ];
         flags.extend(match self.options.openmp {

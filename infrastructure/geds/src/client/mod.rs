@@ -1,5 +1,6 @@
 //! A process's side: what it does by itself in shared memory, and what it asks the node.
 
+mod blocks;
 mod link;
 mod memory;
 mod records;
@@ -121,6 +122,11 @@ impl Client {
     /// The storage outside of a bucket.
     pub(crate) fn backend(&self, bucket: &str) -> Option<Backend> {
         self.backends.read().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned()
+    }
+
+    /// Whether the node looks outside for what a bucket does not have.
+    pub(crate) fn is_tiered(&self, bucket: &str) -> Result<bool> {
+        Ok(self.index.is_tiered(self.bucket(bucket)?))
     }
 
     pub(crate) fn set_backend(&self, bucket: &str, backend: Option<Backend>) {

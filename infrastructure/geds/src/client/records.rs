@@ -112,17 +112,36 @@ impl Client {
 
     /// Puts a record into the index as a caller asked.
     pub(crate) fn publish_put(&self, bucket: &str, record: &Record<'_>, put: &Put) -> Result<()> {
-        self.publish(bucket, record, |newest| check_put(bucket, record.key, put, newest))
+        let check = |newest: Option<&Header>| check_put(bucket, record.key, put, newest);
+        let noted = self.publish(bucket, record, check)?;
+        // Who waits until the object is durable waits for the journal anyway.
+        if noted && !put.durable { self.tell() } else { Ok(()) }
     }
 
-    /// Puts a record into the index, if `check` has no objection to the newest one of the name; it
-    /// is asked again whenever that has changed. All processes see it when this returns.
-    pub(crate) fn publish(
+    /// The same, checked by `check`. If the node is killed after this the former state does not come back.
+    pub(crate) fn publish_change(
         &self,
         bucket: &str,
         record: &Record<'_>,
         check: impl Fn(Option<&Header>) -> Result<()>,
     ) -> Result<()> {
+        if self.publish(bucket, record, check)? { self.tell() } else { Ok(()) }
+    }
+
+    /// Waits until the node has seen, and handed to the system, what this session left.
+    fn tell(&self) -> Result<()> {
+        self.ask(&Request::Sync).map(|_| ())
+    }
+
+    /// Puts a record into the index, if `check` has no objection to the newest one of the name; it
+    /// is asked again whenever that has changed. All processes see it when this returns. Says whether the node's journal
+    /// may know what it replaced.
+    pub(crate) fn publish(
+        &self,
+        bucket: &str,
+        record: &Record<'_>,
+        check: impl Fn(Option<&Header>) -> Result<()>,
+    ) -> Result<bool> {
         self.link.check()?;
         let class = class_of(record.key.len(), record.attributes.len(), record.former.len());
         let unit = self.take_slot(class)?;
@@ -133,12 +152,16 @@ impl Client {
             former: record.former.as_bytes(),
         };
         slot.fill(&record.header, texts);
-        if let Err(error) = self.push(unit, record, check) {
-            slot.set_state(State::Free);
-            return Err(error);
-        }
+        let noted = match self.push(unit, record, check) {
+            Ok(noted) => noted,
+            Err(error) => {
+                slot.set_state(State::Free);
+                return Err(error);
+            }
+        };
         self.leave(unit)?;
-        self.check_bucket(bucket, record.header.bucket)
+        self.check_bucket(bucket, record.header.bucket)?;
+        Ok(noted)
     }
 
     fn push(
@@ -146,16 +169,21 @@ impl Client {
         unit: u32,
         record: &Record<'_>,
         check: impl Fn(Option<&Header>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let chain = self.index.chain(record.header.bucket, record.key.as_bytes());
         loop {
             let (head, newest) =
                 chain.read(record.key.as_bytes(), |found| found.map(|(_, slot)| slot.header()))?;
             check(newest.as_ref())?;
+            let noted = newest.is_some_and(|newest| newest.noted());
+            let slot = self.index.slot(unit);
+            if noted {
+                slot.set_noted(true);
+            }
             // From here on a record of a process that dies may be in the table.
-            self.index.slot(unit).set_state(State::Sealed);
+            slot.set_state(State::Sealed);
             if chain.push(head, unit)? {
-                return Ok(());
+                return Ok(noted);
             }
         }
     }

@@ -48,7 +48,9 @@ impl State {
             let came_back = || {
                 let same = |old: &Header| old.version == version && !old.deleted();
                 let mut old = units.iter().map(header).filter(same);
-                old.find(|old| matches!(old.place, Place::File { .. })).map(|old| old.place)
+                let below =
+                    |old: &Header| matches!(old.place, Place::File { .. } | Place::Outside { .. });
+                old.find(below).map(|old| old.place)
             };
             let shared = || {
                 let copy = self.copies.get(&memory).filter(|copy| copy.size == size)?;
@@ -126,7 +128,7 @@ impl State {
             Place::Pieces { content } => {
                 self.contents.get_mut(&content).map(|content| (&mut content.members, content.live))
             }
-            Place::Nowhere | Place::File { .. } => None,
+            Place::Nowhere | Place::File { .. } | Place::Outside { .. } => None,
         };
         let Some((members, live)) = members else { return };
         members.push(unit);
@@ -154,6 +156,10 @@ impl State {
             Place::Pieces { content } => {
                 let content = self.contents.get_mut(&content)?;
                 Count { live: &mut content.live, holds: &mut content.holds, bytes: None }
+            }
+            Place::Outside { number } => {
+                let entry = self.remotes.get(number)?;
+                Count { live: &mut entry.live, holds: &mut entry.holds, bytes: None }
             }
         })
     }
@@ -232,6 +238,10 @@ impl State {
                 let content = self.contents.get(&content)?;
                 (content.live == 0 && content.busy == 0).then_some(content.holds)
             }
+            Place::Outside { number } => {
+                let entry = self.remotes.get(number)?;
+                (entry.live == 0 && entry.busy == 0).then_some(entry.holds)
+            }
         }
     }
 
@@ -242,6 +252,7 @@ impl State {
                 self.slabs.recycle(slot, generation, &self.limits);
             }
             Place::File { file, .. } => self.files.remove(file),
+            Place::Outside { number } => self.release_remote(number),
             Place::Pieces { content } => {
                 let content = self.contents.remove(&content).unwrap_or_default();
                 self.pieces = self.pieces.saturating_sub(content.pieces.len() as u64);

@@ -1,4 +1,5 @@
-//! What outlives the node: buckets, and which bytes on disk belong to which names.
+//! What outlives the node: buckets, which bytes on disk belong to which names, and which names had bytes in memory
+//! alone.
 //!
 //! ```text
 //! header   magic "CSGEDSJ1" | u16 version | 6 zero bytes
@@ -7,7 +8,8 @@
 //!
 //! A torn end, which nothing was acknowledged for, ends it.
 
-use crate::{Attributes, Error, Result, wire::WirePiece};
+use super::remotes::Remote;
+use crate::{Attributes, Error, Lost, Result, wire::WirePiece};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
@@ -33,6 +35,18 @@ pub(crate) enum Note {
     Bound(Box<Bound>),
     /// A name no longer has the bytes that the journal says.
     Unbound { bucket: String, key: String },
+    /// A name has bytes in memory alone, and none of those that the journal said before.
+    Held { bucket: String, key: String },
+    /// A name had bytes that are lost.
+    Lost(Lost),
+    /// Nobody needs to know any more what was lost so far.
+    LostForgotten,
+    /// A name has these bytes, of which some lie outside: their pieces have numbers in this list, from 0 on.
+    Outside(Box<Bound>, Vec<Remote>),
+    /// What a name outside has is referred to by nothing, and is to be removed.
+    Stale { bucket: String, key: String, etag: Option<String> },
+    /// It was removed.
+    Removed { bucket: String, key: String },
 }
 
 /// A name and its bytes.
@@ -202,6 +216,11 @@ mod tests {
             Note::Bound(Box::new(bound)),
             Note::Unbound { bucket: "lab".into(), key: "b".into() },
             Note::BucketGone { name: "old".into() },
+            Note::Held { bucket: "lab".into(), key: "c".into() },
+            Note::Lost(Lost { bucket: "lab".into(), key: "d".into(), why: "so".into() }),
+            Note::LostForgotten,
+            Note::Stale { bucket: "lab".into(), key: "e".into(), etag: Some("x".into()) },
+            Note::Removed { bucket: "lab".into(), key: "e".into() },
         ]
     }
 
@@ -222,7 +241,7 @@ mod tests {
         let whole = fs::read(folder.join("journal")).unwrap();
         for end in HEADER.len()..whole.len() {
             let read = parse(&mut &whole[..end]).unwrap();
-            assert!(read.len() < 4 && notes().starts_with(&read));
+            assert!(read.len() < notes().len() && notes().starts_with(&read));
             let mut bytes = whole.clone();
             bytes[end] ^= 0x55;
             assert!(notes().starts_with(&parse(&mut bytes.as_slice()).unwrap()));

@@ -1,19 +1,25 @@
 //! The process that owns the memory and the files: one for each host, or one inside the process that uses the store
 //! alone.
 
+mod adopt;
+mod blocks;
 mod chunks;
 mod files;
 mod holds;
 pub(crate) mod journal;
+mod lost;
 pub(crate) mod names;
 mod notes;
+mod outlets;
 mod recover;
+pub(crate) mod remotes;
 mod server;
 mod settle;
 mod slabs;
 mod spill;
 mod state;
 pub(crate) mod tenant;
+mod writeback;
 
 use crate::{Error, Geds, Limits, Result, client::Client};
 use rustix::fs::{FlockOperation, flock};
@@ -51,7 +57,7 @@ pub(crate) struct Host {
 #[derive(Debug)]
 struct Kept {
     tenant: Arc<Tenant>,
-    keeper: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Node {
@@ -118,28 +124,38 @@ impl Host {
         let folder = self.folder.join("tenants").join(name);
         fs::create_dir_all(&folder).map_err(Error::io("make a tenant's folder"))?;
         let tenant = Arc::new(Tenant::open(&folder, limits.clone())?);
-        let kept = Arc::clone(&tenant);
-        let keeper = thread::Builder::new()
-            .name(format!("geds-{name}"))
-            .spawn(move || kept.keep())
-            .map_err(Error::io("start a thread"))?;
-        let kept = Kept { tenant: Arc::clone(&tenant), keeper: Some(keeper) };
+        let mut kept = Kept { tenant: Arc::clone(&tenant), threads: Vec::new() };
+        let (keeper, writer) = (Arc::clone(&tenant), Arc::clone(&tenant));
+        kept.start(format!("geds-{name}"), move || keeper.keep())?;
+        kept.start("geds-write-back".to_owned(), move || writer.write_back())?;
         tenants.insert(name.to_owned(), kept);
         Ok(tenant)
+    }
+}
+
+impl Kept {
+    fn start(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        let started = thread::Builder::new().name(name).spawn(run);
+        self.threads.push(started.map_err(Error::io("start a thread"))?);
+        Ok(())
+    }
+}
+
+/// Ends its threads.
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.tenant.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a node's thread panicked");
+            }
+        }
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
         self.listeners().clear();
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        for kept in tenants.values_mut() {
-            kept.tenant.stop();
-            if let Some(keeper) = kept.keeper.take()
-                && keeper.join().is_err()
-            {
-                tracing::error!("a node's thread panicked");
-            }
-        }
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

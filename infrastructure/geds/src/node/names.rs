@@ -23,6 +23,8 @@ pub(super) struct Named {
     pub(super) unit: u32,
     /// Whether the journal has it.
     pub(super) bound: bool,
+    /// Whether the journal says that it has bytes in memory alone.
+    pub(super) told: bool,
 }
 
 /// A bucket and its keys.
@@ -182,6 +184,7 @@ pub(crate) fn tier_of(place: Place) -> Tier {
         Place::Nowhere | Place::Slab { .. } => Tier::Memory,
         Place::File { .. } => Tier::Disk,
         Place::Pieces { .. } => Tier::Mixed,
+        Place::Outside { .. } => Tier::Outside,
     }
 }
 

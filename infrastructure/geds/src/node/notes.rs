@@ -3,9 +3,19 @@
 use super::{
     journal::{Bound, Journal, Note},
     names::Named,
+    remotes::Remote,
     state::State,
 };
-use crate::{Attributes, Result, shared::record::Place, wire::Piece};
+use crate::{
+    Attributes, Result,
+    shared::record::{Place, State as Slotted},
+    wire::Piece,
+};
+
+/// Names that are written down at once under the lock.
+const TOLD_AT_ONCE: usize = 1024;
+/// Most names that wait to be written down.
+const FRESH_MAX: usize = 1 << 20;
 
 impl State {
     /// All that was noted, and the names of all files, are on disk when this returns.
@@ -34,9 +44,17 @@ impl State {
             let (name, created) = (keys.name.clone(), keys.created);
             notes.push(Note::Bucket { name, created, attributes: keys.attributes.clone() });
             let bound = keys.keys.iter().filter(|(_, named)| named.bound);
-            let bound = bound.filter_map(|(key, named)| self.bound(number, key, named.unit));
-            notes.extend(bound.map(|bound| Note::Bound(Box::new(bound))));
+            notes.extend(bound.filter_map(|(key, named)| self.bound(number, key, named.unit)));
+            let told = keys.keys.iter().filter(|(_, named)| named.told);
+            let held = |key: &str| Note::Held { bucket: keys.name.clone(), key: key.to_owned() };
+            notes.extend(told.map(|(key, _)| held(key)));
         }
+        notes.extend(self.lost.all().map(Note::Lost));
+        let stale = |((bucket, key), etag): (&(String, String), &Option<String>)| {
+            let (bucket, key, etag) = (bucket.clone(), key.clone(), etag.clone());
+            Note::Stale { bucket, key, etag }
+        };
+        notes.extend(self.remotes.stale().map(stale));
         self.journal = Journal::rewrite(&self.folder, notes.into_iter())?;
         Ok(())
     }
@@ -45,34 +63,107 @@ impl State {
     pub(super) fn note(&mut self, bucket: u32, key: &str, newest: Option<u32>) {
         let bound = newest.and_then(|unit| self.bound(bucket, key, unit));
         let Some(keys) = self.names.keys_mut(bucket) else { return };
-        let was_bound = match newest {
+        let was = keys.keys.get(key).copied();
+        let (was_bound, was_told) = was.map_or((false, false), |was| (was.bound, was.told));
+        match newest {
             Some(unit) => {
-                let named = Named { unit, bound: bound.is_some() };
-                keys.keys.insert(key.into(), named).is_some_and(|named| named.bound)
+                let is_bound = bound.is_some();
+                // At once for what the journal has otherwise; the rest when it has lived a while.
+                let told = !is_bound && (was_bound || was_told);
+                keys.keys.insert(key.into(), Named { unit, bound: is_bound, told });
             }
-            None => keys.keys.remove(key).is_some_and(|named| named.bound),
-        };
-        match bound {
-            _ if self.recovering => {}
-            Some(bound) => self.journal.note(&Note::Bound(Box::new(bound))),
-            None if was_bound => {
-                let (bucket, key) = (keys.name.clone(), key.to_owned());
+            None => _ = keys.keys.remove(key),
+        }
+        if self.recovering {
+            return;
+        }
+        if newest.is_some() {
+            self.lost.found(&keys.name, key);
+        }
+        let name = || (keys.name.clone(), key.to_owned());
+        match (bound, newest) {
+            (Some(bound), _) => self.journal.note(&bound),
+            (None, Some(unit)) => {
+                if was_bound {
+                    let (bucket, key) = name();
+                    self.journal.note(&Note::Held { bucket, key });
+                } else if !was_told {
+                    self.fresh.push_back(unit);
+                }
+                if self.index.slot(unit).header().noted() {
+                    self.unflushed.push((bucket, key.into()));
+                }
+            }
+            (None, None) if was_bound || was_told => {
+                let (bucket, key) = name();
                 self.journal.note(&Note::Unbound { bucket, key });
             }
-            None => {}
+            (None, None) => {}
         }
     }
 
-    /// What the journal says of an object whose bytes are all on disk.
-    fn bound(&self, bucket: u32, key: &str, unit: u32) -> Option<Bound> {
+    /// Hands all notes to the system. Names that the journal no longer has are replaced without telling the node
+    /// from now on.
+    pub(super) fn flush_journal(&mut self) {
+        self.journal.flush();
+        for (bucket, key) in std::mem::take(&mut self.unflushed) {
+            let keys = self.names.keys(bucket);
+            let named = keys.and_then(|keys| keys.keys.get(&key)).filter(|named| !named.bound);
+            let Some(slot) = named.map(|named| self.index.slot(named.unit)) else { continue };
+            if slot.state() == Slotted::Known {
+                slot.set_noted(false);
+            }
+        }
+    }
+
+    /// Writes down some names that have bytes in memory alone; says whether there are more.
+    pub(super) fn tell_names(&mut self) -> bool {
+        for _ in 0..TOLD_AT_ONCE {
+            let Some(unit) = self.fresh.pop_front() else { break };
+            self.tell_name(unit);
+        }
+        self.flush_journal();
+        !self.fresh.is_empty()
+    }
+
+    /// Writes names down now if too many wait for it.
+    pub(super) fn tell_overdue(&mut self) {
+        while self.fresh.len() > FRESH_MAX && self.tell_names() {}
+    }
+
+    fn tell_name(&mut self, unit: u32) {
         let slot = self.index.slot(unit);
         let header = slot.header();
-        let pieces = self.pieces_on_disk(key, &header)?;
+        let Some(key) = slot.key(&header) else { return };
+        let Some(keys) = self.names.keys_mut(header.bucket) else { return };
+        let bucket = keys.name.clone();
+        let named = keys.keys.get_mut(key.as_str());
+        // Replaced, deleted or gone to disk meanwhile, most likely.
+        let Some(named) = named.filter(|now| now.unit == unit && !now.bound && !now.told) else {
+            return;
+        };
+        named.told = true;
+        self.journal.note(&Note::Held { bucket, key });
+    }
+
+    /// What the journal says of an object whose bytes are all on disk or outside.
+    fn bound(&self, bucket: u32, key: &str, unit: u32) -> Option<Note> {
+        let slot = self.index.slot(unit);
+        let header = slot.header();
+        let mut pieces = self.pieces_on_disk(key, &header)?;
+        let mut remotes = Vec::new();
         // An object of no bytes has them everywhere.
-        if !pieces.iter().all(|piece| matches!(piece.place, Place::File { .. })) {
-            return None;
+        for piece in &mut pieces {
+            match piece.place {
+                Place::File { .. } => {}
+                Place::Outside { number } => {
+                    remotes.push(Remote::clone(self.remotes.remote(number)?));
+                    piece.place = Place::Outside { number: remotes.len() as u64 - 1 };
+                }
+                Place::Nowhere | Place::Slab { .. } | Place::Pieces { .. } => return None,
+            }
         }
-        Some(Bound {
+        let bound = Box::new(Bound {
             bucket: self.names.keys(bucket)?.name.clone(),
             key: key.to_owned(),
             version: header.version,
@@ -81,7 +172,16 @@ impl State {
             crc32c: header.crc32c(),
             attributes: Attributes::decode(&slot.attributes(&header)).unwrap_or_default(),
             pieces: pieces.into_iter().map(Piece::to_wire).collect(),
-        })
+        });
+        Some(if remotes.is_empty() { Note::Bound(bound) } else { Note::Outside(bound, remotes) })
+    }
+
+    /// What a name had outside was removed.
+    pub(super) fn note_removed(&mut self, bucket: &str, key: &str) {
+        self.remotes.removed(bucket, key);
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        self.journal.note(&Note::Removed { bucket, key });
+        self.flush_journal();
     }
 
     /// Notes a name again whose pieces went to disk.

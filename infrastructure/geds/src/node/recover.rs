@@ -3,12 +3,14 @@
 use super::{
     files::Files,
     journal::{Bound, Journal, Note},
+    lost::LostNames,
+    remotes::Remote,
     settle::Expected,
     slabs::slab_bytes,
     state::State,
 };
 use crate::{
-    Attributes, Error, Limits, Put, Result, check_bucket, check_key, disk,
+    Attributes, Error, Limits, Lost, Put, Result, check_bucket, check_key, disk,
     put::{Record, now},
     shared::{
         index::Index,
@@ -17,7 +19,7 @@ use crate::{
     wire::Piece,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     path::Path,
 };
@@ -25,19 +27,32 @@ use std::{
 /// More than any machine has, so that sizes can be added.
 const MEMORY_MAX_BYTES: u64 = 1 << 50;
 
+/// An object as the journal tells it, and what of it lies outside.
+#[derive(Debug)]
+struct Stored {
+    bound: Bound,
+    remotes: Vec<Remote>,
+}
+
+/// Names outside that were written, and are not known to be removed, with their versions.
+type Written = BTreeMap<(String, String), Option<String>>;
+
 /// A bucket as the journal tells it.
 #[derive(Debug)]
 struct Told {
     created: u64,
     attributes: Attributes,
-    objects: BTreeMap<String, Bound>,
+    objects: BTreeMap<String, Stored>,
+    /// Names that had bytes in memory alone.
+    held: BTreeSet<String>,
 }
 
 type Buckets = BTreeMap<String, Told>;
 
 /// Puts together what the notes say, in their order.
-fn fold(notes: Vec<Note>) -> Buckets {
-    let mut buckets = Buckets::new();
+fn fold(notes: Vec<Note>) -> (Buckets, LostNames, Written) {
+    let (mut buckets, mut lost) = (Buckets::new(), LostNames::default());
+    let mut written = Written::new();
     for note in notes {
         match note {
             Note::Bucket { name, created, attributes } if check_bucket(&name).is_ok() => {
@@ -45,25 +60,53 @@ fn fold(notes: Vec<Note>) -> Buckets {
                     created,
                     attributes: Attributes::new(),
                     objects: BTreeMap::new(),
+                    held: BTreeSet::new(),
                 });
                 told.attributes = attributes;
             }
             Note::Bucket { .. } => {}
             Note::BucketGone { name } => _ = buckets.remove(&name),
-            Note::Bound(bound) => {
-                let told = buckets.get_mut(&bound.bucket);
-                if let Some(told) = told.filter(|_| check_key(&bound.key).is_ok()) {
-                    told.objects.insert(bound.key.clone(), *bound);
+            Note::Bound(bound) => bind(&mut buckets, &mut lost, *bound, Vec::new()),
+            Note::Outside(bound, remotes) => {
+                for remote in &remotes {
+                    let name = (remote.bucket.clone(), remote.key.clone());
+                    written.insert(name, remote.etag.clone());
                 }
+                bind(&mut buckets, &mut lost, *bound, remotes);
             }
+            Note::Stale { bucket, key, etag } => _ = written.insert((bucket, key), etag),
+            Note::Removed { bucket, key } => _ = written.remove(&(bucket, key)),
             Note::Unbound { bucket, key } => {
                 if let Some(told) = buckets.get_mut(&bucket) {
                     told.objects.remove(&key);
+                    told.held.remove(&key);
                 }
             }
+            Note::Held { bucket, key } => {
+                if let Some(told) = buckets.get_mut(&bucket).filter(|_| check_key(&key).is_ok()) {
+                    told.objects.remove(&key);
+                    lost.found(&bucket, &key);
+                    told.held.insert(key);
+                }
+            }
+            Note::Lost(Lost { bucket, key, why }) => lost.add(&bucket, &key, why),
+            Note::LostForgotten => lost = LostNames::default(),
         }
     }
-    buckets
+    let told = buckets.values().flat_map(|told| told.objects.values());
+    for remote in told.flat_map(|stored| &stored.remotes) {
+        written.remove(&(remote.bucket.clone(), remote.key.clone()));
+    }
+    (buckets, lost, written)
+}
+
+fn bind(buckets: &mut Buckets, lost: &mut LostNames, bound: Bound, remotes: Vec<Remote>) {
+    let told = buckets.get_mut(&bound.bucket);
+    if let Some(told) = told.filter(|_| check_key(&bound.key).is_ok()) {
+        told.held.remove(&bound.key);
+        lost.found(&bound.bucket, &bound.key);
+        told.objects.insert(bound.key.clone(), Stored { bound, remotes });
+    }
 }
 
 /// Files that were looked at: how long those are that are what they should be.
@@ -82,10 +125,20 @@ impl Looked<'_> {
     }
 
     /// Why an object's bytes are not there, if so.
-    fn missing(&mut self, bound: &Bound) -> Option<String> {
+    fn missing(&mut self, Stored { bound, remotes }: &Stored) -> Option<String> {
         let pieces = bound.pieces.iter().copied().map(Piece::from_wire);
         let mut size = 0_u64;
         for piece in pieces {
+            if let Place::Outside { number } = piece.place {
+                let remote = usize::try_from(number).ok().and_then(|number| remotes.get(number));
+                let end = piece.start.checked_add(piece.len);
+                let within = end.is_some_and(|end| end <= piece.whole);
+                if !within || remote.is_none_or(|remote| remote.size != piece.whole) {
+                    return Some("it names nothing outside".to_owned());
+                }
+                size = size.saturating_add(piece.len);
+                continue;
+            }
             let Place::File { file, offset } = piece.place else {
                 return Some("it names no file".to_owned());
             };
@@ -110,30 +163,45 @@ impl State {
         check_limits(&limits)?;
         let objects = folder.join("objects");
         let files = Files::open(&objects)?;
-        let mut buckets = fold(Journal::read(folder)?);
+        let (mut buckets, mut lost, written) = fold(Journal::read(folder)?);
         let mut looked = Looked { folder: &objects, lengths: HashMap::new() };
         for (bucket, told) in &mut buckets {
-            told.objects.retain(|key, bound| match looked.missing(bound) {
+            told.objects.retain(|key, stored| match looked.missing(stored) {
                 None => true,
                 Some(why) => {
                     tracing::error!(bucket, key, why, "an object on disk is lost");
+                    lost.add(bucket, key, why);
                     false
                 }
             });
+            for key in std::mem::take(&mut told.held) {
+                lost.add(bucket, &key, "it was in memory alone when the node ended".to_owned());
+            }
+        }
+        if lost.count() > 0 {
+            tracing::warn!(count = lost.count(), "objects of a former node are lost");
         }
         let bound = || buckets.values().flat_map(|told| told.objects.values());
         // Numbers that were given out for objects in memory are not known any more: time is behind
         // none of them, unless more than a million were given out in each millisecond.
-        let last = bound().map(|bound| bound.version).max().unwrap_or(0);
+        let last = bound().map(|stored| stored.bound.version).max().unwrap_or(0);
         let first = (last + 1).max(now() << 20);
-        let journal = Journal::rewrite(folder, notes(&buckets))?;
+        let stale = |(name, etag): (&(String, String), &Option<String>)| {
+            let ((bucket, key), etag) = (name.clone(), etag.clone());
+            Note::Stale { bucket, key, etag }
+        };
+        let notes = notes(&buckets).chain(lost.all().map(Note::Lost));
+        let journal = Journal::rewrite(folder, notes.chain(written.iter().map(stale)))?;
         let index = Index::create(limits.objects, first)?;
         let mut state = Self::new(index, limits, files, journal, folder);
-        state.recovering = true;
+        (state.recovering, state.lost) = (true, lost);
         for (name, told) in &buckets {
             state.take_over(name, told)?;
         }
         state.recovering = false;
+        for ((bucket, key), etag) in written {
+            state.remotes.set_stale(bucket, key, etag);
+        }
         for file in state.files.empty() {
             state.files.remove(file);
         }
@@ -142,8 +210,15 @@ impl State {
 
     fn take_over(&mut self, name: &str, told: &Told) -> Result<()> {
         let number = self.create_bucket(name, told.created, told.attributes.clone())?;
-        for bound in told.objects.values() {
-            let pieces: Vec<Piece> = bound.pieces.iter().copied().map(Piece::from_wire).collect();
+        for Stored { bound, remotes } in told.objects.values() {
+            let mut here = |wire| {
+                let piece = Piece::from_wire(wire);
+                let Place::Outside { number } = piece.place else { return piece };
+                let remote = remotes.get(number as usize).cloned();
+                let number = remote.map_or(0, |remote| self.remotes.add(remote));
+                Piece { place: Place::Outside { number }, ..piece }
+            };
+            let pieces: Vec<Piece> = bound.pieces.iter().copied().map(&mut here).collect();
             let place = match pieces.as_slice() {
                 [] => Place::Nowhere,
                 [piece] if piece.start == 0 && piece.len == piece.whole => piece.place,
@@ -176,7 +251,13 @@ fn notes(buckets: &Buckets) -> impl Iterator<Item = Note> {
     buckets.iter().flat_map(|(name, told)| {
         let (created, attributes) = (told.created, told.attributes.clone());
         let bucket = Note::Bucket { name: name.clone(), created, attributes };
-        let bound = told.objects.values().map(|bound| Note::Bound(Box::new(bound.clone())));
+        let bound = told.objects.values().map(|Stored { bound, remotes }| {
+            let bound = Box::new(bound.clone());
+            match remotes.as_slice() {
+                [] => Note::Bound(bound),
+                _ => Note::Outside(bound, remotes.clone()),
+            }
+        });
         std::iter::once(bucket).chain(bound)
     })
 }

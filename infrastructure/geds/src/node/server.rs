@@ -133,7 +133,7 @@ fn serve(stream: &UnixStream, tenant: &Tenant) -> io::Result<()> {
         Some((Request::Subscribe { version: VERSION, scope }, _)) => {
             serve_events(stream, tenant, scope)
         }
-        Some((request @ (Request::Persist { .. } | Request::PersistAll), _)) => {
+        Some((request, _)) if request.is_apart() => {
             let (reply, files) = tenant.answer(NOBODY, request);
             send(stream, &reply, &files)
         }

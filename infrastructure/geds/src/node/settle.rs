@@ -2,7 +2,7 @@
 
 use super::state::{OWN, State};
 use crate::{
-    Event, Happening, Put, Result,
+    Error, Event, Happening, Put, Result,
     put::{Record, check_put},
     shared::{
         index::{Chain, Head},
@@ -27,7 +27,8 @@ impl State {
         }
         self.forget(retired);
         if any {
-            self.journal.flush();
+            self.flush_journal();
+            self.tell_overdue();
             self.shorten_journal();
         }
         any
@@ -65,6 +66,14 @@ impl State {
             self.damaged = true;
             tracing::error!(key, %error, "a tenant's index is damaged");
         }
+    }
+
+    /// The record of a name as the index has it now, which may be newer than what processes have left to be seen.
+    pub(super) fn current(&mut self, bucket: &str, key: &str) -> Result<Header> {
+        let number = self.names.number(bucket)?;
+        self.settle(number, key)?;
+        let unit = self.unit(number, key).ok_or_else(|| Error::no_object(bucket, key))?;
+        Ok(self.index.slot(unit).header())
     }
 
     /// Brings what the node knows about a name up to what the index says: counts and tells records
@@ -179,7 +188,7 @@ fn push(chain: &Chain<'_>, unit: u32, key: &str, expected: Expected<'_>) -> Resu
         })?;
         match expected {
             Expected::Same { header, attributes } => match &newest {
-                Some((now, kept)) if now == header && kept == attributes => {}
+                Some((now, kept)) if now.same_as(header) && kept == attributes => {}
                 _ => return Ok(false),
             },
             Expected::Asked { bucket, put } => {

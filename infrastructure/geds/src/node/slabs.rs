@@ -54,6 +54,8 @@ pub(super) struct Slab {
     pub(super) members: Vec<u32>,
     /// When it was freed, counted by how many were.
     freed: u64,
+    /// What `holds` was when all that is to go outside was there, and whether that was all or what is cold alone.
+    pub(super) looked_at: (u64, bool),
 }
 
 /// The slabs of a tenant.
@@ -98,6 +100,7 @@ impl Slabs {
         slab.used = Use::Lent(session);
         slab.writer = session;
         slab.members.clear();
+        slab.looked_at = (u64::MAX, false);
         Ok(Some(Lent { slot, generation: slab.generation, bytes: slab.bytes }))
     }
 
@@ -155,6 +158,7 @@ impl Slabs {
             busy: 0,
             members: Vec::new(),
             freed: 0,
+            looked_at: (u64::MAX, false),
         };
         match self.slabs.get_mut(at) {
             Some(place) => *place = slab,
@@ -221,6 +225,11 @@ impl Slabs {
     pub(super) fn full(&self) -> impl Iterator<Item = (u16, &Slab)> {
         let closed = |slab: &Slab| slab.used == Use::Closed && slab.live > 0 && slab.busy == 0;
         (0..).zip(&self.slabs).filter(move |(_, slab)| closed(slab))
+    }
+
+    /// All slabs may have something that is to go outside.
+    pub(super) fn look_again(&mut self) {
+        self.slabs.iter_mut().for_each(|slab| slab.looked_at = (u64::MAX, false));
     }
 
     fn sum(&self, counts: impl Fn(Use) -> bool) -> u64 {

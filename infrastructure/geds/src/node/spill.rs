@@ -14,7 +14,7 @@ use crate::{
     Error, Result, Stat,
     disk::{self, Extent},
     put::Record,
-    shared::record::{CHECKED, Header, MOVED, Place},
+    shared::record::{CHECKED, Header, MOVED, NOTED, Place},
     wire::Piece,
 };
 use std::{
@@ -176,7 +176,7 @@ impl Plan {
                     state.slabs.get(slot, generation).map(|slab| &mut slab.busy)
                 }
                 Place::File { file, .. } => state.files.get(file).map(|stored| &mut stored.busy),
-                Place::Nowhere | Place::Pieces { .. } => None,
+                Place::Nowhere | Place::Pieces { .. } | Place::Outside { .. } => None,
             };
             if let Some(busy) = busy {
                 *busy = busy.saturating_sub(1);
@@ -241,7 +241,9 @@ impl Bytes {
                 }
                 Ok(Self::File(extent))
             }
-            Place::Nowhere | Place::Pieces { .. } => Err(damaged("it names no bytes")),
+            Place::Nowhere | Place::Pieces { .. } | Place::Outside { .. } => {
+                Err(damaged("it names no bytes"))
+            }
         }
     }
 
@@ -283,11 +285,24 @@ impl Tenant {
             let mut state = self.state();
             state.collect();
             let over = state.over_mark();
-            state.wanted_bytes = 0;
+            let somebody_waits = std::mem::take(&mut state.wanted_bytes) > 0;
             if !over {
                 return Ok(false);
             }
-            let Some(victim) = victim(&state) else { return Ok(false) };
+            let Some(victim) = victim(&state) else {
+                // Blocks lie in a slab that is still written.
+                state.close_blocks();
+                return Ok(false);
+            };
+            if state.drop_blocks(victim) {
+                state.collect();
+                return Ok(true);
+            }
+            // Who waits is not kept waiting for the network.
+            if !somebody_waits && self.outlets.any_works() && state.awaits_write_back(victim) {
+                self.outlets.ring();
+                return Ok(false);
+            }
             plan_slab(&mut plan, &mut state, victim);
         }
         let any = !plan.jobs.is_empty();
@@ -327,6 +342,7 @@ impl Tenant {
             let (unit, files) = {
                 let mut state = self.state();
                 state.consume();
+                state.current(bucket, key)?;
                 let (unit, _) = state.stat(bucket, key)?;
                 plan.add_name(&mut state, unit);
                 (unit, files_of(&mut state, unit)?)
@@ -446,7 +462,7 @@ impl Tenant {
                     (What::Copy { .. } | What::Piece { .. }, None) => {}
                 }
             }
-            state.journal.flush();
+            state.flush_journal();
         }
         Ok(())
     }
@@ -464,8 +480,8 @@ impl State {
         }
     }
 
-    /// Notes the copy on disk of a name that stays in memory.
-    fn back_name(
+    /// Notes the copy on disk, or outside, of a name that stays in memory.
+    pub(super) fn back_name(
         &mut self,
         header: &Header,
         key: &str,
@@ -501,7 +517,7 @@ impl State {
         if sealed_as.is_some_and(|sealed| sealed != crc) {
             tracing::error!(key, "the bytes in memory are not those that were sealed");
         }
-        let flags = MOVED | CHECKED;
+        let flags = MOVED | CHECKED | NOTED;
         let header = Header { flags, place, crc: sealed_as.unwrap_or(crc), ..*header };
         let record = Record { header, key, attributes, former: "" };
         self.publish(&record, Expected::Same { header: old, attributes }).map(|_| ())

@@ -1,11 +1,14 @@
 //! What the node knows of a tenant.
 
 use super::{
+    blocks,
     chunks::Chunks,
     files::Files,
     holds::Copy,
     journal::{Journal, Note},
+    lost::LostNames,
     names::{Backing, Names},
+    remotes::Remotes,
     slabs::{Slabs, slab_bytes},
 };
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
 };
 use rustix::fd::OwnedFd;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -80,6 +83,14 @@ pub(super) struct State {
     pub(super) damaged: bool,
     /// Whether names come from the journal, which need not note them.
     pub(super) recovering: bool,
+    /// Units of names that have bytes in memory alone, which the journal does not know yet.
+    pub(super) fresh: VecDeque<u32>,
+    /// Names that left the journal, as their records do not say yet.
+    pub(super) unflushed: Vec<(u32, Box<str>)>,
+    pub(super) lost: LostNames,
+    pub(super) remotes: Remotes,
+    /// The slab that blocks of what lies outside are written into.
+    pub(super) blocks: Option<blocks::Open>,
 }
 
 impl State {
@@ -113,6 +124,11 @@ impl State {
             last_session: OWN,
             damaged: false,
             recovering: false,
+            fresh: VecDeque::new(),
+            unflushed: Vec::new(),
+            lost: LostNames::default(),
+            remotes: Remotes::default(),
+            blocks: None,
         }
     }
 
@@ -131,7 +147,7 @@ impl State {
         let (place, size) = (header.place, header.size);
         match place {
             Place::Nowhere => Some(Vec::new()),
-            Place::Slab { .. } | Place::File { .. } => {
+            Place::Slab { .. } | Place::File { .. } | Place::Outside { .. } => {
                 Some(vec![Piece { place, whole: size, start: 0, len: size }])
             }
             Place::Pieces { content } => Some(self.contents.get(&content)?.pieces.clone()),

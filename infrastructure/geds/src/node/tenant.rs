@@ -2,7 +2,9 @@
 
 use super::{
     journal::Note,
+    lost::LostNames,
     names::stat_at,
+    outlets::Outlets,
     recover::check_limits,
     settle::Expected,
     slabs::{make, mark, slab_bytes},
@@ -15,7 +17,7 @@ use crate::{
     put::{Record, now},
     shared::{
         index::Index,
-        record::{CHUNK_BYTES, Header, Place},
+        record::{CHUNK_BYTES, Place},
         session::Session,
     },
     wire::{Piece, Reply, Request},
@@ -45,6 +47,8 @@ const PIECES_MAX: usize = 4 * PARTS_MAX;
 /// sleeps until it is woken.
 const AWAKE: Duration = Duration::from_millis(1);
 const AWAKE_ROUNDS: u32 = 50;
+/// How long names that have bytes in memory alone wait until the journal is told.
+const TELL: Duration = Duration::from_millis(150);
 /// How long the keeper lets the disk be when there was nothing to move, and when that failed.
 const DISK_PAUSES: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(500));
 /// The same for looking for waste: that takes a walk over all names.
@@ -88,7 +92,11 @@ pub(crate) struct Tenant {
     state: Mutex<State>,
     bell: Mutex<bool>,
     rung: Condvar,
-    stopping: AtomicBool,
+    pub(super) stopping: AtomicBool,
+    /// The lowest tiers of buckets.
+    pub(super) outlets: Outlets,
+    /// Told, with the state's lock, when blocks have come from outside.
+    pub(super) arrived: Condvar,
 }
 
 impl Tenant {
@@ -98,6 +106,8 @@ impl Tenant {
             bell: Mutex::new(false),
             rung: Condvar::new(),
             stopping: AtomicBool::new(false),
+            outlets: Outlets::default(),
+            arrived: Condvar::new(),
         })
     }
 
@@ -114,6 +124,7 @@ impl Tenant {
     pub(super) fn stop(&self) {
         self.stopping.store(true, SeqCst);
         self.wake();
+        self.outlets.ring();
     }
 
     /// Waits until the keeper is woken, or for a while.
@@ -134,6 +145,7 @@ impl Tenant {
     pub(super) fn keep(&self) {
         let started = Instant::now();
         let (mut idle, mut disk, mut waste) = (0, Rest::default(), Rest::default());
+        let mut told = Instant::now();
         let index = Arc::clone(&self.state().index);
         while !self.stopping.load(SeqCst) {
             index.set_tick(started.elapsed().as_millis() as u32 / 8);
@@ -141,10 +153,14 @@ impl Tenant {
             worked |= disk.unless_resting(DISK_PAUSES, || self.relieve());
             worked |= waste.unless_resting(WASTE_PAUSES, || self.compact());
             idle = if worked { 0 } else { idle + 1 };
+            if told.elapsed() >= TELL && !self.state().tell_names() {
+                told = Instant::now();
+            }
             if idle < AWAKE_ROUNDS {
                 self.wait(Some(AWAKE));
                 continue;
             }
+            while self.state().tell_names() {}
             index.set_asleep(true);
             if !self.left() {
                 self.wait(None);
@@ -152,6 +168,7 @@ impl Tenant {
             index.set_asleep(false);
             idle = 0;
         }
+        while self.state().tell_names() {}
     }
 
     /// Says whether there was anything to do.
@@ -160,6 +177,9 @@ impl Tenant {
             let mut state = self.state();
             let worked = state.consume();
             state.collect();
+            if self.outlets.any() && state.wants_write_back(self.outlets.any_cold()) {
+                self.outlets.ring();
+            }
             (worked, state.slabs.wanted(&state.limits), state.limits.clone())
         };
         let Some(bytes) = wanted else { return worked };
@@ -247,6 +267,15 @@ impl Tenant {
                 self.persist_all()?;
                 Reply::Done
             }
+            Request::Attach { bucket, backend } => self.attach(&bucket, backend)?,
+            Request::Detach { bucket } => self.detach(&bucket)?,
+            Request::Backends => Reply::Backends(self.outlets.states()),
+            Request::Adopt { bucket, key } => self.adopt(&bucket, &key)?,
+            Request::Block { number, block } => self.block(session, number, block),
+            Request::Fetch { number, first, count } => {
+                self.fetch(number, first, count)?;
+                Reply::Done
+            }
             other => self.simple(other)?,
         };
         Ok((reply, Vec::new()))
@@ -284,6 +313,7 @@ impl Tenant {
             }
             Request::DeleteBucket { bucket } => {
                 state.delete_bucket(&bucket)?;
+                self.outlets.detach(&bucket);
                 Reply::Done
             }
             Request::List { bucket, listing } => {
@@ -294,6 +324,13 @@ impl Tenant {
             }
             Request::Usage => Reply::Usage(usage(&mut state)),
             Request::Limits => Reply::Limits(state.limits.clone()),
+            Request::Lost { after } => Reply::Lost(state.lost.page(after)),
+            Request::ForgetLost => {
+                state.lost = LostNames::default();
+                state.journal.note(&Note::LostForgotten);
+                state.sync_journal()?;
+                Reply::Done
+            }
             Request::SetLimits { limits } => {
                 check_limits(&limits)?;
                 state.limits = limits;
@@ -444,7 +481,7 @@ impl Tenant {
         let mut state = self.state();
         state.consume();
         let number = state.names.number(bucket)?;
-        let pieces = parts_of(&state, parts)?;
+        let pieces = parts_of(&mut state, parts)?;
         let size = pieces.iter().fold(0_u64, |size, piece| size.saturating_add(piece.len));
         let place = match pieces.as_slice() {
             [] => Place::Nowhere,
@@ -454,21 +491,10 @@ impl Tenant {
                 state.compose(pieces)
             }
         };
-        let header = Header {
-            flags: 0,
-            bucket: number,
-            version: state.index.next_version(),
-            size,
-            modified: now(),
-            place,
-            crc: 0,
-            key_len: 0,
-            attributes_len: 0,
-            former_len: 0,
-        };
+        let header = state.new_header(number, size, place);
         let record = Record { header, key, attributes: &attributes, former: "" };
         state.publish(&record, Expected::Asked { bucket, put })?;
-        state.journal.flush();
+        state.flush_journal();
         Ok(super::names::stat_of(&header, &attributes, super::names::tier_of(place)))
     }
 }
@@ -510,18 +536,24 @@ fn usage(state: &mut State) -> Usage {
         slabs,
         files: state.files.count(),
         processes: state.seats.len() as u64,
+        cache_bytes: state.remotes.cached_bytes(),
+        lost: state.lost.count(),
     }
 }
 
 /// The pieces that parts of objects are.
-fn parts_of(state: &State, parts: &[Part]) -> Result<Vec<Piece>> {
+fn parts_of(state: &mut State, parts: &[Part]) -> Result<Vec<Piece>> {
     if parts.len() > PARTS_MAX {
         return Err(Error::TooMany { what: "parts".to_owned(), limit: PARTS_MAX as u64 });
     }
     let mut pieces = Vec::new();
     for part in parts {
-        let (unit, _) = state.stat(&part.bucket, &part.key)?;
-        let header = state.index.slot(unit).header();
+        let header = state.current(&part.bucket, &part.key)?;
+        if let Some(expected) = part.if_version.filter(|expected| *expected != header.version) {
+            let (bucket, key) = (part.bucket.clone(), part.key.clone());
+            let found = Some(header.version);
+            return Err(Error::Changed { bucket, key, expected, found });
+        }
         let range = part.range.clone().unwrap_or(0..header.size);
         if range.start > range.end || range.end > header.size {
             let (offset, end, size) = (range.start, range.end, header.size);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! page 0        magic, seed, sizes | number of the last version | the node's clock, and whether it sleeps
-//! buckets       4,096 words: number (32), state (8)
+//! buckets       4,096 words: number (32), whether it has a back end (1), state (7)
 //! touched       4,096 half words: when each slab was last let go of
 //! heads         a word for each chain: first unit (28), changes (36)
 //! arena         records, in chunks that processes lease
@@ -59,6 +59,9 @@ const ARENA_BYTES_PER_OBJECT: u64 = 512;
 const CHAIN_MAX: usize = 1 << 16;
 /// How often a read begins again before it gives up: other processes cannot keep it busy for ever.
 const READS_MAX: usize = 1 << 20;
+
+/// In a bucket's word: what is not there is looked for outside.
+const TIERED: u64 = 0x80;
 
 /// What a bucket's word says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,14 +219,31 @@ impl Index {
     pub(crate) fn set_bucket(&self, bucket: u32, state: BucketState) {
         let at = AT_BUCKETS + u64::from(bucket) % BUCKETS_MAX * 8;
         if let Some(word) = self.region.word(at) {
-            word.store(u64::from(bucket) << 8 | state as u64, SeqCst);
+            let tiered = if self.is_tiered(bucket) { TIERED } else { 0 };
+            word.store(u64::from(bucket) << 8 | tiered | state as u64, SeqCst);
         }
+    }
+
+    /// Says whether the node looks outside for what a bucket does not have.
+    pub(crate) fn set_tiered(&self, bucket: u32, tiered: bool) {
+        let state = self.bucket(bucket) as u64;
+        let at = AT_BUCKETS + u64::from(bucket) % BUCKETS_MAX * 8;
+        if let Some(word) = self.region.word(at).filter(|_| state != 0) {
+            let tiered = if tiered { TIERED } else { 0 };
+            word.store(u64::from(bucket) << 8 | tiered | state, SeqCst);
+        }
+    }
+
+    pub(crate) fn is_tiered(&self, bucket: u32) -> bool {
+        let at = AT_BUCKETS + u64::from(bucket) % BUCKETS_MAX * 8;
+        let word = self.region.word(at).map_or(0, |word| word.load(SeqCst));
+        word >> 8 == u64::from(bucket) && word & TIERED != 0
     }
 
     pub(crate) fn bucket(&self, bucket: u32) -> BucketState {
         let at = AT_BUCKETS + u64::from(bucket) % BUCKETS_MAX * 8;
         let word = self.region.word(at).map_or(0, |word| word.load(SeqCst));
-        match (word >> 8 == u64::from(bucket), word & 0xff) {
+        match (word >> 8 == u64::from(bucket), word & 0xff & !TIERED) {
             (true, 1) => BucketState::Open,
             (true, 2) => BucketState::Closing,
             _ => BucketState::Gone,

@@ -76,6 +76,8 @@ pub(crate) const CHECKED: u8 = 2;
 pub(crate) const ATTRIBUTES: u8 = 4;
 /// It moves bytes between tiers: for users nothing happened.
 pub(crate) const MOVED: u8 = 8;
+/// The node's journal may know its name, by this state or by one that it replaced.
+pub(crate) const NOTED: u8 = 16;
 
 /// Where bytes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,11 +90,14 @@ pub(crate) enum Place {
     File { file: u64, offset: u64 },
     /// In the pieces that the node knows under this number.
     Pieces { content: u64 },
+    /// Outside, as the node knows it under this number.
+    Outside { number: u64 },
 }
 
 const KIND_SLAB: u64 = 1;
 const KIND_FILE: u64 = 2;
 const KIND_PIECES: u64 = 3;
+const KIND_OUTSIDE: u64 = 4;
 const NUMBER_MASK: u64 = (1 << 56) - 1;
 
 impl Place {
@@ -101,7 +106,7 @@ impl Place {
         match self {
             Self::Slab { slot, generation, .. } => Self::Slab { slot, generation, offset: 0 },
             Self::File { file, .. } => Self::File { file, offset: 0 },
-            Self::Nowhere | Self::Pieces { .. } => self,
+            Self::Nowhere | Self::Pieces { .. } | Self::Outside { .. } => self,
         }
     }
 
@@ -114,6 +119,7 @@ impl Place {
             }
             Self::File { file, offset } => (tagged(KIND_FILE, file), offset),
             Self::Pieces { content } => (tagged(KIND_PIECES, content), 0),
+            Self::Outside { number } => (tagged(KIND_OUTSIDE, number), 0),
         }
     }
 
@@ -126,6 +132,7 @@ impl Place {
             }
             KIND_FILE => Self::File { file: number, offset },
             KIND_PIECES => Self::Pieces { content: number },
+            KIND_OUTSIDE => Self::Outside { number },
             _ => Self::Nowhere,
         }
     }
@@ -149,6 +156,19 @@ pub(crate) struct Header {
 impl Header {
     pub(crate) fn deleted(&self) -> bool {
         self.flags & DELETED != 0
+    }
+
+    /// Whether the journal may know the name. What replaces such a state is told to the node before it is
+    /// acknowledged: else the former one could come back when the node is killed.
+    pub(crate) fn noted(&self) -> bool {
+        let elsewhere = !self.deleted() && !matches!(self.place, Place::Slab { .. });
+        elsewhere || self.flags & NOTED != 0
+    }
+
+    /// Whether this is the same state, whatever the journal knows of it.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        let plain = |header: &Self| Self { flags: header.flags & !NOTED, ..*header };
+        plain(self) == plain(other)
     }
 
     pub(crate) fn crc32c(&self) -> Option<u32> {
@@ -206,6 +226,12 @@ impl<'a> Slot<'a> {
         if let Some(word) = self.region.word(self.at) {
             word.store(u64::from(session) << 32 | State::Building as u64, Release);
         }
+    }
+
+    /// Sets or clears that the journal may know the name: its writer before it is sealed, then the node.
+    pub(crate) fn set_noted(&self, noted: bool) {
+        let (word, flag) = (self.load(0), u64::from(NOTED) << 8);
+        self.store(0, if noted { word | flag } else { word & !flag });
     }
 
     pub(crate) fn next(&self) -> u32 {
@@ -343,6 +369,7 @@ mod tests {
             Place::Slab { slot: u16::MAX, generation: u32::MAX, offset: u64::MAX },
             Place::File { file: NUMBER_MASK, offset: 5 },
             Place::Pieces { content: 9 },
+            Place::Outside { number: 10 },
         ] {
             slot.begin(42);
             let texts = Texts { key: b"nine/byte", attributes: b"abc", former: b"x" };

@@ -39,7 +39,9 @@ impl Session {
             Place::Slab { slot, .. } if slot < SLABS_MAX => u64::from(slot),
             Place::Slab { .. } => return None,
             Place::File { file, .. } => u64::from(SLABS_MAX) + file % NUMBERED,
-            Place::Pieces { content } => u64::from(SLABS_MAX) + content % NUMBERED,
+            Place::Pieces { content: number } | Place::Outside { number } => {
+                u64::from(SLABS_MAX) + number % NUMBERED
+            }
         };
         Some(AT_PINS + number * 4)
     }

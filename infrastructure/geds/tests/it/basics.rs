@@ -149,7 +149,7 @@ fn copies_renames_and_compositions_keep_bytes() {
     geds.put("lab", "d", b"0123456789", Put::default()).unwrap();
     let parts = [
         Part::all("other", "b"),
-        Part { bucket: "lab".into(), key: "d".into(), range: Some(2..4) },
+        Part { range: Some(2..4), ..Part::all("lab", "d") },
         Part::all("lab", "d"),
     ];
     assert_eq!(geds.compose("lab", "whole", &parts, Put::default()).unwrap().size, 15);

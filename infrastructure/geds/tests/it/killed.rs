@@ -112,3 +112,64 @@ fn a_killed_node_loses_what_was_in_memory_alone() {
     let newer = geds.put("lab", "new", b"", Put::default()).unwrap();
     assert!(newer.version > durable.version.max(later.version));
 }
+
+/// A node in another process, and a way into it.
+fn other_node(folder: &Folder) -> (Process, Geds) {
+    let node = Process::start("node", folder.path());
+    let mut geds = None;
+    wait_until("the node is there", LONG, || {
+        geds = Geds::open(Config::join(folder.join("lab.sock"))).ok();
+        geds.is_some()
+    });
+    (node, geds.unwrap())
+}
+
+#[test]
+fn what_was_replaced_in_memory_does_not_come_back_and_is_named() {
+    let folder = Folder::in_memory();
+    let (mut node, geds) = other_node(&folder);
+    geds.create_bucket("lab").unwrap();
+    for round in 0..soak_rounds(6) {
+        let name = |key: &str| format!("{key}{round}");
+        let durable = ["over", "gone", "again", "kept", "attributes"];
+        for key in durable {
+            let old = Put::default().durable();
+            geds.put("lab", &name(key), b"old", old).unwrap();
+        }
+        geds.put("lab", &name("memory"), b"new", Put::default()).unwrap();
+        if round % 2 == 0 {
+            // Those that come back to memory are in the journal as well.
+            assert!(geds.view("lab", &name("over")).unwrap().is_shared());
+        } else {
+            thread::sleep(Duration::from_millis(250));
+        }
+        geds.delete("lab", &name("gone"), None).unwrap();
+        geds.delete("lab", &name("again"), None).unwrap();
+        geds.put("lab", &name("again"), b"new", Put::default()).unwrap();
+        let more = geds::Attributes::new().with("k", "new");
+        geds.set_attributes("lab", &name("attributes"), more.clone(), None).unwrap();
+        geds.put("lab", &name("over"), b"new", Put::overwrite()).unwrap();
+        node.kill();
+        wait_until("the process notices", LONG, || geds.stat("lab", "x").is_err());
+        node = Process::start("node", folder.path());
+        wait_until("the node is there again", LONG, || geds.buckets().is_ok());
+        let lost: Vec<String> = geds.lost().unwrap().into_iter().map(|lost| lost.key).collect();
+        for key in ["over", "again"] {
+            let error = geds.view("lab", &name(key)).map(|view| view.to_vec()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{key}");
+        }
+        assert!(lost.contains(&name("over")), "{lost:?}");
+        // What lived for a while is named though nothing of it was durable.
+        assert!(round % 2 == 0 || lost.contains(&name("memory")), "{lost:?}");
+        assert!(!lost.contains(&name("gone")) && geds.stat("lab", &name("gone")).is_err());
+        assert_eq!(*geds.view("lab", &name("kept")).unwrap(), *b"old");
+        assert_eq!(geds.stat("lab", &name("attributes")).unwrap().attributes, more);
+    }
+    let before = geds.lost().unwrap().len();
+    assert_eq!(geds.usage().unwrap().lost, before as u64);
+    geds.put("lab", "over0", b"found", Put::default()).unwrap();
+    assert_eq!(geds.bucket("lab").unwrap().name, "lab");
+    assert_eq!(geds.lost().unwrap().len(), before - 1, "what is there is not lost");
+    geds.forget_lost().unwrap();
+    assert_eq!(geds.lost().unwrap(), []);
+}

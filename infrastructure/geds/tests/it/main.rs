@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod basics;
+mod checkpoints;
 mod children;
 mod hostile;
 mod killed;
@@ -11,4 +12,6 @@ mod model;
 mod outside;
 mod processes;
 mod rig;
+mod s3;
 mod threads;
+mod tiers;

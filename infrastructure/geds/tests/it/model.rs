@@ -24,6 +24,7 @@ const LIMITS: Limits = Limits {
     high_water_percent: 60,
     objects: 10_000,
     wait_ms: 30_000,
+    cache_bytes: 1 << 20,
 };
 
 impl Rig {
@@ -150,7 +151,7 @@ impl Rig {
             let start = self.random.below(known.bytes.len() as u64 + 1);
             let end = start + self.random.below(known.bytes.len() as u64 - start + 1);
             bytes.extend_from_slice(&known.bytes[start as usize..end as usize]);
-            parts.push(Part { bucket: "lab".into(), key: part, range: Some(start..end) });
+            parts.push(Part { range: Some(start..end), ..Part::all("lab", part) });
         }
         let composed = self.geds().compose("lab", &key, &parts, Put::overwrite()).unwrap();
         assert_eq!(composed.size, bytes.len() as u64);

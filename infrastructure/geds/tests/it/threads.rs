@@ -1,7 +1,7 @@
 //! Threads and processes that change the same names at once.
 
 use crate::rig::Host;
-use geds::{Error, Geds, Limits, Put, Scope};
+use geds::{Error, Geds, Limits, Part, Put, Scope};
 use std::{thread, time::Duration};
 use testkit::wait_until;
 
@@ -148,4 +148,32 @@ fn an_idle_node_sleeps() {
     let events = geds.subscribe(Scope::Bucket("lab".into())).unwrap();
     host.join().put("lab", "b", b"x", Put::default()).unwrap();
     assert!(events.next(Duration::from_secs(20)).unwrap().is_some());
+}
+
+#[test]
+fn what_is_composed_is_no_older_than_what_was_seen_before() {
+    let host = Host::new(Limits::default());
+    let geds = host.join();
+    geds.create_bucket("lab").unwrap();
+    let write = |n: u64| geds.put("lab", "source", &n.to_le_bytes(), Put::overwrite()).unwrap();
+    write(0);
+    let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..3000).for_each(|n| _ = write(n)));
+        let other = host.join();
+        while !writer.is_finished() {
+            let seen = other.object("lab", "source").unwrap();
+            let of_this =
+                Part { if_version: Some(seen.stat().version), ..Part::all("lab", "source") };
+            let all = [Part::all("lab", "source")];
+            other.compose("lab", "any", &all, Put::overwrite()).unwrap();
+            let any = number(&other.view("lab", "any").unwrap());
+            let seen = number(&seen.bytes().unwrap());
+            assert!(any >= seen, "{any} is older than {seen}");
+            match other.compose("lab", "same", &[of_this], Put::overwrite()) {
+                Ok(_) => assert_eq!(number(&other.view("lab", "same").unwrap()), seen),
+                Err(error) => assert!(matches!(error, Error::Changed { .. }), "{error}"),
+            }
+        }
+    });
 }

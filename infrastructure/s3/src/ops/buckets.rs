@@ -4,7 +4,7 @@ use super::{describe, info::Info, upload};
 use crate::{
     cors::{RULES_MAX, Rule},
     fault::{Fault, fail},
-    store::{HIDDEN_BUCKET, of_geds},
+    store::of_geds,
     tags::{self, BUCKET_TAGS_MAX},
 };
 use data_encoding::BASE64URL_NOPAD;
@@ -34,7 +34,7 @@ pub(super) fn create(
             return Err(Fault::InvalidArgument.because("Invalid x-amz-object-ownership header"));
         }
     }
-    if info.bucket == HIDDEN_BUCKET {
+    if geds::is_internal(&info.bucket) {
         return fail(Fault::InvalidBucketName);
     }
     let region = configuration

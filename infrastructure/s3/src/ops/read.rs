@@ -95,7 +95,7 @@ fn select(info: &Info) -> S3Result<Selected> {
 }
 
 pub(super) fn open(info: &Info) -> S3Result<Object> {
-    if info.bucket == crate::store::HIDDEN_BUCKET {
+    if geds::is_internal(&info.bucket) {
         return fail(Fault::NoSuchBucket);
     }
     info.geds().object(&info.bucket, &info.key).map_err(of_geds)

@@ -7,4 +7,5 @@ mod connections;
 mod documents;
 mod racing;
 mod server;
+mod tier;
 mod wire;

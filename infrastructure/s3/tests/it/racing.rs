@@ -86,3 +86,36 @@ fn what_is_read_while_it_is_written_is_one_state_of_it() {
         }
     });
 }
+
+#[test]
+fn a_part_that_is_copied_has_the_bytes_that_its_etag_is_of() {
+    let server = Server::start();
+    request("PUT", "/bucket").send(&server).succeeds();
+    let write = |round: usize| {
+        let body = vec![u8::try_from(round % 251).expect("a byte"); 10_000];
+        request("PUT", "/bucket/source").body(body).send(&server).succeeds();
+    };
+    write(0);
+
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..150).for_each(write));
+        while !writer.is_finished() {
+            let begun = request("POST", "/bucket/parts?uploads").send(&server).succeeds();
+            let id = begun.element("UploadId").expect("an upload");
+            let part = request("PUT", &format!("/bucket/parts?partNumber=1&uploadId={id}"));
+            let part = part.header("x-amz-copy-source", "bucket/source");
+            let copied = part.header("x-amz-copy-source-range", "bytes=0-8999").send(&server);
+            let etag = copied.succeeds().element("ETag").expect("an ETag").replace("&quot;", "\"");
+            let list = format!(
+                "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>\
+                 </CompleteMultipartUpload>"
+            );
+            let path = format!("/bucket/parts?uploadId={id}");
+            request("POST", &path).body(list).send(&server).succeeds();
+            let read = request("GET", "/bucket/parts").send(&server).succeeds();
+            assert_eq!(read.body.len(), 9000);
+            let sent = request("PUT", "/bucket/again").body(read.body).send(&server).succeeds();
+            assert_eq!(sent.headers["etag"], etag);
+        }
+    });
+}

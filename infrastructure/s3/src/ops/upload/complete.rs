@@ -20,6 +20,7 @@ use s3s::{S3Response, S3Result, dto};
 struct Chosen {
     number: u32,
     size: u64,
+    version: u64,
     record: PartRecord,
 }
 
@@ -35,11 +36,21 @@ pub(in crate::ops) fn complete(
     let checksum = whole_checksum(&upload, &chosen);
     check_promise(info, checksum.as_ref())?;
 
-    let parts: Vec<_> =
-        chosen.iter().map(|part| Part::all(HIDDEN_BUCKET, part_key(&id, part.number))).collect();
+    let part = |chosen: &Chosen| Part {
+        if_version: Some(chosen.version),
+        ..Part::all(HIDDEN_BUCKET, part_key(&id, chosen.number))
+    };
+    let parts: Vec<_> = chosen.iter().map(part).collect();
     let record = described(upload, &chosen, checksum);
     let put = Put { attributes: Some(record.attributes()), ..put };
-    info.geds().compose(&info.bucket, &info.key, &parts, put).map_err(of_geds)?;
+    match info.geds().compose(&info.bucket, &info.key, &parts, put) {
+        Ok(_) => {}
+        // A part was uploaded anew after it was looked at.
+        Err(Error::Changed { bucket, .. }) if bucket == HIDDEN_BUCKET => {
+            return fail(Fault::InvalidPart);
+        }
+        Err(error) => return Err(of_geds(error)),
+    }
     super::remove(info, &id)?;
     Ok(S3Response::new(output(info, &record)))
 }
@@ -94,7 +105,7 @@ fn find(info: &Info, id: &str, number: u32, listed: &dto::CompletedPart) -> S3Re
             return fail(Fault::InvalidPart);
         }
     }
-    Ok(Chosen { number, size: stat.size, record })
+    Ok(Chosen { number, size: stat.size, version: stat.version, record })
 }
 
 fn check_size(info: &Info, chosen: &[Chosen]) -> S3Result<()> {

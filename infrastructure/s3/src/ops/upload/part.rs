@@ -14,7 +14,7 @@ use crate::{
     record::ETag,
     store::{HIDDEN_BUCKET, of_geds},
 };
-use geds::{Part, Put, Stat};
+use geds::{Error, Part, Put, Stat};
 use s3s::{S3Response, S3Result, dto};
 
 fn numbered(info: &Info) -> S3Result<u32> {
@@ -94,22 +94,26 @@ pub(in crate::ops) fn copy_part(info: &Info) -> S3Result<S3Response<dto::UploadP
     let key = part_key(&id, number);
     for _ in 0..ATTEMPTS {
         let source = Source::find(info)?;
-        let (stat, digests) = copy_once(info, &source, &key, upload.algorithm)?;
-        if source.is_unchanged(info)? {
-            still_wanted(info, &key)?;
-            return Ok(copied(&stat, digests));
+        match copy_once(info, &source, &key, upload.algorithm)? {
+            Ok((stat, digests)) => {
+                still_wanted(info, &key)?;
+                return Ok(copied(&stat, digests));
+            }
+            // Its source was written again meanwhile.
+            Err(Error::Changed { .. }) => {}
+            Err(error) => return Err(of_geds(error)),
         }
     }
     fail(Fault::OperationAborted)
 }
 
-/// Makes a part of a source's bytes, which are shared.
+/// Makes a part of a source's bytes, which are shared, if it still is the version that was read.
 fn copy_once(
     info: &Info,
     source: &Source,
     key: &str,
     algorithm: Option<Algorithm>,
-) -> S3Result<(Stat, Digests)> {
+) -> S3Result<geds::Result<(Stat, Digests)>> {
     let size = source.object.len();
     let range = match info.header("x-amz-copy-source-range") {
         Some(text) => copied_range(text, size)?,
@@ -119,16 +123,13 @@ fn copy_once(
     each_piece(&source.object, range.clone(), |piece| hasher.update(piece))?;
     let digests = hasher.finish();
     let put = Put { attributes: Some(encode(&recorded(&digests))), ..Put::overwrite() };
-    let (from, to) = ((&*source.bucket, &*source.key), (HIDDEN_BUCKET, key));
-    let whole = info.geds().copy(from, to, put.clone()).map_err(of_geds)?;
-    if range == (0..size) {
-        return Ok((whole, digests));
-    }
-    // Cut out of the copy, which nobody else changes.
-    let cut = Part { range: Some(range), ..Part::all(HIDDEN_BUCKET, key) };
-    let put = Put { if_version: Some(whole.version), ..put };
-    let stat = info.geds().compose(HIDDEN_BUCKET, key, &[cut], put).map_err(of_geds)?;
-    Ok((stat, digests))
+    let cut = Part {
+        range: Some(range),
+        if_version: Some(source.object.stat().version),
+        ..Part::all(&source.bucket, &source.key)
+    };
+    let composed = info.geds().compose(HIDDEN_BUCKET, key, &[cut], put);
+    Ok(composed.map(|stat| (stat, digests)))
 }
 
 fn copied(stat: &Stat, digests: Digests) -> S3Response<dto::UploadPartCopyOutput> {

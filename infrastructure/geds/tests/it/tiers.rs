@@ -1,0 +1,267 @@
+//! Buckets whose lowest tier is a back end.
+
+use crate::{
+    rig::{LONG, Process, bytes_of},
+    s3::{Manner, Server},
+};
+use geds::{BackendConfig, Class, Config, Error, ErrorKind, Geds, Limits, Put, Tier};
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+use testkit::{Folder, wait_until};
+
+const MIB: u64 = 1 << 20;
+
+fn limits() -> Limits {
+    let cache_bytes = 4 * MIB;
+    Limits { memory_bytes: 16 * MIB, high_water_percent: 60, cache_bytes, ..Limits::default() }
+}
+
+fn backend(server: &Server) -> BackendConfig {
+    let options = [
+        ("endpoint", server.address.as_str()),
+        ("access_key_id", "key"),
+        ("secret_access_key", "secret"),
+        ("allow_http", "true"),
+    ];
+    BackendConfig::new("s3://lab", options)
+}
+
+fn open(folder: &Folder) -> Geds {
+    Geds::open(Config::alone(folder.join("node")).limits(limits())).unwrap()
+}
+
+fn store(backend: &BackendConfig) -> (Folder, Geds) {
+    let folder = Folder::in_memory();
+    let geds = open(&folder);
+    geds.create_bucket("lab").unwrap();
+    geds.attach("lab", backend.clone()).unwrap();
+    (folder, geds)
+}
+
+fn key(n: usize) -> String {
+    format!("k/{n}")
+}
+
+fn put(geds: &Geds, n: usize) {
+    let put = Put::overwrite();
+    geds.put("lab", &key(n), &bytes_of(&key(n), 100_000 + n), put).unwrap();
+}
+
+fn check(geds: &Geds, n: usize) {
+    let view = geds.view("lab", &key(n));
+    assert!(*view.unwrap() == bytes_of(&key(n), 100_000 + n), "{n}");
+}
+
+fn tier(geds: &Geds, key: &str) -> Tier {
+    geds.stat("lab", key).unwrap().tier
+}
+
+/// Writes until the first objects are in memory no longer.
+fn fill(geds: &Geds) -> usize {
+    let started = Instant::now();
+    let mut n = 0;
+    while n < 60 || tier(geds, &key(0)) == Tier::Memory || tier(geds, &key(20)) == Tier::Memory {
+        put(geds, n);
+        n += 1;
+        // As fast as the back end, so that nothing needs to go to disk.
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(started.elapsed() < LONG, "nothing leaves memory: {:?}", geds.backends());
+    }
+    n
+}
+
+#[test]
+fn objects_go_outside_in_the_background_and_come_back_also_after_a_restart() {
+    let server = Server::start();
+    let (folder, geds) = store(&backend(&server));
+    geds.put("lab", "dots/../none", b"no name outside", Put::default()).unwrap();
+    let count = fill(&geds);
+    assert_eq!(tier(&geds, &key(0)), Tier::Outside);
+    assert!(server.object(&key(0)).unwrap() == bytes_of(&key(0), 100_000));
+    (0..count).for_each(|n| check(&geds, n));
+    assert_eq!(
+        geds.stat("lab", &key(1)).unwrap().crc32c,
+        Some(crc32c::crc32c(&bytes_of(&key(1), 100_001)))
+    );
+    let state = geds.backends().unwrap().remove(0);
+    assert!(state.objects >= 20 && state.failures == 0, "{state:?}");
+
+    geds.copy(("lab", &key(2)), ("lab", "copy"), Put::default()).unwrap();
+    geds.delete("lab", &key(2), None).unwrap();
+    geds.delete("lab", &key(3), None).unwrap();
+    wait_until("it is removed outside", LONG, || server.object(&key(3)).is_none());
+    assert!(server.object(&key(2)).is_some(), "the copy needs it");
+    assert_eq!(geds.view("lab", &key(2)).unwrap_err().kind(), ErrorKind::NotFound);
+
+    geds.persist_all().unwrap();
+    let stat = geds.stat("lab", &key(0)).unwrap();
+    drop(geds);
+    let geds = open(&folder);
+    assert_eq!(geds.stat("lab", &key(0)).unwrap().version, stat.version);
+    let outside = (0..count).find(|n| *n != 2 && *n != 3 && tier(&geds, &key(*n)) == Tier::Outside);
+    let refused = geds.view("lab", &key(outside.unwrap())).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+    geds.attach("lab", backend(&server)).unwrap();
+    (0..count).filter(|n| *n != 2 && *n != 3).for_each(|n| check(&geds, n));
+    assert!(*geds.view("lab", "copy").unwrap() == bytes_of(&key(2), 100_002));
+    assert_eq!(*geds.view("lab", "dots/../none").unwrap(), *b"no name outside");
+    assert_eq!(geds.lost().unwrap(), []);
+}
+
+#[test]
+fn a_small_read_of_a_large_object_reads_its_blocks_alone() {
+    let server = Server::start();
+    let bytes = bytes_of("large", 20_000_000);
+    server.put("large", bytes.clone());
+    let (_folder, geds) = store(&backend(&server));
+    assert_eq!(geds.view("lab", "none").unwrap_err().kind(), ErrorKind::NotFound);
+    let object = geds.object("lab", "large").unwrap();
+    assert_eq!((object.len(), object.stat().tier), (20_000_000, Tier::Outside));
+    let mut buffer = [0; 1000];
+    let before = server.sent.load(Relaxed);
+    for _ in 0..3 {
+        let object = geds.object("lab", "large").unwrap();
+        assert_eq!(object.read_at(7_339_532, &mut buffer).unwrap(), 1000);
+        assert!(buffer[..] == bytes[7_339_532..7_340_532], "over the end of a block");
+    }
+    assert_eq!(server.sent.load(Relaxed) - before, 2 * MIB, "two blocks, once");
+
+    let mut whole = vec![0; bytes.len()];
+    assert_eq!(object.read_at(0, &mut whole).unwrap(), bytes.len());
+    assert!(whole == bytes);
+    let used = geds.usage().unwrap().cache_bytes;
+    assert!(used > 0 && used <= 4 * MIB, "{used}");
+    assert!(*geds.view("lab", "large").unwrap() == bytes);
+
+    server.put("large", bytes_of("another", 20_000_000));
+    let replaced = object.read_at(0, &mut whole).unwrap_err();
+    assert!(matches!(replaced, Error::Lost { .. }), "{replaced}");
+    assert!(geds.delete("lab", "large", None).unwrap());
+    drop(object);
+    server.put("only-there", b"x".to_vec());
+    assert!(geds.delete("lab", "only-there", None).unwrap());
+    wait_until("it is gone there", LONG, || server.object("only-there").is_none());
+    assert!(server.object("large").is_some(), "it is no longer what was deleted here");
+}
+
+#[test]
+fn a_back_end_that_fails_loses_nothing_and_is_used_again() {
+    let server = Server::start();
+    let manners = [Manner::Expired, Manner::SlowDown, Manner::Closed];
+    for (round, manner) in manners.into_iter().enumerate() {
+        let (_folder, geds) = store(&backend(&server));
+        server.behave(manner);
+        // All of it has room, in memory and on disk.
+        let started = Instant::now();
+        (round * 1000..round * 1000 + 200).for_each(|n| put(&geds, n));
+        assert!(started.elapsed() < Duration::from_secs(10), "writers wait for {manner:?}");
+        wait_until("it is noticed", LONG, || geds.backends().unwrap()[0].failures > 0);
+        let state = geds.backends().unwrap().remove(0);
+        assert_eq!(state.objects, 0, "{state:?}");
+        let why = state.last_failure.unwrap();
+        assert!(manner != Manner::Expired || why.contains("refuses its keys"), "{why}");
+        (round * 1000..round * 1000 + 200).for_each(|n| check(&geds, n));
+        server.behave(Manner::Honest);
+        wait_until("it is used again", LONG, || {
+            put(&geds, round * 1000);
+            geds.backends().unwrap()[0].objects > 0
+        });
+        (round * 1000..round * 1000 + 200).for_each(|n| check(&geds, n));
+    }
+}
+
+#[test]
+fn a_back_end_that_lies_is_found_out() {
+    let server = Server::start();
+    let (_folder, geds) = store(&backend(&server));
+    fill(&geds);
+    server.put("adopted", bytes_of("adopted", 3000));
+    assert_eq!(tier(&geds, "adopted"), Tier::Outside);
+    let outside: Vec<usize> =
+        (0..20).filter(|n| tier(&geds, &key(*n)) == Tier::Outside).take(4).collect();
+    let cases = [
+        (Manner::Truncated, &[ErrorKind::Unavailable, ErrorKind::Corrupt][..]),
+        (Manner::Short, &[ErrorKind::Corrupt, ErrorKind::Unavailable]),
+        (Manner::Changed, &[ErrorKind::Corrupt]),
+        (Manner::Expired, &[ErrorKind::Forbidden]),
+    ];
+    for (n, (manner, kinds)) in outside.iter().zip(cases) {
+        server.behave(manner);
+        let started = Instant::now();
+        let error = geds.view("lab", &key(*n)).map(|view| view.len()).unwrap_err();
+        assert!(kinds.contains(&error.kind()), "{manner:?}: {error:?}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{manner:?} takes too long");
+        server.behave(Manner::Honest);
+        check(&geds, *n);
+    }
+    server.behave(Manner::Slow(Duration::from_millis(100)));
+    assert!(*geds.view("lab", "adopted").unwrap() == bytes_of("adopted", 3000));
+}
+
+#[test]
+fn cold_objects_go_outside_before_room_is_needed_and_replace_what_is_there() {
+    let server = Server::start();
+    server.put(&key(1), b"somebody's".to_vec());
+    let (_folder, geds) = store(&backend(&server).class(Class::Cold));
+    (0..10).for_each(|n| put(&geds, n));
+    wait_until("they are outside", LONG, || server.count() >= 8);
+    wait_until("it is replaced", LONG, || server.object(&key(1)).unwrap().len() == 100_001);
+    assert_eq!(tier(&geds, &key(1)), Tier::Memory, "and in memory as well");
+    // What is durable there is durable.
+    let requests = server.requests.load(Relaxed);
+    geds.persist("lab", &key(1)).unwrap();
+    assert_eq!(geds.usage().unwrap().disk_bytes, 0);
+    assert_eq!(server.requests.load(Relaxed), requests);
+
+    geds.put("lab", &key(1), b"newer", Put::overwrite()).unwrap();
+    (10..40).for_each(|n| put(&geds, n));
+    wait_until("the newer one is outside", LONG, || {
+        put(&geds, 99);
+        server.object(&key(1)).as_deref() == Some(b"newer")
+    });
+    let large = bytes_of("large", 12_000_000);
+    geds.put("lab", "large", &large, Put::default()).unwrap();
+    wait_until("so is one of several parts", LONG, || server.object("large").is_some());
+    assert!(server.object("large").unwrap() == large);
+    geds.detach("lab").unwrap();
+    assert_eq!(geds.backends().unwrap(), []);
+}
+
+#[test]
+fn what_was_replaced_and_lost_with_the_node_is_not_read_outside() {
+    let server = Server::start();
+    let folder = Folder::in_memory();
+    let mut node = Process::start("node", folder.path());
+    let mut joined = None;
+    wait_until("the node is there", LONG, || {
+        joined = Geds::open(Config::join(folder.join("lab.sock"))).ok();
+        joined.is_some()
+    });
+    let geds = joined.unwrap();
+    geds.create_bucket("lab").unwrap();
+    server.put("over", b"old".to_vec());
+    server.put("gone", b"old".to_vec());
+    server.put("kept", b"old".to_vec());
+    geds.attach("lab", backend(&server)).unwrap();
+    for key in ["over", "gone", "kept"] {
+        assert_eq!(*geds.view("lab", key).unwrap(), *b"old");
+    }
+    server.behave(Manner::SlowDown);
+    geds.put("lab", "over", b"new", Put::overwrite()).unwrap();
+    assert!(geds.delete("lab", "gone", None).unwrap());
+    node.kill();
+    wait_until("the process notices", LONG, || geds.buckets().is_err());
+    let _node = Process::start("node", folder.path());
+    wait_until("the node is there again", LONG, || geds.buckets().is_ok());
+    geds.attach("lab", backend(&server)).unwrap();
+    let error = geds.view("lab", "over").unwrap_err();
+    assert!(matches!(error, Error::Lost { .. }), "{error:?}");
+    assert_eq!(geds.view("lab", "gone").unwrap_err().kind(), ErrorKind::NotFound);
+    server.behave(Manner::Honest);
+    assert_eq!(*geds.view("lab", "kept").unwrap(), *b"old");
+    wait_until("what was deleted goes outside as well", LONG, || server.object("gone").is_none());
+    let lost: Vec<String> = geds.lost().unwrap().into_iter().map(|lost| lost.key).collect();
+    assert_eq!(lost, ["over"]);
+}
