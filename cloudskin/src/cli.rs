@@ -166,7 +166,7 @@ Exit codes:
 Environment:
   CLOUDSKIN_URL, CLOUDSKIN_TOKEN, CLOUDSKIN_TENANT   as --url, --token, --tenant
   CLOUDSKIN_CA                                       as --ca
-  CLOUDSKIN_GEDS                                     the store that `geds` and Python use
+  CLOUDSKIN_GEDS                                     the store of `geds`, `--dir geds://…` and Python
   CLOUDSKIN_JOIN_TOKEN                               the token of `join`, out of other users' sight
   CLOUDSKIN_LOG                                      what is logged, such as `debug` or `orchestrator=trace`
   NO_COLOR                                           no colours, even on a terminal

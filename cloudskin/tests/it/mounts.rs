@@ -120,3 +120,66 @@ async fn a_program_is_saved_with_its_open_objects_in_the_middle_of_writing() {
     let says = |text: &str| refused.err.contains(text);
     assert!(refused.code != 0 && says("`kept/final` in `/data` is version"), "{refused:?}");
 }
+
+/// Threads, or ranks, that write into one open file, and leave it open.
+const SHARES: &str = r#"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#ifdef USE_MPI
+#include <mpi.h>
+#else
+#include <omp.h>
+#endif
+
+static void part(int fd, int number) {
+    char text[16];
+    snprintf(text, sizeof text, "part %d;", number);
+    if (pwrite(fd, text, 7, 7 * number) != 7) abort();
+}
+
+int main(int argc, char **argv) {
+    int fd = open("/data/shared", O_CREAT | O_WRONLY, 0600);
+#ifdef USE_MPI
+    int rank;
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    part(fd, rank);
+    MPI_Finalize();
+#else
+    #pragma omp parallel for
+    for (int i = 0; i < 4; i++) part(fd, i);
+    if (argc > 1) {
+        #pragma omp parallel
+        if (omp_get_thread_num() == 1) exit(3);
+    }
+#endif
+    return 0;
+}
+"#;
+
+#[tokio::test]
+async fn threads_and_ranks_share_an_open_object() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::write(home.join("shares.c"), SHARES).unwrap();
+    let built = run(home, "build --openmp shares.c -o threads.wasm").await;
+    if built.err.contains("apt-get install") {
+        return eprintln!("skipped: {}", built.err);
+    }
+    built.ok();
+    run(home, "build --mpi -DUSE_MPI shares.c -o ranks.wasm").await.ok();
+    let mut node = Served::start(home, "serve geds --memory 64Mi");
+    node.ready(home, "CLOUDSKIN_GEDS=");
+    let shared =
+        async |bucket: &str| run(home, &format!("geds cat geds://{bucket}/shared")).await.ok();
+
+    run(home, "run --cpus 2 --dir geds://one::/data threads.wasm").await.ok();
+    assert_eq!(shared("one").await, "part 0;part 1;part 2;part 3;");
+    let exits = run(home, "run --cpus 2 --dir geds://two::/data threads.wasm exit").await;
+    assert_eq!(exits.code, 3, "{exits:?}");
+    assert_eq!(shared("two").await, "part 0;part 1;part 2;part 3;");
+    run(home, "mpirun -n 2 --dir geds://three::/data ranks.wasm").await.ok();
+    assert_eq!(shared("three").await, "part 0;part 1;");
+}

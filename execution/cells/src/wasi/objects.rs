@@ -26,7 +26,10 @@ use inode::Inode;
 use names::Names;
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 /// What unsealed bytes are kept under; it is said anew when they are sealed.
@@ -219,7 +222,7 @@ fn some<T>(found: geds::Result<T>) -> Result<Option<T>, Errno> {
     }
 }
 
-/// The number for a refusal. What a program cannot know by the number is logged.
+/// The number for a refusal. What a program cannot know by the number is logged, a hundred times.
 fn errno(error: Error) -> Errno {
     let errno = match &error {
         Error::NoBucket { .. } | Error::NoObject { .. } => Errno::Noent,
@@ -236,8 +239,14 @@ fn errno(error: Error) -> Errno {
         }
         _ => Errno::Io,
     };
-    if matches!(errno, Errno::Nospc | Errno::Io | Errno::Stale) {
+    if matches!(errno, Errno::Nospc | Errno::Io | Errno::Stale) && is_logged() {
         tracing::warn!(error = types::chain(&error), "a program's file could not be used");
     }
     errno
+}
+
+/// Whether one more refusal is logged: a program can cause any number of them.
+fn is_logged() -> bool {
+    static LEFT: AtomicU32 = AtomicU32::new(100);
+    LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }

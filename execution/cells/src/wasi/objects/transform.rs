@@ -11,7 +11,7 @@
 mod compress;
 mod encrypt;
 
-use super::errno;
+use super::{errno, is_logged};
 use crate::wasi::Errno;
 use geds::{Attributes, Object, Stat, Writer};
 use std::{
@@ -116,7 +116,9 @@ impl Unreadable {
             Self::Damaged(_) => Errno::Io,
             Self::Store(error) => return errno(error),
         };
-        tracing::warn!(version = stat.version, error = %self, "a program's file could not be read");
+        if is_logged() {
+            tracing::warn!(version = stat.version, error = %self, "a program's file could not be read");
+        }
         number
     }
 }
