@@ -20,6 +20,8 @@ pub(super) const DATA_MAX_BYTES: u32 = 256 << 10;
 /// Longest notice: an event of a renamed object.
 pub(super) const NOTICE_MAX_BYTES: u32 = 8 << 10;
 
+/// From here on bytes are summed by wide registers.
+const LARGE_BYTES: usize = 4 << 10;
 const MAGIC: [u8; 8] = *b"CSKGEDSN";
 const VERSION: u16 = 1;
 /// No more frames of this answer follow.
@@ -100,7 +102,7 @@ impl Header {
             let (len, max) = (payload.len(), kind.max());
             Error::Invalid(format!("a message between nodes has at most {max} bytes, not {len}"))
         })?;
-        Ok(Self { kind, last, id, len, crc: crc32c::crc32c(payload) })
+        Ok(Self { kind, last, id, len, crc: sum(payload) })
     }
 
     pub(super) fn to_bytes(self) -> [u8; HEADER_BYTES] {
@@ -136,11 +138,20 @@ impl Header {
     /// # Errors
     /// [`Error::Corrupt`].
     pub(super) fn check(&self, payload: &[u8]) -> Result<()> {
-        if payload.len() == self.len as usize && crc32c::crc32c(payload) == self.crc {
+        if payload.len() == self.len as usize && sum(payload) == self.crc {
             return Ok(());
         }
         Err(malformed("its bytes do not match their checksum"))
     }
+}
+
+/// The CRC-32C of bytes. Of many it is computed by the crate that uses the widest registers, which takes a fraction of
+/// the time of the processor's own instruction.
+fn sum(bytes: &[u8]) -> u32 {
+    if bytes.len() < LARGE_BYTES {
+        return crc32c::crc32c(bytes);
+    }
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
 /// What another node may not send.
@@ -170,6 +181,14 @@ mod tests {
         }
         let long = vec![0; DATA_MAX_BYTES as usize + 1];
         assert!(Header::of(Kind::Data, 1, true, &long).is_err());
+    }
+
+    #[test]
+    fn sums_are_the_same_by_whatever_registers() {
+        let bytes: Vec<u8> = (0..3 * LARGE_BYTES).map(|n| (n * 7 / 3) as u8).collect();
+        for len in [0, 1, LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1, 3 * LARGE_BYTES] {
+            assert_eq!(sum(&bytes[..len]), crc32c::crc32c(&bytes[..len]), "{len}");
+        }
     }
 
     #[test]
