@@ -174,7 +174,10 @@ fn heavy_dependencies_have_one_home() {
                 used.strip_prefix(heavy)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
             });
-            if let Some((heavy, home)) = heavy.filter(|(_, home)| *home != user) {
+            // Benchmarks sign requests with what they ask servers with.
+            if let Some((heavy, home)) =
+                heavy.filter(|(_, home)| ![*home, "benches"].contains(&user))
+            {
                 problems
                     .push(format!("`{user}` uses `{used}`: `{heavy}` has its home in `{home}`"));
             }
