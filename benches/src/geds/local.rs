@@ -123,8 +123,9 @@ pub(super) fn reads(context: &Context) -> anyhow::Result<Vec<Row>> {
     for size in SIZES {
         let goal = if size.bytes < 64 << 10 { Goal::Nothing } else { Goal::AtMost(READ_RATIO) };
         let row = format!("geds/read-{}", size.name);
-        let memory = Memory(vec![vec![1; size.bytes]; NAMES]);
-        rows.extend(gets(context, &geds, memory, size)?.rows(&row, "us", "memcpy", goal));
+        let memory = || Memory(vec![vec![1; size.bytes]; NAMES]);
+        let pairs = gets(context, &geds, [memory(), memory()], size)?;
+        rows.extend(pairs.rows(&row, "us", "memcpy", goal));
     }
     Ok(rows)
 }
@@ -155,9 +156,11 @@ pub(super) fn redis(context: &Context) -> anyhow::Result<Vec<Row>> {
 
 pub(super) fn files(context: &Context) -> anyhow::Result<Vec<Row>> {
     let (_node, geds) = Node::start(context)?;
-    let folder = context.folder("files")?;
-    fs::create_dir(folder.join("objects"))?;
-    beside(context, &geds, "files", || Ok(Files(folder.clone())))
+    beside(context, &geds, "files", || {
+        let folder = context.folder("files")?;
+        fs::create_dir(folder.join("objects"))?;
+        Ok(Files(folder))
+    })
 }
 
 /// Puts and reads beside a peer, whom nothing else may disturb: it is started for each size.
@@ -169,36 +172,38 @@ fn beside<S: Store>(
 ) -> anyhow::Result<Vec<Row>> {
     let (mut put_rows, mut get_rows) = (Vec::new(), Vec::new());
     for size in SIZES {
-        let (mut ours, mut theirs) = (Shared(geds.clone()), start()?);
+        let (mut ours, mut theirs, mut copy) = (Shared(geds.clone()), start()?, start()?);
         let (bytes, times) = (bytes(size.bytes), context.count(size.times / 4, 3));
         let puts = Pairs::measure(context.count(PAIRS_MIN, 1), |side| match side {
             Side::Ours => median_us(times, |name| ours.put(name, &bytes)),
-            Side::Peer | Side::Control => median_us(times, |name| theirs.put(name, &bytes)),
+            Side::Peer => median_us(times, |name| theirs.put(name, &bytes)),
+            Side::Control => median_us(times, |name| copy.put(name, &bytes)),
         })?;
         let row = |what: &str| format!("geds/{what}-{}-{peer}", size.name);
         put_rows.extend(puts.rows(&row("put"), "us", peer, Goal::AtMost(1.0)));
-        let gets = gets(context, geds, theirs, size)?;
+        let gets = gets(context, geds, [theirs, copy], size)?;
         get_rows.extend(gets.rows(&row("get"), "us", peer, Goal::AtMost(1.0)));
     }
     put_rows.extend(get_rows);
     Ok(put_rows)
 }
 
-/// Reading ours with a copy, and the peer's.
+/// Reading ours with a copy, and the peer's. Its control has objects of its own: all three find as much in
+/// the processor's cache.
 fn gets(
     context: &Context,
     geds: &geds::Geds,
-    mut theirs: impl Store,
+    [mut theirs, mut copy]: [impl Store; 2],
     size: Size,
 ) -> anyhow::Result<Pairs> {
     let mut ours = Shared(geds.clone());
     fill(&mut ours, size)?;
     fill(&mut theirs, size)?;
+    fill(&mut copy, size)?;
     let (mut into, times) = (vec![0; size.bytes], context.count(size.times / 4, 3));
     Pairs::measure(context.count(PAIRS_MIN, 1), |side| match side {
         Side::Ours => median_us(times, |name| ours.get(name, black_box(&mut into))),
-        Side::Peer | Side::Control => {
-            median_us(times, |name| theirs.get(name, black_box(&mut into)))
-        }
+        Side::Peer => median_us(times, |name| theirs.get(name, black_box(&mut into))),
+        Side::Control => median_us(times, |name| copy.get(name, black_box(&mut into))),
     })
 }

@@ -1,5 +1,7 @@
 //! `cloudskin serve`: one part of the platform, alone.
 
+mod sites;
+
 use super::{
     geds::store::{default_folder, socket},
     services::stopping,
@@ -9,6 +11,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use geds::{Config, Geds, Limits, Node};
 use serde::{Deserialize, Serialize};
+use sites::SiteArgs;
 use std::{
     fs,
     io::Write,
@@ -58,6 +61,8 @@ struct StoreArgs {
     /// How full the memory may be before objects move to disk in the background
     #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=100))]
     high_water: u8,
+    #[command(flatten)]
+    sites: SiteArgs,
 }
 
 /// Serve objects to the programs of this machine, through shared memory
@@ -70,7 +75,8 @@ struct StoreArgs {
 Examples:
   cloudskin serve geds
   cloudskin serve geds --memory 8Gi --disk 500Gi --data-dir /var/lib/geds
-  cloudskin serve geds --for lab --for field        two tenants, who do not see each other's objects")]
+  cloudskin serve geds --for lab --for field        two tenants, who do not see each other's objects
+  cloudskin serve geds --site edge --listen-sites 127.0.0.1:7411 --peer cloud=127.0.0.1:7412")]
 pub(crate) struct GedsNode {
     #[command(flatten)]
     store: StoreArgs,
@@ -133,7 +139,8 @@ impl StoreArgs {
             node.listen(tenant, &self.limits(), socket(folder, tenant))?;
             all.push((tenant.clone(), store));
         }
-        Ok(Stores { node: Some(node), all })
+        let sites = self.sites.join(&node, folder)?;
+        Ok(Stores { node: Some(node), sites, all })
     }
 
     /// The same, or those of the process that has the folder already.
@@ -153,7 +160,7 @@ impl StoreArgs {
             });
             Ok((tenant.clone(), store?))
         });
-        Ok(Stores { node: None, all: joined.collect::<anyhow::Result<_>>()? })
+        Ok(Stores { node: None, sites: None, all: joined.collect::<anyhow::Result<_>>()? })
     }
 }
 
@@ -161,6 +168,8 @@ impl StoreArgs {
 struct Stores {
     /// Ours, unless another process has it.
     node: Option<Node>,
+    /// Where nodes of other sites connect.
+    sites: Option<SocketAddr>,
     all: Vec<(String, Geds)>,
 }
 
@@ -182,6 +191,9 @@ impl Stores {
         for (tenant, _) in &self.all {
             let socket = socket(folder, tenant);
             output::complain(&format!("tenant `{tenant}`: CLOUDSKIN_GEDS={}", socket.display()));
+        }
+        if let Some(address) = self.sites {
+            output::complain(&format!("other sites: {address}"));
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::{Run, command, finish};
 use std::{
     fs,
+    net::TcpListener,
     path::Path,
     process::{Child, Stdio},
     time::Duration,
@@ -93,6 +94,36 @@ async fn a_prefix_is_kept_and_comes_back_and_goes_outside() {
     assert!(usage.contains("\"high_water_percent\": 50"), "{usage}");
     assert_eq!(run(home, "geds lost -o json").await.ok().trim(), "[]");
     node.end();
+}
+
+#[tokio::test]
+async fn stores_of_two_sites_use_each_others_buckets() {
+    let [cloud, edge] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (cloud, edge) = (cloud.path(), edge.path());
+    // Each has to be told where the other is before it is there.
+    let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [at_cloud, at_edge] = ports.map(|port| port.local_addr().unwrap());
+    let common = "serve geds --memory 64Mi --directory cloud";
+    let words = format!("{common} --site cloud --listen-sites {at_cloud} --peer edge={at_edge}");
+    let mut at_home = Served::start(cloud, &words);
+    at_home.ready(cloud, &format!("other sites: {at_cloud}"));
+    let words = format!("{common} --site edge --listen-sites {at_edge} --peer cloud={at_cloud}");
+    let mut away = Served::start(edge, &words);
+    away.ready(edge, "other sites: ");
+
+    fs::write(cloud.join("model"), "of the cloud").unwrap();
+    run(cloud, "geds cp model geds://lab/model").await.ok();
+    assert_eq!(run(edge, "geds cat geds://lab/model").await.ok(), "of the cloud");
+    fs::write(edge.join("frame"), "of the edge").unwrap();
+    run(edge, "geds cp frame geds://lab/frame").await.ok();
+    let known = run(cloud, "geds stat geds://lab/frame").await.ok();
+    assert!(known.contains("site      edge"), "{known}");
+    assert_eq!(run(cloud, "geds cat geds://lab/frame").await.ok(), "of the edge");
+
+    let stranger = run(edge, "serve geds --data-dir other --peer cloud=127.0.0.1:1").await;
+    assert!(stranger.code == 2 && stranger.err.contains("--site"), "{stranger:?}");
+    at_home.end();
+    away.end();
 }
 
 #[tokio::test]

@@ -193,6 +193,9 @@ fn described(address: &str, stat: &geds::Stat) -> String {
         moment(stat.modified),
         format!("{:?}", stat.tier).to_lowercase(),
     );
+    if let Some(site) = &stat.site {
+        text.push_str(&format!("  site      {}\n", crate::output::tame(site)));
+    }
     for (name, value) in stat.attributes.iter() {
         let value = String::from_utf8_lossy(value).into_owned();
         text.push_str(&format!(
