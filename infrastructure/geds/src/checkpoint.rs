@@ -69,7 +69,7 @@ impl Geds {
     fn fill(&self, bucket: &str, prefix: &str, name: &str, folder: &str) -> Result<Checkpoint> {
         self.copy_prefix((bucket, prefix), (CHECKPOINTS, folder), &Put::default())?;
         let mut sizes = Vec::new();
-        self.each_entry(CHECKPOINTS, folder, |key, size| {
+        self.each_entry(CHECKPOINTS, Listing::prefix(folder), |key, size| {
             sizes.push((key.to_owned(), size));
             Ok(())
         })?;
@@ -101,20 +101,14 @@ impl Geds {
     /// [`Error::Corrupt`] if one of them is not what was written.
     pub fn checkpoints(&self, bucket: &str) -> Result<Vec<Checkpoint>> {
         let mut all = Vec::new();
-        let mut listing = Listing::prefix(format!("{bucket}/")).delimiter("/");
-        loop {
-            let page = match self.list(CHECKPOINTS, &listing) {
-                Err(Error::NoBucket { .. }) => return Ok(all),
-                page => page?,
-            };
-            for entry in page.entries {
-                let name = &entry.key[bucket.len() + 1..];
-                all.push(self.checkpoint_named(bucket, name)?.1);
-            }
-            match page.next {
-                Some(next) => listing.after = Some(next),
-                None => break,
-            }
+        let listing = Listing::prefix(format!("{bucket}/")).delimiter("/");
+        let found = self.each_entry(CHECKPOINTS, listing, |key, _| {
+            all.push(self.checkpoint_named(bucket, &key[bucket.len() + 1..])?.1);
+            Ok(())
+        });
+        match found {
+            Ok(()) | Err(Error::NoBucket { .. }) => {}
+            Err(error) => return Err(error),
         }
         all.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
         Ok(all)
@@ -129,16 +123,18 @@ impl Geds {
         let (folder, checkpoint) = self.checkpoint_named(bucket, name)?;
         let prefix = checkpoint.prefix.as_str();
         let mut kept = BTreeSet::new();
-        self.each_entry(CHECKPOINTS, &folder, |key, _| {
+        self.each_entry(CHECKPOINTS, Listing::prefix(&folder), |key, _| {
             kept.insert(format!("{prefix}{}", &key[folder.len()..]));
             Ok(())
         })?;
-        if kept.len() as u64 != checkpoint.objects {
-            let why = format!("it had {} objects, {} are there", checkpoint.objects, kept.len());
-            return Err(Error::Corrupt { what: format!("checkpoint `{name}`"), why });
-        }
-        self.copy_prefix((CHECKPOINTS, &folder), (bucket, prefix), &Put::overwrite())?;
-        self.each_entry(bucket, prefix, |key, _| {
+        let check = |found: u64| match checkpoint.objects {
+            wanted if wanted == found => Ok(()),
+            wanted => Err(damaged(name, &format!("it had {wanted} objects, {found} are there"))),
+        };
+        check(kept.len() as u64)?;
+        // Somebody may delete the checkpoint meanwhile: then nothing else is deleted.
+        check(self.copy_prefix((CHECKPOINTS, &folder), (bucket, prefix), &Put::overwrite())?)?;
+        self.each_entry(bucket, Listing::prefix(prefix), |key, _| {
             if !kept.contains(key) {
                 self.delete(bucket, key, None)?;
             }
@@ -173,26 +169,6 @@ impl Geds {
             Ok((VERSION, folder, checkpoint)) => Ok((folder, checkpoint)),
             Ok((version, ..)) => Err(damaged(name, &format!("it has version {version}"))),
             Err(error) => Err(damaged(name, &error.to_string())),
-        }
-    }
-
-    /// All objects whose keys begin so, with their sizes.
-    fn each_entry(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        mut act: impl FnMut(&str, u64) -> Result<()>,
-    ) -> Result<()> {
-        let mut listing = Listing::prefix(prefix);
-        loop {
-            let page = self.list(bucket, &listing)?;
-            for entry in &page.entries {
-                act(&entry.key, entry.stat.size)?;
-            }
-            match page.next {
-                Some(next) => listing.after = Some(next),
-                None => return Ok(()),
-            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Client, Pin, unexpected};
 use crate::{
     Error, Put, Result,
-    put::{Record, check_put, now},
+    put::{Record, check_put},
     shared::{
         index::BucketState,
         record::{CHECKED, Header, Place, Slot, State, Texts, class_of},
@@ -41,18 +41,7 @@ pub(crate) struct Found {
 
 /// The header of new bytes.
 pub(crate) fn new_header(client: &Client, bucket: u32, size: u64, place: Place) -> Header {
-    Header {
-        flags: 0,
-        bucket,
-        version: client.index.next_version(),
-        size,
-        modified: now(),
-        place,
-        crc: 0,
-        key_len: 0,
-        attributes_len: 0,
-        former_len: 0,
-    }
+    Header::new(client.index.next_version(), bucket, size, place)
 }
 
 impl Header {

@@ -6,7 +6,7 @@ use crate::{
     backend::is_name,
     check_key,
     outside::ETAG,
-    put::{Record, now},
+    put::Record,
     shared::record::{Header, Place},
     wire::Reply,
 };
@@ -56,7 +56,8 @@ impl Tenant {
                 Place::Outside { number: state.remotes.add(remote) }
             }
         };
-        let new = state.new_header(state.names.number(bucket)?, size, place);
+        let (version, number) = (state.index.next_version(), state.names.number(bucket)?);
+        let new = Header::new(version, number, size, place);
         let header = Header { modified: found.modified, ..new };
         let record = Record { header, key, attributes: &attributes, former: "" };
         let put = Put::default();
@@ -76,20 +77,5 @@ impl State {
             return Err(Error::Lost { bucket, key, why });
         }
         Ok(!self.remotes.is_known(bucket, key))
-    }
-
-    pub(super) fn new_header(&self, bucket: u32, size: u64, place: Place) -> Header {
-        Header {
-            flags: 0,
-            bucket,
-            version: self.index.next_version(),
-            size,
-            modified: now(),
-            place,
-            crc: 0,
-            key_len: 0,
-            attributes_len: 0,
-            former_len: 0,
-        }
     }
 }

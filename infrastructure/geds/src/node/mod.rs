@@ -13,7 +13,7 @@ mod notes;
 mod outlets;
 mod recover;
 pub(crate) mod remotes;
-mod server;
+pub(crate) mod server;
 mod settle;
 mod slabs;
 mod spill;

@@ -5,7 +5,10 @@ use crate::{
     Error, Result, Scope,
     wire::{Reply, Request, VERSION, receive, send},
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::AsFd,
+};
 use std::{
     fs, io,
     net::Shutdown,
@@ -80,20 +83,7 @@ fn accept(
     tenant: &Arc<Tenant>,
     connections: &Connections,
 ) {
-    loop {
-        let mut ready = [
-            PollFd::new(listener, PollFlags::IN),
-            PollFd::new(stopped, PollFlags::IN | PollFlags::HUP),
-        ];
-        if poll(&mut ready, None).is_err_and(|error| error != rustix::io::Errno::INTR) {
-            return;
-        }
-        if !ready[1].revents().is_empty() {
-            return;
-        }
-        if ready[0].revents().is_empty() {
-            continue;
-        }
+    while somebody_comes(listener, stopped) {
         match listener.accept() {
             Ok((stream, _)) => begin(stream, tenant, connections),
             Err(error) => {
@@ -209,4 +199,23 @@ fn gone(stream: &UnixStream) -> bool {
     let mut ends = [PollFd::new(stream, PollFlags::IN | PollFlags::HUP)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut ends, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+/// Waits until somebody connects; false once the other end of `stopped` says something or is gone.
+pub(crate) fn somebody_comes(listener: &impl AsFd, stopped: &UnixStream) -> bool {
+    loop {
+        let mut ready = [
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(stopped, PollFlags::IN | PollFlags::HUP),
+        ];
+        if poll(&mut ready, None).is_err_and(|error| error != rustix::io::Errno::INTR) {
+            return false;
+        }
+        if !ready[1].revents().is_empty() {
+            return false;
+        }
+        if !ready[0].revents().is_empty() {
+            return true;
+        }
+    }
 }

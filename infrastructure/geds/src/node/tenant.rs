@@ -18,7 +18,7 @@ use crate::{
     remote::{self, Ask, Far},
     shared::{
         index::Index,
-        record::{CHUNK_BYTES, Place},
+        record::{CHUNK_BYTES, Header, Place},
         session::Session,
     },
     wire::{Piece, Reply, Request},
@@ -561,7 +561,7 @@ impl Tenant {
                 state.compose(pieces)
             }
         };
-        let header = state.new_header(number, size, place);
+        let header = Header::new(state.index.next_version(), number, size, place);
         let record = Record { header, key, attributes: &attributes, former: "" };
         state.publish(&record, Expected::Asked { bucket, put })?;
         state.flush_journal();

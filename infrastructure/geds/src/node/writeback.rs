@@ -288,12 +288,17 @@ impl Tenant {
     }
 
     fn ended(&self, job: &Job, sums: Vec<u32>, crc: u32, uploaded: Result<Uploaded>) -> bool {
-        let published = uploaded.and_then(|uploaded| {
-            self.outlets.stored(&job.bucket, job.bytes.size());
-            self.state().publish_outside(job, sums, crc, uploaded)
-        });
-        match published {
-            Ok(()) => true,
+        let uploaded = match uploaded {
+            Ok(uploaded) => uploaded,
+            Err(error) => {
+                self.outlets.failed(&job.bucket, &error);
+                return false;
+            }
+        };
+        self.outlets.stored(&job.bucket, job.bytes.size());
+        match self.state().publish_outside(job, sums, crc, uploaded) {
+            // Written again, or deleted, meanwhile: the back end has not failed.
+            Ok(()) | Err(Error::Changed { .. } | Error::NoObject { .. }) => true,
             Err(error) => {
                 self.outlets.failed(&job.bucket, &error);
                 false

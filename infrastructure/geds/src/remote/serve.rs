@@ -11,8 +11,7 @@ use super::{
     message::{Answer, Name, Notice, Request, decode, encode},
     stream::{Patience, Reader, STALL, Stop, Writer, split},
 };
-use crate::{Error, Object, Result, Stat, Subscription, Tier, View};
-use rustix::event::{PollFd, PollFlags, poll};
+use crate::{Error, Object, Result, Stat, Subscription, Tier, View, node::server::somebody_comes};
 use std::{
     collections::{BTreeMap, HashSet},
     io::{self, IoSlice},
@@ -104,20 +103,7 @@ impl Open {
 }
 
 fn accept(listener: &TcpListener, stopped: &UnixStream, sites: &Weak<Sites>, open: &Arc<Open>) {
-    loop {
-        let mut ready = [
-            PollFd::new(listener, PollFlags::IN),
-            PollFd::new(stopped, PollFlags::IN | PollFlags::HUP),
-        ];
-        if poll(&mut ready, None).is_err_and(|error| error != rustix::io::Errno::INTR) {
-            return;
-        }
-        if !ready[1].revents().is_empty() {
-            return;
-        }
-        if ready[0].revents().is_empty() {
-            continue;
-        }
+    while somebody_comes(listener, stopped) {
         let accepted = listener.accept().and_then(|(stream, _)| begin(stream, sites, open));
         if let Err(error) = accepted {
             tracing::warn!(%error, "cannot accept another site");

@@ -16,7 +16,7 @@
 //! Then the key, the attributes, and for a rename the former key, each from a multiple of 8 on.
 
 use super::Region;
-use crate::{ATTRIBUTES_MAX_BYTES, KEY_MAX_BYTES};
+use crate::{ATTRIBUTES_MAX_BYTES, KEY_MAX_BYTES, put::now};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// The size of what the arena is counted in.
@@ -156,6 +156,22 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// Of new bytes.
+    pub(crate) fn new(version: u64, bucket: u32, size: u64, place: Place) -> Self {
+        Self {
+            flags: 0,
+            bucket,
+            version,
+            size,
+            modified: now(),
+            place,
+            crc: 0,
+            key_len: 0,
+            attributes_len: 0,
+            former_len: 0,
+        }
+    }
+
     pub(crate) fn deleted(&self) -> bool {
         self.flags & DELETED != 0
     }
