@@ -153,6 +153,10 @@ impl StoreArgs {
         if !opened.as_ref().err().is_some_and(taken) {
             return opened;
         }
+        if self.sites.is_asked() {
+            let message = "`cloudskin serve geds` has the store: give it what is about other sites";
+            return Err(Failure::error(ErrorKind::Invalid, message));
+        }
         let joined = self.tenants.iter().map(|tenant| {
             let store = Geds::open(Config::join(socket(folder, tenant)));
             let store = store.with_context(|| {

@@ -122,6 +122,8 @@ async fn stores_of_two_sites_use_each_others_buckets() {
 
     let stranger = run(edge, "serve geds --data-dir other --peer cloud=127.0.0.1:1").await;
     assert!(stranger.code == 2 && stranger.err.contains("--site"), "{stranger:?}");
+    let beside = run(edge, "serve s3 --listen 127.0.0.1:0 --site other").await;
+    assert!(beside.code == 2 && beside.err.contains("has the store"), "{beside:?}");
     at_home.end();
     away.end();
 }

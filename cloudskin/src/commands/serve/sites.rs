@@ -80,8 +80,17 @@ impl SiteArgs {
         Ok(node.join_sites(site)?)
     }
 
+    /// Whether anything is said about other sites.
+    pub(super) fn is_asked(&self) -> bool {
+        self.site.is_some()
+            || self.identity.is_some()
+            || self.listen_sites.is_some()
+            || !self.peers.is_empty()
+            || self.directory.is_some()
+    }
+
     fn nobody(&self) -> anyhow::Result<()> {
-        if self.listen_sites.is_none() && self.peers.is_empty() && self.directory.is_none() {
+        if !self.is_asked() {
             return Ok(());
         }
         let message =
