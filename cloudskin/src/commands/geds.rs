@@ -4,6 +4,7 @@ pub(crate) mod address;
 mod checkpoints;
 mod copy;
 mod look;
+mod relocate;
 pub(crate) mod store;
 mod tiers;
 
@@ -54,6 +55,7 @@ enum Command {
     Import(tiers::Import),
     Export(tiers::Export),
     Attach(tiers::Attach),
+    Relocate(relocate::Relocate),
     Lost(tiers::LostArgs),
     Set(tiers::Set),
 }
@@ -140,6 +142,7 @@ pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode
         Command::Import(args) => tiers::import(&store, args)?,
         Command::Export(args) => tiers::export(&store, args)?,
         Command::Attach(args) => tiers::attach(&store, args)?,
+        Command::Relocate(args) => relocate::relocate(&store, args)?,
         Command::Lost(args) => tiers::lost(&store, args)?,
         Command::Set(args) => tiers::set(&store, args)?,
     }

@@ -60,6 +60,7 @@ const COMMANDS: &[&str] = &[
     "geds import",
     "geds export",
     "geds attach",
+    "geds relocate",
     "geds lost",
     "geds set",
     "serve geds",

@@ -247,7 +247,7 @@ impl Geds {
                 drop(pin);
                 if !brought && matches!(header.place, Place::File { .. } | Place::Outside { .. }) {
                     brought = true;
-                    self.bring_to_memory(bucket, key)?;
+                    self.bring_to_memory(bucket, key, client.memory_object_max() / 4)?;
                     continue;
                 }
                 return self.object_here(bucket, key)?.bytes();
@@ -532,17 +532,17 @@ impl Geds {
     }
 
     /// Copies an object from disk into memory that nobody waits for, where the next ones view it.
-    /// It stays on disk as well.
-    fn bring_to_memory(&self, bucket: &str, key: &str) -> Result<()> {
+    /// It stays on disk as well. Says whether it is in memory now.
+    pub(crate) fn bring_to_memory(&self, bucket: &str, key: &str, size_max: u64) -> Result<bool> {
         let client = self.client();
         let found = client.find(bucket, key)?;
         let (old, attributes) = (found.header, found.attributes.clone());
         let below = matches!(old.place, Place::File { .. } | Place::Outside { .. });
-        if !below || old.size > client.memory_object_max() / 4 {
-            return Ok(());
+        if !below || old.size > size_max.min(client.memory_object_max()) {
+            return Ok(matches!(old.place, Place::Nowhere | Place::Slab { .. }));
         }
-        let Some(object) = Object::open(&client, found)? else { return Ok(()) };
-        let Some(space) = client.allocate_spare(old.size)? else { return Ok(()) };
+        let Some(object) = Object::open(&client, found)? else { return Ok(false) };
+        let Some(space) = client.allocate_spare(old.size)? else { return Ok(false) };
         // It stays in the journal: who replaces it tells the node.
         let flags = old.flags & CHECKED | MOVED | NOTED;
         let header = Header { flags, place: space.place(), ..old };
@@ -555,12 +555,12 @@ impl Geds {
         match copied.and_then(|()| client.publish(bucket, &record, same)) {
             Ok(_) => {
                 client.written(space);
-                Ok(())
+                Ok(true)
             }
             // Written, moved or brought by somebody else meanwhile.
             Err(Error::Changed { .. }) => {
                 client.unused(space);
-                Ok(())
+                Ok(false)
             }
             Err(error) => {
                 client.unused(space);

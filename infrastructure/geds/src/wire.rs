@@ -4,8 +4,8 @@
 //! come with a frame's first byte.
 
 use crate::{
-    Attributes, BackendConfig, BackendState, Bucket, Error, Event, Limits, Listing, Lost, Page,
-    Part, Put, Scope, Stat, Usage, remote::Ask, shared::record::Place,
+    Attributes, BackendConfig, BackendState, Bucket, Destination, Error, Event, Limits, Listing,
+    Lost, Page, Part, Put, Scope, Stat, Usage, remote::Ask, shared::record::Place,
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -150,6 +150,12 @@ pub(crate) enum Request {
     },
     /// What nodes of other sites have to do with.
     Far(Ask),
+    /// Moves objects to a tier below memory.
+    Relocate {
+        bucket: String,
+        keys: Vec<String>,
+        to: Destination,
+    },
 }
 
 impl Request {
@@ -157,7 +163,11 @@ impl Request {
     pub(crate) fn is_apart(&self) -> bool {
         matches!(
             self,
-            Self::Persist { .. } | Self::PersistAll | Self::Adopt { .. } | Self::Fetch { .. }
+            Self::Persist { .. }
+                | Self::PersistAll
+                | Self::Adopt { .. }
+                | Self::Fetch { .. }
+                | Self::Relocate { .. }
         )
     }
 }
@@ -227,6 +237,8 @@ pub(crate) enum Reply {
     Lost(Vec<Lost>),
     Backends(Vec<BackendState>),
     Failed(Refusal),
+    /// The keys of objects that were not moved, and why.
+    Relocated(Vec<(String, Refusal)>),
 }
 
 /// A [`Piece`] as numbers: kind of place, number, generation, offset, whole, start, length.

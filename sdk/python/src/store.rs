@@ -10,7 +10,7 @@ use crate::{
     values::{Bucket, Page, Stat, attributes},
     writer::Writer,
 };
-use geds::{Attributes, Backend, Geds, Listing, Part, Put, Scope};
+use geds::{Attributes, Backend, Destination, Geds, Listing, Part, Put, Scope};
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict},
@@ -358,6 +358,27 @@ impl Store {
         overwrite: bool,
     ) -> Result<u64> {
         self.ask(py, |geds| geds.export(bucket, prefix, overwrite))
+    }
+
+    /// Moves the bytes of all objects whose keys begin so to another tier now: "memory", "disk" or
+    /// "outside". Says how many objects were moved, and which were not: (key, why).
+    #[pyo3(signature = (bucket, prefix = "", *, to))]
+    fn relocate(
+        &self,
+        py: Python<'_>,
+        bucket: &str,
+        prefix: &str,
+        to: &str,
+    ) -> Result<(u64, Vec<(String, String)>)> {
+        let to = match to {
+            "memory" => Destination::Memory,
+            "disk" => Destination::Disk,
+            "outside" => Destination::Outside,
+            _ => return Err(crate::errors::invalid("move to `memory`, `disk` or `outside`")),
+        };
+        let done = self.ask(py, |geds| geds.relocate(bucket, prefix, to, |_| {}))?;
+        let failed = done.failures.into_iter().map(|one| (one.key, one.why));
+        Ok((done.objects, failed.collect()))
     }
 
     /// What the tenant uses now.

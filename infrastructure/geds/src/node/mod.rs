@@ -12,6 +12,7 @@ pub(crate) mod names;
 mod notes;
 mod outlets;
 mod recover;
+mod relocate;
 pub(crate) mod remotes;
 pub(crate) mod server;
 mod settle;

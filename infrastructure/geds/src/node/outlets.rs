@@ -33,6 +33,16 @@ pub(super) struct Target {
     pub(super) bytes_per_second: u64,
 }
 
+impl Outlet {
+    fn target(&self) -> Target {
+        Target {
+            writer: self.writer.clone(),
+            class: self.config.class,
+            bytes_per_second: self.config.bytes_per_second,
+        }
+    }
+}
+
 /// The back ends of a tenant.
 #[derive(Debug, Default)]
 pub(super) struct Outlets {
@@ -89,18 +99,21 @@ impl Outlets {
         })
     }
 
+    /// The way to write what a bucket is to have outside, for somebody who waits: also while it rests.
+    pub(super) fn target(&self, bucket: &str) -> Result<Target> {
+        let target = self.all().get(bucket).map(Outlet::target);
+        target.ok_or_else(|| {
+            Error::Invalid(format!("bucket `{bucket}` has no back end: attach one first"))
+        })
+    }
+
     /// The buckets to which something may be written now.
     pub(super) fn targets(&self) -> BTreeMap<String, Target> {
         let now = Instant::now();
         let all = self.all();
         let rested = |outlet: &Outlet| outlet.rest_until.is_none_or(|until| until <= now);
-        let target = |outlet: &Outlet| Target {
-            writer: outlet.writer.clone(),
-            class: outlet.config.class,
-            bytes_per_second: outlet.config.bytes_per_second,
-        };
         let rested = all.iter().filter(|(_, outlet)| rested(outlet));
-        rested.map(|(bucket, outlet)| (bucket.clone(), target(outlet))).collect()
+        rested.map(|(bucket, outlet)| (bucket.clone(), outlet.target())).collect()
     }
 
     /// Bytes were acknowledged outside.

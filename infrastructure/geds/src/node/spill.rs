@@ -33,7 +33,7 @@ const TRIES: usize = 16;
 
 /// What is to move to one file.
 #[derive(Debug, Default)]
-struct Plan {
+pub(super) struct Plan {
     /// Whether names keep what they have in memory.
     keep: bool,
     jobs: Vec<Job>,
@@ -102,7 +102,7 @@ impl Plan {
     }
 
     /// Adds a name, if it is still what the node saw.
-    fn add_name(&mut self, state: &mut State, unit: u32) {
+    pub(super) fn add_name(&mut self, state: &mut State, unit: u32) {
         let index = Arc::clone(&state.index);
         let slot = index.slot(unit);
         let header = slot.header();
@@ -127,6 +127,18 @@ impl Plan {
         if backed || extent.is_some() {
             let attributes = slot.attributes(&header);
             self.jobs.push(Job { what: What::Name { header, key, attributes }, extent });
+        }
+    }
+
+    /// Adds a name that lies below memory as well, to leave it there alone.
+    pub(super) fn add_backed(&mut self, state: &State, unit: u32) {
+        let slot = state.index.slot(unit);
+        let header = slot.header();
+        let Some(key) = slot.key(&header) else { return };
+        let backing = state.backing(header.bucket, &key);
+        if backing.is_some_and(|backing| backing.version == header.version) {
+            let attributes = slot.attributes(&header);
+            self.jobs.push(Job { what: What::Name { header, key, attributes }, extent: None });
         }
     }
 
@@ -395,7 +407,7 @@ impl Tenant {
     }
 
     /// Writes a file and makes names refer to it.
-    fn move_out(&self, mut plan: Plan, sync: bool) -> Result<()> {
+    pub(super) fn move_out(&self, mut plan: Plan, sync: bool) -> Result<()> {
         let left_out = plan.left_out.take();
         self.move_planned(&plan, sync)?;
         left_out.map_or(Ok(()), Err)

@@ -345,6 +345,9 @@ impl Tenant {
                 self.fetch(number, first, count)?;
                 Reply::Done
             }
+            Request::Relocate { bucket, keys, to } => {
+                Reply::Relocated(self.relocate(&bucket, &keys, to)?)
+            }
             other => self.simple(other)?,
         };
         Ok((reply, Vec::new()))

@@ -141,7 +141,7 @@ impl Source {
 
 /// What is to be written, and what is held meanwhile.
 #[derive(Debug, Default)]
-struct Plan {
+pub(super) struct Plan {
     jobs: Vec<Job>,
     bytes: u64,
     /// Bytes of the slabs that are held, and how many those may be.
@@ -212,7 +212,21 @@ impl Tenant {
             return false;
         }
         let plan = self.state().plan_write_back(&targets, look_at_files);
-        let written = self.write_planned(&plan, &targets);
+        let written = self.write_out(&plan, &targets).0;
+        if written {
+            // Room can be made now.
+            self.wake();
+        }
+        written
+    }
+
+    /// Writes what was planned, and lets go of it; says whether anything was written, and the last failure.
+    pub(super) fn write_out(
+        &self,
+        plan: &Plan,
+        targets: &BTreeMap<String, Target>,
+    ) -> (bool, Option<Error>) {
+        let written = self.write_planned(plan, targets);
         let mut state = self.state();
         for place in &plan.held {
             state.unhold(*place);
@@ -221,19 +235,18 @@ impl Tenant {
             state.remotes.end(&job.bucket, &job.key);
         }
         state.collect();
-        drop(state);
-        if written {
-            // Room can be made now.
-            self.wake();
-        }
         written
     }
 
-    fn write_planned(&self, plan: &Plan, targets: &BTreeMap<String, Target>) -> bool {
+    fn write_planned(
+        &self,
+        plan: &Plan,
+        targets: &BTreeMap<String, Target>,
+    ) -> (bool, Option<Error>) {
         let started = Instant::now();
         let (sender, outcomes) = channel();
         let (mut next, mut under_way, mut bytes, mut sent) = (0, 0, 0_u64, 0_u64);
-        let mut any = false;
+        let (mut any, mut failure) = (false, None);
         while next < plan.jobs.len() || under_way > 0 {
             let job = plan.jobs.get(next).filter(|job| {
                 let fits = bytes + job.bytes.size() <= UNDER_WAY_BYTES && under_way < UNDER_WAY;
@@ -257,9 +270,12 @@ impl Tenant {
             under_way -= 1;
             let Some(job) = plan.jobs.get(at) else { continue };
             bytes -= job.bytes.size();
-            any |= self.ended(job, sums, crc, uploaded);
+            match self.ended(job, sums, crc, uploaded) {
+                Ok(()) => any = true,
+                Err(error) => failure = Some(error),
+            }
         }
-        any
+        (any, failure)
     }
 
     /// Waits for something, unless the node ends.
@@ -287,21 +303,17 @@ impl Tenant {
         }
     }
 
-    fn ended(&self, job: &Job, sums: Vec<u32>, crc: u32, uploaded: Result<Uploaded>) -> bool {
-        let uploaded = match uploaded {
-            Ok(uploaded) => uploaded,
-            Err(error) => {
-                self.outlets.failed(&job.bucket, &error);
-                return false;
-            }
-        };
-        self.outlets.stored(&job.bucket, job.bytes.size());
-        match self.state().publish_outside(job, sums, crc, uploaded) {
+    fn ended(&self, job: &Job, sums: Vec<u32>, crc: u32, uploaded: Result<Uploaded>) -> Result<()> {
+        let published = uploaded.and_then(|uploaded| {
+            self.outlets.stored(&job.bucket, job.bytes.size());
+            self.state().publish_outside(job, sums, crc, uploaded)
+        });
+        match published {
             // Written again, or deleted, meanwhile: the back end has not failed.
-            Ok(()) | Err(Error::Changed { .. } | Error::NoObject { .. }) => true,
+            Ok(()) | Err(Error::Changed { .. } | Error::NoObject { .. }) => Ok(()),
             Err(error) => {
                 self.outlets.failed(&job.bucket, &error);
-                false
+                Err(error)
             }
         }
     }
@@ -428,7 +440,13 @@ impl State {
     }
 
     /// Adds a name whose bytes lie there and not outside yet; says whether it is one.
-    fn plan_name(&mut self, plan: &mut Plan, wanted: &[&str], unit: u32, anchor: Place) -> bool {
+    pub(super) fn plan_name(
+        &mut self,
+        plan: &mut Plan,
+        wanted: &[&str],
+        unit: u32,
+        anchor: Place,
+    ) -> bool {
         let index = Arc::clone(&self.index);
         let slot = index.slot(unit);
         let header = slot.header();
@@ -449,8 +467,8 @@ impl State {
         {
             return false;
         }
-        // Something else still needs the bytes that the name has outside.
-        if self.remotes.has_name(&bucket, &key) {
+        // Something else still needs the bytes that the name has outside, or it is under way.
+        if self.remotes.has_name(&bucket, &key) || self.remotes.is_pending(&bucket, &key) {
             return true;
         }
         let Some(bytes) = self.hold_source(plan, &header) else { return true };
@@ -543,7 +561,12 @@ impl State {
 }
 
 impl Plan {
-    fn is_full(&self) -> bool {
+    /// For somebody who waits: as much as is held at most.
+    pub(super) fn unbounded() -> Self {
+        Self { held_max_bytes: HELD_BYTES, ..Self::default() }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
         let held = self.held_bytes >= self.held_max_bytes;
         self.jobs.len() >= CHOSEN || self.bytes >= HELD_BYTES || held
     }

@@ -11,6 +11,7 @@ mod limits;
 mod model;
 mod outside;
 mod processes;
+mod relocate;
 mod rig;
 mod s3;
 mod sites;

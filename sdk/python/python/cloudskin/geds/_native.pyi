@@ -352,6 +352,11 @@ class Store:
     def export_objects(self, bucket: str, prefix: str = "", *, overwrite: bool = False) -> int:
         """Writes objects outside, and says how many."""
 
+    def relocate(
+        self, bucket: str, prefix: str = "", *, to: Literal["memory", "disk", "outside"]
+    ) -> tuple[int, list[tuple[str, str]]]:
+        """Moves bytes to another tier now; how many objects were moved, and which were not, with the reasons."""
+
     def usage(self) -> Usage: ...
     def limits(self) -> Limits: ...
     def set_limits(
