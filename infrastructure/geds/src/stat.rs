@@ -26,7 +26,7 @@ pub struct Stat {
     /// When it was sealed, in milliseconds since the Unix epoch.
     pub modified: u64,
     /// The CRC-32C of all bytes, where it is known: of up to 4 KiB from the seal on, of more once
-    /// they were written to disk; never of composed objects.
+    /// they were written to disk or outside; of composed objects once they were written outside.
     pub crc32c: Option<u32>,
     /// Where the bytes lie now.
     pub tier: Tier,

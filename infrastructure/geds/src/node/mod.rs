@@ -4,6 +4,7 @@
 mod adopt;
 mod blocks;
 mod chunks;
+mod composed;
 mod files;
 mod holds;
 pub(crate) mod journal;

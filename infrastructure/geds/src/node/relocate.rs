@@ -151,7 +151,7 @@ impl State {
     }
 
     /// Whether some of an object's bytes lie in memory.
-    fn is_in_memory(&self, header: &Header) -> bool {
+    pub(super) fn is_in_memory(&self, header: &Header) -> bool {
         let pieces = self.pieces_of(header).unwrap_or_default();
         pieces.iter().any(|piece| matches!(piece.place, Place::Slab { .. }))
     }

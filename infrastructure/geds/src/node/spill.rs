@@ -69,7 +69,7 @@ struct Source {
 }
 
 #[derive(Debug)]
-enum Bytes {
+pub(super) enum Bytes {
     Slab { slab: File, offset: u64 },
     File(Extent),
 }
@@ -110,17 +110,19 @@ impl Plan {
         if state.unit(header.bucket, &key) != Some(unit) {
             return;
         }
-        if let Place::Pieces { content } = header.place {
-            let in_memory = |place| matches!(place, Place::Slab { .. });
-            self.add_content(state, content, in_memory);
-            return;
-        }
-        if !matches!(header.place, Place::Slab { .. }) {
+        if !matches!(header.place, Place::Slab { .. } | Place::Pieces { .. }) {
             return;
         }
         let backing = state.backing(header.bucket, &key);
         let backed = backing.is_some_and(|backing| backing.version == header.version);
         if backed && self.keep {
+            return;
+        }
+        if let Place::Pieces { content } = header.place
+            && !backed
+        {
+            let in_memory = |place| matches!(place, Place::Slab { .. });
+            self.add_content(state, content, in_memory);
             return;
         }
         let extent = if backed { None } else { self.extent(state, header.place, header.size) };
@@ -163,6 +165,31 @@ impl Plan {
             && let Some(extent) = self.extent(state, old.place, old.size)
         {
             self.jobs.push(Job { what: What::Copy { bucket, key, old }, extent: Some(extent) });
+        }
+    }
+
+    /// Adds what is composed of bytes in a slab: its pieces there, unless all names that refer to it lie below as well.
+    fn add_composed(&mut self, state: &mut State, content: u64, slab: Place) {
+        let Some(known) = state.contents.get(&content) else { return };
+        if !known.pieces.iter().any(|piece| piece.place.anchor() == slab) {
+            return;
+        }
+        let members: BTreeSet<u32> = known.members.iter().copied().collect();
+        let mut needed = members.is_empty();
+        for unit in members {
+            let slot = state.index.slot(unit);
+            let header = slot.header();
+            let Some(key) = slot.key(&header) else { continue };
+            let refers = header.place == Place::Pieces { content };
+            if !refers || state.unit(header.bucket, &key) != Some(unit) {
+                continue;
+            }
+            let backing = state.backing(header.bucket, &key);
+            needed |= backing.is_none_or(|backing| backing.version != header.version);
+            self.add_backed(state, unit);
+        }
+        if needed {
+            self.add_content(state, content, |place| place == slab);
         }
     }
 
@@ -228,7 +255,7 @@ impl Target {
 
 impl Bytes {
     /// Opens the bytes at a place, and counts that they are read.
-    fn open(state: &mut State, place: Place, size: u64) -> Result<Self> {
+    pub(super) fn open(state: &mut State, place: Place, size: u64) -> Result<Self> {
         let damaged = |why: &str| Error::Corrupt {
             what: "the record of an object".to_owned(),
             why: why.to_owned(),
@@ -259,7 +286,7 @@ impl Bytes {
         }
     }
 
-    fn read(&self, at: u64, part: &mut [u8]) -> Result<()> {
+    pub(super) fn read(&self, at: u64, part: &mut [u8]) -> Result<()> {
         match self {
             Self::Slab { slab, offset } => {
                 slab.read_exact_at(part, offset + at).map_err(Error::io("read shared memory"))
@@ -589,7 +616,7 @@ fn plan_slab(plan: &mut Plan, state: &mut State, victim: Place) {
     }
     let contents: Vec<u64> = state.contents.keys().copied().collect();
     for content in contents {
-        plan.add_content(state, content, |place| place == victim);
+        plan.add_composed(state, content, victim);
     }
     // Those that cannot be moved now are tried again.
     if let Some(slab) = state.slabs.get(slot, generation) {

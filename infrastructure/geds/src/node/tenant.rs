@@ -90,7 +90,7 @@ impl Rest {
 /// One tenant.
 #[derive(Debug)]
 pub(crate) struct Tenant {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     bell: Mutex<bool>,
     rung: Condvar,
     pub(super) stopping: AtomicBool,
@@ -104,8 +104,10 @@ pub(crate) struct Tenant {
 
 impl Tenant {
     pub(super) fn open(folder: &Path, limits: Limits) -> Result<Self> {
+        let state = Arc::new(Mutex::new(State::recover(folder, limits)?));
+        state.lock().unwrap_or_else(PoisonError::into_inner).own = Arc::downgrade(&state);
         Ok(Self {
-            state: Mutex::new(State::recover(folder, limits)?),
+            state,
             bell: Mutex::new(false),
             rung: Condvar::new(),
             stopping: AtomicBool::new(false),

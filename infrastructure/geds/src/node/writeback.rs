@@ -4,8 +4,8 @@
 //! written. So memory is freed without waiting for the network, and a back end that fails delays nobody.
 
 use super::{
-    names::Backing, outlets::Target, remotes::Remote, settle::Expected, slabs::mark, state::State,
-    tenant::Tenant,
+    composed::Composed, names::Backing, outlets::Target, remotes::Remote, settle::Expected,
+    slabs::mark, state::State, tenant::Tenant,
 };
 use crate::{
     Class, Error, Result,
@@ -81,6 +81,7 @@ struct Job {
 enum Source {
     Slab { region: Arc<Region>, offset: u64, size: u64 },
     File { extent: Arc<Extent>, size: u64 },
+    Pieces(Arc<Composed>),
 }
 
 /// Bytes of a slab that the plan keeps from being used again.
@@ -100,6 +101,7 @@ impl Source {
     fn size(&self) -> u64 {
         match self {
             Self::Slab { size, .. } | Self::File { size, .. } => *size,
+            Self::Pieces(composed) => composed.size(),
         }
     }
 
@@ -117,15 +119,21 @@ impl Source {
                 bytes.truncate(count);
                 Ok(bytes.into())
             }
+            Self::Pieces(composed) => composed.read(range),
         }
     }
 
-    /// The checksum of each block, and that of all.
-    fn sums(&self) -> Result<(Vec<u32>, u32)> {
-        let size = self.size();
-        if let Self::File { extent, .. } = self {
-            return Ok(extent.sums(BLOCK_BYTES));
+    /// The checksum of each block, and that of all, if they are known before the bytes were sent.
+    fn sums_before(&self) -> Result<Option<Sums>> {
+        match self {
+            Self::Slab { .. } => self.sums().map(Some),
+            Self::File { extent, .. } => Ok(Some(extent.sums(BLOCK_BYTES))),
+            Self::Pieces(_) => Ok(None),
         }
+    }
+
+    fn sums(&self) -> Result<Sums> {
+        let size = self.size();
         let mut sums = Vec::new();
         let mut whole = 0;
         for block in 0..size.div_ceil(BLOCK_BYTES) {
@@ -151,8 +159,11 @@ pub(super) struct Plan {
     regions: HashMap<Place, Arc<Region>>,
 }
 
+/// The checksum of each block, and that of all.
+pub(super) type Sums = (Vec<u32>, u32);
+
 /// An object that was written outside, or not.
-type Outcome = (usize, Vec<u32>, u32, Result<Uploaded>);
+type Outcome = (usize, Result<(Uploaded, Sums)>);
 
 impl Tenant {
     /// Moves objects outside, until the node ends.
@@ -266,11 +277,11 @@ impl Tenant {
                 break;
             }
             // A node that ends does not wait for the network.
-            let Some((at, sums, crc, uploaded)) = self.receive(&outcomes) else { break };
+            let Some((at, uploaded)) = self.receive(&outcomes) else { break };
             under_way -= 1;
             let Some(job) = plan.jobs.get(at) else { continue };
             bytes -= job.bytes.size();
-            match self.ended(job, sums, crc, uploaded) {
+            match self.ended(job, uploaded) {
                 Ok(()) => any = true,
                 Err(error) => failure = Some(error),
             }
@@ -303,8 +314,8 @@ impl Tenant {
         }
     }
 
-    fn ended(&self, job: &Job, sums: Vec<u32>, crc: u32, uploaded: Result<Uploaded>) -> Result<()> {
-        let published = uploaded.and_then(|uploaded| {
+    fn ended(&self, job: &Job, uploaded: Result<(Uploaded, Sums)>) -> Result<()> {
+        let published = uploaded.and_then(|(uploaded, (sums, crc))| {
             self.outlets.stored(&job.bucket, job.bytes.size());
             self.state().publish_outside(job, sums, crc, uploaded)
         });
@@ -321,14 +332,14 @@ impl Tenant {
 
 /// Sends an object on its way.
 fn begin(at: usize, job: &Job, target: &Target, sender: &Sender<Outcome>) {
-    let (sums, crc) = match job.bytes.sums() {
-        Ok(sums) => sums,
+    let before = match job.bytes.sums_before() {
+        Ok(before) => before,
         Err(error) => {
-            let _ = sender.send((at, Vec::new(), 0, Err(error)));
+            let _ = sender.send((at, Err(error)));
             return;
         }
     };
-    let source = job.bytes.clone();
+    let (source, sent) = (job.bytes.clone(), job.bytes.clone());
     let upload = Upload {
         bucket: job.bucket.clone(),
         key: job.key.clone(),
@@ -338,8 +349,16 @@ fn begin(at: usize, job: &Job, target: &Target, sender: &Sender<Outcome>) {
     };
     let sender = sender.clone();
     target.writer.upload(upload, move |uploaded| {
-        let _ = sender.send((at, sums, crc, uploaded));
+        let summed = || match sent {
+            Source::Pieces(composed) => composed.sums(),
+            Source::Slab { .. } | Source::File { .. } => before.ok_or_else(unsummed),
+        };
+        let _ = sender.send((at, uploaded.and_then(|uploaded| Ok((uploaded, summed()?)))));
     });
+}
+
+fn unsummed() -> Error {
+    Error::Unavailable("an object went outside without its checksum: it is sent again".to_owned())
 }
 
 impl State {
@@ -395,6 +414,7 @@ impl State {
             })
             .collect();
         full.sort_unstable_by_key(|(age, ..)| std::cmp::Reverse(*age));
+        let composed = if full.is_empty() { HashMap::new() } else { self.composed_in_slabs() };
         for (_, slot, generation) in full {
             let Some(slab) = self.slabs.get(slot, generation) else { continue };
             let (members, holds) = (slab.members.clone(), slab.holds);
@@ -405,6 +425,12 @@ impl State {
                     return;
                 }
                 nothing_left &= !self.plan_name(plan, wanted, unit, anchor);
+            }
+            for content in composed.get(&anchor).into_iter().flatten() {
+                if plan.is_full() {
+                    return;
+                }
+                nothing_left &= !self.plan_content(plan, wanted, *content);
             }
             if nothing_left && let Some(slab) = self.slabs.get(slot, generation) {
                 slab.looked_at = (holds, class == Class::Hot);
@@ -433,7 +459,7 @@ impl State {
             if plan.is_full() {
                 return;
             }
-            if matches!(place, Place::File { .. }) {
+            if matches!(place, Place::File { .. } | Place::Pieces { .. }) {
                 self.plan_name(plan, wanted, unit, place.anchor());
             }
         }
@@ -508,17 +534,25 @@ impl State {
                 plan.held.push(header.place.anchor());
                 Some(Source::File { extent, size })
             }
-            Place::Nowhere | Place::Pieces { .. } | Place::Outside { .. } => None,
+            Place::Pieces { content } => {
+                let composed = Composed::new(&self.own, content, self.contents.get_mut(&content)?)?;
+                plan.held.push(header.place);
+                Some(Source::Pieces(Arc::new(composed)))
+            }
+            Place::Nowhere | Place::Outside { .. } => None,
         }
     }
 
-    fn unhold(&mut self, place: Place) {
+    pub(super) fn unhold(&mut self, place: Place) {
         let busy = match place {
             Place::Slab { slot, generation, .. } => {
                 self.slabs.get(slot, generation).map(|slab| &mut slab.busy)
             }
             Place::File { file, .. } => self.files.get(file).map(|stored| &mut stored.busy),
-            Place::Nowhere | Place::Pieces { .. } | Place::Outside { .. } => None,
+            Place::Pieces { content } => {
+                self.contents.get_mut(&content).map(|content| &mut content.busy)
+            }
+            Place::Nowhere | Place::Outside { .. } => None,
         };
         if let Some(busy) = busy {
             *busy = busy.saturating_sub(1);
@@ -546,7 +580,7 @@ impl State {
         let place = Place::Outside { number };
         // If the name changed meanwhile nothing comes to refer to it.
         self.reconsider(place);
-        if matches!(header.place, Place::Slab { .. }) {
+        if self.is_in_memory(header) {
             self.back_name(header, key, &job.attributes, place, crc)?;
         } else {
             let sealed_as = header.crc32c().unwrap_or(crc);

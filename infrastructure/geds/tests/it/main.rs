@@ -5,6 +5,7 @@
 mod basics;
 mod checkpoints;
 mod children;
+mod composed;
 mod hostile;
 mod killed;
 mod limits;
