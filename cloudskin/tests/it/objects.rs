@@ -94,6 +94,10 @@ async fn a_prefix_is_kept_and_comes_back_and_goes_outside() {
     let stat = run(home, "geds stat geds://lab/run1/model -o json").await.ok();
     assert!(stat.contains("\"Outside\""), "{stat}");
     assert_eq!(run(home, "geds cat geds://lab/run1/model").await.ok(), "good");
+    run(home, "geds set geds://lab/run1 --recursive --class cold").await.ok();
+    let stat = run(home, "geds stat geds://lab/run1/model -o json").await.ok();
+    assert!(stat.contains("\"class\": \"cold\""), "{stat}");
+    assert_eq!(run(home, "geds set geds://lab/run1 --high-water 50").await.code, 2);
     run(home, "geds set --high-water 50 --cache 8Mi").await.ok();
     let usage = run(home, "geds usage -o json").await.ok();
     assert!(usage.contains("\"high_water_percent\": 50"), "{usage}");

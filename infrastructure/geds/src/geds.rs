@@ -1,13 +1,13 @@
 //! The store as a process sees it.
 
 use crate::{
-    Attributes, Bucket, Config, Error, Limits, Listing, Lost, Object, Page, Put, Result, Scope,
+    Attributes, Bucket, Class, Config, Error, Limits, Listing, Lost, Object, Page, Put, Result, Scope,
     Stat, Subscription, Usage, View, Writer, check_bucket, check_key,
     client::{Client, Found, SUMMED_MAX, Space, new_header, unexpected},
     node::names::{stat_of, tier_of},
     put::Record,
     remote::{Ask, Looked, kept, still_away},
-    shared::record::{ATTRIBUTES, AWAY, CHECKED, DELETED, Header, MOVED, NOTED, Place},
+    shared::record::{ATTRIBUTES, AWAY, CHECKED, CLASS, DELETED, Header, MOVED, NOTED, Place},
     wire::{Reply, Request},
 };
 use std::sync::{
@@ -358,15 +358,45 @@ impl Geds {
                 if_version,
             });
         }
+        self.redescribe(bucket, key, if_version, |stat, old| {
+            Ok((*old, still_away(stat, attributes.clone()).encode()?))
+        })
+    }
+
+    /// Gives an object of this site's bucket a class of its own, or that of its bucket's back end again, and keeps all else.
+    ///
+    /// # Errors
+    /// As [`stat`](Self::stat); [`Error::Changed`].
+    pub fn set_class(
+        &self,
+        bucket: &str,
+        key: &str,
+        class: Option<Class>,
+        if_version: Option<u64>,
+    ) -> Result<Stat> {
+        self.redescribe(bucket, key, if_version, |stat, old| {
+            Ok((old.classed(class), still_away(stat, stat.attributes.clone()).encode()?))
+        })
+    }
+
+    /// Replaces what is known about an object, by what `describe` makes of it, and keeps its bytes.
+    fn redescribe(
+        &self,
+        bucket: &str,
+        key: &str,
+        if_version: Option<u64>,
+        describe: impl Fn(&Stat, &Header) -> Result<(Header, Vec<u8>)>,
+    ) -> Result<Stat> {
+        let client = self.client();
         for _ in 0..TRIES {
             let Found { header: old, pin, attributes: former } = client.find(bucket, key)?;
             let stat = stat_of(&old, &former, tier_of(old.place));
-            let encoded = still_away(&stat, attributes.clone()).encode()?;
             let found = Some(old.version);
             if let Some(expected) = if_version.filter(|expected| Some(*expected) != found) {
                 return Err(changed(bucket, key, expected, found));
             }
-            let flags = old.flags & (CHECKED | AWAY | NOTED) | ATTRIBUTES;
+            let (new, encoded) = describe(&stat, &old)?;
+            let flags = new.flags & (CHECKED | AWAY | NOTED | CLASS) | ATTRIBUTES;
             let header = Header { flags, ..old };
             let record = Record { header, key, attributes: &encoded, former: "" };
             let same = |newest: Option<&Header>| match newest {
@@ -544,7 +574,7 @@ impl Geds {
         let Some(object) = Object::open(&client, found)? else { return Ok(false) };
         let Some(space) = client.allocate_spare(old.size)? else { return Ok(false) };
         // It stays in the journal: who replaces it tells the node.
-        let flags = old.flags & CHECKED | MOVED | NOTED;
+        let flags = old.flags & (CHECKED | CLASS) | MOVED | NOTED;
         let header = Header { flags, place: space.place(), ..old };
         let record = Record { header, key, attributes: &attributes, former: "" };
         let same = |newest: Option<&Header>| match newest {
@@ -607,7 +637,7 @@ impl Geds {
             None => Vec::new(),
         };
         let header = new_header(client, number, len, place);
-        let header = crc.map_or(header, |crc| header.summed(crc));
+        let header = crc.map_or(header, |crc| header.summed(crc)).classed(put.class);
         let record = Record { header, key, attributes: &attributes, former: "" };
         client.publish_put(bucket, &record, &put)?;
         let kept = put.attributes.clone().unwrap_or_default();

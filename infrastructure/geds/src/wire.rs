@@ -23,7 +23,7 @@ use std::{
 use types::ErrorKind;
 
 /// The version of these messages.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 /// Longest frame: a page of objects with all the attributes that they may have, and some more.
 const FRAME_MAX_BYTES: usize = 32 << 20;
 /// Most descriptors with a frame.

@@ -6,7 +6,7 @@ use crate::{
     table::Table,
 };
 use clap::{Args, ValueEnum};
-use geds::{Backend, BackendConfig, Class, Geds};
+use geds::{Backend, BackendConfig, Class, Geds, Listing};
 use std::env;
 use types::Bytes;
 
@@ -127,11 +127,31 @@ pub(super) struct Attach {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum ClassArg {
+pub(super) enum ClassArg {
     /// Written there when much memory is in use
     Hot,
     /// Written there at once, and first to leave memory
     Cold,
+}
+
+impl From<ClassArg> for Class {
+    fn from(class: ClassArg) -> Self {
+        match class {
+            ClassArg::Hot => Self::Hot,
+            ClassArg::Cold => Self::Cold,
+        }
+    }
+}
+
+/// The class of objects.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OwnClass {
+    /// Written to the back end when much memory is in use
+    Hot,
+    /// Written there at once, and first to leave memory
+    Cold,
+    /// That of the bucket's back end
+    Bucket,
 }
 
 /// Name the objects that a killed store or a damaged disk lost
@@ -148,25 +168,37 @@ pub(super) struct LostArgs {
     format: FormatArgs,
 }
 
-/// Change what the store may use, while it runs
+/// Change what the store may use, while it runs, or the class of objects
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cloudskin geds set --memory 4Gi --high-water 60
-  cloudskin geds set --cache 512Mi")]
-#[group(required = true, multiple = true)]
+  cloudskin geds set --cache 512Mi
+  cloudskin geds set geds://lab/run1/ --recursive --class cold
+  cloudskin geds set geds://lab/model --class bucket        whatever the bucket's back end is")]
+#[command(group = clap::ArgGroup::new("limits").multiple(true).conflicts_with("addresses"))]
+#[group(skip)]
 pub(super) struct Set {
+    /// The objects whose class is set
+    #[arg(requires = "class", required_unless_present = "limits")]
+    addresses: Vec<Address>,
+    /// Their class, in place of that of their bucket's back end
+    #[arg(long, value_enum, requires = "addresses")]
+    class: Option<OwnClass>,
+    /// Everything below the addresses
+    #[arg(short, long, requires = "addresses")]
+    recursive: bool,
     /// Most memory for objects
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", group = "limits")]
     memory: Option<Bytes>,
     /// Most disk space
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", group = "limits")]
     disk: Option<Bytes>,
     /// How full the memory may be before objects move down in the background
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "PERCENT", group = "limits", value_parser = clap::value_parser!(u8).range(1..=100))]
     high_water: Option<u8>,
     /// Most of what was read from storage outside that is kept
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", group = "limits")]
     cache: Option<Bytes>,
 }
 
@@ -189,11 +221,7 @@ pub(super) fn attach(store: &Geds, args: &Attach) -> anyhow::Result<()> {
         (Some(bucket), Some(url)) => {
             let options = args.outside.options(url);
             let options = options.iter().map(|(name, value)| (*name, value.as_str()));
-            let class = match args.class {
-                ClassArg::Hot => Class::Hot,
-                ClassArg::Cold => Class::Cold,
-            };
-            let mut backend = BackendConfig::new(url, options).class(class);
+            let mut backend = BackendConfig::new(url, options).class(args.class.into());
             backend.bytes_per_second = args.rate.map_or(0, |rate| rate.0);
             Ok(store.attach(super::bucket(bucket)?, backend)?)
         }
@@ -236,6 +264,48 @@ pub(super) fn lost(store: &Geds, args: &LostArgs) -> anyhow::Result<()> {
 }
 
 pub(super) fn set(store: &Geds, args: &Set) -> anyhow::Result<()> {
+    match args.class {
+        Some(class) => set_class(store, args, class.into()),
+        None => set_limits(store, args),
+    }
+}
+
+impl From<OwnClass> for Option<Class> {
+    fn from(class: OwnClass) -> Self {
+        match class {
+            OwnClass::Hot => Some(Class::Hot),
+            OwnClass::Cold => Some(Class::Cold),
+            OwnClass::Bucket => None,
+        }
+    }
+}
+
+fn set_class(store: &Geds, args: &Set, class: Option<Class>) -> anyhow::Result<()> {
+    for address in &args.addresses {
+        if !args.recursive {
+            let (bucket, key) = address.object()?;
+            store.set_class(bucket, key, class, None)?;
+            continue;
+        }
+        let folder = address.folder();
+        let mut count = 0_u64;
+        super::pages(store, &folder.bucket, Listing::prefix(&folder.key), |page| {
+            for entry in page.entries {
+                match store.set_class(&folder.bucket, &entry.key, class, None) {
+                    Ok(_) => count += 1,
+                    // Deleted meanwhile.
+                    Err(geds::Error::NoObject { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(())
+        })?;
+        output::complain(&format!("the class of {count} objects in `{folder}` was set"));
+    }
+    Ok(())
+}
+
+fn set_limits(store: &Geds, args: &Set) -> anyhow::Result<()> {
     let mut limits = store.limits()?;
     limits.memory_bytes = args.memory.map_or(limits.memory_bytes, |size| size.0);
     limits.disk_bytes = args.disk.map_or(limits.disk_bytes, |size| size.0);

@@ -78,7 +78,8 @@ impl Tenant {
                     } else if state.remotes.is_pending(bucket, key) {
                         under_way += 1;
                     } else {
-                        state.plan_name(&mut plan, &[bucket], unit, place.anchor());
+                        let wanted = writeback::Wanted::all(&targets);
+                        state.plan_name(&mut plan, &wanted, unit, place.anchor());
                     }
                 }
             }

@@ -14,7 +14,7 @@ use crate::{
     Error, Result, Stat,
     disk::{self, Extent},
     put::Record,
-    shared::record::{CHECKED, Header, MOVED, NOTED, Place},
+    shared::record::{CHECKED, CLASS, Header, MOVED, NOTED, Place},
     wire::Piece,
 };
 use std::{
@@ -561,7 +561,7 @@ impl State {
         if sealed_as.is_some_and(|sealed| sealed != crc) {
             tracing::error!(key, "the bytes in memory are not those that were sealed");
         }
-        let flags = MOVED | CHECKED | NOTED;
+        let flags = MOVED | CHECKED | NOTED | header.flags & CLASS;
         let header = Header { flags, place, crc: sealed_as.unwrap_or(crc), ..*header };
         let record = Record { header, key, attributes, former: "" };
         self.publish(&record, Expected::Same { header: old, attributes }).map(|_| ())

@@ -4,7 +4,7 @@
 //! written. So memory is freed without waiting for the network, and a back end that fails delays nobody.
 
 use super::{
-    composed::Composed, names::Backing, outlets::Target, remotes::Remote, settle::Expected,
+    composed::Composed, names::{Backing, Names}, outlets::Target, remotes::Remote, settle::Expected,
     slabs::mark, state::State, tenant::Tenant,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     put::Record,
     shared::{
         Access, Region,
-        record::{CHECKED, Header, MOVED, NOTED, Place},
+        record::{CHECKED, CLASS, Header, MOVED, NOTED, Place},
     },
 };
 use bytes::Bytes;
@@ -145,6 +145,13 @@ impl Source {
         }
         Ok((sums, whole))
     }
+}
+
+/// Which objects are to be written.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    targets: BTreeMap<&'a str, &'a Target>,
+    only_cold: bool,
 }
 
 /// What is to be written, and what is held meanwhile.
@@ -365,6 +372,7 @@ impl State {
     /// Whether the thread that moves objects outside may have something to do.
     pub(super) fn wants_write_back(&self, any_cold: bool) -> bool {
         any_cold
+            || self.names.any_cold()
             || self.over_low_mark()
             || self.disk_is_full()
             || self.remotes.stale().next().is_some()
@@ -390,13 +398,11 @@ impl State {
             if class == Class::Hot && !self.over_low_mark() {
                 break;
             }
-            let some = |target: &Target| target.class == class;
-            let wanted = targets.iter().filter(|(_, target)| some(target));
-            let wanted: Vec<&str> = wanted.map(|(bucket, _)| bucket.as_str()).collect();
-            if !wanted.is_empty() {
+            let wanted = Wanted::of(class, targets, &self.names);
+            if !wanted.targets.is_empty() {
                 self.plan_slabs(&mut plan, &wanted, class);
             }
-            if !wanted.is_empty() && look_at_files {
+            if !wanted.targets.is_empty() && look_at_files {
                 self.plan_files(&mut plan, &wanted, class);
             }
         }
@@ -404,7 +410,7 @@ impl State {
     }
 
     /// Adds what lies in memory, what was let go of longest ago first.
-    fn plan_slabs(&mut self, plan: &mut Plan, wanted: &[&str], class: Class) {
+    fn plan_slabs(&mut self, plan: &mut Plan, wanted: &Wanted<'_>, class: Class) {
         let now = self.index.tick();
         let full = self.slabs.full();
         let mut full: Vec<_> = full
@@ -445,12 +451,12 @@ impl State {
     }
 
     /// Adds what lies on disk, if it is cold, or most of the disk is in use.
-    fn plan_files(&mut self, plan: &mut Plan, wanted: &[&str], class: Class) {
+    fn plan_files(&mut self, plan: &mut Plan, wanted: &Wanted<'_>, class: Class) {
         if self.files.bytes() == 0 || (class == Class::Hot && !self.disk_is_full()) {
             return;
         }
         let numbers: Vec<u32> =
-            wanted.iter().filter_map(|name| self.names.number(name).ok()).collect();
+            wanted.targets.keys().filter_map(|name| self.names.number(name).ok()).collect();
         let keys = numbers.iter().filter_map(|number| self.names.keys(*number));
         let units: Vec<u32> =
             keys.flat_map(|keys| keys.keys.values().map(|named| named.unit)).collect();
@@ -469,7 +475,7 @@ impl State {
     pub(super) fn plan_name(
         &mut self,
         plan: &mut Plan,
-        wanted: &[&str],
+        wanted: &Wanted<'_>,
         unit: u32,
         anchor: Place,
     ) -> bool {
@@ -484,7 +490,7 @@ impl State {
             return false;
         };
         let is_current = self.unit(header.bucket, &key) == Some(unit);
-        if !is_current || !wanted.contains(&bucket.as_str()) {
+        if !is_current || !wanted.covers(&bucket, &header) {
             return false;
         }
         let backing = self.backing(header.bucket, &key);
@@ -584,13 +590,42 @@ impl State {
             self.back_name(header, key, &job.attributes, place, crc)?;
         } else {
             let sealed_as = header.crc32c().unwrap_or(crc);
-            let flags = MOVED | CHECKED | NOTED;
+            let flags = MOVED | CHECKED | NOTED | header.flags & CLASS;
             let moved = Header { flags, place, crc: sealed_as, ..*header };
             let record = Record { header: moved, key, attributes: &job.attributes, former: "" };
             self.publish(&record, Expected::Same { header, attributes: &job.attributes })?;
         }
         self.flush_journal();
         Ok(())
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// What buckets with these back ends may have of a class; when room is needed it is of any.
+    fn of(class: Class, targets: &'a BTreeMap<String, Target>, names: &Names) -> Self {
+        let any_cold = |bucket: &str| {
+            let keys = names.number(bucket).ok().and_then(|number| names.keys(number));
+            keys.is_some_and(|keys| keys.any_cold)
+        };
+        let some = |bucket: &str, target: &Target| {
+            class == Class::Hot || target.class == Class::Cold || any_cold(bucket)
+        };
+        let some = targets.iter().filter(|(bucket, target)| some(bucket, target));
+        let targets = some.map(|(bucket, target)| (bucket.as_str(), target)).collect();
+        Self { targets, only_cold: class == Class::Cold }
+    }
+
+    /// All that buckets with these back ends have.
+    pub(super) fn all(targets: &'a BTreeMap<String, Target>) -> Self {
+        let targets = targets.iter().map(|(bucket, target)| (bucket.as_str(), target)).collect();
+        Self { targets, only_cold: false }
+    }
+
+    fn covers(&self, bucket: &str, header: &Header) -> bool {
+        let target = self.targets.get(bucket);
+        target.is_some_and(|target| {
+            !self.only_cold || header.class().unwrap_or(target.class) == Class::Cold
+        })
     }
 }
 

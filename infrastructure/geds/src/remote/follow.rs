@@ -16,7 +16,7 @@ use crate::{
     Error, Event, Happening, Listing, Put, Result, Stat,
     client::Found,
     put::Record,
-    shared::record::{CHECKED, Header, MOVED, NOTED},
+    shared::record::{CHECKED, CLASS, Header, MOVED, NOTED},
     wire::Refusal,
 };
 use serde::de::DeserializeOwned;
@@ -382,7 +382,7 @@ impl Far {
         let Found { header: old, attributes, pin } = client.find(&kept, key)?;
         let (version, modified) = (sealed.version, sealed.modified);
         let header =
-            Header { flags: old.flags & (CHECKED | NOTED) | MOVED, version, modified, ..old };
+            Header { flags: old.flags & (CHECKED | CLASS | NOTED) | MOVED, version, modified, ..old };
         let record = Record { header, key, attributes: &attributes, former: "" };
         let same = |newest: Option<&Header>| match newest {
             Some(newest) if newest.version == copy.version => Ok(()),

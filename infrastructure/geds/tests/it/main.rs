@@ -5,6 +5,7 @@
 mod basics;
 mod checkpoints;
 mod children;
+mod classes;
 mod composed;
 mod hostile;
 mod killed;

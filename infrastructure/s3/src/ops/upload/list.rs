@@ -62,7 +62,7 @@ fn marker(info: &Info) -> S3Result<u32> {
 }
 
 fn class(upload: &Upload) -> String {
-    upload.headers.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned())
+    upload.headers.storage_class.clone().unwrap_or_else(|| describe::STANDARD.to_owned())
 }
 
 fn told_part(entry: &Entry) -> Option<dto::Part> {
