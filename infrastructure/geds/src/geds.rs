@@ -1,8 +1,8 @@
 //! The store as a process sees it.
 
 use crate::{
-    Attributes, Bucket, Class, Config, Error, Limits, Listing, Lost, Object, Page, Put, Result, Scope,
-    Stat, Subscription, Usage, View, Writer, check_bucket, check_key,
+    Attributes, Bucket, Class, Config, Error, Limits, Listing, Lost, Object, Page, Put, Result,
+    Scope, Stat, Subscription, Usage, View, Writer, check_bucket, check_key,
     client::{Client, Found, SUMMED_MAX, Space, new_header, unexpected},
     node::names::{stat_of, tier_of},
     put::Record,
@@ -302,14 +302,31 @@ impl Geds {
         }
     }
 
-    /// Whether an object is here, wherever else it may be.
-    pub(crate) fn is_here(&self, bucket: &str, key: &str) -> Result<bool> {
-        let known = match self.stat_here(bucket, key) {
-            Err(failed @ Error::NoBucket { .. }) => self.stat_far(bucket, key, failed),
-            known => known,
+    /// Whether there is a bucket of the name, here or at another site. For those of this site it asks nobody: the index
+    /// that all processes share knows.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn has_bucket(&self, bucket: &str) -> Result<bool> {
+        match self.number_of(&self.client(), bucket) {
+            Ok(_) => Ok(true),
+            Err(Error::NoBucket { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether an object is in the store, here or at another site, without looking outside for one that is not.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`], [`Error::Unavailable`].
+    pub fn has_object(&self, bucket: &str, key: &str) -> Result<bool> {
+        let known = match self.client().read(bucket, key, |_, _| ()) {
+            Err(failed @ Error::NoBucket { .. }) => self.stat_far(bucket, key, failed).map(|_| ()),
+            Ok(None) => return Ok(false),
+            known => known.map(|_| ()),
         };
         match known {
-            Ok(_) => Ok(true),
+            Ok(()) => Ok(true),
             Err(Error::NoObject { .. }) => Ok(false),
             Err(error) => Err(error),
         }

@@ -80,7 +80,7 @@ impl Geds {
         let backend = self.backend_of(bucket)?;
         let mut done = 0;
         for key in backend.names(bucket, prefix)? {
-            if !self.is_here(bucket, &key)? && self.fetch(&backend, bucket, &key)? {
+            if !self.has_object(bucket, &key)? && self.fetch(&backend, bucket, &key)? {
                 done += 1;
             }
         }

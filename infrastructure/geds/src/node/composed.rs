@@ -127,7 +127,12 @@ impl State {
     }
 
     /// Adds the names of something composed; says whether there is one that is not outside yet.
-    pub(super) fn plan_content(&mut self, plan: &mut Plan, wanted: &Wanted<'_>, content: u64) -> bool {
+    pub(super) fn plan_content(
+        &mut self,
+        plan: &mut Plan,
+        wanted: &Wanted<'_>,
+        content: u64,
+    ) -> bool {
         let members = self.contents.get(&content).map(|content| content.members.clone());
         let members: BTreeSet<u32> = members.unwrap_or_default().into_iter().collect();
         let place = Place::Pieces { content };

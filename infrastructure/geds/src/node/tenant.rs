@@ -566,7 +566,8 @@ impl Tenant {
                 state.compose(pieces)
             }
         };
-        let header = Header::new(state.index.next_version(), number, size, place).classed(put.class);
+        let header =
+            Header::new(state.index.next_version(), number, size, place).classed(put.class);
         let record = Record { header, key, attributes: &attributes, former: "" };
         state.publish(&record, Expected::Asked { bucket, put })?;
         state.flush_journal();

@@ -4,8 +4,14 @@
 //! written. So memory is freed without waiting for the network, and a back end that fails delays nobody.
 
 use super::{
-    composed::Composed, names::{Backing, Names}, outlets::Target, remotes::Remote, settle::Expected,
-    slabs::mark, state::State, tenant::Tenant,
+    composed::Composed,
+    names::{Backing, Names},
+    outlets::Target,
+    remotes::Remote,
+    settle::Expected,
+    slabs::mark,
+    state::State,
+    tenant::Tenant,
 };
 use crate::{
     Class, Error, Result,

@@ -183,7 +183,7 @@ impl Far {
             return self.bring_home(bucket, key);
         }
         let fetched = match self.follow(bucket) {
-            Ok(_) if self.geds.is_here(&kept(bucket), key).unwrap_or(false) => Ok(Reply::Done),
+            Ok(_) if self.geds.has_object(&kept(bucket), key).unwrap_or(false) => Ok(Reply::Done),
             Ok(home) => self.fetch_from(&home, bucket, key, replica),
             Err(error) => Err(error),
         };
@@ -276,7 +276,7 @@ impl Far {
 
     /// Reads a copy from any other site: the home cannot be asked.
     fn fetch_copy(&self, bucket: &str, key: &str, why: &str) -> Result<Reply> {
-        if self.geds.is_here(&kept(bucket), key).unwrap_or(false) {
+        if self.geds.has_object(&kept(bucket), key).unwrap_or(false) {
             return Ok(Reply::Done);
         }
         let (name, home) = (self.name_of(bucket, key), self.home(bucket).ok());

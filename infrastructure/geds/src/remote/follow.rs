@@ -381,8 +381,12 @@ impl Far {
         let (kept, client) = (kept(bucket), self.geds.client());
         let Found { header: old, attributes, pin } = client.find(&kept, key)?;
         let (version, modified) = (sealed.version, sealed.modified);
-        let header =
-            Header { flags: old.flags & (CHECKED | CLASS | NOTED) | MOVED, version, modified, ..old };
+        let header = Header {
+            flags: old.flags & (CHECKED | CLASS | NOTED) | MOVED,
+            version,
+            modified,
+            ..old
+        };
         let record = Record { header, key, attributes: &attributes, former: "" };
         let same = |newest: Option<&Header>| match newest {
             Some(newest) if newest.version == copy.version => Ok(()),

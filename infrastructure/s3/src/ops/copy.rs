@@ -13,7 +13,7 @@ use crate::{
     sign::unescape,
     store::{HIDDEN_BUCKET, of_geds},
 };
-use geds::{Error, Object, Put, Stat};
+use geds::{Class, Error, Object, Put, Stat};
 use s3s::{S3Response, S3Result, dto};
 
 /// How many bytes are read at a time to compute a checksum.

@@ -46,8 +46,10 @@ pub(in crate::ops) fn complete(
     let put = Put { attributes: Some(record.attributes()), class, ..put };
     match info.geds().compose(&info.bucket, &info.key, &parts, put) {
         Ok(_) => {}
-        // A part was uploaded anew after it was looked at.
-        Err(Error::Changed { bucket, .. }) if bucket == HIDDEN_BUCKET => {
+        // A part was uploaded anew, or the upload was ended, after it was looked at.
+        Err(Error::Changed { bucket, .. } | Error::NoObject { bucket, .. })
+            if bucket == HIDDEN_BUCKET =>
+        {
             return fail(Fault::InvalidPart);
         }
         Err(error) => return Err(of_geds(error)),
