@@ -93,16 +93,18 @@ pub(super) struct Export {
     outside: Outside,
 }
 
-/// Make S3 or a folder the lowest tier of a bucket, until the store ends
+/// Make S3 or a folder the lowest tier of a bucket
 ///
 /// Objects are written there in the background and leave memory when room is needed; what is there
 /// and not here is read when it is asked for, block by block. The bucket there is this bucket's own.
+/// When the store is started again it is to be attached again, unless it is kept.
 /// Keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cloudskin geds attach geds://lab s3://archive/lab
   cloudskin geds attach geds://lab s3://archive/lab --class cold --endpoint http://127.0.0.1:9000
+  cloudskin geds attach geds://lab s3://archive/lab --keep  also when the store is started again
   cloudskin geds attach                                     what is attached, and how it does
   cloudskin geds attach geds://lab --detach")]
 pub(super) struct Attach {
@@ -117,6 +119,9 @@ pub(super) struct Attach {
     /// Most bytes that are sent in a second [default: as many as it takes]
     #[arg(long, value_name = "SIZE")]
     rate: Option<Bytes>,
+    /// Write the keys down in the store's folder, for this user alone, and attach it again when the store is started again
+    #[arg(long, requires = "url")]
+    keep: bool,
     /// Take the back end from the bucket
     #[arg(long, requires = "bucket")]
     detach: bool,
@@ -222,6 +227,7 @@ pub(super) fn attach(store: &Geds, args: &Attach) -> anyhow::Result<()> {
             let options = args.outside.options(url);
             let options = options.iter().map(|(name, value)| (*name, value.as_str()));
             let mut backend = BackendConfig::new(url, options).class(args.class.into());
+            backend.keep = args.keep;
             backend.bytes_per_second = args.rate.map_or(0, |rate| rate.0);
             Ok(store.attach(super::bucket(bucket)?, backend)?)
         }
@@ -231,13 +237,15 @@ pub(super) fn attach(store: &Geds, args: &Attach) -> anyhow::Result<()> {
             if let Some(bucket) = bucket {
                 all.retain(|one| one.bucket == bucket.bucket);
             }
-            let mut table =
-                Table::new(&["BUCKET", "BACK END", "CLASS", "WRITTEN", "SIZE", "FAILURES", "LAST"]);
+            let mut table = Table::new(&[
+                "BUCKET", "BACK END", "CLASS", "KEPT", "WRITTEN", "SIZE", "FAILURES", "LAST",
+            ]);
             for one in &all {
                 table.row(vec![
                     one.bucket.clone(),
                     one.url.clone(),
                     format!("{:?}", one.class).to_lowercase(),
+                    if one.kept { "yes" } else { "no" }.to_owned(),
                     one.objects.to_string(),
                     size(one.bytes),
                     one.failures.to_string(),

@@ -8,6 +8,7 @@ mod composed;
 mod files;
 mod holds;
 pub(crate) mod journal;
+mod keys;
 mod lost;
 pub(crate) mod names;
 mod notes;

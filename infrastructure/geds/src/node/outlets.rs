@@ -64,6 +64,7 @@ impl Outlets {
             bucket: bucket.to_owned(),
             url: config.url.clone(),
             class: config.class,
+            kept: config.keep,
             ..BackendState::default()
         };
         let outlet = Outlet { config, reader, writer, state, rest_until: None, pause: PAUSES.0 };

@@ -2,6 +2,7 @@
 
 use super::{
     journal::Note,
+    keys::Keys,
     lost::LostNames,
     names::{stat_at, stat_of},
     outlets::Outlets,
@@ -96,6 +97,8 @@ pub(crate) struct Tenant {
     pub(super) stopping: AtomicBool,
     /// The lowest tiers of buckets.
     pub(super) outlets: Outlets,
+    /// Those of them that outlive the node.
+    pub(super) keys: Keys,
     /// Told, with the state's lock, when blocks have come from outside.
     pub(super) arrived: Condvar,
     /// What it has to do with other sites, if this node knows any.
@@ -106,15 +109,18 @@ impl Tenant {
     pub(super) fn open(folder: &Path, limits: Limits) -> Result<Self> {
         let state = Arc::new(Mutex::new(State::recover(folder, limits)?));
         state.lock().unwrap_or_else(PoisonError::into_inner).own = Arc::downgrade(&state);
-        Ok(Self {
+        let tenant = Self {
             state,
             bell: Mutex::new(false),
             rung: Condvar::new(),
             stopping: AtomicBool::new(false),
             far: OnceLock::new(),
             outlets: Outlets::default(),
+            keys: Keys::open(folder),
             arrived: Condvar::new(),
-        })
+        };
+        tenant.attach_kept();
+        Ok(tenant)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -333,6 +339,7 @@ impl Tenant {
             }
             Request::DeleteBucket { bucket } => {
                 let deleted = self.simple(Request::DeleteBucket { bucket: bucket.clone() })?;
+                self.keys.set(&bucket, None)?;
                 if let Some(far) = self.far() {
                     far.disclaim(&bucket);
                 }
