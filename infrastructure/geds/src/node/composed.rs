@@ -2,9 +2,10 @@
 //! range that is read, and kept in place no longer than that takes.
 
 use super::{
-    spill::Bytes as Opened,
+    bytes::Bytes as Opened,
+    source::Sums,
     state::{Content, State},
-    writeback::{Plan, Sums, Wanted},
+    writeback::{Plan, Wanted},
 };
 use crate::{Error, Result, backend::BLOCK_BYTES, shared::record::Place, wire::Piece};
 use bytes::Bytes;
