@@ -22,8 +22,7 @@ impl Tenant {
         let number = self.state().names.number(bucket)?;
         self.outlets.attach(bucket, backend)?;
         let mut state = self.state();
-        // What was found to need nothing is looked at again.
-        state.slabs.look_again();
+        state.look_again();
         state.index.set_tiered(number, true);
         Ok(())
     }

@@ -114,10 +114,11 @@ impl Composed {
 }
 
 impl State {
-    /// What is composed of bytes in slabs, by slab.
+    /// What is composed of bytes in slabs and may have to be written outside, by slab.
     pub(super) fn composed_in_slabs(&self) -> HashMap<Place, BTreeSet<u64>> {
         let mut by_slab: HashMap<Place, BTreeSet<u64>> = HashMap::new();
-        for (number, content) in &self.contents {
+        let open = self.contents.iter().filter(|(_, content)| content.looked_at != content.holds);
+        for (number, content) in open {
             for piece in &content.pieces {
                 if matches!(piece.place, Place::Slab { .. }) {
                     by_slab.entry(piece.place.anchor()).or_default().insert(*number);
@@ -137,9 +138,22 @@ impl State {
         let members = self.contents.get(&content).map(|content| content.members.clone());
         let members: BTreeSet<u32> = members.unwrap_or_default().into_iter().collect();
         let place = Place::Pieces { content };
-        members.into_iter().fold(false, |any, unit| {
+        let any = members.into_iter().fold(false, |any, unit| {
             let refers = self.index.slot(unit).header().place == place;
             any | (refers && self.plan_name(plan, wanted, unit, place))
-        })
+        });
+        if !any
+            && wanted.is_any()
+            && let Some(content) = self.contents.get_mut(&content)
+        {
+            content.looked_at = content.holds;
+        }
+        any
+    }
+
+    /// What was found to need nothing is looked at again.
+    pub(super) fn look_again(&mut self) {
+        self.slabs.look_again();
+        self.contents.values_mut().for_each(|content| content.looked_at = 0);
     }
 }

@@ -117,13 +117,15 @@ impl Outlets {
         rested.map(|(bucket, outlet)| (bucket.clone(), outlet.target())).collect()
     }
 
-    /// Bytes were acknowledged outside.
-    pub(super) fn stored(&self, bucket: &str, bytes: u64) {
-        if let Some(outlet) = self.all().get_mut(bucket) {
-            (outlet.rest_until, outlet.pause) = (None, PAUSES.0);
-            outlet.state.objects += 1;
-            outlet.state.bytes += bytes;
-        }
+    /// Bytes were acknowledged outside; says whether it had failed before.
+    pub(super) fn stored(&self, bucket: &str, bytes: u64) -> bool {
+        let mut all = self.all();
+        let Some(outlet) = all.get_mut(bucket) else { return false };
+        let rested = outlet.rest_until.take().is_some();
+        outlet.pause = PAUSES.0;
+        outlet.state.objects += 1;
+        outlet.state.bytes += bytes;
+        rested
     }
 
     /// It failed: it is left in peace for a while.

@@ -64,6 +64,8 @@ impl Tenant {
         let targets = BTreeMap::from([(bucket.to_owned(), self.outlets.target(bucket)?)]);
         let mut moved = Instant::now();
         let mut failure = None;
+        // Each round ends with some that are moved, unless they change all the time.
+        let mut rounds = 2 * keys.len();
         loop {
             let mut plan = writeback::Plan::unbounded();
             let (mut left, mut under_way) = (0, 0);
@@ -90,11 +92,14 @@ impl Tenant {
             }
             failure = failed.or(failure);
             let waits = under_way > 0 && moved.elapsed() < PATIENCE;
-            if self.stopping.load(SeqCst) || failure.is_some() || (left == 0 && !waits) {
+            let goes_on = if left > 0 { rounds > 0 } else { waits };
+            if self.stopping.load(SeqCst) || failure.is_some() || !goes_on {
                 break;
             }
             if left == 0 {
                 thread::sleep(PAUSE);
+            } else {
+                rounds -= 1;
             }
         }
         let left = |_: &State, header: &Header| {

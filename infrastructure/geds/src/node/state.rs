@@ -49,6 +49,8 @@ pub(super) struct Content {
     pub(super) holds: u64,
     pub(super) busy: u32,
     pub(super) members: Vec<u32>,
+    /// As of how many holds all its names were found to need no writing outside, whatever their class.
+    pub(super) looked_at: u64,
 }
 
 /// All that the node knows of a tenant.

@@ -255,8 +255,12 @@ impl Tenant {
 
     fn ended(&self, job: &Job, uploaded: Result<(Uploaded, Sums)>) -> Result<()> {
         let published = uploaded.and_then(|(uploaded, (sums, crc))| {
-            self.outlets.stored(&job.bucket, job.bytes.size());
-            self.state().publish_outside(job, sums, crc, uploaded)
+            let mut state = self.state();
+            if self.outlets.stored(&job.bucket, job.bytes.size()) {
+                // While it rested, what its buckets have was passed by.
+                state.look_again();
+            }
+            state.publish_outside(job, sums, crc, uploaded)
         });
         match published {
             // Written again, or deleted, meanwhile: the back end has not failed.
@@ -551,6 +555,11 @@ impl<'a> Wanted<'a> {
     pub(super) fn all(targets: &'a BTreeMap<String, Target>) -> Self {
         let targets = targets.iter().map(|(bucket, target)| (bucket.as_str(), target)).collect();
         Self { targets, only_cold: false }
+    }
+
+    /// Whether it is of any class.
+    pub(super) fn is_any(&self) -> bool {
+        !self.only_cold
     }
 
     fn covers(&self, bucket: &str, header: &Header) -> bool {
