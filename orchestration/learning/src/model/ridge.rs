@@ -143,11 +143,13 @@ fn solve(mut left: Vec<f64>, mut right: Vec<f64>) -> Vec<f64> {
     let n = right.len();
     for column in 0..n {
         for row in column..n {
-            let below: f64 =
-                (0..column).map(|k| left[row * n + k] * left[column * n + k]).sum();
+            let below: f64 = (0..column).map(|k| left[row * n + k] * left[column * n + k]).sum();
             let rest = left[row * n + column] - below;
-            left[row * n + column] =
-                if row == column { rest.max(f64::MIN_POSITIVE).sqrt() } else { rest / left[column * n + column] };
+            left[row * n + column] = if row == column {
+                rest.max(f64::MIN_POSITIVE).sqrt()
+            } else {
+                rest / left[column * n + column]
+            };
         }
     }
     for row in 0..n {
