@@ -92,6 +92,7 @@ pub(crate) struct GedsNode {
 Examples:
   cloudskin serve s3
   cloudskin serve s3 --listen 127.0.0.1:9100 --keys keys.toml --for lab --for field
+  cloudskin serve s3 --metrics 127.0.0.1:9001 --uploads-expire 2d
 
 The file of keys:
   [[keys]]

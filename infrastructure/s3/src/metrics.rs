@@ -6,7 +6,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{fmt, future::Future, io, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 use telemetry::{
     CONTENT_TYPE, Registry,
     encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder},
@@ -111,15 +111,12 @@ impl Metrics {
     }
 
     /// Serves `/metrics` to who shows the token, and `/healthz` to everybody, until `shutdown` is done.
-    ///
-    /// # Errors
-    /// None at present: a listener that fails is asked again.
     pub async fn serve(
         self,
         listener: TcpListener,
         token: Token,
         shutdown: impl Future<Output = ()>,
-    ) -> io::Result<()> {
+    ) {
         let token = Arc::new(token);
         let mut askers = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -128,7 +125,7 @@ impl Metrics {
                 askers.join_next().await;
             }
             let accepted = tokio::select! {
-                () = &mut shutdown => return Ok(()),
+                () = &mut shutdown => return,
                 Some(_) = askers.join_next() => continue,
                 accepted = listener.accept() => accepted,
             };
