@@ -368,7 +368,7 @@ class Store:
 
     def relocate(
         self, bucket: str, prefix: str = "", *, to: Literal["memory", "disk", "outside"]
-    ) -> tuple[int, list[tuple[str, str]]]:
+    ) -> tuple[int, Sequence[tuple[str, str]]]:
         """Moves bytes to another tier now; how many objects were moved, and which were not, with the reasons."""
 
     def usage(self) -> Usage: ...
