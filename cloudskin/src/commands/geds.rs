@@ -6,6 +6,7 @@ mod copy;
 mod look;
 pub(crate) mod store;
 mod tiers;
+pub(crate) mod triggers;
 
 use crate::{output, session::Session};
 use address::Address;
@@ -56,6 +57,7 @@ enum Command {
     Attach(tiers::Attach),
     Lost(tiers::LostArgs),
     Set(tiers::Set),
+    Trigger(triggers::TriggerArgs),
 }
 
 /// Rename an object, or everything below a prefix, within a bucket
@@ -121,6 +123,9 @@ struct Rb {
 }
 
 pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode> {
+    if let Command::Trigger(triggers) = &args.command {
+        return triggers::run(triggers, &args.store, session.tenant());
+    }
     let store = args.store.open(session.tenant())?;
     match &args.command {
         Command::Ls(args) => look::list(&store, args)?,
@@ -142,6 +147,7 @@ pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode
         Command::Attach(args) => tiers::attach(&store, args)?,
         Command::Lost(args) => tiers::lost(&store, args)?,
         Command::Set(args) => tiers::set(&store, args)?,
+        Command::Trigger(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -32,6 +32,7 @@ mod put;
 mod remote;
 mod shared;
 mod stat;
+pub mod trigger;
 mod view;
 mod wire;
 mod writer;

@@ -21,7 +21,7 @@ pub use transform::{FileKey, Transform};
 
 use super::{Directory, Errno, File, Mount};
 use file::ObjectFile;
-use geds::{Error, Geds, Listing, Put, Writer};
+use geds::{Attributes, Error, Geds, Listing, Put, Writer};
 use inode::Inode;
 use names::Names;
 use std::{
@@ -51,6 +51,8 @@ struct Shared {
     prefix: String,
     device: u64,
     transform: Transform,
+    /// What is kept with each file that is sealed.
+    mark: Attributes,
     /// Taken before what an inode holds, never after.
     names: Mutex<Names>,
 }
@@ -75,8 +77,18 @@ impl ObjectFolder {
         geds::check_key(&format!("{prefix}/"))?;
         let device = number(bucket, "");
         let (bucket, names) = (bucket.to_owned(), Mutex::default());
-        let shared = Shared { store, bucket, prefix, device, transform, names };
+        let mark = Attributes::new();
+        let shared = Shared { store, bucket, prefix, device, transform, mark, names };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The same, where each file that is sealed has these attributes; for a mount that nothing uses yet.
+    #[must_use]
+    pub fn marking(mut self, attributes: Attributes) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.mark = attributes;
+        }
+        self
     }
 }
 

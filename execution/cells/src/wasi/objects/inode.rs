@@ -314,7 +314,9 @@ impl Body {
     }
 
     fn put(&self, shared: &Shared, size: u64) -> Put {
-        let attributes = self.set.then(|| self.times.keep(Attributes::new()));
+        let mark = (!shared.mark.is_empty()).then(|| shared.mark.clone());
+        let set = |mark: &Option<Attributes>| self.times.keep(mark.clone().unwrap_or_default());
+        let attributes = if self.set { Some(set(&mark)) } else { mark };
         let attributes = shared.transform.describe(attributes, size);
         let (overwrite, durable) = (!self.exclusive, self.durable);
         Put { overwrite, durable, attributes, ..Put::default() }
