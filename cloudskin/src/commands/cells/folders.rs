@@ -6,7 +6,7 @@ use cells::{
     wasi::{FileKey, Grant, ObjectFolder, Transform},
     worker,
 };
-use geds::{Attributes, Geds};
+use geds::{Geds, Put};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -88,14 +88,14 @@ impl Granted {
 
     /// Opens it; `store` is asked for where objects are meant.
     pub(super) fn open(&self, store: impl Fn() -> anyhow::Result<Geds>) -> anyhow::Result<Grant> {
-        self.open_marking(store, Attributes::new())
+        self.open_sealing(store, Put::default())
     }
 
-    /// The same, where each object that the program writes has these attributes.
-    pub(crate) fn open_marking(
+    /// The same, where objects that the program writes are sealed so.
+    pub(crate) fn open_sealing(
         &self,
         store: impl Fn() -> anyhow::Result<Geds>,
-        mark: Attributes,
+        put: Put,
     ) -> anyhow::Result<Grant> {
         let (address, kept) = match &self.source {
             Source::Folder(host) => {
@@ -111,7 +111,7 @@ impl Granted {
         }
         let mount = ObjectFolder::new(store, &address.bucket, &address.key, transform)
             .with_context(|| format!("cannot grant `{address}`"))?
-            .marking(mark);
+            .sealing(put);
         let (guest_path, read_only) = (self.guest.clone(), self.read_only);
         Ok(Grant { guest_path, mount: Arc::new(mount), read_only })
     }

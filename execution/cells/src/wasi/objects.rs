@@ -21,7 +21,7 @@ pub use transform::{FileKey, Transform};
 
 use super::{Directory, Errno, File, Mount};
 use file::ObjectFile;
-use geds::{Attributes, Error, Geds, Listing, Put, Writer};
+use geds::{Error, Geds, Listing, Put, Writer};
 use inode::Inode;
 use names::Names;
 use std::{
@@ -51,8 +51,8 @@ struct Shared {
     prefix: String,
     device: u64,
     transform: Transform,
-    /// What is kept with each file that is sealed.
-    mark: Attributes,
+    /// How files are sealed, but for what each file says itself.
+    seal: Put,
     /// Taken before what an inode holds, never after.
     names: Mutex<Names>,
 }
@@ -77,16 +77,17 @@ impl ObjectFolder {
         geds::check_key(&format!("{prefix}/"))?;
         let device = number(bucket, "");
         let (bucket, names) = (bucket.to_owned(), Mutex::default());
-        let mark = Attributes::new();
-        let shared = Shared { store, bucket, prefix, device, transform, mark, names };
+        let seal = Put::default();
+        let shared = Shared { store, bucket, prefix, device, transform, seal, names };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The same, where each file that is sealed has these attributes; for a mount that nothing uses yet.
+    /// The same, where each file is sealed with these attributes beside its own, durably if that is asked for, and with so
+    /// many replicas; for a mount that nothing uses yet.
     #[must_use]
-    pub fn marking(mut self, attributes: Attributes) -> Self {
+    pub fn sealing(mut self, put: Put) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.mark = attributes;
+            shared.seal = put;
         }
         self
     }

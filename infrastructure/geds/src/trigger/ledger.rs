@@ -2,7 +2,7 @@
 
 use super::{
     Event, HOPS, TRIGGERS, Trigger, Triggers,
-    record::{Ended, Next, Record, Seen, State},
+    record::{Asked, Ended, Next, Record, Seen, State},
 };
 use crate::{Attributes, Error, KEY_MAX_BYTES, Listing, Put, Result, Stat, put::now};
 use serde::Serialize;
@@ -109,7 +109,9 @@ impl Triggers {
         if deleted && trigger.rules.on.deleted && self.is_lost(trigger, key)? {
             return Ok(Claim::Nothing);
         }
-        let next = trigger.rules.next(record, seen, now(), lease_ms);
+        let fence = self.store.client().index.next_version();
+        let asked = Asked { now: now(), lease: lease_ms, fence };
+        let next = trigger.rules.next(record, seen, asked);
         let next = match next {
             Next::Nothing => return Ok(Claim::Nothing),
             Next::Later(time) => return Ok(Claim::Later(time)),
@@ -329,6 +331,18 @@ impl Triggers {
         self.store.put(TRIGGERS, at, tail(said).as_bytes(), put).map(|_| ())
     }
 
+    /// Remembers that a name was there, of which no more is known; of one that is still there, others will know more.
+    pub(super) fn note_lost(&self, trigger: &Trigger, key: &str) -> Result<()> {
+        let Some(at) = record_key(&trigger.id, key) else { return Ok(()) };
+        if self.seen(trigger, key)?.is_some() {
+            return Ok(());
+        }
+        match self.write(&at, &Record { settled: Some(0), ..Record::default() }, "", None) {
+            Err(Error::Exists { .. }) => Ok(()),
+            written => written,
+        }
+    }
+
     /// Writes what is merely to be remembered of a name that has no record; it is not durable yet. False if there is nothing.
     pub(super) fn note(&self, trigger: &Trigger, key: &str) -> Result<bool> {
         let Some(at) = record_key(&trigger.id, key) else { return Ok(false) };
@@ -336,7 +350,9 @@ impl Triggers {
             return Ok(false);
         }
         let seen = self.seen(trigger, key)?;
-        let Next::Note(record) = trigger.rules.next(None, seen, now(), 0) else { return Ok(false) };
+        let Next::Note(record) = trigger.rules.next(None, seen, Asked::only(now())) else {
+            return Ok(false);
+        };
         let attributes = Attributes::new().with(RECORD, record.encode());
         match self.store.put(TRIGGERS, &at, b"", Put::default().attributes(attributes)) {
             Ok(_) => self.look_back(trigger, key, &at, seen),

@@ -3,7 +3,7 @@
 use super::{
     Counts, TRIGGERS, Trigger, Triggers,
     ledger::{of_stat, record_key, records, seen},
-    record::{Next, Record, Seen, State},
+    record::{Asked, Next, Record, Seen, State},
 };
 use crate::{Entry, Error, Listing, Page, Result, put::now};
 use std::collections::BTreeMap;
@@ -38,11 +38,14 @@ impl Triggers {
     /// # Errors
     /// [`Error::Unavailable`]; as [`claim`](Self::claim) where something is to be remembered.
     pub fn look(&self, trigger: &Trigger, after: Option<&str>) -> Result<Look> {
+        if after.is_none() && trigger.rules.on.deleted {
+            self.mend(trigger)?;
+        }
         let compared = self.compare(trigger, after)?;
         let mut look = Look { skipped: compared.skipped, next: compared.next, ..Look::default() };
         let mut notes = Vec::new();
         for (key, (seen, record)) in compared.names {
-            match trigger.rules.next(record.as_ref(), seen, now(), 0) {
+            match trigger.rules.next(record.as_ref(), seen, Asked::only(now())) {
                 Next::Nothing => {}
                 Next::Later(time) => look.later.push((time, key)),
                 Next::Note(_) if record.is_none() => notes.push(key),
@@ -51,6 +54,19 @@ impl Triggers {
         }
         self.write_notes(trigger, &notes)?;
         Ok(look)
+    }
+
+    /// Remembers names whose records a killed node has lost while they were written: they may be deleted by now, and
+    /// nobody else would know that they were there.
+    fn mend(&self, trigger: &Trigger) -> Result<()> {
+        let ledger = records(&trigger.id);
+        for lost in self.store.lost()? {
+            let key = lost.key.strip_prefix(&ledger).filter(|_| lost.bucket == TRIGGERS);
+            if let Some(key) = key {
+                self.note_lost(trigger, key)?;
+            }
+        }
+        Ok(())
     }
 
     /// Remembers all names that are there.
@@ -94,7 +110,7 @@ impl Triggers {
         loop {
             let compared = self.compare(trigger, after.as_deref())?;
             for (seen, record) in compared.names.values() {
-                let next = trigger.rules.next(record.as_ref(), *seen, now(), 0);
+                let next = trigger.rules.next(record.as_ref(), *seen, Asked::only(now()));
                 let state =
                     record.as_ref().and_then(|record| record.task.as_ref()).map(|task| task.state);
                 match (next, state) {

@@ -33,7 +33,7 @@ pub struct Record {
     pub settled: Option<u64>,
     /// How many triggers in a row led to that version.
     pub hops: u8,
-    /// How often the name was claimed. A runner that shows a smaller number has lost its claim.
+    /// The number of the last claim, greater than any before. A runner that shows another one has lost its claim.
     pub fence: u64,
     /// What is under way, waits or failed.
     pub task: Option<Task>,
@@ -72,6 +72,25 @@ pub enum State {
         /// Since when.
         since: u64,
     },
+}
+
+/// Who asks what comes next, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Milliseconds since the Unix epoch.
+    pub now: u64,
+    /// How long the one who asks would have it, in milliseconds.
+    pub lease: u64,
+    /// The number that its claim would have: one that nobody was given before, in ascending order. Numbers that begin anew
+    /// with each record would not do: records are forgotten, and runners that are late come to the next one.
+    pub fence: u64,
+}
+
+impl Asked {
+    /// By somebody who claims nothing.
+    pub fn only(now: u64) -> Self {
+        Self { now, lease: 0, fence: 0 }
+    }
 }
 
 /// What comes next for a name.
@@ -113,14 +132,15 @@ struct Wanted {
 }
 
 impl Rules {
-    /// What comes next for a name, of which this is remembered and that is there, at a time.
-    pub fn next(&self, record: Option<&Record>, seen: Option<Seen>, now: u64, lease: u64) -> Next {
+    /// What comes next for a name, of which this is remembered and that is there.
+    pub fn next(&self, record: Option<&Record>, seen: Option<Seen>, asked: Asked) -> Next {
+        let now = asked.now;
         let blank = Record::default();
         let known = record.unwrap_or(&blank);
         let wanted = self.wanted(known, seen);
         let Some(task) = &known.task else {
             return match wanted {
-                Some(wanted) => self.begin(known, wanted, 0, now, lease),
+                Some(wanted) => self.begin(known, wanted, 0, asked),
                 None => self.note(record, seen),
             };
         };
@@ -137,14 +157,19 @@ impl Rules {
                 State::Waiting { until } if is_ahead(until, now) => Next::Later(until),
                 State::Waiting { .. } | State::Running { .. } => {
                     let wanted = Wanted { hops: task.hops, ..wanted };
-                    self.begin(known, wanted, task.attempts, now, lease)
+                    self.begin(known, wanted, task.attempts, asked)
                 }
             },
-            (None, Some(other)) => self.begin(known, other, 0, now, lease),
+            (None, Some(other)) => self.begin(known, other, 0, asked),
             // What it was about has gone, or has come back.
-            (None, None) => match known.settled {
-                Some(_) => Next::Note(Record { task: None, ..known.clone() }),
-                None => Next::Forget,
+            (None, None) => match (seen, known.settled) {
+                // When this version goes, that is another delete.
+                (Some(Seen { version, hops }), Some(_)) => {
+                    let settled = Some(version);
+                    Next::Note(Record { settled, hops, task: None, ..known.clone() })
+                }
+                (None, Some(_)) => Next::Note(Record { task: None, ..known.clone() }),
+                (_, None) => Next::Forget,
             },
         }
     }
@@ -181,14 +206,14 @@ impl Rules {
     }
 
     /// The next attempt, or the end of them.
-    fn begin(&self, known: &Record, wanted: Wanted, attempts: u32, now: u64, lease: u64) -> Next {
+    fn begin(&self, known: &Record, wanted: Wanted, attempts: u32, asked: Asked) -> Next {
+        let Asked { now, lease, fence } = asked;
         let Wanted { event, version, hops } = wanted;
         let task = |attempts, state| Some(Task { event, version, hops, attempts, state });
         if hops >= HOPS_MAX || attempts >= self.attempts {
             let task = task(attempts, State::Dead { since: now });
             return Next::Note(Record { task, ..known.clone() });
         }
-        let fence = known.fence + 1;
         let task = task(attempts + 1, State::Running { until: now.saturating_add(lease) });
         Next::Run(Record { fence, task, ..known.clone() })
     }
@@ -282,3 +307,6 @@ impl Task {
 fn is_ahead(until: u64, now: u64) -> bool {
     until > now && until - now <= FAR_AHEAD_MS
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Whoever has the modules run: one thread looks after all triggers, one after each, and one for each run.
 
 use super::{Claim, Job, TRIGGERS, Trigger, Triggers, record::Ended};
-use crate::{Error, Happening, Result, Scope, put::now};
+use crate::{Error, Happening, Result, Scope, Subscription, put::now};
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::{
@@ -24,6 +24,9 @@ const NEWS_MAX: usize = 1024;
 
 /// How often all names are compared, whatever was told; at least this, and ten times as long as it takes.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the triggers are listed, whatever was told.
+const LIST_EVERY: Duration = Duration::from_secs(1);
 
 /// As good as never.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
@@ -95,12 +98,13 @@ impl<E: Execute> Runner<E> {
             tracing::warn!(%error, "what is left of former triggers was not removed");
         }
         let mut watched: HashMap<String, (Stop, JoinHandle<()>)> = HashMap::new();
+        let mut told = None;
         while !stop.is_asked() {
             match self.triggers.list() {
                 Ok(triggers) => self.watch_all(&mut watched, triggers),
                 Err(error) => tracing::warn!(%error, "the triggers cannot be read"),
             }
-            self.wait(stop);
+            told = self.wait(stop, told);
         }
         watched.values().for_each(|(stop, _)| stop.stop());
         for (_, thread) in watched.into_values() {
@@ -109,21 +113,22 @@ impl<E: Execute> Runner<E> {
         }
     }
 
-    /// Until a trigger may have been added or removed.
-    fn wait(&self, stop: &Stop) {
+    /// Waits until a trigger may have been added or removed; `told` is who says so.
+    fn wait(&self, stop: &Stop, told: Option<Subscription>) -> Option<Subscription> {
         let scope = Scope::Prefix(TRIGGERS.to_owned(), "def/".to_owned());
-        let told = self.triggers.store.subscribe(scope);
-        let until = Instant::now() + Duration::from_secs(1);
+        let told = told.or_else(|| self.triggers.store.subscribe(scope).ok());
+        let until = Instant::now() + LIST_EVERY;
         while !stop.is_asked() && Instant::now() < until {
             match &told {
-                Ok(told) => {
-                    if !matches!(told.next(STOP_LOOK), Ok(None)) {
-                        return;
-                    }
-                }
-                Err(_) => thread::sleep(STOP_LOOK),
+                Some(told) => match told.next(STOP_LOOK) {
+                    Ok(None) => {}
+                    Ok(Some(_)) => break,
+                    Err(_) => return None,
+                },
+                None => thread::sleep(STOP_LOOK),
             }
         }
+        told
     }
 
     fn watch_all(

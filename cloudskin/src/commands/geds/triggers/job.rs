@@ -12,7 +12,7 @@ use cells::{
     wasi,
 };
 use clap::Args;
-use geds::{Attributes, Config, Geds, trigger::HOPS};
+use geds::{Attributes, Config, Geds, Put, trigger::HOPS};
 use serde::{Deserialize, Serialize};
 use std::{
     io::Read,
@@ -83,6 +83,8 @@ pub(super) fn run(_args: &JobArgs) -> anyhow::Result<ExitCode> {
 fn grants(spec: &Spec) -> anyhow::Result<Vec<wasi::Grant>> {
     let store = Geds::open(Config::join(&spec.socket))?;
     let mark = Attributes::new().with(HOPS, spec.hops.to_string());
+    // What was done is written down durably, so what it made is to outlive the store as well.
+    let put = Put::default().attributes(mark).durable();
     let open = |dir: &String| {
         let granted = Granted::parse(dir)?;
         let allowed = |address: &Address| !geds::is_internal(&address.bucket);
@@ -90,7 +92,7 @@ fn grants(spec: &Spec) -> anyhow::Result<Vec<wasi::Grant>> {
             granted.objects().is_some_and(allowed),
             "`{dir}` is not granted to modules of triggers: they see objects of users"
         );
-        granted.open_marking(|| Ok(store.clone()), mark.clone())
+        granted.open_sealing(|| Ok(store.clone()), put.clone())
     };
     spec.dirs.iter().map(open).collect()
 }
