@@ -122,16 +122,16 @@ fn millis(period: Period) -> u64 {
 
 /// The module's bytes, once they are known to be a program that can run.
 fn read_module(path: &Path) -> anyhow::Result<(Vec<u8>, types::Digest)> {
+    let runtime = Runtime::new(cache()?, Compiler::Process(std::env::current_exe()?));
+    let program = runtime.load(path, None, Use::Program, api::service::Engine::Cranelift)?;
+    if program.has_threads() {
+        return Err(cells::Error::Threads { module: program.name().to_owned() }.into());
+    }
     let what = || format!("cannot read `{}`", path.display());
     let size = std::fs::metadata(path).with_context(what)?.len();
     if size > MODULE_MAX_BYTES {
         let message = format!("`{}` has {size} bytes: at most {MODULE_MAX_BYTES}", path.display());
         return Err(Failure::error(ErrorKind::Invalid, message));
-    }
-    let runtime = Runtime::new(cache()?, Compiler::Process(std::env::current_exe()?));
-    let program = runtime.load(path, None, Use::Program, api::service::Engine::Cranelift)?;
-    if program.has_threads() {
-        return Err(cells::Error::Threads { module: program.name().to_owned() }.into());
     }
     Ok((std::fs::read(path).with_context(what)?, program.digest()))
 }
