@@ -239,19 +239,28 @@ impl Triggers {
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn list(&self) -> Result<Vec<Trigger>> {
-        let mut all = Vec::new();
+        let (all, damaged) = self.read_all()?;
+        for error in damaged {
+            tracing::warn!(error = types::chain(&error), "a trigger is left out");
+        }
+        Ok(all)
+    }
+
+    /// All triggers, and what is wrong with others.
+    fn read_all(&self) -> Result<(Vec<Trigger>, Vec<Error>)> {
+        let (mut all, mut damaged) = (Vec::new(), Vec::new());
         let found = self.store.each_entry(TRIGGERS, Listing::prefix("def/"), |key, _| {
             match self.named(&key["def/".len()..]) {
                 Ok(trigger) => all.push(trigger),
-                // Removed meanwhile.
+                // Removed meanwhile, or nobody's name.
                 Err(Error::NoTrigger { .. }) => {}
-                Err(Error::Corrupt { what, why }) => tracing::warn!(why, "{what} is damaged"),
+                Err(error @ Error::Corrupt { .. }) => damaged.push(error),
                 Err(error) => return Err(error),
             }
             Ok(())
         });
         match found {
-            Ok(()) | Err(Error::NoBucket { .. }) => Ok(all),
+            Ok(()) | Err(Error::NoBucket { .. }) => Ok((all, damaged)),
             Err(error) => Err(error),
         }
     }
@@ -342,7 +351,11 @@ impl Triggers {
         let mut modules = Vec::new();
         let listed = self.store.list(TRIGGERS, &Listing::prefix("module/"));
         modules.extend(listed.map(|page| page.entries).unwrap_or_default());
-        let known = self.list()?;
+        let (known, damaged) = self.read_all()?;
+        if !damaged.is_empty() {
+            // What is known for it may be of use once it can be read again.
+            return Ok(());
+        }
         let ids: BTreeSet<String> = known.iter().map(|one| format!("job/{}/", one.id)).collect();
         for ledger in ledgers.iter().filter(|ledger| !ids.contains(*ledger)) {
             self.store.delete_prefix(TRIGGERS, ledger)?;

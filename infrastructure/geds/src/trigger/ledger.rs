@@ -7,6 +7,10 @@ use super::{
 use crate::{Attributes, Error, KEY_MAX_BYTES, Listing, Put, Result, Stat, put::now};
 use serde::Serialize;
 
+/// What is written and deleted at once when a trigger's names are to be looked at; it begins as definitions do, so that
+/// who hears of these hears of it.
+pub(super) const AGAIN: &str = "def-again/";
+
 /// The attribute of a record.
 const RECORD: &str = "record";
 
@@ -252,6 +256,7 @@ impl Triggers {
         };
         let Some(key) = key else {
             self.each_dead(trigger, |_, at, read| again(at, &read))?;
+            self.wake(trigger)?;
             return Ok(count);
         };
         if let Some(at) = record_key(&trigger.id, key)
@@ -265,7 +270,15 @@ impl Triggers {
                 key,
             ));
         }
+        self.wake(trigger)?;
         Ok(count)
+    }
+
+    /// Has runners look at all of a trigger's names now. Nothing is left of it: what is in memory alone could be lost.
+    fn wake(&self, trigger: &Trigger) -> Result<()> {
+        let at = format!("{AGAIN}{}", trigger.id);
+        self.store.put(TRIGGERS, &at, b"", Put::overwrite())?;
+        self.store.delete(TRIGGERS, &at, None).map(|_| ())
     }
 
     fn each_dead(

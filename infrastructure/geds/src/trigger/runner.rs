@@ -1,6 +1,6 @@
 //! Whoever has the modules run: one thread looks after all triggers, one after each, and one for each run.
 
-use super::{Claim, Job, TRIGGERS, Trigger, Triggers, record::Ended};
+use super::{Claim, Job, TRIGGERS, Trigger, Triggers, ledger::AGAIN, record::Ended};
 use crate::{Error, Happening, Result, Scope, Subscription, put::now};
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -25,8 +25,17 @@ const NEWS_MAX: usize = 1024;
 /// How often all names are compared, whatever was told; at least this, and ten times as long as it takes.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How often the triggers are listed, whatever was told.
-const LIST_EVERY: Duration = Duration::from_secs(1);
+/// Shorter, and a claim would be lost to a slow disk.
+const LEASE_MIN: Duration = Duration::from_millis(100);
+
+/// Longer, and it would be taken for the work of a wrong clock.
+const LEASE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// How often the triggers are listed, whatever is told.
+const LIST_EVERY: Duration = Duration::from_secs(10);
+
+/// The same while nothing is told, as before the first trigger.
+const LIST_UNTOLD: Duration = Duration::from_secs(1);
 
 /// As good as never.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
@@ -87,9 +96,11 @@ enum News {
 }
 
 impl<E: Execute> Runner<E> {
-    /// A runner; others take over what it has claimed when it does not renew that for as long as `lease`.
+    /// A runner; others take over what it has claimed when it does not renew that for as long as `lease`, which is 100 ms
+    /// to half an hour.
     pub fn new(triggers: Triggers, execute: E, lease: Duration) -> Self {
-        Self { triggers, execute: Arc::new(execute), lease: lease.max(Duration::from_millis(100)) }
+        let lease = lease.clamp(LEASE_MIN, LEASE_MAX);
+        Self { triggers, execute: Arc::new(execute), lease }
     }
 
     /// Runs what is to be run, until it is asked to stop: what runs then is stopped, and begun again by the next runner.
@@ -97,67 +108,78 @@ impl<E: Execute> Runner<E> {
         if let Err(error) = self.triggers.sweep() {
             tracing::warn!(%error, "what is left of former triggers was not removed");
         }
-        let mut watched: HashMap<String, (Stop, JoinHandle<()>)> = HashMap::new();
+        let mut watched: HashMap<String, Watched> = HashMap::new();
         let mut told = None;
         while !stop.is_asked() {
             match self.triggers.list() {
                 Ok(triggers) => self.watch_all(&mut watched, triggers),
                 Err(error) => tracing::warn!(%error, "the triggers cannot be read"),
             }
-            told = self.wait(stop, told);
+            told = self.wait(stop, told, &watched);
         }
-        watched.values().for_each(|(stop, _)| stop.stop());
-        for (_, thread) in watched.into_values() {
+        watched.values().for_each(|watched| watched.stop.stop());
+        for watched in watched.into_values() {
             // It has said what was wrong.
-            let _ = thread.join();
+            let _ = watched.thread.join();
         }
     }
 
     /// Waits until a trigger may have been added or removed; `told` is who says so.
-    fn wait(&self, stop: &Stop, told: Option<Subscription>) -> Option<Subscription> {
-        let scope = Scope::Prefix(TRIGGERS.to_owned(), "def/".to_owned());
-        let told = told.or_else(|| self.triggers.store.subscribe(scope).ok());
+    fn wait(
+        &self,
+        stop: &Stop,
+        told: Option<Subscription>,
+        watched: &HashMap<String, Watched>,
+    ) -> Option<Subscription> {
+        let scope = Scope::Prefix(TRIGGERS.to_owned(), "def".to_owned());
+        let Some(told) = told else {
+            let told = self.triggers.store.subscribe(scope).ok();
+            if told.is_none() {
+                pause(stop, LIST_UNTOLD);
+            }
+            // What was added before it is told is in the next list.
+            return told;
+        };
         let until = Instant::now() + LIST_EVERY;
         while !stop.is_asked() && Instant::now() < until {
-            match &told {
-                Some(told) => match told.next(STOP_LOOK) {
-                    Ok(None) => {}
-                    Ok(Some(_)) => break,
-                    Err(_) => return None,
+            match told.next(STOP_LOOK) {
+                Ok(None) => {}
+                Ok(Some(event)) => match event.key.strip_prefix(AGAIN) {
+                    Some(id) => {
+                        watched.get(id).map_or((), |watched| watched.look.store(true, Relaxed))
+                    }
+                    None => break,
                 },
-                None => thread::sleep(STOP_LOOK),
+                Err(_) => return None,
             }
         }
-        told
+        Some(told)
     }
 
-    fn watch_all(
-        &self,
-        watched: &mut HashMap<String, (Stop, JoinHandle<()>)>,
-        triggers: Vec<Trigger>,
-    ) {
+    fn watch_all(&self, watched: &mut HashMap<String, Watched>, triggers: Vec<Trigger>) {
         let ids: HashSet<&String> = triggers.iter().map(|trigger| &trigger.id).collect();
-        watched.retain(|id, (stop, thread)| {
+        watched.retain(|id, watched| {
             if !ids.contains(id) {
-                stop.stop();
+                watched.stop.stop();
             }
-            !thread.is_finished()
+            !watched.thread.is_finished()
         });
         for trigger in triggers {
             if watched.contains_key(&trigger.id) {
                 continue;
             }
-            let (id, stop) = (trigger.id.clone(), Stop::default());
+            let (id, stop, look) = (trigger.id.clone(), Stop::default(), Flag::default());
             let watch = Watch {
                 triggers: self.triggers.clone(),
                 trigger: Arc::new(trigger),
                 execute: Arc::clone(&self.execute),
                 lease: self.lease,
                 stop: stop.clone(),
+                look: look.clone(),
             };
             let name = "trigger".to_owned();
             match thread::Builder::new().name(name).spawn(move || watch.run()) {
-                Ok(thread) => drop(watched.insert(id, (stop, thread))),
+                Ok(thread) => drop(watched.insert(id, Watched { stop, look, thread })),
                 Err(error) => tracing::warn!(%error, "a trigger is not watched"),
             }
         }
@@ -171,7 +193,19 @@ struct Watch<E> {
     execute: Arc<E>,
     lease: Duration,
     stop: Stop,
+    look: Flag,
 }
+
+/// The thread of a trigger.
+struct Watched {
+    stop: Stop,
+    /// Says that it is to look at all names now.
+    look: Flag,
+    thread: JoinHandle<()>,
+}
+
+/// Is raised by one thread and lowered by another.
+type Flag = Arc<AtomicBool>;
 
 /// What such a thread remembers.
 struct Queue {
@@ -211,6 +245,9 @@ impl<E: Execute> Watch<E> {
     /// Does all that can be done now.
     fn step(&self, queue: &mut Queue, sender: &SyncSender<News>) {
         queue.ripen();
+        if self.look.swap(false, Relaxed) {
+            queue.next_look = Instant::now();
+        }
         if queue.looking.is_none() && Instant::now() >= queue.next_look {
             queue.looking = Some(None);
             queue.began = Instant::now();
@@ -372,6 +409,14 @@ fn listen_once(
         }
     }
     Ok(())
+}
+
+/// Waits, unless it is to stop.
+fn pause(stop: &Stop, time: Duration) {
+    let until = Instant::now() + time;
+    while !stop.is_asked() && Instant::now() < until {
+        thread::sleep(STOP_LOOK);
+    }
 }
 
 /// Writes down how an attempt ended.

@@ -57,9 +57,12 @@ fn lab(geds: &Geds) -> Triggers {
     Triggers::of(geds.clone())
 }
 
+/// Key, event and attempt of what was run.
+type Run = (String, &'static str, u32);
+
 /// Writes down what it was run for; fails for keys with `bad` in them.
 #[derive(Debug, Clone, Default)]
-struct Told(Arc<Mutex<Vec<(String, &'static str, u32)>>>);
+struct Told(Arc<Mutex<Vec<Run>>>);
 
 impl Execute for Told {
     fn run(&self, _: &Trigger, job: &Job, _: &Stop) -> Outcome {
@@ -71,7 +74,7 @@ impl Execute for Told {
 }
 
 impl Told {
-    fn sorted(&self) -> Vec<(String, &'static str, u32)> {
+    fn sorted(&self) -> Vec<Run> {
         let mut all = self.0.lock().unwrap().clone();
         all.sort();
         all
@@ -246,6 +249,7 @@ fn a_look_goes_over_many_names_and_whatever_lies_in_the_records() {
         geds.put("lab", &key(number), b"", Put::default()).unwrap();
     }
     // Of some it is known, one is damaged, and some are gone.
+    let gone = [100, 2250];
     let mut done = 0;
     for number in (0..2300).step_by(50) {
         let Claim::Yours(job) = triggers.claim(&trigger, &key(number), 60_000).unwrap() else {
@@ -254,7 +258,7 @@ fn a_look_goes_over_many_names_and_whatever_lies_in_the_records() {
         triggers.finish(&trigger, &job, Ended::Well, "").unwrap();
         done += 1;
     }
-    for number in [100, 2250] {
+    for number in gone {
         geds.delete("lab", &key(number), None).unwrap();
     }
     let damaged = format!("job/{}/{}", trigger.id, key(51));
@@ -272,7 +276,8 @@ fn a_look_goes_over_many_names_and_whatever_lies_in_the_records() {
             break;
         }
     }
-    let open = |number: &usize| (number % 50 != 0 || [100, 2250].contains(number)) && *number != 51;
+    let open =
+        |number: &usize| (!number.is_multiple_of(50) || gone.contains(number)) && *number != 51;
     let wanted: Vec<String> = (0..2300).filter(open).map(key).collect();
     assert_eq!(due, wanted);
     assert!(pages >= 3 && skipped == 1, "{pages} pages, {skipped} skipped");
@@ -306,6 +311,48 @@ fn what_cannot_be_a_trigger_is_refused() {
     }
     let nowhere = Definition { bucket: "none".to_owned(), ..good() };
     assert!(matches!(triggers.add(nowhere, b""), Err(Error::NoBucket { .. })));
+}
+
+/// Runs until it is stopped.
+struct Endless(Told);
+
+impl Execute for Endless {
+    fn run(&self, trigger: &Trigger, job: &Job, stop: &Stop) -> Outcome {
+        self.0.run(trigger, job, stop);
+        while !stop.is_asked() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Outcome { ended: Ended::Released, said: String::new() }
+    }
+}
+
+#[test]
+fn what_runs_when_a_runner_is_ended_is_begun_again_at_once_and_is_no_failure() {
+    let host = Host::new(limits());
+    let geds = host.geds();
+    let triggers = lab(&geds);
+    let trigger = triggers.add(definition("one", sealed()), b"").unwrap();
+    put(&geds, "in/a");
+    let told = Told::default();
+    let working = work(&triggers, Endless(told.clone()));
+    wait_until("it runs", LONG, || told.sorted().len() == 1);
+    // Longer than its lease: it is renewed.
+    thread::sleep(LEASE + LEASE / 2);
+    assert!(matches!(triggers.claim(&trigger, "in/a", 1), Ok(Claim::Later(_))));
+    drop(working);
+    let Claim::Yours(job) = triggers.claim(&trigger, "in/a", 60_000).unwrap() else { panic!() };
+    assert_eq!(job.attempt, 1);
+
+    // Who has lost its claim is told to stop; so is who runs for a trigger that was removed.
+    let other = triggers.add(definition("other", sealed()), b"").unwrap();
+    let told = Told::default();
+    let working = work(&triggers, Endless(told.clone()));
+    put(&geds, "in/b");
+    wait_until("both run it", LONG, || told.sorted().len() == 2);
+    triggers.remove("other").unwrap();
+    wait_until("one has stopped", LONG, || triggers.counts(&other).unwrap().running == 0);
+    assert_eq!(triggers.counts(&trigger).unwrap().running, 2);
+    drop(working);
 }
 
 /// Makes one object of each, as the first of its name or not at all, and is slow about it.

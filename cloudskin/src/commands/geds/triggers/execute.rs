@@ -7,6 +7,7 @@ use geds::trigger::{Execute, Job, Outcome, Stop, Trigger, Triggers, record::Ende
 use std::{
     fs,
     io::{Read, Write},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, PoisonError},
@@ -51,6 +52,8 @@ impl Here {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            // A signal from the terminal is for the runner, which then ends it.
+            .process_group(0)
             .spawn()
             .context("its process cannot be started")?;
         let said = child.stderr.take().map(|stderr| thread::spawn(move || last_of(stderr)));
