@@ -6,7 +6,10 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -207,12 +210,20 @@ struct Watched {
 /// Is raised by one thread and lowered by another.
 type Flag = Arc<AtomicBool>;
 
+/// A run that is under way.
+struct Running {
+    job: Job,
+    stop: Stop,
+    /// It has ended, and that is being written down.
+    ended: Flag,
+}
+
 /// What such a thread remembers.
 struct Queue {
     ready: VecDeque<String>,
     queued: HashSet<String>,
     later: BTreeSet<(u64, String)>,
-    running: HashMap<String, (Job, Stop)>,
+    running: HashMap<String, Running>,
     /// Where the look that is under way goes on; none when there is none.
     looking: Option<Option<String>>,
     /// When the one after that begins.
@@ -230,7 +241,7 @@ impl<E: Execute> Watch<E> {
             self.step(&mut queue, &sender);
             self.hear(&mut queue, &news);
         }
-        queue.running.values().for_each(|(_, stop)| stop.stop());
+        queue.running.values().for_each(|run| run.stop.stop());
         while !queue.running.is_empty() {
             self.renew(&mut queue);
             self.hear(&mut queue, &news);
@@ -310,15 +321,17 @@ impl<E: Execute> Watch<E> {
         let stop = Stop::default();
         let (triggers, trigger) = (self.triggers.clone(), Arc::clone(&self.trigger));
         let execute = Arc::clone(&self.execute);
-        let (own, stopped) = (job.clone(), stop.clone());
+        let (own, stopped, ended) = (job.clone(), stop.clone(), Flag::default());
+        let ending = Arc::clone(&ended);
         let work = move || {
             let outcome = execute.run(&trigger, &own, &stopped);
+            ending.store(true, SeqCst);
             say(&triggers, &trigger, &own, &outcome);
             // Nobody hears it when all has ended.
             let _ = sender.send(News::Done(own.key));
         };
         match thread::Builder::new().name("trigger-run".to_owned()).spawn(work) {
-            Ok(_) => drop(queue.running.insert(job.key.clone(), (job, stop))),
+            Ok(_) => drop(queue.running.insert(job.key.clone(), Running { job, stop, ended })),
             Err(error) => {
                 tracing::warn!(%error, "a module cannot be run");
                 let released = Outcome { ended: Ended::Released, said: String::new() };
@@ -335,16 +348,20 @@ impl<E: Execute> Watch<E> {
         }
         queue.renewed = Instant::now();
         let lease = self.lease.as_millis() as u64;
-        for (job, stop) in queue.running.values() {
+        for Running { job, stop, ended } in queue.running.values() {
+            if ended.load(SeqCst) {
+                continue;
+            }
             match self.triggers.renew(&self.trigger, job, lease) {
-                Ok(true) => {}
-                Ok(false) => {
+                // It may have been given back meanwhile.
+                Ok(false) if !ended.load(SeqCst) => {
                     if !stop.is_asked() {
                         let (name, key) = (&self.trigger.definition.name, &job.key);
                         tracing::warn!(name, key, "a claim was lost: its run is stopped");
                     }
                     stop.stop();
                 }
+                Ok(_) => {}
                 Err(error) => self.complain("a claim was not renewed", &error),
             }
         }
