@@ -7,6 +7,7 @@ mod look;
 mod relocate;
 pub(crate) mod store;
 mod tiers;
+pub(crate) mod triggers;
 
 use crate::{output, session::Session};
 use address::Address;
@@ -58,6 +59,7 @@ enum Command {
     Relocate(relocate::Relocate),
     Lost(tiers::LostArgs),
     Set(tiers::Set),
+    Trigger(triggers::TriggerArgs),
 }
 
 /// Rename an object, or everything below a prefix, within a bucket
@@ -123,6 +125,9 @@ struct Rb {
 }
 
 pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode> {
+    if let Command::Trigger(triggers) = &args.command {
+        return triggers::run(triggers, &args.store, session.tenant());
+    }
     let store = args.store.open(session.tenant())?;
     match &args.command {
         Command::Ls(args) => look::list(&store, args)?,
@@ -145,6 +150,7 @@ pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode
         Command::Relocate(args) => relocate::relocate(&store, args)?,
         Command::Lost(args) => tiers::lost(&store, args)?,
         Command::Set(args) => tiers::set(&store, args)?,
+        Command::Trigger(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

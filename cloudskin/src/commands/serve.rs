@@ -1,6 +1,7 @@
 //! `cloudskin serve`: one part of the platform, alone.
 
 mod sites;
+mod work;
 
 use super::{
     geds::store::{default_folder, socket},
@@ -22,6 +23,7 @@ use std::{
 };
 use tokio::net::TcpListener;
 use types::{Bytes, ErrorKind, Period, Token};
+use work::Runners;
 
 /// Run one part of the platform alone, without a control plane
 #[derive(Debug, Args)]
@@ -63,6 +65,9 @@ struct StoreArgs {
     high_water: u8,
     #[command(flatten)]
     sites: SiteArgs,
+    /// Run no modules of triggers here
+    #[arg(long)]
+    no_triggers: bool,
 }
 
 /// Serve objects to the programs of this machine, through shared memory
@@ -70,6 +75,8 @@ struct StoreArgs {
 /// Other processes join through a socket that only this user can open; `cloudskin geds` and the
 /// Python package find it. Objects live in memory and move to disk when it is full; when this
 /// process is ended by SIGTERM or SIGINT, all are written to disk and are there at the next start.
+/// The modules of triggers are run here, unless `--no-triggers` leaves them to
+/// `cloudskin geds trigger work`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -150,6 +157,14 @@ impl StoreArgs {
         Ok(Stores { node: Some(node), sites, all })
     }
 
+    /// Runs the modules of triggers, where the store is ours and nobody else is to do it.
+    fn run_triggers(&self, stores: &Stores, folder: &Path) -> anyhow::Result<Runners> {
+        if self.no_triggers || stores.node.is_none() {
+            return Ok(Runners::default());
+        }
+        Runners::start(&stores.all, folder)
+    }
+
     /// The same, or those of the process that has the folder already.
     fn open_or_join(&self, folder: &Path) -> anyhow::Result<Stores> {
         let opened = self.open(folder);
@@ -214,7 +229,9 @@ async fn serve_geds(args: GedsNode) -> anyhow::Result<ExitCode> {
     let stores = args.store.open(&folder)?;
     let stop = stopping()?;
     stores.tell(&folder);
+    let runners = args.store.run_triggers(&stores, &folder)?;
     stop.cancelled().await;
+    tokio::task::block_in_place(|| runners.stop());
     tokio::task::block_in_place(|| stores.keep())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -250,7 +267,9 @@ async fn serve_s3(args: S3Endpoint) -> anyhow::Result<ExitCode> {
         ));
         tokio::spawn(endpoint.metrics().serve(listener, token, stop.clone().cancelled_owned()));
     }
+    let runners = args.store.run_triggers(&stores, &folder)?;
     endpoint.run(listener, stop.cancelled_owned()).await?;
+    tokio::task::block_in_place(|| runners.stop());
     tokio::task::block_in_place(|| stores.keep())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,7 @@ mod relocate;
 mod remote;
 mod shared;
 mod stat;
+pub mod trigger;
 mod view;
 mod wire;
 mod writer;

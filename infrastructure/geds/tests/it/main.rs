@@ -21,3 +21,4 @@ mod sites_killed;
 mod sites_trust;
 mod threads;
 mod tiers;
+mod triggers;
