@@ -3,7 +3,7 @@
 mod folders;
 
 use super::geds::store::StoreArgs;
-use crate::output::complain;
+use crate::{output::complain, session::Session};
 use cells::{
     Cache, Compiler, Program, Runtime, Use,
     limits::Limits,
@@ -185,12 +185,12 @@ impl CellArgs {
         folders::for_site(&self.dirs)
     }
 
-    /// Opens what the program may see; objects are those of a tenant.
-    pub(crate) fn grant(&self, tenant: &str) -> anyhow::Result<()> {
+    /// Opens what the program may see; objects are those of the session's tenant.
+    pub(crate) fn grant(&self, session: &Session) -> anyhow::Result<()> {
         let store = OnceLock::new();
         let open = || match store.get() {
             Some(store) => Ok(Clone::clone(store)),
-            None => self.store.open(tenant).map(|opened| store.get_or_init(|| opened).clone()),
+            None => self.store.open(session).map(|opened| store.get_or_init(|| opened).clone()),
         };
         let grants = self.dirs.iter().map(|dir| Granted::parse(dir)?.open(open));
         let grants = grants.collect::<anyhow::Result<_>>()?;

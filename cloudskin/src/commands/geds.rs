@@ -16,14 +16,16 @@ use store::StoreArgs;
 
 /// Work with the objects of the ephemeral store
 ///
-/// Objects are named `geds://bucket/key`. The store is that of `cloudskin serve geds`, unless
-/// `--store` or CLOUDSKIN_GEDS says otherwise.
+/// Objects are named `geds://bucket/key`. The store is that of `cloudskin serve geds`, if it runs, else
+/// that of a site of this machine; --site, --store or CLOUDSKIN_GEDS say which. All sites of a
+/// continuum see the same buckets.
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
     after_help = "\
 Examples:
-  cloudskin serve geds &
+  cloudskin up -d
+  cloudskin geds mb geds://lab --site edge        its home is that site
   cloudskin geds cp ./frames geds://lab/frames --recursive
   cloudskin geds ls geds://lab/frames/
   cloudskin geds cat geds://lab/frames/0001.jpg > first.jpg"
@@ -31,6 +33,9 @@ Examples:
 pub(crate) struct GedsArgs {
     #[command(flatten)]
     store: StoreArgs,
+    /// The store of this site of the continuum, on this machine
+    #[arg(long, global = true, value_name = "SITE")]
+    site: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -121,7 +126,10 @@ struct Rb {
 }
 
 pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode> {
-    let store = args.store.open(session.tenant())?;
+    let store = match &args.site {
+        Some(site) => store::of_site(session, site)?,
+        None => args.store.open(session)?,
+    };
     match &args.command {
         Command::Ls(args) => look::list(&store, args)?,
         Command::Cp(args) => copy::copy(&store, args)?,

@@ -90,7 +90,7 @@ impl Mpirun {
 pub(crate) fn run_here(args: Mpirun, session: &Session) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&PathBuf::from(&args.command[0]))?;
     args.cell.check_saved(&program)?;
-    args.cell.grant(session.tenant())?;
+    args.cell.grant(session)?;
     let config = |rank| Ok(config(&args.cell, &args.command, args.tag_output, rank));
     let tissue = Tissue::new(&program, args.ranks, config, &args.cell.limits())?;
     drive(tissue, &args.cell)

@@ -92,7 +92,7 @@ impl Restore {
 pub(crate) fn restore_here(args: &Restore, session: &Session) -> anyhow::Result<ExitCode> {
     let module = args.module.as_deref().context("name the program's module")?;
     let program = args.cell.load(module)?;
-    args.cell.grant(session.tenant())?;
+    args.cell.grant(session)?;
     let what = || format!("cannot restore `{}`", args.snapshot.display());
     if program.has_threads() {
         let parallel = Parallel::restore(&program, &args.snapshot).with_context(what)?;

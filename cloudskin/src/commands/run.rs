@@ -78,7 +78,7 @@ impl Run {
 /// Runs in this process.
 pub(crate) fn run_here(args: &Run, session: &Session) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&args.module())?;
-    args.cell.grant(session.tenant())?;
+    args.cell.grant(session)?;
     let config = args.cell.config(&args.command);
     args.cell.check_saved(&program)?;
     if program.has_threads() {

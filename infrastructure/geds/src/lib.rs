@@ -48,7 +48,7 @@ pub use listing::{Entry, Listing, PAGE_MAX_ENTRIES, Page};
 pub use names::{KEY_MAX_BYTES, NameError, check_bucket, check_key, is_internal};
 pub use node::Node;
 pub use object::Object;
-pub use remote::Site;
+pub use remote::{Directory, Site};
 pub use stat::{Bucket, Lost, Put, Stat, Tier};
 pub use types::ErrorKind;
 pub use view::View;

@@ -1,6 +1,7 @@
 //! Where the store is.
 
-use crate::{exit::Failure, output};
+use crate::{exit::Failure, output, session::Session};
+use api::{Kind, Resource, site::SiteStatus};
 use clap::Args;
 use geds::{Config, Geds};
 use orchestrator::supervisor::DataFolder;
@@ -45,23 +46,80 @@ pub(crate) struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// Opens it.
-    pub(crate) fn open(&self, tenant: &str) -> anyhow::Result<Geds> {
-        let path = match &self.store {
-            Some(path) => path.clone(),
-            None => socket(&default_folder()?, tenant),
+    /// Opens the store that is named; else that of `serve geds`, if it runs; else that of a site of this machine.
+    pub(crate) fn open(&self, session: &Session) -> anyhow::Result<Geds> {
+        let tenant = session.tenant();
+        if let Some(path) = &self.store {
+            if path.is_dir() {
+                return Ok(Geds::open(Config::alone(path).tenant(tenant))?);
+            }
+            return join(path);
+        }
+        let path = socket(&default_folder()?, tenant);
+        let alone = join(&path);
+        let is_silent = |error: &anyhow::Error| {
+            error.downcast_ref().map(geds::Error::kind) == Some(ErrorKind::Unavailable)
+                || error.is::<Failure>()
         };
-        if path.is_dir() {
-            return Ok(Geds::open(Config::alone(path).tenant(tenant))?);
+        match alone {
+            Err(error) if is_silent(&error) => nearest(session)?.map_or(Err(error), Ok),
+            opened => opened,
         }
-        if !path.exists() {
-            let message = format!(
-                "there is no store at `{}`: start one with `cloudskin serve geds`, or name its \
-                 socket, or a folder, with --store or CLOUDSKIN_GEDS",
-                path.display()
-            );
-            return Err(Failure::error(ErrorKind::Unavailable, message));
-        }
-        Ok(Geds::open(Config::join(path))?)
     }
+}
+
+fn join(path: &Path) -> anyhow::Result<Geds> {
+    if !path.exists() {
+        let message = format!(
+            "there is no store at `{}`: start a continuum with `cloudskin up` or a store alone with `cloudskin serve geds`, or name its \
+             socket, or a folder, with --store or CLOUDSKIN_GEDS",
+            path.display()
+        );
+        return Err(Failure::error(ErrorKind::Unavailable, message));
+    }
+    Ok(Geds::open(Config::join(path))?)
+}
+
+/// The store of a site of the continuum.
+pub(crate) fn of_site(session: &Session, name: &str) -> anyhow::Result<Geds> {
+    let client = session.client()?;
+    let site = wait(client.get(Kind::Site, name))?;
+    let Some(folder) = folder_of(&site) else {
+        let message = format!("site `{name}` has no store: its agent is of an older release");
+        return Err(Failure::error(ErrorKind::Unsupported, message));
+    };
+    if !folder.is_dir() {
+        let message = format!(
+            "site `{name}` is on another machine: run this there, or at a site of this one, which sees the same buckets"
+        );
+        return Err(Failure::error(ErrorKind::Unsupported, message));
+    }
+    open_in(&folder, client.tenant())
+}
+
+/// The store of the first site that is on this machine, if there is a continuum.
+fn nearest(session: &Session) -> anyhow::Result<Option<Geds>> {
+    let Ok(client) = session.client() else { return Ok(None) };
+    let Ok(mut sites) = wait(client.list(Kind::Site, &[])) else { return Ok(None) };
+    sites.items.retain(|site| site.status::<SiteStatus>().ready);
+    let here = sites.items.iter().filter_map(folder_of).find(|folder| folder.is_dir());
+    here.map(|folder| open_in(&folder, client.tenant())).transpose()
+}
+
+fn folder_of(site: &Resource) -> Option<PathBuf> {
+    site.status::<SiteStatus>().store.map(|store| PathBuf::from(store.folder))
+}
+
+fn open_in(folder: &Path, tenant: &str) -> anyhow::Result<Geds> {
+    let socket = orchestrator::store::socket(folder, tenant)
+        .map_err(|problem| Failure::error(problem.kind, problem.message))?;
+    Ok(Geds::open(Config::join(socket))?)
+}
+
+/// These commands have no runtime of their own.
+fn wait<T, E: Into<anyhow::Error>>(
+    asking: impl Future<Output = Result<T, E>>,
+) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(asking).map_err(Into::into)
 }

@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
+use types::Token;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -26,6 +27,28 @@ pub(super) struct Own {
     pub(super) site: String,
     /// None: without TLS, on loopback alone.
     pub(super) identity: Option<Identity>,
+    /// Without TLS: what those who come must show, and what this node shows.
+    pub(super) token: Option<Token>,
+}
+
+impl Own {
+    /// How a connection begins.
+    pub(super) fn hello(&self) -> Request {
+        let site = self.site.clone();
+        match &self.token {
+            Some(token) => Request::Show { site, token: token.reveal().to_owned() },
+            None => Request::Hello { site },
+        }
+    }
+
+    /// Who comes, if it has shown what it must.
+    pub(super) fn comes(&self, request: Request) -> Option<String> {
+        match (request, &self.token) {
+            (Request::Hello { site }, None) => Some(site),
+            (Request::Show { site, token }, Some(own)) if own.admits(&token) => Some(site),
+            _ => None,
+        }
+    }
 }
 
 /// Another site's node.
@@ -139,7 +162,7 @@ impl Peer {
     }
 
     fn meet(&self, lane: Lane) -> Result<Lane> {
-        let site = lane.greet(&self.own.site)?;
+        let site = lane.greet(&self.own.hello())?;
         self.met(&site)?;
         Ok(lane)
     }
@@ -176,6 +199,11 @@ impl Peer {
     pub(super) fn connect_apart(&self) -> Result<(Reader, Writer, Stop)> {
         let address = self.state().address;
         self.connect(address)
+    }
+
+    /// How such a connection begins.
+    pub(super) fn hello(&self) -> Request {
+        self.own.hello()
     }
 
     /// Checks who answered on a connection of its own; gives the run of its node.

@@ -49,7 +49,7 @@ fn liar(lies: impl Fn(u64, Request) -> Vec<u8> + Send + 'static) -> Peer {
             }
         }
     });
-    Peer::new(Own { site: "here".to_owned(), identity: None }, "liar", address)
+    Peer::new(Own { site: "here".to_owned(), identity: None, token: None }, "liar", address)
 }
 
 fn stat(size: u64) -> Stat {
@@ -115,7 +115,7 @@ fn a_node_that_says_nothing_or_ends_is_not_waited_for() {
     }
     let peer = liar(|id, _| answer(id, true, &Answer::Done));
     assert_eq!(peer.ask(&Request::Stat { name: name() }).unwrap(), Answer::Done);
-    let other = Peer::new(Own { site: "here".to_owned(), identity: None }, "else", {
+    let other = Peer::new(Own { site: "here".to_owned(), identity: None, token: None }, "else", {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.local_addr().unwrap()
     });
@@ -126,7 +126,8 @@ fn a_node_that_says_nothing_or_ends_is_not_waited_for() {
 fn a_node_that_answers_for_another_site_is_refused() {
     let peer = liar(|_, _| Vec::new());
     let address = peer.address();
-    let other = Peer::new(Own { site: "here".to_owned(), identity: None }, "cloud", address);
+    let other =
+        Peer::new(Own { site: "here".to_owned(), identity: None, token: None }, "cloud", address);
     let error = other.lane().unwrap_err();
     assert!(error.to_string().contains("`liar` answers there"), "{error}");
 }
