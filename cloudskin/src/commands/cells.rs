@@ -4,6 +4,7 @@ mod folders;
 
 use super::geds::store::StoreArgs;
 use crate::{output::complain, session::Session};
+use api::mount::Mount;
 use cells::{
     Cache, Compiler, Program, Runtime, Use,
     limits::Limits,
@@ -12,7 +13,7 @@ use cells::{
     wasi, worker,
 };
 use clap::{Args, ValueEnum};
-use folders::Granted;
+use folders::{Folders, Granted};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -180,8 +181,8 @@ impl CellArgs {
         self.env.iter().map(split).collect()
     }
 
-    /// The folders as host and guest paths, for a site.
-    pub(crate) fn folders(&self) -> anyhow::Result<Vec<(String, String)>> {
+    /// What it is granted at a site: folders as host and guest paths, and objects.
+    pub(crate) fn granted_there(&self) -> anyhow::Result<(Folders, Vec<Mount>)> {
         folders::for_site(&self.dirs)
     }
 

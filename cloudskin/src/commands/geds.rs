@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod checkpoints;
 mod copy;
+mod env;
 mod look;
 pub(crate) mod store;
 mod tiers;
@@ -61,6 +62,7 @@ enum Command {
     Attach(tiers::Attach),
     Lost(tiers::LostArgs),
     Set(tiers::Set),
+    Env(env::Env),
 }
 
 /// Rename an object, or everything below a prefix, within a bucket
@@ -126,6 +128,9 @@ struct Rb {
 }
 
 pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode> {
+    if let Command::Env(_) = &args.command {
+        return env::print(session, args.site.as_deref());
+    }
     let store = match &args.site {
         Some(site) => store::of_site(session, site)?,
         None => args.store.open(session)?,
@@ -150,6 +155,8 @@ pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode
         Command::Attach(args) => tiers::attach(&store, args)?,
         Command::Lost(args) => tiers::lost(&store, args)?,
         Command::Set(args) => tiers::set(&store, args)?,
+        // It opens none.
+        Command::Env(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

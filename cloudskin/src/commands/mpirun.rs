@@ -102,13 +102,15 @@ pub(crate) async fn run_there(args: Mpirun, session: &Session) -> anyhow::Result
     let ranks = Ranks { count: args.ranks, sites: args.sites.clone(), checkpoint_every };
     let client = session.client()?;
     let module = follow::upload(&client, Path::new(&args.command[0])).await?;
+    let (dirs, mounts) = args.cell.granted_there()?;
     let spec = CellSpec {
         module,
         site: args.sites.first().cloned().unwrap_or_default(),
         place: args.place.map(Into::into),
         args: args.command[1..].to_vec(),
         env: args.cell.environment().into_iter().collect(),
-        dirs: args.cell.folders()?,
+        dirs,
+        mounts,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),

@@ -134,13 +134,15 @@ async fn restore_there(
     let name = follow::name_for(&module.to_string_lossy());
     let module = follow::upload(&client, module).await?;
     let digest = upload(&client, &args.snapshot).await?;
+    let (dirs, mounts) = args.cell.granted_there()?;
     let spec = CellSpec {
         module,
         site: args.site.unwrap_or_default(),
         place: None,
         args: Vec::new(),
         env: args.cell.environment().into_iter().collect(),
-        dirs: args.cell.folders()?,
+        dirs,
+        mounts,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),

@@ -54,6 +54,7 @@ const COMMANDS: &[&str] = &[
     "geds mb",
     "geds rb",
     "geds usage",
+    "geds env",
     "geds checkpoint",
     "geds checkpoints",
     "geds restore",

@@ -4,7 +4,7 @@ use crate::{exit::Failure, output, session::Session};
 use api::{Kind, Resource, site::SiteStatus};
 use clap::Args;
 use geds::{Config, Geds};
-use orchestrator::supervisor::DataFolder;
+use orchestrator::{client::Client, supervisor::DataFolder};
 use std::path::{Path, PathBuf};
 use types::ErrorKind;
 
@@ -62,7 +62,7 @@ impl StoreArgs {
                 || error.is::<Failure>()
         };
         match alone {
-            Err(error) if is_silent(&error) => nearest(session)?.map_or(Err(error), Ok),
+            Err(error) if is_silent(&error) => nearest(session)?.ok_or(error),
             opened => opened,
         }
     }
@@ -84,40 +84,54 @@ fn join(path: &Path) -> anyhow::Result<Geds> {
 pub(crate) fn of_site(session: &Session, name: &str) -> anyhow::Result<Geds> {
     let client = session.client()?;
     let site = wait(client.get(Kind::Site, name))?;
-    let Some(folder) = folder_of(&site) else {
+    let Some(folder) = folder_of(&site)? else {
         let message = format!("site `{name}` has no store: its agent is of an older release");
         return Err(Failure::error(ErrorKind::Unsupported, message));
     };
-    if !folder.is_dir() {
-        let message = format!(
-            "site `{name}` is on another machine: run this there, or at a site of this one, which sees the same buckets"
-        );
-        return Err(Failure::error(ErrorKind::Unsupported, message));
-    }
-    open_in(&folder, client.tenant())
+    Ok(Geds::open(Config::join(open_in(&folder, client.tenant())?))?)
 }
 
 /// The store of the first site that is on this machine, if there is a continuum.
 fn nearest(session: &Session) -> anyhow::Result<Option<Geds>> {
     let Ok(client) = session.client() else { return Ok(None) };
-    let Ok(mut sites) = wait(client.list(Kind::Site, &[])) else { return Ok(None) };
-    sites.items.retain(|site| site.status::<SiteStatus>().ready);
-    let here = sites.items.iter().filter_map(folder_of).find(|folder| folder.is_dir());
-    here.map(|folder| open_in(&folder, client.tenant())).transpose()
+    let Ok(sites) = sites(&client) else { return Ok(None) };
+    let Some(folder) = sites.iter().find_map(|site| folder_of(site).ok()?) else { return Ok(None) };
+    Ok(Some(Geds::open(Config::join(open_in(&folder, client.tenant())?))?))
 }
 
-fn folder_of(site: &Resource) -> Option<PathBuf> {
-    site.status::<SiteStatus>().store.map(|store| PathBuf::from(store.folder))
+/// The sites of this machine that have a store and are ready.
+pub(super) fn sites(client: &Client) -> anyhow::Result<Vec<Resource>> {
+    let mut sites = wait(client.list(Kind::Site, &[]))?.items;
+    sites.retain(|site| {
+        let is_here = || folder_of(site).is_ok_and(|folder| folder.is_some());
+        site.status::<SiteStatus>().ready && is_here()
+    });
+    Ok(sites)
 }
 
-fn open_in(folder: &Path, tenant: &str) -> anyhow::Result<Geds> {
-    let socket = orchestrator::store::socket(folder, tenant)
-        .map_err(|problem| Failure::error(problem.kind, problem.message))?;
-    Ok(Geds::open(Config::join(socket))?)
+/// The folder of a site's store, which has to be on this machine; none if it has no store.
+pub(super) fn folder_of(site: &Resource) -> anyhow::Result<Option<PathBuf>> {
+    let Some(store) = site.status::<SiteStatus>().store else { return Ok(None) };
+    let folder = PathBuf::from(store.folder);
+    if folder.is_dir() {
+        return Ok(Some(folder));
+    }
+    let message = format!(
+        "site `{}` is on another machine: run this there, or at a site of this one, which sees the \
+         same buckets",
+        site.metadata.name
+    );
+    Err(Failure::error(ErrorKind::Unsupported, message))
+}
+
+/// Where the store of that folder is joined; it begins if it does not run.
+pub(super) fn open_in(folder: &Path, tenant: &str) -> anyhow::Result<PathBuf> {
+    orchestrator::store::socket(folder, tenant)
+        .map_err(|problem| Failure::error(problem.kind, problem.message))
 }
 
 /// These commands have no runtime of their own.
-fn wait<T, E: Into<anyhow::Error>>(
+pub(super) fn wait<T, E: Into<anyhow::Error>>(
     asking: impl Future<Output = Result<T, E>>,
 ) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -9,14 +9,14 @@ use super::{
     core::{Core, retry_pause},
     error::Result,
     process::{Process, open_log, start_apart, watched},
-    state::write_atomically,
 };
 use crate::store::{
     OBJECTS, S3_KEYS, TOKEN,
     door::{self, Answer, Ask, Status},
     s3_keys,
 };
-use api::{Problem, link::Peer, site::SiteStore};
+use api::{Problem, link::Peer, mount::Mount, site::SiteStore};
+use cells::worker::Objects;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -51,6 +51,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A store that lived this long did not fail at its start.
 const STEADY: Duration = Duration::from_secs(10);
+
+/// The file of the addresses that the store had.
+const PLACES: &str = "places.json";
 
 /// The addresses that the store had, for the next agent.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -107,9 +110,7 @@ impl Store {
             }
         };
         let written = serde_json::to_vec(&places).map_err(io::Error::from);
-        written
-            .and_then(|written| write_atomically(&folder.join("places.json"), &written))
-            .map_err(disk)?;
+        written.and_then(|written| write_private(&folder.join(PLACES), &written)).map_err(disk)?;
         Ok(Some(Self {
             config: own,
             folder,
@@ -193,7 +194,7 @@ fn pid_file(folder: &Path) -> PathBuf {
 }
 
 fn read_places(folder: &Path) -> Option<Places> {
-    serde_json::from_slice(&fs::read(folder.join("places.json")).ok()?).ok()
+    serde_json::from_slice(&fs::read(folder.join(PLACES)).ok()?).ok()
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -366,6 +367,23 @@ async fn tell(core: &Core, store: &Store) -> std::result::Result<(), Problem> {
         core.read(|inner| inner.state.desired.peers.iter().filter_map(place).collect());
     let meet = Ask::Meet { sites };
     door::ask_async(&door::store(&store.folder), meet, START_TIMEOUT).await.map(drop)
+}
+
+/// What a program sees of the store, which begins if it does not run.
+pub(crate) async fn objects(
+    core: &Core,
+    tenant: &str,
+    mounts: &[Mount],
+) -> std::result::Result<Option<Objects>, Problem> {
+    if mounts.is_empty() {
+        return Ok(None);
+    }
+    let Some(store) = &core.store else {
+        let text = "this site has no store of objects: run the program at another one";
+        return Err(Problem::new(ErrorKind::Unsupported, text));
+    };
+    let socket = store.socket(tenant).await?;
+    Ok(Some(Objects { socket, mounts: mounts.to_vec() }))
 }
 
 /// Has the store write everything to disk and end.
