@@ -5,7 +5,10 @@ use api::{Kind, Resource, site::SiteStatus};
 use clap::Args;
 use geds::{Config, Geds};
 use orchestrator::{client::Client, supervisor::DataFolder};
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 use types::ErrorKind;
 
 /// Where `cloudskin serve geds` keeps its files if it is not told.
@@ -83,12 +86,36 @@ fn join(path: &Path) -> anyhow::Result<Geds> {
 /// The store of a site of the continuum.
 pub(crate) fn of_site(session: &Session, name: &str) -> anyhow::Result<Geds> {
     let client = session.client()?;
-    let site = wait(client.get(Kind::Site, name))?;
+    let site = match wait(client.get(Kind::Site, name)) {
+        Ok(site) => site,
+        Err(error) => match kept_here(name)?.filter(|_| is_unreachable(&error)) {
+            Some(folder) => {
+                return Ok(Geds::open(Config::join(open_in(&folder, client.tenant())?))?);
+            }
+            None => return Err(error),
+        },
+    };
     let Some(folder) = folder_of(&site)? else {
         let message = format!("site `{name}` has no store: its agent is of an older release");
         return Err(Failure::error(ErrorKind::Unsupported, message));
     };
     Ok(Geds::open(Config::join(open_in(&folder, client.tenant())?))?)
+}
+
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref().map(orchestrator::client::Error::kind);
+    matches!(kind, Some(ErrorKind::Unavailable | ErrorKind::Timeout))
+}
+
+/// Where a site of this machine usually has its store: it serves on while the control plane cannot be reached.
+fn kept_here(name: &str) -> anyhow::Result<Option<PathBuf>> {
+    if types::check_name(name).is_err() {
+        return Ok(None);
+    }
+    let up = DataFolder::default_root()?;
+    let joined = up.with_file_name("cloudskin-sites").join(name);
+    let folders = [up.join("sites").join(name), joined].map(|site| site.join("store"));
+    Ok(folders.into_iter().find(|folder| is_ours(folder)))
 }
 
 /// The store of the first site that is on this machine, if there is a continuum.
@@ -113,7 +140,7 @@ pub(super) fn sites(client: &Client) -> anyhow::Result<Vec<Resource>> {
 pub(super) fn folder_of(site: &Resource) -> anyhow::Result<Option<PathBuf>> {
     let Some(store) = site.status::<SiteStatus>().store else { return Ok(None) };
     let folder = PathBuf::from(store.folder);
-    if folder.is_dir() {
+    if is_ours(&folder) {
         return Ok(Some(folder));
     }
     let message = format!(
@@ -122,6 +149,14 @@ pub(super) fn folder_of(site: &Resource) -> anyhow::Result<Option<PathBuf>> {
         site.metadata.name
     );
     Err(Failure::error(ErrorKind::Unsupported, message))
+}
+
+/// Whether a folder is this user's alone: what a site says of its own machine may be anything on this one.
+fn is_ours(folder: &Path) -> bool {
+    std::fs::metadata(folder).is_ok_and(|found| {
+        let alone = found.mode() & 0o077 == 0;
+        found.is_dir() && alone && found.uid() == rustix::process::geteuid().as_raw()
+    })
 }
 
 /// Where the store of that folder is joined; it begins if it does not run.

@@ -50,7 +50,8 @@ fn grant(store: &Geds, mount: &Mount) -> Result<Grant> {
     let failed = |source| Error::Objects { source: Box::new(source) };
     let unnamed = || failed(geds::Error::Invalid(format!("`{}` names no bucket", mount.source)));
     let (bucket, prefix) = mount.objects().ok_or_else(unnamed)?;
-    if !mount.read_only {
+    // Most often there is one already, and who makes one asks the control plane.
+    if !mount.read_only && matches!(store.bucket(bucket), Err(geds::Error::NoBucket { .. })) {
         match store.create_bucket(bucket) {
             Ok(_) | Err(geds::Error::BucketExists { .. }) => {}
             Err(error) => return Err(failed(error)),

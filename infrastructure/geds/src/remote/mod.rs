@@ -147,7 +147,7 @@ pub(crate) enum Ask {
 pub struct Site {
     name: String,
     listen: Option<Place>,
-    peers: BTreeMap<String, SocketAddr>,
+    peers: BTreeMap<String, (SocketAddr, Option<String>)>,
     identity: Option<Identity>,
     token: Option<Token>,
     homes: Homes,
@@ -225,7 +225,20 @@ impl Site {
     /// Another site, and where its node listens. Only sites that are named so are let in.
     #[must_use]
     pub fn peer(mut self, name: impl Into<String>, address: SocketAddr) -> Self {
-        self.peers.insert(name.into(), address);
+        self.peers.insert(name.into(), (address, None));
+        self
+    }
+
+    /// The same, with the SHA-256 of the site's public key in hexadecimal: whoever shows another key is not this site,
+    /// whatever its certificate says.
+    #[must_use]
+    pub fn peer_with_key(
+        mut self,
+        name: impl Into<String>,
+        address: SocketAddr,
+        key: impl Into<String>,
+    ) -> Self {
+        self.peers.insert(name.into(), (address, Some(key.into())));
         self
     }
 
@@ -290,8 +303,8 @@ impl Sites {
             fars: Mutex::default(),
             listener: Mutex::default(),
         });
-        for (peer, address) in peers {
-            sites.set_peer(&peer, Some(address))?;
+        for (peer, (address, key)) in peers {
+            sites.set_peer(&peer, Some(address), key)?;
         }
         if let Some(place) = listen {
             *sites.listener() = Some(Listener::open(&place, &sites)?);
@@ -313,7 +326,12 @@ impl Sites {
     }
 
     /// Names another site, says where it is now, or forgets it.
-    pub(crate) fn set_peer(&self, name: &str, address: Option<SocketAddr>) -> Result<()> {
+    pub(crate) fn set_peer(
+        &self,
+        name: &str,
+        address: Option<SocketAddr>,
+        key: Option<String>,
+    ) -> Result<()> {
         types::check_name(name).map_err(|error| Error::Invalid(error.to_string()))?;
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let Some(address) = address else {
@@ -326,6 +344,7 @@ impl Sites {
             return Err(Error::Invalid(format!("`{name}` is this site itself")));
         }
         if let Some(peer) = peers.get(name) {
+            peer.belongs_to(key);
             peer.move_to(address);
             return Ok(());
         }
@@ -333,7 +352,7 @@ impl Sites {
             let limit = PEERS_MAX as u64;
             return Err(Error::TooMany { what: "other sites".to_owned(), limit });
         }
-        let peer = Peer::new(self.own.clone(), name, address);
+        let peer = Peer::new(self.own.clone(), name, address, key);
         peers.insert(name.to_owned(), Arc::new(peer));
         Ok(())
     }

@@ -62,9 +62,21 @@ pub(super) struct Peer {
 #[derive(Debug)]
 struct State {
     address: SocketAddr,
+    /// The digest of its key, if any other is nobody's.
+    key: Option<String>,
+    /// Connections that it made, and those for what it tells.
+    others: Vec<Stop>,
     lanes: Vec<Arc<Lane>>,
     failed: Option<(Instant, String)>,
     stopped: bool,
+}
+
+impl State {
+    /// Notes a connection that ends with the peer.
+    fn add(&mut self, connection: &Stop) {
+        self.others.retain(|other| !other.has_ended());
+        self.others.push(connection.clone());
+    }
 }
 
 /// A lane that is counted as used.
@@ -89,8 +101,15 @@ impl Drop for Used {
 }
 
 impl Peer {
-    pub(super) fn new(own: Own, site: &str, address: SocketAddr) -> Self {
-        let state = State { address, lanes: Vec::new(), failed: None, stopped: false };
+    pub(super) fn new(own: Own, site: &str, address: SocketAddr, key: Option<String>) -> Self {
+        let state = State {
+            address,
+            key,
+            others: Vec::new(),
+            lanes: Vec::new(),
+            failed: None,
+            stopped: false,
+        };
         let (site, state) = (site.to_owned(), Mutex::new(state));
         Self { own, site, state }
     }
@@ -113,10 +132,31 @@ impl Peer {
         }
     }
 
+    /// Another key is the site's now, and who showed the one before is nobody.
+    pub(super) fn belongs_to(&self, key: Option<String>) {
+        let mut state = self.state();
+        if state.key != key {
+            (state.key, state.failed) = (key, None);
+            state.lanes.drain(..).for_each(|lane| lane.end("the site has another key now"));
+            state.others.drain(..).for_each(|other| other.stop());
+        }
+    }
+
+    /// Whether somebody who has shown this key, or none, is this site; its connection then ends with the key.
+    pub(super) fn lets_in(&self, key: Option<&str>, connection: &Stop) -> bool {
+        let mut state = self.state();
+        let is_own = state.key.as_deref().is_none_or(|own| key == Some(own)) && !state.stopped;
+        if is_own {
+            state.add(connection);
+        }
+        is_own
+    }
+
     /// Ends all connections; no more are made.
     pub(super) fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
+        state.others.drain(..).for_each(|other| other.stop());
         state.lanes.drain(..).for_each(|lane| lane.end("this node ends"));
     }
 
@@ -185,7 +225,10 @@ impl Peer {
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_write_timeout(Some(STALL)).map_err(failed)?;
         let tls = match &self.own.identity {
-            Some(identity) => Some(identity.connect(&mut stream, &self.site)?),
+            Some(identity) => {
+                let key = self.state().key.clone();
+                Some(identity.connect(&mut stream, &self.site, key.as_deref())?)
+            }
             None if address.ip().is_loopback() => None,
             None => {
                 let why = format!("{address} is another machine's: give an identity for TLS");
@@ -198,7 +241,9 @@ impl Peer {
     /// A connection of its own, for what is told from now on.
     pub(super) fn connect_apart(&self) -> Result<(Reader, Writer, Stop)> {
         let address = self.state().address;
-        self.connect(address)
+        let connection = self.connect(address)?;
+        self.state().add(&connection.2);
+        Ok(connection)
     }
 
     /// How such a connection begins.

@@ -171,8 +171,8 @@ fn serve(mut stream: TcpStream, sites: &Weak<Sites>, stranger: Stranger) -> Resu
     stream.set_write_timeout(Some(STALL)).map_err(went)?;
     let (tls, shown) = match &own.identity {
         Some(identity) => {
-            let (tls, site) = identity.accept(&mut stream)?;
-            (Some(tls), Some(site))
+            let (tls, shown) = identity.accept(&mut stream)?;
+            (Some(tls), Some(shown))
         }
         None => (None, None),
     };
@@ -193,7 +193,9 @@ fn serve(mut stream: TcpStream, sites: &Weak<Sites>, stranger: Stranger) -> Resu
         return answer_with(&mut writer, id, &refused);
     };
     let alive = sites.upgrade().ok_or_else(ended)?;
-    let known = shown.as_ref().is_none_or(|shown| *shown == site) && alive.peer(&site).is_ok();
+    let key = shown.as_ref().map(|shown| shown.key.as_str());
+    let known = shown.as_ref().is_none_or(|shown| shown.site == site)
+        && alive.peer(&site).is_ok_and(|peer| peer.lets_in(key, &stop));
     let run = alive.run;
     drop(alive);
     let answer = if known {

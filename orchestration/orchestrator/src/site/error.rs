@@ -26,9 +26,6 @@ pub enum Error {
     /// The site's certificate cannot be used.
     #[error(transparent)]
     Trust(#[from] crate::trust::Error),
-    /// The store of objects cannot be used.
-    #[error(transparent)]
-    Store(crate::store::Error),
     /// What the site remembered was written by another version or is damaged.
     #[error("cannot read what the site remembered in `{}`: move the file away to start with nothing", path.display())]
     Memory {
@@ -74,7 +71,6 @@ impl Error {
         match self {
             Self::Setting { .. } => ErrorKind::Invalid,
             Self::Trust(error) => error.kind(),
-            Self::Store(error) => error.kind(),
             Self::Disk { .. } => ErrorKind::Internal,
             Self::Memory { .. } => ErrorKind::Corrupt,
             Self::MemoryVersion { .. } => ErrorKind::Unsupported,

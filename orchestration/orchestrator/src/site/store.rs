@@ -12,7 +12,7 @@ use super::{
 };
 use crate::store::{
     OBJECTS, S3_KEYS, TOKEN,
-    door::{self, Answer, Ask, Status},
+    door::{self, Answer, Ask, Other, Status},
     s3_keys,
 };
 use api::{Problem, link::Peer, mount::Mount, site::SiteStore};
@@ -96,12 +96,15 @@ impl Store {
         let folder = config.data_dir.join("store");
         let disk = |source| Error::Disk { path: folder.clone(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(disk)?;
-        s3_keys(&folder.join(S3_KEYS), &[api::DEFAULT_TENANT.to_owned()]).map_err(Error::Store)?;
+        // The store reads them again and again, for as long as something is wrong with them.
+        if let Err(error) = s3_keys(&folder.join(S3_KEYS), &[api::DEFAULT_TENANT.to_owned()]) {
+            tracing::error!(error = types::chain(&error), "S3 cannot be served");
+        }
         if let Trust::Token(token) = &config.trust {
             write_private(&folder.join(TOKEN), token.reveal().as_bytes()).map_err(disk)?;
         }
         let known = read_places(&folder);
-        let running = Process::from_file(&pid_file(&folder)).is_some();
+        let running = find(&folder).is_some();
         let (places, listeners) = match known.filter(|_| running) {
             Some(places) => (places, None),
             None => {
@@ -189,6 +192,19 @@ impl Store {
     }
 }
 
+/// The store that an earlier agent started. One that died before it could note the process has left a store that says who
+/// it is.
+fn find(folder: &Path) -> Option<Process> {
+    let file = pid_file(folder);
+    Process::from_file(&file).or_else(|| {
+        let said = door::ask(&door::store(folder), &Ask::Status, Duration::from_secs(1)).ok()?;
+        let Answer::Status(status) = said else { return None };
+        let process = Process::open(status.pid).ok()?;
+        process.to_file(&file).ok()?;
+        Some(process)
+    })
+}
+
 fn pid_file(folder: &Path) -> PathBuf {
     folder.join("store.pid")
 }
@@ -255,7 +271,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 /// Starts it, or adopts the one that runs; again and again.
 async fn supervise(core: &Arc<Core>, store: &Store) {
     let mut failures = 0;
-    let mut adopted = Process::from_file(&pid_file(&store.folder));
+    let mut adopted = find(&store.folder);
     loop {
         let process = match adopted.take() {
             Some(process) => process,
@@ -362,7 +378,10 @@ async fn met(core: &Arc<Core>, store: &Store, process: &Process) -> bool {
 }
 
 async fn tell(core: &Core, store: &Store) -> std::result::Result<(), Problem> {
-    let place = |peer: &Peer| Some((peer.site.clone(), peer.store?));
+    let place = |peer: &Peer| {
+        let other = Other { address: peer.store?, key: peer.key.clone() };
+        Some((peer.site.clone(), other))
+    };
     let sites: BTreeMap<_, _> =
         core.read(|inner| inner.state.desired.peers.iter().filter_map(place).collect());
     let meet = Ask::Meet { sites };

@@ -46,7 +46,7 @@ pub(crate) enum Ask {
     /// Of a store: opens a tenant's part.
     Tenant { tenant: String },
     /// Of a store, by its agent: these are the stores of the other sites. It serves once it knows them.
-    Meet { sites: BTreeMap<String, SocketAddr> },
+    Meet { sites: BTreeMap<String, Other> },
     /// Of a store, by its agent, which so shows that it is there.
     Status,
     /// Of an agent: its store shall run.
@@ -57,6 +57,14 @@ pub(crate) enum Ask {
     Claim { tenant: String, bucket: String },
     /// Of an agent: this site is no longer.
     Disclaim { tenant: String, bucket: String },
+}
+
+/// The store of another site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Other {
+    pub(crate) address: SocketAddr,
+    /// Between machines: whoever shows another key is not this site.
+    pub(crate) key: Option<String>,
 }
 
 /// What is answered.
@@ -161,16 +169,16 @@ mod tests {
         assert_eq!(kind(ask(&path, &Ask::Status, patience)), ErrorKind::Unavailable);
         let listener = UnixListener::bind(&path).unwrap();
         assert_eq!(kind(ask(&path, &Ask::Status, patience)), ErrorKind::Unavailable);
+        drop(listener.accept().unwrap());
         for said in ["", "{}\n", "{\"answer\":\"done\"}"] {
             let answering = std::thread::spawn({
                 let listener = listener.try_clone().unwrap();
-                move || loop {
+                move || {
                     let (mut stream, _) = listener.accept().unwrap();
                     let mut line = String::new();
                     BufReader::new(&stream).read_line(&mut line).unwrap();
-                    if stream.write_all(said.as_bytes()).is_ok() {
-                        break line;
-                    }
+                    stream.write_all(said.as_bytes()).unwrap();
+                    line
                 }
             });
             let answered = ask(&path, &Ask::Begin, Duration::from_secs(10));

@@ -10,18 +10,18 @@ mod keys;
 pub use keys::read_or_make as s3_keys;
 
 use api::Problem;
-use door::{Answer, Ask, Status};
+use door::{Answer, Ask, Other, Status};
 use geds::{Directory, Geds, Limits, Node, Site};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -190,6 +190,8 @@ struct Store {
     met: Mutex<BTreeSet<String>>,
     /// Ends the S3 endpoint that serves now.
     s3: Mutex<CancellationToken>,
+    /// When the file of keys that it knows was written.
+    keyed: Mutex<Option<SystemTime>>,
     /// When the agent was last heard.
     heard: Mutex<Instant>,
     ending: AtomicBool,
@@ -253,6 +255,7 @@ impl Store {
             tenants: Mutex::default(),
             met: Mutex::default(),
             s3: Mutex::default(),
+            keyed: Mutex::default(),
             heard: Mutex::new(Instant::now()),
             ending: AtomicBool::new(false),
             tasks: TaskTracker::new(),
@@ -319,6 +322,10 @@ impl Store {
             }
             Ask::Status => {
                 *lock(&self.heard) = Instant::now();
+                // Somebody has changed the keys, or mended them.
+                if *self.serves.borrow() && self.keys_written() != *lock(&self.keyed) {
+                    self.serve_s3();
+                }
                 self.blocking(|store| Ok(Answer::Status(store.status()))).await
             }
             Ask::Begin | Ask::Home { .. } | Ask::Claim { .. } | Ask::Disclaim { .. } => {
@@ -337,7 +344,7 @@ impl Store {
     }
 
     /// Takes in where the other sites' stores are now; true the first time, from which on it serves them.
-    fn meet(&self, sites: BTreeMap<String, SocketAddr>) -> Result<bool> {
+    fn meet(&self, sites: BTreeMap<String, Other>) -> Result<bool> {
         let mut met = lock(&self.met);
         let now: BTreeSet<_> = sites.keys().cloned().collect();
         if !*self.serves.borrow() {
@@ -345,8 +352,11 @@ impl Store {
             *met = now;
             return Ok(true);
         }
-        for (site, address) in sites {
-            self.node.set_peer(&site, Some(address))?;
+        for (site, Other { address, key }) in sites {
+            match key.filter(|_| self.config.identity.is_some()) {
+                Some(key) => self.node.set_peer_with_key(&site, address, &key)?,
+                None => self.node.set_peer(&site, Some(address))?,
+            }
         }
         for gone in met.difference(&now) {
             self.node.set_peer(gone, None)?;
@@ -355,7 +365,7 @@ impl Store {
         Ok(false)
     }
 
-    fn join_sites(&self, sites: &BTreeMap<String, SocketAddr>) -> Result<()> {
+    fn join_sites(&self, sites: &BTreeMap<String, Other>) -> Result<()> {
         let Config { folder, identity, sites: listener, .. } = &self.config;
         let own = match identity {
             Some(identity) => Site::secured(identity)?,
@@ -365,7 +375,11 @@ impl Store {
         let own = own
             .listen_on(listener.try_clone().map_err(disk)?)
             .directory_by(Arc::new(Homes(door::agent(folder))));
-        let own = sites.iter().fold(own, |own, (site, address)| own.peer(site, *address));
+        let is_secured = identity.is_some();
+        let own = sites.iter().fold(own, |own, (site, Other { address, key })| match key {
+            Some(key) if is_secured => own.peer_with_key(site, *address, key),
+            _ => own.peer(site, *address),
+        });
         self.node.join_sites(own)?;
         Ok(())
     }
@@ -387,10 +401,16 @@ impl Store {
         }
     }
 
+    fn keys_written(&self) -> Option<SystemTime> {
+        fs::metadata(self.config.folder.join(S3_KEYS)).and_then(|file| file.modified()).ok()
+    }
+
     fn s3_endpoint(&self) -> Result<(s3::Endpoint, tokio::net::TcpListener)> {
         let stores: Vec<_> = lock(&self.tenants).clone().into_iter().collect();
         let tenants: Vec<_> = stores.iter().map(|(tenant, _)| tenant.clone()).collect();
-        let mut keys = keys::with_all(&self.config.folder.join(S3_KEYS), &tenants)?;
+        let keys = keys::with_all(&self.config.folder.join(S3_KEYS), &tenants);
+        *lock(&self.keyed) = self.keys_written();
+        let mut keys = keys?;
         // A key of a tenant that has nothing here yet is of use once somebody has asked for it.
         keys.retain(|key| tenants.contains(&key.tenant));
         let config = s3::Config { keys, ..s3::Config::default() };

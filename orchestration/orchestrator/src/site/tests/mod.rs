@@ -134,6 +134,7 @@ impl Agent {
             address: self.peers,
             ingress: self.ingress,
             key: None,
+            store: None,
         }
     }
 
