@@ -40,8 +40,11 @@ use types::ErrorKind;
 /// How often the store is asked how it is.
 const STATUS_PERIOD: Duration = Duration::from_secs(2);
 
-/// How long a new store may take to answer.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a new store may take to answer: it reads the names of all objects on disk.
+const START_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long one may say nothing before it is killed, which loses what is in memory alone.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// How long somebody who needs the store waits for it.
 const NEED_TIMEOUT: Duration = Duration::from_secs(15);
@@ -334,21 +337,24 @@ async fn attend(core: &Arc<Core>, store: &Store, process: &Process) {
     }
     store.answers.send_replace(true);
     let door = door::store(&store.folder);
-    let silence = core.config.limits.worker_silence;
-    let mut ask_at = Instant::now();
+    let (mut ask_at, mut answered) = (Instant::now(), Instant::now());
     loop {
         tokio::select! {
             () = process.ended() => return,
             () = store.moved.notified() => {
-                if let Err(problem) = tell(core, store).await {
+                if let Err(problem) = tell(core, store, SILENCE).await {
                     tracing::warn!(%problem, "the store does not know where other sites are");
                 }
             }
             () = sleep_until(ask_at) => {
-                match door::ask_async(&door, Ask::Status, silence).await {
-                    Ok(Answer::Status(status)) => *lock(&store.status) = status,
+                match door::ask_async(&door, Ask::Status, SILENCE).await {
+                    Ok(Answer::Status(status)) => {
+                        *lock(&store.status) = status;
+                        answered = Instant::now();
+                    }
                     // One that ends may close its door first.
-                    _ if process.ended_within(silence).await => return,
+                    _ if process.ended_within(STATUS_PERIOD).await => return,
+                    _ if answered.elapsed() < SILENCE => {}
                     _ => {
                         tracing::warn!(pid = process.pid, "the store hangs and is killed");
                         return process.kill().await;
@@ -365,7 +371,7 @@ async fn met(core: &Arc<Core>, store: &Store, process: &Process) -> bool {
     let deadline = Instant::now() + START_TIMEOUT;
     let mut pause = Duration::from_millis(1);
     loop {
-        match tell(core, store).await {
+        match tell(core, store, START_TIMEOUT).await {
             Ok(()) => return true,
             Err(problem) if Instant::now() > deadline => {
                 tracing::error!(%problem, log = %store.log().display(), "the store does not begin");
@@ -377,7 +383,7 @@ async fn met(core: &Arc<Core>, store: &Store, process: &Process) -> bool {
     }
 }
 
-async fn tell(core: &Core, store: &Store) -> std::result::Result<(), Problem> {
+async fn tell(core: &Core, store: &Store, patience: Duration) -> std::result::Result<(), Problem> {
     let place = |peer: &Peer| {
         let other = Other { address: peer.store?, key: peer.key.clone() };
         Some((peer.site.clone(), other))
@@ -385,7 +391,7 @@ async fn tell(core: &Core, store: &Store) -> std::result::Result<(), Problem> {
     let sites: BTreeMap<_, _> =
         core.read(|inner| inner.state.desired.peers.iter().filter_map(place).collect());
     let meet = Ask::Meet { sites };
-    door::ask_async(&door::store(&store.folder), meet, START_TIMEOUT).await.map(drop)
+    door::ask_async(&door::store(&store.folder), meet, patience).await.map(drop)
 }
 
 /// What a program sees of the store, which begins if it does not run.

@@ -263,11 +263,17 @@ impl Store {
         // Those that were here are known to other sites, whether or not somebody asks for them here.
         let kept = fs::read_dir(store.config.folder.join(OBJECTS).join("tenants"));
         for kept in kept.into_iter().flatten().flatten() {
-            if let Some(tenant) = kept.file_name().to_str() {
-                store.tenant(tenant)?;
+            if let Some(tenant) = kept.file_name().to_str()
+                && types::check_name(tenant).is_ok()
+                && let Err(error) = store.tenant(tenant)
+            {
+                // It is told again to who asks for this tenant; the others have theirs.
+                tracing::error!(tenant, error = types::chain(&error), "objects cannot be served");
             }
         }
-        store.tenant(api::DEFAULT_TENANT)?;
+        if lock(&store.tenants).is_empty() {
+            store.tenant(api::DEFAULT_TENANT)?;
+        }
         Ok(store)
     }
 
