@@ -5,6 +5,7 @@ mod checkpoints;
 mod copy;
 mod env;
 mod look;
+mod relocate;
 pub(crate) mod store;
 mod tiers;
 
@@ -60,6 +61,7 @@ enum Command {
     Import(tiers::Import),
     Export(tiers::Export),
     Attach(tiers::Attach),
+    Relocate(relocate::Relocate),
     Lost(tiers::LostArgs),
     Set(tiers::Set),
     Env(env::Env),
@@ -153,6 +155,7 @@ pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode
         Command::Import(args) => tiers::import(&store, args)?,
         Command::Export(args) => tiers::export(&store, args)?,
         Command::Attach(args) => tiers::attach(&store, args)?,
+        Command::Relocate(args) => relocate::relocate(&store, args)?,
         Command::Lost(args) => tiers::lost(&store, args)?,
         Command::Set(args) => tiers::set(&store, args)?,
         // It opens none.

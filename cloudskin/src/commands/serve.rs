@@ -18,7 +18,7 @@ use std::{
     process::ExitCode,
 };
 use tokio::net::TcpListener;
-use types::{Bytes, ErrorKind};
+use types::{Bytes, ErrorKind, Period, Token};
 
 /// Run one part of the platform alone, without a control plane
 #[derive(Debug, Args)]
@@ -89,6 +89,7 @@ pub(crate) struct GedsNode {
 Examples:
   cloudskin serve s3
   cloudskin serve s3 --listen 127.0.0.1:9100 --keys keys.toml --for lab --for field
+  cloudskin serve s3 --metrics 127.0.0.1:9001 --uploads-expire 2d
 
 The file of keys:
   [[keys]]
@@ -102,6 +103,12 @@ pub(crate) struct S3Endpoint {
     /// Access keys, their secrets and tenants [default: s3-keys.toml in the data folder]
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// How long an upload in parts that nobody finishes is kept; 0s for always
+    #[arg(long, value_name = "PERIOD", default_value = "7d")]
+    uploads_expire: Period,
+    /// Where /metrics is told to who shows the token in the data folder: an address of this machine alone
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -210,19 +217,18 @@ async fn serve_geds(args: GedsNode) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve_s3(args: S3Endpoint) -> anyhow::Result<ExitCode> {
-    if !args.listen.ip().is_loopback() {
-        let message = format!(
-            "{} is reachable from other machines, and the endpoint speaks no TLS: bind it to 127.0.0.1 and put a proxy with TLS before it",
-            args.listen
-        );
-        return Err(Failure::error(ErrorKind::Unsupported, message));
-    }
+    check_loopback(args.listen)?;
     let folder = args.store.folder()?;
     let stores = args.store.open_or_join(&folder)?;
     let file = args.keys.unwrap_or_else(|| folder.join(S3_KEYS));
     let keys = s3_keys(&file, &args.store.tenants)?;
-    let config = s3::Config { keys, ..s3::Config::default() };
+    let upload_age_max_s = args.uploads_expire.0.as_secs();
+    let config = s3::Config { keys, upload_age_max_s, ..s3::Config::default() };
     let endpoint = s3::Endpoint::new(config, stores.all.clone())?;
+    let metrics = match args.metrics {
+        Some(address) => Some(listen_for_metrics(address, &folder).await?),
+        None => None,
+    };
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -233,7 +239,38 @@ async fn serve_s3(args: S3Endpoint) -> anyhow::Result<ExitCode> {
         listener.local_addr()?,
         file.display()
     ));
+    if let Some((listener, token)) = metrics {
+        output::complain(&format!(
+            "metrics: http://{}/metrics, with the token in `{}`",
+            listener.local_addr()?,
+            folder.join(METRICS_TOKEN).display()
+        ));
+        tokio::spawn(endpoint.metrics().serve(listener, token, stop.clone().cancelled_owned()));
+    }
     endpoint.run(listener, stop.cancelled_owned()).await?;
     tokio::task::block_in_place(|| stores.keep())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the token is that metrics are told for.
+const METRICS_TOKEN: &str = "metrics-token";
+
+fn check_loopback(address: SocketAddr) -> anyhow::Result<()> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let message = format!(
+        "{address} is reachable from other machines, and the endpoint speaks no TLS: bind it to 127.0.0.1 and put a proxy with TLS before it"
+    );
+    Err(Failure::error(ErrorKind::Unsupported, message))
+}
+
+async fn listen_for_metrics(
+    address: SocketAddr,
+    folder: &Path,
+) -> anyhow::Result<(TcpListener, Token)> {
+    check_loopback(address)?;
+    let token = Token::load_or_create(&folder.join(METRICS_TOKEN))?;
+    let listener = TcpListener::bind(address).await;
+    Ok((listener.with_context(|| format!("cannot listen on {address}"))?, token))
 }

@@ -4,7 +4,12 @@
 //! an edge box by its energy), the control plane, a penalty that grows exponentially with what a
 //! service level is exceeded by, and the time for which two instances run while one moves.
 
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::{io::Read, path::Path};
+
+/// A list of prices is short.
+const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// Prices in euro.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -85,10 +90,34 @@ impl std::ops::AddAssign for Cost {
 }
 
 impl Prices {
+    /// Reads them from a YAML file; those that it does not name are as usual.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown name, or a price that is negative or no number.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = std::fs::File::open(path)
+            .and_then(|file| std::io::read_to_string(file.take(FILE_MAX_BYTES)));
+        let text = file.map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let unfit = |reason: String| Error::Unfit(format!("`{}`: {reason}", path.display()));
+        let options = serde_saphyr::options! { with_snippet: false };
+        let prices: Self = serde_saphyr::from_str_with_options(&text, options)
+            .map_err(|error| unfit(error.to_string()))?;
+        let Self { cloud_hour, edge_watts, kwh, control_hour, .. } = prices;
+        let penalty = [prices.penalty_alpha, prices.penalty_beta_ms, prices.penalty_excess_max_ms];
+        let each = [cloud_hour, edge_watts, kwh, control_hour].into_iter().chain(penalty);
+        if each.into_iter().any(|price| !(0.0..=1e9).contains(&price)) {
+            return Err(unfit("a price is a number from 0 to a billion".into()));
+        }
+        // Beyond this the exponential is no number.
+        if prices.penalty_beta_ms * prices.penalty_excess_max_ms > 100.0 {
+            return Err(unfit("penaltyBetaMs times penaltyExcessMaxMs is at most 100".into()));
+        }
+        Ok(prices)
+    }
+
     /// For a second of an instance.
     pub fn second(&self, cloud: bool) -> f64 {
-        let hour =
-            if cloud { self.cloud_hour } else { self.edge_watts / 1000.0 * self.kwh };
+        let hour = if cloud { self.cloud_hour } else { self.edge_watts / 1000.0 * self.kwh };
         hour / 3600.0
     }
 

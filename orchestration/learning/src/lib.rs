@@ -16,4 +16,4 @@ mod trace;
 
 pub use cost::{Cost, Prices};
 pub use error::{Error, Result};
-pub use trace::{Sample, SiteTrace, Trace};
+pub use trace::{Sample, SiteTrace, Stretch, Trace};

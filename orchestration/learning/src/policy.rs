@@ -90,7 +90,12 @@ impl Policy for Reactive {
     fn decide(&self, moment: &Moment) -> Verdict {
         let samples = (self.window_s / moment.step_s).max(1) as usize;
         let last = &moment.here[moment.here.len().saturating_sub(samples)..];
-        verdict(self.limits, self.factor, mean(last.iter().filter_map(|sample| sample.latency_ms)), moment)
+        verdict(
+            self.limits,
+            self.factor,
+            mean(last.iter().filter_map(|sample| sample.latency_ms)),
+            moment,
+        )
     }
 }
 
@@ -111,10 +116,10 @@ impl Policy for Ewma {
         let samples = (10 * self.half_life_s / moment.step_s).max(1) as usize;
         let keep = 0.5_f64.powf(f64::from(moment.step_s) / f64::from(self.half_life_s.max(1)));
         let last = &moment.here[moment.here.len().saturating_sub(samples)..];
-        let average = last.iter().filter_map(|sample| sample.latency_ms).fold(
-            (0.0, 0.0),
-            |(sum, weight), latency| (sum * keep + latency, weight * keep + 1.0),
-        );
+        let average = last
+            .iter()
+            .filter_map(|sample| sample.latency_ms)
+            .fold((0.0, 0.0), |(sum, weight), latency| (sum * keep + latency, weight * keep + 1.0));
         verdict(self.limits, self.factor, average.0 / average.1, moment)
     }
 }
@@ -159,20 +164,25 @@ pub struct Proactive {
 
 impl Policy for Proactive {
     fn decide(&self, moment: &Moment) -> Verdict {
-        let alarm = self.risk.of(moment.here, moment.there) > self.alarm_at;
+        // All forecasts of a rule see the same features, which are more work than the forecasts.
+        let features = &self.risk.features;
+        let (mut here, there) = (features.of(moment.here), features.of(moment.there));
+        let other = [&there[..], &here].concat();
+        here.extend(there);
+        let alarm = self.risk.of_row(&here) > self.alarm_at;
         let rested = moment.since_move_s.is_none_or(|since| since >= u64::from(self.cool_down_s));
         // A forecast that is not a number is no reason to go.
-        Verdict { alarm, go: rested && self.gain(moment) > self.margin }
+        Verdict { alarm, go: rested && self.gain(moment, &here, &other) > self.margin }
     }
 }
 
 impl Proactive {
     /// By which share less would be broken at the other site.
-    pub fn gain(&self, moment: &Moment) -> f64 {
+    fn gain(&self, moment: &Moment, here: &[f64], other: &[f64]) -> f64 {
         let away = |(ahead, _): &&(Ahead, Arc<Forecast>)| ahead.0.abs_diff(moment.move_s);
         let Some((_, share)) = self.shares.iter().min_by_key(away) else {
             return f64::NAN;
         };
-        share.of(moment.here, moment.there) - share.of(moment.there, moment.here)
+        share.of_row(here) - share.of_row(other)
     }
 }

@@ -5,12 +5,15 @@
 mod basics;
 mod checkpoints;
 mod children;
+mod classes;
+mod composed;
 mod hostile;
 mod killed;
 mod limits;
 mod model;
 mod outside;
 mod processes;
+mod relocate;
 mod rig;
 mod s3;
 mod sites;

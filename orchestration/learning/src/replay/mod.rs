@@ -7,18 +7,19 @@
 
 mod oracle;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod tune;
 mod walk;
 
 pub use tally::{Figures, Interval, Tally};
 
 use crate::{
-    Error, Prices, Result, Trace,
+    Error, Prices, Result, Stretch,
     forecast::Training,
     policy::{Limits, Policy, Stay},
 };
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 
 /// The rules that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -176,25 +177,24 @@ pub struct Comparison {
     pub rows: Vec<Row>,
 }
 
-/// Trains on one stretch of a trace and plays another.
+/// Trains on one stretch and plays another, of the same trace or of two.
 ///
 /// # Errors
 /// A trace of other than two sites, stretches that are too short, and times that do not fit.
 pub fn replay(
-    trace: &Trace,
-    learn: Range<usize>,
-    play: Range<usize>,
+    learn: &Stretch,
+    play: &Stretch,
     level: Level,
     rules: &[Rule],
     setup: &Setup,
 ) -> Result<Comparison> {
-    check(trace, &play, level, setup)?;
-    let player = walk::Player { trace, play, level, setup };
+    check(play, level, setup)?;
+    let player = walk::Player { trace: play.trace, play: play.span.clone(), level, setup };
     let mut rules: Vec<_> = rules.to_vec();
     if !rules.contains(&Rule::Reactive) {
         rules.insert(0, Rule::Reactive);
     }
-    let learnt = tune::Learnt::of(trace, learn, level, setup, &rules)?;
+    let learnt = tune::Learnt::of(learn, level, setup, &rules)?;
     let mut tallies = Vec::new();
     for &rule in &rules {
         let tally = match rule {
@@ -220,23 +220,34 @@ pub fn replay(
     Ok(Comparison { sla_ms: level.sla_ms, cloud_below_ms, interval_80_holds, rows: rows.collect() })
 }
 
-fn check(trace: &Trace, play: &Range<usize>, level: Level, setup: &Setup) -> Result<()> {
+fn check(play: &Stretch, level: Level, setup: &Setup) -> Result<()> {
+    let (trace, play) = (play.trace, &play.span);
     let unfit = |text: String| Err(Error::Unfit(text));
     if trace.sites.len() != 2 {
         let names: Vec<_> = trace.sites.iter().take(5).map(|site| site.name.as_str()).collect();
-        return unfit(format!("a replay needs two sites; the trace has {}: {}", trace.sites.len(), names.join(", ")));
+        return unfit(format!(
+            "a replay needs two sites; the trace has {}: {}",
+            trace.sites.len(),
+            names.join(", ")
+        ));
     }
     if !(level.sla_ms > 0.0 && level.sla_ms.is_finite()) {
         return unfit(format!("a service level of {} ms", level.sla_ms));
     }
     let longest = setup.to_edge_s.max(setup.to_cloud_s);
     if setup.every_s <= longest || setup.every_s < trace.step_s {
-        let text = format!("ticks every {} s are too close: a move takes up to {longest} s", setup.every_s);
+        let text = format!(
+            "ticks every {} s are too close: a move takes up to {longest} s",
+            setup.every_s
+        );
         return unfit(text);
     }
     let needed = trace.samples_in(NEEDED_S.1 + setup.every_s);
     if play.end > trace.len() || play.len() < needed {
-        return unfit(format!("{} samples are too few to play: give at least {needed}", play.len()));
+        return unfit(format!(
+            "{} samples are too few to play: give at least {needed}",
+            play.len()
+        ));
     }
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! The least broken time that moves at the ticks could have reached, by dynamic programming from the
 //! end.
 
-use super::{tally::Tally, walk::{Case, Player}};
+use super::{
+    tally::Tally,
+    walk::{Case, Player},
+};
 use std::ops::Range;
 
 impl Player<'_> {
@@ -27,7 +30,8 @@ impl Player<'_> {
     /// For each tick and site, whether to go.
     fn best(&self, case: Case, sums: &[Vec<u32>; 2]) -> Vec<[bool; 2]> {
         let ticks: Vec<_> = self.ticks(case.phase).collect();
-        let broken = |site: usize, span: Range<usize>| sums[site][span.end] - sums[site][span.start];
+        let broken =
+            |site: usize, span: Range<usize>| sums[site][span.end] - sums[site][span.start];
         let mut ahead = [0; 2];
         let mut go = vec![[false; 2]; ticks.len()];
         for (n, &at) in ticks.iter().enumerate().rev() {

@@ -168,12 +168,6 @@ impl Tally {
     pub(super) fn broken_s(&self) -> f64 {
         self.all().broken_s / f64::from(self.cases)
     }
-
-    /// Moves of one case.
-    #[cfg(test)]
-    pub(super) fn moves(&self) -> f64 {
-        f64::from(self.all().moves) / f64::from(self.cases)
-    }
 }
 
 fn share(part: u32, rest: u32) -> f64 {

@@ -1,7 +1,14 @@
 //! One policy over all placements and phases.
 
-use super::{Level, NEEDED_S, Setup, stay, tally::{Block, Tally}};
-use crate::{Cost, Trace, forecast::worst, policy::{Moment, Policy}};
+use super::{
+    Level, NEEDED_S, Setup, stay,
+    tally::{Block, Tally},
+};
+use crate::{
+    Cost, Trace,
+    forecast::worst,
+    policy::{Moment, Policy},
+};
 use std::ops::Range;
 
 /// The statistics of half an hour are drawn together: bursts come in groups.

@@ -21,7 +21,10 @@ impl Grid {
     pub(super) fn cell(&mut self, site: &str, time_s: i64) -> Result<&mut Sample> {
         if !self.sites.contains_key(site) {
             if self.sites.len() as u64 >= SITES_MAX {
-                return Err(Error::TooMuch { what: "the number of sites".into(), limit: SITES_MAX });
+                return Err(Error::TooMuch {
+                    what: "the number of sites".into(),
+                    limit: SITES_MAX,
+                });
             }
             self.sites.insert(site.to_owned(), BTreeMap::new());
         }

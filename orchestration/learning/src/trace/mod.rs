@@ -5,6 +5,8 @@ mod grid;
 mod plain;
 mod read;
 
+use std::ops::Range;
+
 /// One moment at one site.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Sample {
@@ -47,6 +49,15 @@ pub struct Trace {
     pub sites: Vec<SiteTrace>,
 }
 
+/// A part of a trace.
+#[derive(Debug, Clone)]
+pub struct Stretch<'a> {
+    /// Of which trace.
+    pub trace: &'a Trace,
+    /// Which samples.
+    pub span: Range<usize>,
+}
+
 impl Trace {
     /// How many samples each site has.
     pub fn len(&self) -> usize {
@@ -56,6 +67,17 @@ impl Trace {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// All of it.
+    pub fn whole(&self) -> Stretch<'_> {
+        Stretch { trace: self, span: 0..self.len() }
+    }
+
+    /// What lies before a share of it, and the rest.
+    pub fn split(&self, share: f64) -> (Stretch<'_>, Stretch<'_>) {
+        let at = (self.len() as f64 * share.clamp(0.0, 1.0)) as usize;
+        (Stretch { trace: self, span: 0..at }, Stretch { trace: self, span: at..self.len() })
     }
 
     /// How many samples are in so many seconds, at least one.

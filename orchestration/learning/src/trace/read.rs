@@ -69,7 +69,8 @@ fn read(path: &Path, grid: &mut Grid, done: &mut dlstreamer::Done) -> Result<u32
         line.contains(&b';')
     };
     let delimiter = if semicolons { b';' } else { b',' };
-    let mut rows = csv::ReaderBuilder::new().delimiter(delimiter).flexible(false).from_reader(bytes);
+    let mut rows =
+        csv::ReaderBuilder::new().delimiter(delimiter).flexible(false).from_reader(bytes);
     let header = rows.headers().map_err(|error| wrong(path, &error))?.clone();
     if let Some(columns) = dlstreamer::Columns::find(&header) {
         dlstreamer::read(path, &mut rows, &columns, grid, done)
@@ -103,4 +104,88 @@ pub(super) fn time(path: &Path, line: u64, field: &str) -> Result<i64> {
         let reason = format!("`{shown}` is no time: write seconds since 1970");
         Error::Line { path: path.to_owned(), line, reason }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sample;
+    use std::io::Write;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn latencies(trace: &Trace, site: usize) -> Vec<Option<f64>> {
+        trace.sites[site].samples.iter().map(|sample| sample.latency_ms).collect()
+    }
+
+    #[test]
+    fn a_plain_trace_has_its_holes_and_its_step() {
+        let text = "timestamp,site,latency_ms,cpu\n100,b,70.5,2\n100,a,NaN,\n110,a,61,1\n130,b,,\n";
+        let folder = folder(&[("t.csv", text)]);
+
+        let trace = Trace::read(folder.path()).unwrap();
+
+        assert_eq!((trace.start_s, trace.step_s, trace.len()), (100, 10, 4));
+        assert_eq!(trace.sites[0].name, "a");
+        assert_eq!(latencies(&trace, 0), [None, Some(61.0), None, None]);
+        assert_eq!(trace.sites[1].samples[0], Sample { latency_ms: Some(70.5), cpu: Some(2.0) });
+        // Processors in use hold until the next measurement.
+        assert_eq!(trace.sites[1].samples[3].cpu, Some(2.0));
+    }
+
+    const HEADER: &str = "timestamp;cluster;pipeline_id;pipelines_status_frame_count;\
+        pipelines_status_realtime_pipeline_latency;pipelines_status_start_time;\
+        pipelines_status_elapsed_time;node_cpu_usage\n";
+
+    #[test]
+    fn a_repeated_or_future_row_of_the_testbed_is_a_stall() {
+        let first = format!(
+            "{HEADER}1000;a;;;;;;4.5\n1000;a;p;10;0.07;900;100;\n1005;a;p;20;0.08;900;105;\n\
+             1010;a;p;20;0.08;900;105;\n1015;a;p;30;0.06;900;120;\n1020;a;p;40;0.05;900;119;\n"
+        );
+        // The files overlap; then the pipeline was started again.
+        let second = format!(
+            "{HEADER}1020;a;p;40;0.05;900;119;\n1025;a;p;40;0.05;900;119;\n1030;a;q;3;0.09;1028;2;\n"
+        );
+        let folder = folder(&[("2.csv", &second), ("1.csv", &first), ("notes.txt", "x")]);
+
+        let trace = Trace::read(folder.path()).unwrap();
+
+        let expected = [Some(70.0), Some(80.0), None, None, Some(50.0), None, Some(90.0)];
+        assert_eq!(latencies(&trace, 0), expected);
+        assert_eq!(trace.sites[0].samples[6].cpu, Some(4.5));
+    }
+
+    #[test]
+    fn packed_files_are_read_and_wrong_ones_are_told_by_line() {
+        let folder =
+            folder(&[("other.csv", "a,b\n1,2\n"), ("cut.csv", "timestamp,site,latency_ms\n1,a\n")]);
+        let path = |name: &str| folder.path().join(name);
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(b"timestamp,site,latency_ms\n1,a,5\n6,a,7\n").unwrap();
+        std::fs::write(path("packed.csv.gz"), packed.finish().unwrap()).unwrap();
+        let says = |name: &str| Trace::read(&path(name)).unwrap_err().to_string();
+
+        assert_eq!(
+            latencies(&Trace::read(&path("packed.csv.gz")).unwrap(), 0),
+            [Some(5.0), Some(7.0)]
+        );
+        assert!(says("other.csv").contains("not the columns of a trace"), "{}", says("other.csv"));
+        assert!(says("cut.csv").contains("line 2"), "{}", says("cut.csv"));
+        assert!(says("nowhere.csv").contains("cannot read"));
+        std::fs::write(path("far.csv"), "timestamp,site,latency_ms\n0,a,5\n1,a,5\n999999999,a,7\n")
+            .unwrap();
+        assert!(says("far.csv").contains("limit"), "{}", says("far.csv"));
+        for time in ["NaN", "-1", "1e300", "yesterday", ""] {
+            std::fs::write(path("time.csv"), format!("timestamp,site,latency_ms\n{time},a,5\n"))
+                .unwrap();
+            assert!(says("time.csv").contains("is no time"), "{}", says("time.csv"));
+        }
+    }
 }
