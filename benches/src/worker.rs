@@ -114,6 +114,7 @@ pub(crate) fn service(module: &Path, folder: &Path) -> anyhow::Result<ServiceSta
         // Later than any measurement: the periodic checkpoint is no part of what is measured.
         checkpoint_every: Duration::from_secs(24 * 3600),
         state_folder: folder.join(&uid),
+        objects: None,
         uid,
     })
 }

@@ -113,6 +113,7 @@ pub(crate) enum Command {
     Control(services::Control),
     Site(services::Site),
     Worker(services::Worker),
+    Store(services::Store),
     Compile(services::Compile),
     Cc(toolchain::Cc),
 }

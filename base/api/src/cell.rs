@@ -1,7 +1,12 @@
 //! Programs that run once: one cell, started with `cloudskin run --site`, or the tissue of a
 //! parallel program, with `cloudskin mpirun --sites` or `cloudskin run --cpus --site`.
 
-use crate::{ApiError, Condition, service::Engine, tissue::Layout};
+use crate::{
+    ApiError, Condition,
+    mount::{self, Mount},
+    service::Engine,
+    tissue::Layout,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{Bytes, Digest, Period};
@@ -27,6 +32,9 @@ pub struct CellSpec {
     /// Folders of the site: (host path, guest path).
     #[serde(default)]
     pub dirs: Vec<(String, String)>,
+    /// Objects that it sees as files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     /// Linear memory.
     #[serde(default = "default_memory")]
     pub memory: Bytes,
@@ -135,6 +143,7 @@ impl CellSpec {
         let wrong = |field: &'static str, reason: &str| {
             Err(ApiError::Value { field, reason: reason.to_owned() })
         };
+        mount::check(&self.mounts)?;
         let counts = 1..=TISSUE_MAX;
         if self.place.is_some() && !self.site.is_empty() {
             return wrong("place", "it is for who names no `site`: leave one of them out");

@@ -9,6 +9,7 @@ pub mod cell;
 pub mod decision;
 mod error;
 pub mod link;
+pub mod mount;
 pub mod paths;
 mod resource;
 pub mod service;

@@ -6,7 +6,7 @@
 //! lease, counted by the agent from when it *sent* the beat. What the site shall run arrives whole
 //! in [`Desired`], never as a difference. Steps of a transaction are [`Call`]s with replies.
 
-use crate::{Problem, cell::CellSpec, service::ServiceSpec};
+use crate::{Problem, cell::CellSpec, service::ServiceSpec, site::SiteStore};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -43,6 +43,9 @@ pub enum FromSite {
         cpu: Cpu,
         /// Memory that it offers.
         memory: Bytes,
+        /// Its store of objects.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        store: Option<SiteStore>,
         /// The agent's own version, for people.
         agent_version: String,
         /// What it holds now.
@@ -187,6 +190,9 @@ pub struct Peer {
     /// whoever shows another one is not this site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Where its store of objects listens to those of other sites.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<SocketAddr>,
 }
 
 /// A service as a site holds it.

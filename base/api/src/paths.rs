@@ -23,6 +23,14 @@ pub fn blob(digest: &Digest) -> String {
     format!("/apis/v1/blobs/{digest}")
 }
 
+/// Which site is the home of a bucket of the ephemeral store: `GET`, `PUT` by who wants to be it, `DELETE` by who is.
+pub fn home(tenant: &str, bucket: &str) -> String {
+    format!("{HOMES}{tenant}/{bucket}")
+}
+
+/// What those begin with.
+pub const HOMES: &str = "/apis/v1/homes/";
+
 /// Where a site's agent connects.
 pub const LINK: &str = "/apis/v1/link";
 

@@ -1,6 +1,9 @@
 //! A deployed component: a cell that answers requests.
 
-use crate::{ApiError, Condition};
+use crate::{
+    ApiError, Condition,
+    mount::{self, Mount},
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
 use types::{Bytes, Cpu, Digest, Epoch, Period};
@@ -21,6 +24,9 @@ pub struct ServiceSpec {
     /// Where it may run.
     #[serde(default)]
     pub placement: Placement,
+    /// Objects that it sees as files, at whichever site it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     /// What it may use.
     #[serde(default)]
     pub resources: Resources,
@@ -268,6 +274,11 @@ impl ServiceSpec {
         if self.module_name().is_empty() {
             return value("module", "name a `.wasm` file");
         }
+        mount::check(&self.mounts)?;
+        if !self.mounts.is_empty() && self.durability == Durability::Journal {
+            let reason = "a journal is replayed, and objects are no longer as they were: with `mounts` use `checkpoint`";
+            return value("durability", reason);
+        }
         if self.resources.memory < Bytes(64 << 10) || self.resources.memory > Bytes(4 << 30) {
             return value("resources.memory", "from `64Ki` to `4Gi`");
         }
@@ -329,6 +340,11 @@ spec:
         let tiny =
             check(serde_json::json!({"module": "a.wasm", "resources": {"memory": 1}})).unwrap_err();
 
+        let mounts = serde_json::json!([{"source": "geds://lab", "path": "/data"}]);
+        let replayed =
+            serde_json::json!({"module": "a.wasm", "mounts": mounts, "durability": "journal"});
+        check(serde_json::json!({"module": "a.wasm", "mounts": mounts})).unwrap();
+        assert!(check(replayed).unwrap_err().contains("durability"));
         assert!(unknown.contains("replica"), "{unknown}");
         assert!(tiny.contains("resources.memory"), "{tiny}");
     }

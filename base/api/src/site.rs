@@ -2,7 +2,7 @@
 
 use crate::Condition;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use types::{Bytes, Cpu};
 
 /// What is wanted of a site.
@@ -42,4 +42,19 @@ pub struct SiteStatus {
     pub last_seen: u64,
     /// How many services it runs.
     pub services: u32,
+    /// Its store of objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<SiteStore>,
+}
+
+/// Where a site's store of objects is. It begins when it is first used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteStore {
+    /// Where S3 clients connect, on the site's own machine.
+    pub s3: SocketAddr,
+    /// Where the stores of other sites connect.
+    pub sites: SocketAddr,
+    /// The folder on the site's machine in which its sockets and keys are.
+    pub folder: String,
 }

@@ -3,7 +3,8 @@
 pub(crate) mod folders;
 
 use super::geds::store::StoreArgs;
-use crate::output::complain;
+use crate::{output::complain, session::Session};
+use api::mount::Mount;
 use cells::{
     Cache, Compiler, Program, Runtime, Use,
     limits::Limits,
@@ -12,7 +13,7 @@ use cells::{
     wasi, worker,
 };
 use clap::{Args, ValueEnum};
-use folders::Granted;
+use folders::{Folders, Granted};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -180,17 +181,17 @@ impl CellArgs {
         self.env.iter().map(split).collect()
     }
 
-    /// The folders as host and guest paths, for a site.
-    pub(crate) fn folders(&self) -> anyhow::Result<Vec<(String, String)>> {
+    /// What it is granted at a site: folders as host and guest paths, and objects.
+    pub(crate) fn granted_there(&self) -> anyhow::Result<(Folders, Vec<Mount>)> {
         folders::for_site(&self.dirs)
     }
 
-    /// Opens what the program may see; objects are those of a tenant.
-    pub(crate) fn grant(&self, tenant: &str) -> anyhow::Result<()> {
+    /// Opens what the program may see; objects are those of the session's tenant.
+    pub(crate) fn grant(&self, session: &Session) -> anyhow::Result<()> {
         let store = OnceLock::new();
         let open = || match store.get() {
             Some(store) => Ok(Clone::clone(store)),
-            None => self.store.open(tenant).map(|opened| store.get_or_init(|| opened).clone()),
+            None => self.store.open(session).map(|opened| store.get_or_init(|| opened).clone()),
         };
         let grants = self.dirs.iter().map(|dir| Granted::parse(dir)?.open(open));
         let grants = grants.collect::<anyhow::Result<_>>()?;

@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod checkpoints;
 mod copy;
+mod env;
 mod look;
 mod relocate;
 pub(crate) mod store;
@@ -18,14 +19,16 @@ use store::StoreArgs;
 
 /// Work with the objects of the ephemeral store
 ///
-/// Objects are named `geds://bucket/key`. The store is that of `cloudskin serve geds`, unless
-/// `--store` or CLOUDSKIN_GEDS says otherwise.
+/// Objects are named `geds://bucket/key`. The store is that of `cloudskin serve geds`, if it runs, else
+/// that of a site of this machine; --site, --store or CLOUDSKIN_GEDS say which. All sites of a
+/// continuum see the same buckets.
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
     after_help = "\
 Examples:
-  cloudskin serve geds &
+  cloudskin up -d
+  cloudskin geds mb geds://lab --site edge        its home is that site
   cloudskin geds cp ./frames geds://lab/frames --recursive
   cloudskin geds ls geds://lab/frames/
   cloudskin geds cat geds://lab/frames/0001.jpg > first.jpg"
@@ -33,6 +36,9 @@ Examples:
 pub(crate) struct GedsArgs {
     #[command(flatten)]
     store: StoreArgs,
+    /// The store of this site of the continuum, on this machine
+    #[arg(long, global = true, value_name = "SITE")]
+    site: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -60,6 +66,7 @@ enum Command {
     Lost(tiers::LostArgs),
     Set(tiers::Set),
     Trigger(triggers::TriggerArgs),
+    Env(env::Env),
 }
 
 /// Rename an object, or everything below a prefix, within a bucket
@@ -125,10 +132,17 @@ struct Rb {
 }
 
 pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode> {
-    if let Command::Trigger(triggers) = &args.command {
-        return triggers::run(triggers, &args.store, session.tenant());
+    if let Command::Env(_) = &args.command {
+        return env::print(session, args.site.as_deref());
     }
-    let store = args.store.open(session.tenant())?;
+    let place = match &args.site {
+        Some(site) => store::of_site(session, site)?,
+        None => args.store.place(session)?,
+    };
+    if let Command::Trigger(triggers) = &args.command {
+        return triggers::run(triggers, place, session.tenant());
+    }
+    let store = place.open(session.tenant())?;
     match &args.command {
         Command::Ls(args) => look::list(&store, args)?,
         Command::Cp(args) => copy::copy(&store, args)?,
@@ -150,7 +164,8 @@ pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode
         Command::Relocate(args) => relocate::relocate(&store, args)?,
         Command::Lost(args) => tiers::lost(&store, args)?,
         Command::Set(args) => tiers::set(&store, args)?,
-        Command::Trigger(_) => {}
+        // They were done above.
+        Command::Trigger(_) | Command::Env(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

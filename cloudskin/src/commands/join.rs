@@ -2,7 +2,7 @@
 
 use super::{
     place::Place,
-    services::{Agent, CpuSetArgs, PEER_PORT, default_absence, labels_of, run_site},
+    services::{Agent, CpuSetArgs, ObjectArgs, PEER_PORT, default_absence, labels_of, run_site},
 };
 use crate::{exit::Failure, output};
 use anyhow::Context;
@@ -63,6 +63,8 @@ pub(crate) struct Join {
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
     #[command(flatten)]
+    objects: ObjectArgs,
+    #[command(flatten)]
     cpu_sets: CpuSetArgs,
 }
 
@@ -95,6 +97,7 @@ pub(crate) async fn run(args: Join) -> anyhow::Result<ExitCode> {
         cpu: args.cpu,
         memory: args.memory,
         cpu_sets: args.cpu_sets.read()?,
+        objects: args.objects,
         workers_exit_without_agent_after: default_absence(),
     })
     .await

@@ -111,6 +111,7 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Site(args) => services::site(args).await,
         Command::Mpirun(args) => mpirun::run_there(args, session).await,
         Command::Scale(args) => scale::run(args, session).await,
+        Command::Store(args) => services::store(args).await,
         Command::Worker(args) => services::worker(args),
         Command::Compile(args) => services::compile(args),
     }

@@ -90,7 +90,7 @@ impl Mpirun {
 pub(crate) fn run_here(args: Mpirun, session: &Session) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&PathBuf::from(&args.command[0]))?;
     args.cell.check_saved(&program)?;
-    args.cell.grant(session.tenant())?;
+    args.cell.grant(session)?;
     let config = |rank| Ok(config(&args.cell, &args.command, args.tag_output, rank));
     let tissue = Tissue::new(&program, args.ranks, config, &args.cell.limits())?;
     drive(tissue, &args.cell)
@@ -102,13 +102,15 @@ pub(crate) async fn run_there(args: Mpirun, session: &Session) -> anyhow::Result
     let ranks = Ranks { count: args.ranks, sites: args.sites.clone(), checkpoint_every };
     let client = session.client()?;
     let module = follow::upload(&client, Path::new(&args.command[0])).await?;
+    let (dirs, mounts) = args.cell.granted_there()?;
     let spec = CellSpec {
         module,
         site: args.sites.first().cloned().unwrap_or_default(),
         place: args.place.map(Into::into),
         args: args.command[1..].to_vec(),
         env: args.cell.environment().into_iter().collect(),
-        dirs: args.cell.folders()?,
+        dirs,
+        mounts,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),

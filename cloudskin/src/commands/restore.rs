@@ -92,7 +92,7 @@ impl Restore {
 pub(crate) fn restore_here(args: &Restore, session: &Session) -> anyhow::Result<ExitCode> {
     let module = args.module.as_deref().context("name the program's module")?;
     let program = args.cell.load(module)?;
-    args.cell.grant(session.tenant())?;
+    args.cell.grant(session)?;
     let what = || format!("cannot restore `{}`", args.snapshot.display());
     if program.has_threads() {
         let parallel = Parallel::restore(&program, &args.snapshot).with_context(what)?;
@@ -134,13 +134,15 @@ async fn restore_there(
     let name = follow::name_for(&module.to_string_lossy());
     let module = follow::upload(&client, module).await?;
     let digest = upload(&client, &args.snapshot).await?;
+    let (dirs, mounts) = args.cell.granted_there()?;
     let spec = CellSpec {
         module,
         site: args.site.unwrap_or_default(),
         place: None,
         args: Vec::new(),
         env: args.cell.environment().into_iter().collect(),
-        dirs: args.cell.folders()?,
+        dirs,
+        mounts,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),

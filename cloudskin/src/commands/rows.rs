@@ -20,7 +20,7 @@ pub(crate) fn table(kind: Kind, wide: bool) -> Table {
         ),
         Kind::Site => (
             &["NAME", "READY", "ADDRESS", "SERVICES", "CPU", "MEMORY", "AGE"],
-            &["VERSION", "SEEN", "LABELS"],
+            &["VERSION", "SEEN", "S3", "LABELS"],
         ),
         Kind::Block => (&["NAME", "VERSION", "READY", "SERVICES", "AGE"], &[]),
         Kind::Cell => (&["NAME", "STATE", "SITE", "AGE"], &["MODULE", "ARGS"]),
@@ -92,7 +92,8 @@ fn site(resource: &Resource, age: String, now: u64) -> Cells {
         age,
     ];
     let seen = when::age(Some(status.last_seen), now);
-    (cells, vec![status.version, seen, labels(&resource.metadata.labels)])
+    let s3 = status.store.map(|store| format!("http://{}", store.s3)).unwrap_or_default();
+    (cells, vec![status.version, seen, s3, labels(&resource.metadata.labels)])
 }
 
 fn block(resource: &Resource, age: String) -> Cells {

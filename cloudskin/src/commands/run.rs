@@ -78,7 +78,7 @@ impl Run {
 /// Runs in this process.
 pub(crate) fn run_here(args: &Run, session: &Session) -> anyhow::Result<ExitCode> {
     let program = args.cell.load(&args.module())?;
-    args.cell.grant(session.tenant())?;
+    args.cell.grant(session)?;
     let config = args.cell.config(&args.command);
     args.cell.check_saved(&program)?;
     if program.has_threads() {
@@ -108,13 +108,15 @@ pub(crate) async fn run_there(args: Run, session: &Session) -> anyhow::Result<Ex
     let site = args.site.clone().unwrap_or_default();
     let form = form(&args.module(), &args.cpus)?;
     let module = follow::upload(&client, &args.module()).await?;
+    let (dirs, mounts) = args.cell.granted_there()?;
     let spec = CellSpec {
         module,
         site,
         place: args.place.map(Into::into),
         args: args.command[1..].to_vec(),
         env: args.cell.environment().into_iter().collect(),
-        dirs: args.cell.folders()?,
+        dirs,
+        mounts,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),

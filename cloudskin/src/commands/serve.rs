@@ -11,13 +11,10 @@ use crate::{exit::Failure, output};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use geds::{Config, Geds, Limits, Node};
-use serde::{Deserialize, Serialize};
+use orchestrator::store::{S3_KEYS, s3_keys};
 use sites::SiteArgs;
 use std::{
-    fs,
-    io::Write,
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -240,8 +237,8 @@ async fn serve_s3(args: S3Endpoint) -> anyhow::Result<ExitCode> {
     check_loopback(args.listen)?;
     let folder = args.store.folder()?;
     let stores = args.store.open_or_join(&folder)?;
-    let file = args.keys.unwrap_or_else(|| folder.join("s3-keys.toml"));
-    let keys = keys(&file, &args.store.tenants)?;
+    let file = args.keys.unwrap_or_else(|| folder.join(S3_KEYS));
+    let keys = s3_keys(&file, &args.store.tenants)?;
     let upload_age_max_s = args.uploads_expire.0.as_secs();
     let config = s3::Config { keys, upload_age_max_s, ..s3::Config::default() };
     let endpoint = s3::Endpoint::new(config, stores.all.clone())?;
@@ -295,43 +292,4 @@ async fn listen_for_metrics(
     let token = Token::load_or_create(&folder.join(METRICS_TOKEN))?;
     let listener = TcpListener::bind(address).await;
     Ok((listener.with_context(|| format!("cannot listen on {address}"))?, token))
-}
-
-/// The file of keys.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Keys<K> {
-    keys: Vec<K>,
-}
-
-#[derive(Debug, Serialize)]
-struct NewKey {
-    access_key: String,
-    secret: String,
-    tenant: String,
-}
-
-/// Reads the keys; makes one for each tenant if there is no such file.
-fn keys(file: &Path, tenants: &[String]) -> anyhow::Result<Vec<s3::Key>> {
-    let text = match fs::read_to_string(file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => new_keys(file, tenants)?,
-        read => read.with_context(|| format!("cannot read `{}`", file.display()))?,
-    };
-    let keys: Keys<s3::Key> = toml::from_str(&text).map_err(|error| {
-        Failure::error(ErrorKind::Invalid, format!("`{}`: {error}", file.display()))
-    })?;
-    Ok(keys.keys)
-}
-
-fn new_keys(file: &Path, tenants: &[String]) -> anyhow::Result<String> {
-    let new = |tenant: &String| NewKey {
-        access_key: tenant.clone(),
-        secret: Token::random().reveal().to_owned(),
-        tenant: tenant.clone(),
-    };
-    let text = toml::to_string(&Keys { keys: tenants.iter().map(new).collect() })?;
-    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    made.and_then(|mut made| made.write_all(text.as_bytes()))
-        .with_context(|| format!("cannot write `{}`", file.display()))?;
-    Ok(text)
 }

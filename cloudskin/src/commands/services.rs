@@ -8,10 +8,11 @@ use anyhow::Context;
 use cells::{Cache, Compiler, CompilerLimits, Runtime, Use, worker};
 use clap::{Args, ValueEnum};
 use meta::{Embedded, MetaStore};
-use orchestrator::{control, dns, site, trust::Identity};
+use orchestrator::{control, dns, site, store, trust::Identity};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -26,6 +27,15 @@ const CONTROL_PORT: u16 = 8470;
 
 /// Where a site's listener for its peers is, unless an address has another port.
 pub(crate) const PEER_PORT: u16 = 8471;
+
+/// Where S3 clients find a site's objects.
+const S3_PORT: u16 = 9000;
+
+/// Where the stores of other sites find them.
+const OBJECTS_PORT: u16 = 8571;
+
+/// The memory that a store takes at most, unless it is told how much.
+const OBJECTS_MEMORY_MAX: u64 = 2 << 30;
 
 /// Run a control plane: REST, sites, DNS
 #[derive(Debug, Args)]
@@ -175,11 +185,48 @@ pub(crate) struct Site {
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
     #[command(flatten)]
+    objects: ObjectArgs,
+    #[command(flatten)]
     cpu_sets: CpuSetArgs,
     /// How long the site's workers wait for an agent that is gone, before they checkpoint what they
     /// hold and exit
     #[arg(long, value_name = "PERIOD", default_value_t = default_absence(), value_parser = absence)]
     workers_exit_without_agent_after: Period,
+}
+
+/// The site's store of objects.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Objects")]
+pub(crate) struct ObjectArgs {
+    /// Most memory for the objects of one tenant; then they move to disk [default: an eighth of the
+    /// machine's, at most 2Gi]
+    #[arg(long, value_name = "SIZE")]
+    objects_memory: Option<Bytes>,
+    /// The port for S3 clients of this machine
+    #[arg(long, default_value_t = S3_PORT, value_name = "PORT")]
+    s3_port: u16,
+    /// The port at which the stores of other sites reach this one's
+    #[arg(long, default_value_t = OBJECTS_PORT, value_name = "PORT")]
+    objects_port: u16,
+}
+
+impl ObjectArgs {
+    /// The process that holds them.
+    fn store(&self, exit_without_agent_after: Period) -> anyhow::Result<site::StoreConfig> {
+        let usual = || Bytes((memory_of_this_machine().0 / 8).min(OBJECTS_MEMORY_MAX));
+        Ok(site::StoreConfig {
+            program: std::env::current_exe()?,
+            args: vec![
+                "store".into(),
+                "--memory".into(),
+                self.objects_memory.unwrap_or_else(usual).to_string(),
+                "--exit-without-agent-after".into(),
+                exit_without_agent_after.to_string(),
+            ],
+            s3_port: self.s3_port,
+            sites_port: self.objects_port,
+        })
+    }
 }
 
 /// The processors of a site's workers.
@@ -246,6 +293,7 @@ pub(crate) async fn site(args: Site) -> anyhow::Result<ExitCode> {
         cpu: args.cpu,
         memory: args.memory,
         cpu_sets: args.cpu_sets.read()?,
+        objects: args.objects,
         workers_exit_without_agent_after: args.workers_exit_without_agent_after,
     })
     .await
@@ -265,6 +313,7 @@ pub(crate) struct Agent {
     pub(crate) cpu: Option<Cpu>,
     pub(crate) memory: Option<Bytes>,
     pub(crate) cpu_sets: site::CpuSets,
+    pub(crate) objects: ObjectArgs,
     pub(crate) workers_exit_without_agent_after: Period,
 }
 
@@ -295,6 +344,7 @@ pub(crate) async fn run_site(agent: Agent) -> anyhow::Result<ExitCode> {
         cpu: agent.cpu.unwrap_or(Cpu(cores * 1000)),
         memory: agent.memory.unwrap_or_else(memory_of_this_machine),
         cpu_sets: agent.cpu_sets,
+        store: Some(agent.objects.store(agent.workers_exit_without_agent_after)?),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         limits: site::SiteLimits::default(),
     };
@@ -340,6 +390,55 @@ pub(crate) fn worker(args: Worker) -> anyhow::Result<ExitCode> {
         exit_without_agent_after: args.exit_without_agent_after.0,
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Run a site's store: the process that holds its objects
+#[derive(Debug, Args)]
+#[command(
+    hide = true,
+    after_help = "\
+Examples:
+  cloudskin store --site edge --folder DIR --memory 1Gi    as a site's agent does it, with listeners as
+                                                           its standard input and output"
+)]
+pub(crate) struct Store {
+    /// The site's name
+    #[arg(long)]
+    site: String,
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR")]
+    folder: PathBuf,
+    /// Most memory for the objects of one tenant
+    #[arg(long, value_name = "SIZE")]
+    memory: Bytes,
+    /// The site's key and certificate
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// How long it waits for an agent, before it writes everything to disk and ends
+    #[arg(long, value_name = "PERIOD", default_value_t = default_absence(), value_parser = absence)]
+    exit_without_agent_after: Period,
+}
+
+pub(crate) async fn store(args: Store) -> anyhow::Result<ExitCode> {
+    let config = store::Config {
+        site: args.site,
+        folder: args.folder,
+        memory: args.memory,
+        identity: args.identity,
+        s3: given(std::io::stdin(), "input")?,
+        sites: given(std::io::stdout(), "output")?,
+        exit_without_agent_after: args.exit_without_agent_after.0,
+    };
+    store::run(config, stopping()?).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The listener that a standard stream is.
+fn given(stream: impl AsFd, name: &str) -> anyhow::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::from(stream.as_fd().try_clone_to_owned()?);
+    let what = || format!("the standard {name} is no listener: an agent starts this");
+    listener.local_addr().with_context(what)?;
+    Ok(listener)
 }
 
 /// Compile a module into a code cache, within limits

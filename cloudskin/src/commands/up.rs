@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use types::ErrorKind;
+use types::{Bytes, ErrorKind};
 
 /// The supervisor gives up by itself before; this long means that it hangs.
 const DETACH_LIMIT: Duration = Duration::from_secs(120);
@@ -63,6 +63,10 @@ pub(crate) struct Up {
     /// address has another, the sites' listeners for their peers at those behind it
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<Place>,
+    /// Most memory for the objects of one tenant at each site; then they move to disk [default: an
+    /// eighth of this machine's, at most 2Gi]
+    #[arg(long, value_name = "SIZE")]
+    objects_memory: Option<Bytes>,
     #[command(flatten)]
     format: FormatArgs,
     /// The program that is started as control plane and agents, this one by default
@@ -79,6 +83,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<ExitCode> {
     if let Some(bind) = args.bind {
         plan = plan.reachable_at(bind.address, bind.port)?;
     }
+    plan.objects_memory = args.objects_memory;
     folder.prepare()?;
     if let Some(state) = running(&folder, &plan)? {
         if args.format.is_text() {
@@ -222,6 +227,9 @@ fn spawn_behind(args: &Up, folder: &DataFolder) -> anyhow::Result<Child> {
     if let Some(bind) = args.bind {
         command.arg("--bind").arg(bind.to_string());
     }
+    if let Some(memory) = args.objects_memory {
+        command.args(["--objects-memory", &memory.to_string()]);
+    }
     if let Some(program) = &args.program {
         command.arg("--program").arg(program);
     }
@@ -334,6 +342,7 @@ fn summary(
 
 Next:
 {use_context}  cloudskin apply -f service.yaml
+  cloudskin geds mb geds://lab    objects: each site has a store and an S3 endpoint
   cloudskin get services -w
   cloudskin dashboard             its address for a browser
   {end}

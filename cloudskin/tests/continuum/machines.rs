@@ -127,6 +127,13 @@ fn a_service_moves_to_another_machine_and_back_while_it_answers() {
     // Late requests at its door go on over the agents' connection.
     let mut late = crate::http::Http::connect(machine.ingress(), "ledger.localhost").unwrap();
     assert_eq!(late.get("/sum").unwrap().header("cloudskin-site"), "cloud");
+
+    // Objects too: the stores show the sites' certificates.
+    fs::write(continuum.path("frame"), "a frame").unwrap();
+    continuum.run("geds cp frame geds://lab/frame --site edge2").ok();
+    assert_eq!(continuum.run("geds cat geds://lab/frame --site cloud").ok(), "a frame");
+    continuum.run("geds cp frame geds://lab/back --site cloud").ok();
+    assert_eq!(continuum.run("geds cat geds://lab/back --site edge2").ok(), "a frame");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod life;
 mod load;
 mod machines;
 mod moves;
+mod objects;
 mod orphans;
 mod ranks;
 mod restores;

@@ -317,6 +317,16 @@ impl Continuum {
         true
     }
 
+    /// Kills the store of a site, which must live.
+    pub(crate) fn kill_store(&self, site: &str) {
+        let file = self.data().join(format!("sites/{site}/store/store.pid"));
+        let noted: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        let pid = i32::try_from(noted["pid"].as_i64().unwrap()).unwrap();
+        assert!(self.is_ours(pid), "the store does not live");
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        wait_until("a killed store is gone", CONVERGED, || !self.is_ours(pid));
+    }
+
     fn is_ours(&self, pid: i32) -> bool {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // While its other threads end, a dead process still holds its sockets.
@@ -356,10 +366,10 @@ impl Continuum {
 
     /// Whether any process panicked; its log's line.
     fn panics(&self) -> Vec<String> {
+        let sites = ["cloud", "edge"].map(|site| self.data().join("sites").join(site));
+        let of_site = |site: &PathBuf| [site.join("workers"), site.join("store")];
         let mut logs = vec![self.data().join("logs")];
-        logs.extend(
-            ["cloud", "edge"].map(|site| self.data().join(format!("sites/{site}/workers"))),
-        );
+        logs.extend(sites.iter().flat_map(of_site));
         let files = logs.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
         let read = files.filter_map(|file| fs::read(file.path()).ok());
         read.flat_map(|bytes| {

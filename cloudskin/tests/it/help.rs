@@ -55,6 +55,7 @@ const COMMANDS: &[&str] = &[
     "geds mb",
     "geds rb",
     "geds usage",
+    "geds env",
     "geds checkpoint",
     "geds checkpoints",
     "geds restore",

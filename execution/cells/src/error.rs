@@ -27,6 +27,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The objects that a program is granted cannot be reached.
+    #[error("the objects of the program cannot be used")]
+    Objects {
+        /// Why.
+        #[source]
+        source: Box<geds::Error>,
+    },
     /// The bytes are not a WebAssembly module.
     #[error("`{module}` is not a WebAssembly module that can run here: {reason}")]
     Malformed {
@@ -237,6 +244,7 @@ impl Error {
                 ErrorKind::NotFound
             }
             Self::Read { .. } | Self::Write { .. } | Self::Runtime { .. } => ErrorKind::Internal,
+            Self::Objects { source } => source.kind(),
             Self::Malformed { .. }
             | Self::Imports { .. }
             | Self::NoStart { .. }

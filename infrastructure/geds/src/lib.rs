@@ -51,7 +51,7 @@ pub use names::{KEY_MAX_BYTES, NameError, check_bucket, check_key, is_internal};
 pub use node::Node;
 pub use object::Object;
 pub use relocate::{Destination, Relocated, Unmoved};
-pub use remote::Site;
+pub use remote::{Directory, Site};
 pub use stat::{Bucket, Lost, Put, Stat, Tier};
 pub use types::ErrorKind;
 pub use view::View;

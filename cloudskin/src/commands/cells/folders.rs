@@ -2,6 +2,7 @@
 
 use crate::commands::geds::{address::Address, store::make_bucket};
 use anyhow::Context;
+use api::mount::{self, Mount};
 use cells::{
     wasi::{FileKey, Grant, ObjectFolder, Transform},
     worker,
@@ -117,6 +118,25 @@ impl Granted {
     }
 }
 
+impl Granted {
+    /// Objects as a site is told of them.
+    fn mount(&self) -> anyhow::Result<Mount> {
+        let Source::Objects(address, kept) = &self.source else {
+            anyhow::bail!("a folder is no mount of objects");
+        };
+        let transform = match kept {
+            Kept::AsTheyAre => mount::Transform::None,
+            Kept::Compressed => mount::Transform::Compress,
+            Kept::Encrypted(_) => anyhow::bail!(
+                "encrypted objects are granted to programs that run here alone, for the key does not \
+                 leave this machine: leave out where it shall run"
+            ),
+        };
+        let (source, path) = (address.to_string(), self.guest.clone());
+        Ok(Mount { source, path, read_only: self.read_only, transform })
+    }
+}
+
 impl Kept {
     /// Reads `transform=compress`, or `transform=encrypt,key-file=PATH`.
     fn parse(options: &str) -> anyhow::Result<Self> {
@@ -161,17 +181,21 @@ impl Kept {
     }
 }
 
-/// The folders as host and guest paths, for a site.
-pub(super) fn for_site(dirs: &[String]) -> anyhow::Result<Vec<(String, String)>> {
-    let split = |dir: &String| {
-        anyhow::ensure!(
-            !Address::is_meant(dir),
-            "`{dir}` is granted to programs that run here alone: leave out where it shall run"
-        );
-        let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
-        Ok((host.to_owned(), guest.to_owned()))
-    };
-    dirs.iter().map(split).collect()
+/// Folders of a site as host and guest paths.
+pub(crate) type Folders = Vec<(String, String)>;
+
+/// What is granted at a site: folders, and objects.
+pub(super) fn for_site(dirs: &[String]) -> anyhow::Result<(Folders, Vec<Mount>)> {
+    let (mut folders, mut mounts) = (Vec::new(), Vec::new());
+    for dir in dirs {
+        if Address::is_meant(dir) {
+            mounts.push(Granted::parse(dir)?.mount()?);
+        } else {
+            let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
+            folders.push((host.to_owned(), guest.to_owned()));
+        }
+    }
+    Ok((folders, mounts))
 }
 
 #[cfg(test)]
@@ -215,6 +239,11 @@ mod tests {
         ] {
             assert!(Granted::parse(wrong).is_err(), "{wrong}");
         }
-        for_site(&["geds://lab::/d".into()]).unwrap_err();
+        let dirs = ["data::/d", "geds://lab/in::/in:ro", "geds://lab::/out,transform=compress"];
+        let (folders, mounts) = for_site(&dirs.map(str::to_owned)).unwrap();
+        assert_eq!(folders, [("data".to_owned(), "/d".to_owned())]);
+        assert!(mounts[0].read_only && mounts[0].objects() == Some(("lab", "in")));
+        assert_eq!(mounts[1].transform, mount::Transform::Compress);
+        for_site(&["geds://lab::/d,transform=encrypt,key-file=k".into()]).unwrap_err();
     }
 }

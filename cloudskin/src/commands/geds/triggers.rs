@@ -4,7 +4,7 @@ mod add;
 pub(crate) mod execute;
 mod job;
 
-use super::{address::Address, look::size, store::StoreArgs};
+use super::{address::Address, look::size, store::Place};
 use crate::{
     output::{self, FormatArgs, Style, tame},
     table::Table,
@@ -121,7 +121,7 @@ struct Work {
     lease: Period,
 }
 
-pub(crate) fn run(args: &TriggerArgs, store: &StoreArgs, tenant: &str) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &TriggerArgs, store: Place, tenant: &str) -> anyhow::Result<ExitCode> {
     if let Command::Job(args) = &args.command {
         return job::run(args);
     }
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &TriggerArgs, store: &StoreArgs, tenant: &str) -> anyhow
         Command::Rm(args) => triggers.remove(&args.name)?,
         Command::Dead(args) => dead(&triggers, args)?,
         Command::Retry(args) => retry(&triggers, args)?,
-        Command::Work(args) => work(triggers, args, store, tenant)?,
+        Command::Work(args) => work(triggers, args, store)?,
         Command::Job(_) => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -228,8 +228,8 @@ fn retry(triggers: &Triggers, args: &Retry) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn work(triggers: Triggers, args: &Work, store: &StoreArgs, tenant: &str) -> anyhow::Result<()> {
-    let here = Here::new(store.socket(tenant)?, triggers.clone())?;
+fn work(triggers: Triggers, args: &Work, store: Place) -> anyhow::Result<()> {
+    let here = Here::new(store.socket()?, triggers.clone())?;
     let stop = Stop::default();
     stop_on_signals(&stop)?;
     output::complain("modules are run for triggers");

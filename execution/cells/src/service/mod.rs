@@ -26,7 +26,7 @@ use crate::{
     error::{Error, Result},
     program::Program,
     record::RecordError,
-    wasi::Wasi,
+    wasi::{self, Wasi},
     worker::{
         protocol::{Checkpointed, Failure, ServiceStart, ServiceState, ServiceStatus},
         ticker,
@@ -112,6 +112,8 @@ pub(crate) type Reply = Box<dyn FnOnce(Result<Bytes, Failure>) + Send>;
 /// What only the holder of the turn touches.
 struct Slot {
     body: Body,
+    /// The objects that the guest sees.
+    grants: Vec<wasi::Grant>,
     streams: Streams,
     tape: Option<Tape>,
     answers: Answers,

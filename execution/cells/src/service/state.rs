@@ -14,7 +14,7 @@ use crate::{
     program::Program,
     snapshot::{Identity, Reader, Section, SnapshotError, committed_bytes},
     wasi,
-    worker::{protocol::ServiceStart, ticker},
+    worker::{objects, protocol::ServiceStart, ticker},
 };
 use api::service::{Durability, Lost};
 use serde::{Deserialize, Serialize};
@@ -63,9 +63,11 @@ impl Service {
         let streams = Streams::new(start.limits.body_bytes);
         let tape = (start.durability == Durability::Journal).then(Tape::default);
         let log = LogRing::new(LOG_BYTES);
-        let cell = new_cell(&program, &start, &streams, tape.as_ref(), &log)?;
+        let grants = objects::grants(start.objects.as_ref())?;
+        let cell = new_cell(&program, &start, &grants, (&streams, tape.as_ref(), &log))?;
         let slot = Slot {
             body: Body::Resident(Box::new(cell)),
+            grants,
             streams,
             tape,
             answers: Answers::default(),
@@ -174,9 +176,10 @@ impl Service {
             // The guest's clock is measured from this moment, here as there.
             tape.continue_from(image.times);
         }
-        let grants = config(&self.start, &slot.streams, slot.tape.as_ref(), &self.log);
+        let own = (&slot.streams, slot.tape.as_ref(), &self.log);
+        let config = config(&self.start, &slot.grants, own);
         let Body::Resident(cell) = &mut slot.body else { return Err(Error::Ended { code: 0 }) };
-        cell.apply_wasi(&wasi, grants)?;
+        cell.apply_wasi(&wasi, config)?;
         self.memory_bytes.store(cell.memory_bytes(), Ordering::Relaxed);
         if let Some(tape) = &slot.tape {
             tape.end_replay();
@@ -317,12 +320,11 @@ impl Loading {
 fn new_cell(
     program: &Arc<Program>,
     start: &ServiceStart,
-    streams: &Streams,
-    tape: Option<&Tape>,
-    log: &LogRing,
+    grants: &[wasi::Grant],
+    own: Own<'_>,
 ) -> Result<Cell> {
     loop {
-        let wasi = config(start, streams, tape, log)
+        let wasi = config(start, grants, own)
             .build()
             .map_err(|error| Error::runtime("the service's arguments cannot be used", error))?;
         match Cell::new(program, wasi, &start.limits) {
@@ -332,18 +334,20 @@ fn new_cell(
     }
 }
 
-/// What a service's guest may use: arguments, variables, its streams; no folders.
+/// A guest's streams, its clock if it is journalled, and its log.
+type Own<'a> = (&'a Streams, Option<&'a Tape>, &'a LogRing);
+
+/// What a service's guest may use: arguments, variables, its streams; no folders but objects.
 fn config(
     start: &ServiceStart,
-    streams: &Streams,
-    tape: Option<&Tape>,
-    log: &LogRing,
+    grants: &[wasi::Grant],
+    (streams, tape, log): Own<'_>,
 ) -> wasi::Config {
     let name = start.module.file_stem().unwrap_or(start.module.as_os_str()).to_string_lossy();
     wasi::Config {
         arguments: std::iter::once(name.into_owned()).chain(start.args.iter().cloned()).collect(),
         variables: start.env.clone().into_iter().collect(),
-        grants: Vec::new(),
+        grants: grants.to_vec(),
         streams: wasi::Streams {
             stdin: Box::new(streams.clone()),
             stdout: Box::new(streams.clone()),

@@ -6,6 +6,7 @@
 mod client;
 mod commands;
 mod lane;
+pub(crate) mod objects;
 mod program;
 pub mod protocol;
 mod server;
@@ -15,6 +16,7 @@ pub(crate) mod ticker;
 
 pub use crate::service::{answered, journals_kept, keep_journals};
 pub use client::Client;
+pub use objects::Objects;
 pub use program::grant;
 pub use server::{Config, EXIT_WITHOUT_AGENT_AFTER, serve};
 

@@ -2,6 +2,7 @@
 
 use super::{
     commands::Worker,
+    objects,
     protocol::{CellStart, CellStatus, Event},
 };
 use crate::{
@@ -226,7 +227,11 @@ fn on_threads(
 }
 
 fn grants(start: &CellStart) -> Result<Vec<wasi::Grant>> {
-    start.dirs.iter().map(|(host, guest)| grant(host, guest, false)).collect()
+    let mut grants = objects::grants(start.objects.as_ref())?;
+    for (host, guest) in &start.dirs {
+        grants.push(grant(host, guest, false)?);
+    }
+    Ok(grants)
 }
 
 /// Grants a folder of this machine.

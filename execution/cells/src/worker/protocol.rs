@@ -6,6 +6,7 @@
 //! handle (u32), the request id's length (u16), the request id, and the record frame for the
 //! guest; an answer's is the guest's record frame. The first command must be [`Command::Hello`].
 
+use super::objects::Objects;
 use crate::limits::Limits;
 use api::{
     cell::Form,
@@ -22,7 +23,7 @@ use types::{Digest, Epoch, ErrorKind};
 
 /// Version of this protocol. An agent that finds another one in a worker it would adopt lets the
 /// worker checkpoint and exit, and starts its own.
-pub const WORKER_VERSION: u8 = 3;
+pub const WORKER_VERSION: u8 = 4;
 
 /// Length of a frame's header.
 pub(crate) const HEADER_BYTES: usize = 16;
@@ -247,6 +248,8 @@ pub struct ServiceStart {
     pub checkpoint_every: Duration,
     /// Its own folder, which outlives the worker: checkpoints and journal.
     pub state_folder: PathBuf,
+    /// Objects that it sees as files.
+    pub objects: Option<Objects>,
 }
 
 /// How to run a program.
@@ -264,6 +267,8 @@ pub struct CellStart {
     pub env: BTreeMap<String, String>,
     /// Folders: (host path, guest path).
     pub dirs: Vec<(PathBuf, String)>,
+    /// Objects that it sees as files.
+    pub objects: Option<Objects>,
     /// How it is executed.
     pub engine: Engine,
     /// What it may use.

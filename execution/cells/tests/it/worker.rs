@@ -138,5 +138,6 @@ pub(crate) fn service(module: &Path, folder: &Path) -> ServiceStart {
         durability: api::service::Durability::Checkpoint,
         checkpoint_every: Duration::from_secs(3600),
         state_folder: folder.join(types::random_id()),
+        objects: None,
     }
 }

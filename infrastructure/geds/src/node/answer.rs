@@ -57,7 +57,9 @@ impl Tenant {
             Request::Far(ask) => self.ask_far(ask),
             Request::CreateBucket { bucket } => {
                 check_bucket(&bucket)?;
-                if let Some(far) = self.far() {
+                // Whose one is that is here needs not be asked, and cannot be by who is cut off.
+                let is_here = self.state().names.number(&bucket).is_ok();
+                if let Some(far) = self.far().filter(|_| !is_here) {
                     far.claim(&bucket)?;
                 }
                 self.simple(Request::CreateBucket { bucket })?

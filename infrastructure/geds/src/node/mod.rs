@@ -149,7 +149,18 @@ impl Node {
     pub fn set_peer(&self, site: &str, address: Option<SocketAddr>) -> Result<()> {
         let sites = self.host.sites.get();
         let sites = sites.ok_or_else(|| Error::Invalid("the node is of no site yet".to_owned()))?;
-        sites.set_peer(site, address)
+        sites.set_peer(site, address, None)
+    }
+
+    /// Names another site, as [`set_peer`](Self::set_peer) does, and whose key is its own: whoever shows another one, or showed
+    /// it before, is not this site. See [`Site::peer_with_key`].
+    ///
+    /// # Errors
+    /// As [`set_peer`](Self::set_peer).
+    pub fn set_peer_with_key(&self, site: &str, address: SocketAddr, key: &str) -> Result<()> {
+        let sites = self.host.sites.get();
+        let sites = sites.ok_or_else(|| Error::Invalid("the node is of no site yet".to_owned()))?;
+        sites.set_peer(site, Some(address), Some(key.to_owned()))
     }
 }
 

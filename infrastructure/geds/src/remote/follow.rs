@@ -214,7 +214,7 @@ impl Follow {
     /// Makes a connection and takes what is told, until it ends.
     fn listen(&self, far: &Arc<Far>, peer: &Peer, pause: &mut Duration) -> Result<()> {
         let (mut reader, mut writer, stop) = peer.connect_apart()?;
-        let run = greet(&mut reader, &mut writer, &far.own()?, peer)?;
+        let run = greet(&mut reader, &mut writer, peer)?;
         *pause = PAUSES.0;
         {
             let mut state = self.state();
@@ -409,7 +409,7 @@ fn send(writer: &mut Writer, kind: Kind, payload: &[u8]) -> Result<()> {
     writer.send(parts).map_err(|error| went(&error))
 }
 
-fn greet(reader: &mut Reader, writer: &mut Writer, own: &str, peer: &Peer) -> Result<u64> {
+fn greet(reader: &mut Reader, writer: &mut Writer, peer: &Peer) -> Result<u64> {
     writer.send(&mut [IoSlice::new(&greeting())]).map_err(|error| went(&error))?;
     let mut found = [0; GREETING_BYTES];
     match reader.fill(&mut found, Patience::Stall) {
@@ -417,8 +417,7 @@ fn greet(reader: &mut Reader, writer: &mut Writer, own: &str, peer: &Peer) -> Re
         Ok(false) => return Err(Error::Unavailable("the connection ended".to_owned())),
         Err(error) => return Err(went(&error)),
     }
-    let hello = encode(&Request::Hello { site: own.to_owned() })?;
-    send(writer, Kind::Request, &hello)?;
+    send(writer, Kind::Request, &encode(&peer.hello())?)?;
     let welcome: Option<Answer> = message(reader, Kind::Answer)?;
     peer.met_apart(&welcome.ok_or_else(|| malformed("it says nothing"))?)
 }

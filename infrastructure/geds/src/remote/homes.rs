@@ -7,6 +7,7 @@ use super::{
 use crate::{Error, Result};
 use meta::{Compare, MetaStore, Op, Txn};
 use std::{
+    fmt::Debug,
     sync::{Arc, mpsc::sync_channel},
     thread,
     time::Duration,
@@ -17,6 +18,27 @@ const PREFIX: &str = "geds/homes/";
 /// How long the store may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Who knows which site is the home of which bucket, where that is no node: a control plane, say.
+pub trait Directory: Debug + Send + Sync {
+    /// The home of a bucket.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be asked.
+    fn home(&self, tenant: &str, bucket: &str) -> Result<Option<String>>;
+
+    /// Makes the site that asks the home of a bucket, unless there is one; gives the home.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be asked.
+    fn claim(&self, tenant: &str, bucket: &str) -> Result<String>;
+
+    /// The site that asks is no longer the home of a bucket.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be asked.
+    fn disclaim(&self, tenant: &str, bucket: &str) -> Result<()>;
+}
+
 /// Who knows the homes of buckets.
 #[derive(Debug, Clone)]
 pub(super) enum Homes {
@@ -24,6 +46,8 @@ pub(super) enum Homes {
     Here(Arc<dyn MetaStore>),
     /// That of this site.
     At(String),
+    /// Somebody else.
+    By(Arc<dyn Directory>),
     /// Each knows its own: all are asked.
     Ask,
 }
@@ -95,6 +119,7 @@ impl Sites {
                 Answer::Home(home) => Ok(home),
                 _ => Err(super::lane::unexpected()),
             },
+            Homes::By(directory) => directory.home(&tenant, &bucket),
             Homes::Ask => self.ask_all(&tenant, &bucket),
         }
     }
@@ -126,6 +151,7 @@ impl Sites {
                     _ => return Err(super::lane::unexpected()),
                 }
             }
+            Homes::By(directory) => directory.claim(tenant, bucket)?,
             Homes::Ask => match self.ask_all(tenant, bucket) {
                 Ok(Some(home)) => home,
                 // Who cannot be asked cannot object.
@@ -146,6 +172,7 @@ impl Sites {
                 let (tenant, bucket) = (tenant.to_owned(), bucket.to_owned());
                 self.peer(site)?.ask(&Request::Disclaim { tenant, bucket }).map(|_| ())
             }
+            Homes::By(directory) => directory.disclaim(tenant, bucket),
             Homes::Ask => Ok(()),
         }
     }

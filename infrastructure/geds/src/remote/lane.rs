@@ -80,7 +80,7 @@ impl Lane {
     }
 
     /// Begins: both sides say what they speak, and who they are.
-    pub(super) fn greet(&self, own: &str) -> Result<String> {
+    pub(super) fn greet(&self, hello: &Request) -> Result<String> {
         let sent = self.writer().send(&mut [IoSlice::new(&greeting())]);
         sent.map_err(|error| self.went(error.to_string()))?;
         {
@@ -93,7 +93,7 @@ impl Lane {
                 Err(error) => return Err(went(&error.to_string())),
             }
         }
-        match self.ask(&Request::Hello { site: own.to_owned() })?.finish()? {
+        match self.ask(hello)?.finish()? {
             Answer::Welcome { site, .. } => Ok(site),
             _ => Err(unexpected()),
         }

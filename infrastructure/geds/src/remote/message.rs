@@ -59,6 +59,8 @@ pub(crate) enum Request {
     BucketAttributes { tenant: String, bucket: String, attributes: Attributes },
     /// Removes a bucket that has no objects.
     DeleteBucket { tenant: String, bucket: String },
+    /// The first of a connection without TLS, where a token is asked for.
+    Show { site: String, token: String },
 }
 
 impl Request {
@@ -68,7 +70,7 @@ impl Request {
     /// As [`check_bucket`] and [`check_key`].
     pub(super) fn check(&self) -> Result<()> {
         match self {
-            Self::Hello { .. } => Ok(()),
+            Self::Hello { .. } | Self::Show { .. } => Ok(()),
             Self::Whose { tenant, bucket }
             | Self::Claim { tenant, bucket }
             | Self::Disclaim { tenant, bucket }

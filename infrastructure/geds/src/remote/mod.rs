@@ -20,6 +20,7 @@ mod stream;
 mod tls;
 
 use crate::{Attributes, Error, Limits, Listing, Put, Result, node::tenant::Tenant};
+pub use homes::Directory;
 use homes::Homes;
 use meta::MetaStore;
 use peer::{Own, Peer};
@@ -27,11 +28,12 @@ use serde::{Deserialize, Serialize};
 use serve::Listener;
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 use tls::Identity;
+use types::Token;
 
 pub(crate) use far::Far;
 pub(crate) use handle::Looked;
@@ -144,10 +146,35 @@ pub(crate) enum Ask {
 #[derive(Debug, Clone)]
 pub struct Site {
     name: String,
-    listen: Option<SocketAddr>,
-    peers: BTreeMap<String, SocketAddr>,
+    listen: Option<Place>,
+    peers: BTreeMap<String, (SocketAddr, Option<String>)>,
     identity: Option<Identity>,
+    token: Option<Token>,
     homes: Homes,
+}
+
+/// Where a node listens.
+#[derive(Debug, Clone)]
+enum Place {
+    At(SocketAddr),
+    /// Somebody listens already, for it.
+    Here(Arc<TcpListener>),
+}
+
+impl Place {
+    fn address(&self) -> std::io::Result<SocketAddr> {
+        match self {
+            Self::At(address) => Ok(*address),
+            Self::Here(listener) => listener.local_addr(),
+        }
+    }
+
+    fn listener(&self) -> std::io::Result<TcpListener> {
+        match self {
+            Self::At(address) => TcpListener::bind(address),
+            Self::Here(listener) => listener.try_clone(),
+        }
+    }
 }
 
 impl Site {
@@ -158,6 +185,7 @@ impl Site {
             listen: None,
             peers: BTreeMap::new(),
             identity: None,
+            token: None,
             homes: Homes::Ask,
         }
     }
@@ -176,14 +204,41 @@ impl Site {
     /// Where it listens for other nodes; port 0 takes a free one. Without this it asks others and is not asked.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
-        self.listen = Some(address);
+        self.listen = Some(Place::At(address));
+        self
+    }
+
+    /// It takes other nodes' connections from this listener, which waits when none is there.
+    #[must_use]
+    pub fn listen_on(mut self, listener: TcpListener) -> Self {
+        self.listen = Some(Place::Here(Arc::new(listener)));
+        self
+    }
+
+    /// Without an identity: it lets in who shows this token, and shows it. All sites of a machine have the same.
+    #[must_use]
+    pub fn token(mut self, token: Token) -> Self {
+        self.token = Some(token);
         self
     }
 
     /// Another site, and where its node listens. Only sites that are named so are let in.
     #[must_use]
     pub fn peer(mut self, name: impl Into<String>, address: SocketAddr) -> Self {
-        self.peers.insert(name.into(), address);
+        self.peers.insert(name.into(), (address, None));
+        self
+    }
+
+    /// The same, with the SHA-256 of the site's public key in hexadecimal: whoever shows another key is not this site,
+    /// whatever its certificate says.
+    #[must_use]
+    pub fn peer_with_key(
+        mut self,
+        name: impl Into<String>,
+        address: SocketAddr,
+        key: impl Into<String>,
+    ) -> Self {
+        self.peers.insert(name.into(), (address, Some(key.into())));
         self
     }
 
@@ -193,6 +248,13 @@ impl Site {
     #[must_use]
     pub fn directory(mut self, store: Arc<dyn MetaStore>) -> Self {
         self.homes = Homes::Here(store);
+        self
+    }
+
+    /// Somebody else keeps the directory.
+    #[must_use]
+    pub fn directory_by(mut self, directory: Arc<dyn Directory>) -> Self {
+        self.homes = Homes::By(directory);
         self
     }
 
@@ -219,9 +281,11 @@ pub(crate) struct Sites {
 impl Sites {
     /// Opens the listener; no tenant is served yet.
     pub(crate) fn open(site: Site) -> Result<Arc<Self>> {
-        let Site { name, listen, peers, identity, homes } = site;
+        let Site { name, listen, peers, identity, token, homes } = site;
+        let token = token.filter(|_| identity.is_none());
         types::check_name(&name).map_err(|error| Error::Invalid(error.to_string()))?;
-        if let Some(address) = listen
+        let address = listen.as_ref().map(Place::address).transpose();
+        if let Some(address) = address.map_err(Error::io("listen for other sites"))?
             && identity.is_none()
             && !address.ip().is_loopback()
         {
@@ -232,18 +296,18 @@ impl Sites {
         let run = getrandom::u64()
             .map_err(|error| Error::io("get randomness")(std::io::Error::other(error)))?;
         let sites = Arc::new(Self {
-            own: Own { site: name, identity },
+            own: Own { site: name, identity, token },
             run: run.max(1),
             homes,
             peers: RwLock::default(),
             fars: Mutex::default(),
             listener: Mutex::default(),
         });
-        for (peer, address) in peers {
-            sites.set_peer(&peer, Some(address))?;
+        for (peer, (address, key)) in peers {
+            sites.set_peer(&peer, Some(address), key)?;
         }
-        if let Some(address) = listen {
-            *sites.listener() = Some(Listener::open(address, &sites)?);
+        if let Some(place) = listen {
+            *sites.listener() = Some(Listener::open(&place, &sites)?);
         }
         Ok(sites)
     }
@@ -262,7 +326,12 @@ impl Sites {
     }
 
     /// Names another site, says where it is now, or forgets it.
-    pub(crate) fn set_peer(&self, name: &str, address: Option<SocketAddr>) -> Result<()> {
+    pub(crate) fn set_peer(
+        &self,
+        name: &str,
+        address: Option<SocketAddr>,
+        key: Option<String>,
+    ) -> Result<()> {
         types::check_name(name).map_err(|error| Error::Invalid(error.to_string()))?;
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let Some(address) = address else {
@@ -275,6 +344,7 @@ impl Sites {
             return Err(Error::Invalid(format!("`{name}` is this site itself")));
         }
         if let Some(peer) = peers.get(name) {
+            peer.belongs_to(key);
             peer.move_to(address);
             return Ok(());
         }
@@ -282,7 +352,7 @@ impl Sites {
             let limit = PEERS_MAX as u64;
             return Err(Error::TooMany { what: "other sites".to_owned(), limit });
         }
-        let peer = Peer::new(self.own.clone(), name, address);
+        let peer = Peer::new(self.own.clone(), name, address, key);
         peers.insert(name.to_owned(), Arc::new(peer));
         Ok(())
     }

@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
+use types::Token;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -26,6 +27,28 @@ pub(super) struct Own {
     pub(super) site: String,
     /// None: without TLS, on loopback alone.
     pub(super) identity: Option<Identity>,
+    /// Without TLS: what those who come must show, and what this node shows.
+    pub(super) token: Option<Token>,
+}
+
+impl Own {
+    /// How a connection begins.
+    pub(super) fn hello(&self) -> Request {
+        let site = self.site.clone();
+        match &self.token {
+            Some(token) => Request::Show { site, token: token.reveal().to_owned() },
+            None => Request::Hello { site },
+        }
+    }
+
+    /// Who comes, if it has shown what it must.
+    pub(super) fn comes(&self, request: Request) -> Option<String> {
+        match (request, &self.token) {
+            (Request::Hello { site }, None) => Some(site),
+            (Request::Show { site, token }, Some(own)) if own.admits(&token) => Some(site),
+            _ => None,
+        }
+    }
 }
 
 /// Another site's node.
@@ -39,9 +62,21 @@ pub(super) struct Peer {
 #[derive(Debug)]
 struct State {
     address: SocketAddr,
+    /// The digest of its key, if any other is nobody's.
+    key: Option<String>,
+    /// Connections that it made, and those for what it tells.
+    others: Vec<Stop>,
     lanes: Vec<Arc<Lane>>,
     failed: Option<(Instant, String)>,
     stopped: bool,
+}
+
+impl State {
+    /// Notes a connection that ends with the peer.
+    fn add(&mut self, connection: &Stop) {
+        self.others.retain(|other| !other.has_ended());
+        self.others.push(connection.clone());
+    }
 }
 
 /// A lane that is counted as used.
@@ -66,8 +101,15 @@ impl Drop for Used {
 }
 
 impl Peer {
-    pub(super) fn new(own: Own, site: &str, address: SocketAddr) -> Self {
-        let state = State { address, lanes: Vec::new(), failed: None, stopped: false };
+    pub(super) fn new(own: Own, site: &str, address: SocketAddr, key: Option<String>) -> Self {
+        let state = State {
+            address,
+            key,
+            others: Vec::new(),
+            lanes: Vec::new(),
+            failed: None,
+            stopped: false,
+        };
         let (site, state) = (site.to_owned(), Mutex::new(state));
         Self { own, site, state }
     }
@@ -90,10 +132,31 @@ impl Peer {
         }
     }
 
+    /// Another key is the site's now, and who showed the one before is nobody.
+    pub(super) fn belongs_to(&self, key: Option<String>) {
+        let mut state = self.state();
+        if state.key != key {
+            (state.key, state.failed) = (key, None);
+            state.lanes.drain(..).for_each(|lane| lane.end("the site has another key now"));
+            state.others.drain(..).for_each(|other| other.stop());
+        }
+    }
+
+    /// Whether somebody who has shown this key, or none, is this site; its connection then ends with the key.
+    pub(super) fn lets_in(&self, key: Option<&str>, connection: &Stop) -> bool {
+        let mut state = self.state();
+        let is_own = state.key.as_deref().is_none_or(|own| key == Some(own)) && !state.stopped;
+        if is_own {
+            state.add(connection);
+        }
+        is_own
+    }
+
     /// Ends all connections; no more are made.
     pub(super) fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
+        state.others.drain(..).for_each(|other| other.stop());
         state.lanes.drain(..).for_each(|lane| lane.end("this node ends"));
     }
 
@@ -139,7 +202,7 @@ impl Peer {
     }
 
     fn meet(&self, lane: Lane) -> Result<Lane> {
-        let site = lane.greet(&self.own.site)?;
+        let site = lane.greet(&self.own.hello())?;
         self.met(&site)?;
         Ok(lane)
     }
@@ -162,7 +225,10 @@ impl Peer {
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_write_timeout(Some(STALL)).map_err(failed)?;
         let tls = match &self.own.identity {
-            Some(identity) => Some(identity.connect(&mut stream, &self.site)?),
+            Some(identity) => {
+                let key = self.state().key.clone();
+                Some(identity.connect(&mut stream, &self.site, key.as_deref())?)
+            }
             None if address.ip().is_loopback() => None,
             None => {
                 let why = format!("{address} is another machine's: give an identity for TLS");
@@ -175,7 +241,14 @@ impl Peer {
     /// A connection of its own, for what is told from now on.
     pub(super) fn connect_apart(&self) -> Result<(Reader, Writer, Stop)> {
         let address = self.state().address;
-        self.connect(address)
+        let connection = self.connect(address)?;
+        self.state().add(&connection.2);
+        Ok(connection)
+    }
+
+    /// How such a connection begins.
+    pub(super) fn hello(&self) -> Request {
+        self.own.hello()
     }
 
     /// Checks who answered on a connection of its own; gives the run of its node.

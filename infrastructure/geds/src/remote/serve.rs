@@ -1,7 +1,7 @@
 //! The side that answers other sites' nodes.
 
 use super::{
-    Sites,
+    Place, Sites,
     far::Far,
     frame::{
         DATA_MAX_BYTES, GREETING_BYTES, HEADER_BYTES, Header, Kind, check_greeting, greeting,
@@ -59,9 +59,9 @@ struct Open {
 }
 
 impl Listener {
-    pub(super) fn open(address: SocketAddr, sites: &Arc<Sites>) -> Result<Self> {
-        let failed = || Error::io(format!("listen for other sites on {address}"));
-        let listener = TcpListener::bind(address).map_err(failed())?;
+    pub(super) fn open(place: &Place, sites: &Arc<Sites>) -> Result<Self> {
+        let failed = || Error::io(format!("listen for other sites on {place:?}"));
+        let listener = place.listener().map_err(failed())?;
         let address = listener.local_addr().map_err(failed())?;
         let (stop, stopped) = UnixStream::pair().map_err(failed())?;
         let open = Arc::new(Open::default());
@@ -171,8 +171,8 @@ fn serve(mut stream: TcpStream, sites: &Weak<Sites>, stranger: Stranger) -> Resu
     stream.set_write_timeout(Some(STALL)).map_err(went)?;
     let (tls, shown) = match &own.identity {
         Some(identity) => {
-            let (tls, site) = identity.accept(&mut stream)?;
-            (Some(tls), Some(site))
+            let (tls, shown) = identity.accept(&mut stream)?;
+            (Some(tls), Some(shown))
         }
         None => (None, None),
     };
@@ -184,11 +184,18 @@ fn serve(mut stream: TcpStream, sites: &Weak<Sites>, stranger: Stranger) -> Resu
     // Said also to who speaks another version, so that it can tell its user.
     writer.send(&mut [IoSlice::new(&greeting())]).map_err(went)?;
     check_greeting(&found)?;
-    let Some((id, Request::Hello { site })) = next(&mut reader, Patience::Stall)? else {
+    let Some((id, hello)) = next(&mut reader, Patience::Stall)? else {
         return Err(malformed("it does not say who it is"));
     };
+    let Some(site) = own.comes(hello) else {
+        let why = "this node asks for the token of its continuum".to_owned();
+        let refused = Answer::Refused(Error::Denied(why).into());
+        return answer_with(&mut writer, id, &refused);
+    };
     let alive = sites.upgrade().ok_or_else(ended)?;
-    let known = shown.as_ref().is_none_or(|shown| *shown == site) && alive.peer(&site).is_ok();
+    let key = shown.as_ref().map(|shown| shown.key.as_str());
+    let known = shown.as_ref().is_none_or(|shown| shown.site == site)
+        && alive.peer(&site).is_ok_and(|peer| peer.lets_in(key, &stop));
     let run = alive.run;
     drop(alive);
     let answer = if known {
@@ -336,7 +343,7 @@ impl Connection {
         let far =
             |tenant: &str, bucket: &str| sites.far(tenant).ok_or_else(|| Error::no_bucket(bucket));
         let answer = match request {
-            Request::Hello { .. } | Request::Follow { .. } => {
+            Request::Hello { .. } | Request::Show { .. } | Request::Follow { .. } => {
                 return Err(malformed("it says twice who it is"));
             }
             Request::Whose { .. } | Request::Claim { .. } | Request::Disclaim { .. } => {

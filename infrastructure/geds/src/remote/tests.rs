@@ -49,7 +49,7 @@ fn liar(lies: impl Fn(u64, Request) -> Vec<u8> + Send + 'static) -> Peer {
             }
         }
     });
-    Peer::new(Own { site: "here".to_owned(), identity: None }, "liar", address)
+    Peer::new(Own { site: "here".to_owned(), identity: None, token: None }, "liar", address, None)
 }
 
 fn stat(size: u64) -> Stat {
@@ -115,10 +115,15 @@ fn a_node_that_says_nothing_or_ends_is_not_waited_for() {
     }
     let peer = liar(|id, _| answer(id, true, &Answer::Done));
     assert_eq!(peer.ask(&Request::Stat { name: name() }).unwrap(), Answer::Done);
-    let other = Peer::new(Own { site: "here".to_owned(), identity: None }, "else", {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.local_addr().unwrap()
-    });
+    let other = Peer::new(
+        Own { site: "here".to_owned(), identity: None, token: None },
+        "else",
+        {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            listener.local_addr().unwrap()
+        },
+        None,
+    );
     assert_eq!(other.lane().unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
@@ -126,7 +131,12 @@ fn a_node_that_says_nothing_or_ends_is_not_waited_for() {
 fn a_node_that_answers_for_another_site_is_refused() {
     let peer = liar(|_, _| Vec::new());
     let address = peer.address();
-    let other = Peer::new(Own { site: "here".to_owned(), identity: None }, "cloud", address);
+    let other = Peer::new(
+        Own { site: "here".to_owned(), identity: None, token: None },
+        "cloud",
+        address,
+        None,
+    );
     let error = other.lane().unwrap_err();
     assert!(error.to_string().contains("`liar` answers there"), "{error}");
 }

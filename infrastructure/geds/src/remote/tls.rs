@@ -11,6 +11,7 @@ use rustls::{
     version::TLS13,
 };
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use std::{
     fmt::Display,
     fs::File,
@@ -90,8 +91,13 @@ impl Identity {
         Ok(Loaded { site: document.site, key, certificate, roots: Arc::new(roots) })
     }
 
-    /// Shows this site's certificate to the site that is called so, and sees that it is.
-    pub(super) fn connect(&self, stream: &mut TcpStream, site: &str) -> Result<Connection> {
+    /// Shows this site's certificate to the site that is called so, and sees that it is, and that this key is its own.
+    pub(super) fn connect(
+        &self,
+        stream: &mut TcpStream,
+        site: &str,
+        key_of_site: Option<&str>,
+    ) -> Result<Connection> {
         let Loaded { key, certificate, roots, .. } = self.load()?;
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
@@ -103,11 +109,16 @@ impl Identity {
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         let name = ServerName::try_from(format!("{site}{SITE}")).map_err(failed)?;
         let connection = ClientConnection::new(Arc::new(config), name).map_err(failed)?;
-        shake_hands(Connection::Client(connection), stream).map_err(failed)
+        let connection = shake_hands(Connection::Client(connection), stream).map_err(failed)?;
+        let shown = connection.peer_certificates().and_then(<[_]>::first);
+        if key_of_site.is_some_and(|key| shown.and_then(key_digest).as_deref() != Some(key)) {
+            return Err(failed(format!("the key that was shown is not site `{site}`'s any more")));
+        }
+        Ok(connection)
     }
 
-    /// The same from the other side; gives the name of the site that comes.
-    pub(super) fn accept(&self, stream: &mut TcpStream) -> Result<(Connection, String)> {
+    /// The same from the other side; gives the name of the site that comes, and its key's digest.
+    pub(super) fn accept(&self, stream: &mut TcpStream) -> Result<(Connection, Shown)> {
         let Loaded { key, certificate, roots, .. } = self.load()?;
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
         let mut config = ServerConfig::builder_with_provider(provider())
@@ -123,10 +134,25 @@ impl Identity {
         let connection = ServerConnection::new(Arc::new(config)).map_err(failed)?;
         let connection = shake_hands(Connection::Server(connection), stream).map_err(failed)?;
         let shown = connection.peer_certificates().and_then(<[_]>::first);
-        let site = shown.and_then(site_of);
-        let site = site.ok_or_else(|| failed("the certificate that was shown is no site's"))?;
-        Ok((connection, site))
+        let shown =
+            shown.and_then(|shown| Some(Shown { site: site_of(shown)?, key: key_digest(shown)? }));
+        let shown = shown.ok_or_else(|| failed("the certificate that was shown is no site's"))?;
+        Ok((connection, shown))
     }
+}
+
+/// What a site has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) site: String,
+    pub(super) key: String,
+}
+
+/// SHA-256 of the public key, in hexadecimal: the name that the control plane gives to a key.
+fn key_digest(certificate: &CertificateDer<'_>) -> Option<String> {
+    let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let digest = Sha256::digest(parsed.subject_public_key_info().as_ref());
+    Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The one site that a certificate names; its signature has been checked by the handshake.

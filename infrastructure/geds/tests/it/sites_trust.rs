@@ -7,16 +7,21 @@ use crate::{
 use geds::{ErrorKind, Limits, Node, Put, Site};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData,
 };
+use sha2::{Digest, Sha256};
 use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    time::Duration,
 };
-use testkit::{Folder, Random};
+use testkit::{Folder, Random, wait_until};
+use types::Token;
+
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// An authority that says who is who.
 struct Authority {
@@ -111,6 +116,64 @@ fn strangers_are_not_let_in() {
     let exposed = authority.identity("exposed");
     fs::set_permissions(&exposed, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(Site::secured(exposed).unwrap_err().kind(), ErrorKind::Forbidden);
+}
+
+/// What the control plane calls the key of an identity.
+fn key_of(identity: &Path) -> String {
+    let text = fs::read_to_string(identity).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let key = KeyPair::from_pem(document["key"].as_str().unwrap()).unwrap();
+    Sha256::digest(key.subject_public_key_info()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_name_belongs_to_one_key() {
+    let authority = Authority::new();
+    let cloud = authority.at("cloud");
+    // The file is read again for each connection.
+    let first = authority.folder.join("first.json");
+    fs::rename(authority.identity("edge"), &first).unwrap();
+    let (old_key, old) = (key_of(&first), at(Site::secured(&first).unwrap()));
+    let second = authority.identity("edge");
+    let (new_key, new) = (key_of(&second), at(Site::secured(&second).unwrap()));
+    cloud.geds.create_bucket("frames").unwrap();
+    cloud.geds.put("frames", "k", b"secret", Put::default()).unwrap();
+    cloud.geds.put("frames", "later", b"secret", Put::default()).unwrap();
+    for edge in [&old, &new] {
+        edge.node.set_peer("cloud", Some(cloud.address)).unwrap();
+    }
+    cloud.node.set_peer_with_key("edge", old.address, &old_key).unwrap();
+    assert_eq!(*old.geds.view("frames", "k").unwrap(), *b"secret");
+    assert!(new.geds.view("frames", "k").is_err(), "the name is another one's");
+
+    // Another machine has joined under the name: the connections of the first one end.
+    cloud.node.set_peer_with_key("edge", new.address, &new_key).unwrap();
+    assert!(old.geds.object_uncached("frames", "later").is_err());
+    wait_until("it is let in", LIMIT, || new.geds.view("frames", "k").is_ok());
+    new.geds.create_bucket("own").unwrap();
+    new.geds.put("own", "k", b"new", Put::default()).unwrap();
+    assert_eq!(*cloud.geds.view("own", "k").unwrap(), *b"new");
+    // Nor is it believed where the former one still answers.
+    cloud.node.set_peer_with_key("edge", old.address, &new_key).unwrap();
+    assert_eq!(cloud.geds.view("own", "other").unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn without_certificates_a_token_is_asked_for() {
+    let token = Token::random();
+    let site = |name: &str, token: &Token| at(Site::plain(name).token(token.clone()));
+    let (cloud, edge) = (site("cloud", &token), site("edge", &token));
+    let strangers = [site("edge", &Token::random()), at(Site::plain("edge"))];
+    cloud.geds.create_bucket("frames").unwrap();
+    cloud.geds.put("frames", "k", b"secret", Put::default()).unwrap();
+    for stranger in &strangers {
+        cloud.node.set_peer("edge", Some(stranger.address)).unwrap();
+        stranger.node.set_peer("cloud", Some(cloud.address)).unwrap();
+        assert!(stranger.geds.view("frames", "k").is_err());
+    }
+    cloud.node.set_peer("edge", Some(edge.address)).unwrap();
+    edge.node.set_peer("cloud", Some(cloud.address)).unwrap();
+    assert_eq!(*edge.geds.view("frames", "k").unwrap(), *b"secret");
 }
 
 #[test]

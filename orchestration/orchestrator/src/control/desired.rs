@@ -108,6 +108,7 @@ fn peers(cache: &Cache, sites: &Sites, keys: &Keys, site: &str) -> Vec<Peer> {
                 ),
                 ingress: SocketAddr::new(address, other.status.ingress_port),
                 key: keys.get(name).cloned(),
+                store: other.status.store.as_ref().map(|store| store.sites),
             })
         })
         .collect()

@@ -11,7 +11,7 @@ use super::{
 use api::{
     DEFAULT_TENANT, Kind, Problem, Resource,
     link::{FromControl, FromSite, Held, HeldCell, LINK_VERSION, Tail},
-    site::{SiteSpec, SiteStatus},
+    site::{SiteSpec, SiteStatus, SiteStore},
 };
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::{
@@ -44,6 +44,7 @@ struct Hello {
     peer_port: u16,
     cpu: Cpu,
     memory: Bytes,
+    store: Option<SiteStore>,
     agent_version: String,
     held: Vec<Held>,
 }
@@ -102,6 +103,7 @@ async fn hello(socket: &mut WebSocket) -> Option<Hello> {
             peer_port,
             cpu,
             memory,
+            store,
             agent_version,
             held,
         } => Some(Hello {
@@ -114,6 +116,7 @@ async fn hello(socket: &mut WebSocket) -> Option<Hello> {
             peer_port,
             cpu,
             memory,
+            store,
             agent_version,
             held,
         }),
@@ -225,6 +228,7 @@ fn describe(state: &State, mut resource: Resource, hello: &Hello) -> Resource {
     status.peer_port = hello.peer_port;
     status.cpu = hello.cpu;
     status.memory = hello.memory;
+    status.store.clone_from(&hello.store);
     status.version.clone_from(&hello.agent_version);
     status.last_seen = state.wall_ms();
     let now = state.wall_ms();

@@ -7,7 +7,7 @@ use super::{
     runs,
     services::{activate, change, client_of, forget, record_of, resume, service_start, unexpected},
     state::{Moved, Progress, Record, Role},
-    states, tissues,
+    states, store, tissues,
     workers::{self, WorkerId},
 };
 use api::{
@@ -156,9 +156,10 @@ async fn try_prepare(
     folder::empty(&core.state_folder(uid))?;
     let client =
         workers::ensure(core, &WorkerId::Tenant(tenant.to_owned())).await.map_err(problem)?;
+    let objects = store::objects(core, tenant, &record.assignment.spec.mounts).await?;
     let prepare = Command::Prepare {
         migration: migration.to_owned(),
-        start: Box::new(service_start(core, record, module)),
+        start: Box::new(service_start(core, record, module, objects)),
         listen: match core.reach.identity() {
             // The agent leads states to it.
             Some(_) => std::net::Ipv4Addr::LOCALHOST.into(),

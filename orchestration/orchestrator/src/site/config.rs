@@ -34,10 +34,26 @@ pub struct Config {
     pub memory: Bytes,
     /// The processors of its workers.
     pub cpu_sets: CpuSets,
+    /// The site's store of objects, if it has one.
+    pub store: Option<StoreConfig>,
     /// The agent's version, for people.
     pub version: String,
     /// What may be in use at once.
     pub limits: SiteLimits,
+}
+
+/// The process that holds a site's objects.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments before `--site NAME --folder DIR`. Its standard input is the listener for S3, its standard output
+    /// that for other sites' stores.
+    pub args: Vec<String>,
+    /// The port for S3 clients, on the site's own address or else on 127.0.0.1; another one if it is taken.
+    pub s3_port: u16,
+    /// The port for the stores of other sites, where these reach the site; another one if it is taken.
+    pub sites_port: u16,
 }
 
 /// Limits of one site's agent; each protects the others from one greedy user.

@@ -148,7 +148,13 @@ mod tests {
     #[test]
     fn the_same_two_peers_keep_a_service() {
         let address = "127.0.0.1:1".parse().unwrap();
-        let peer = |site: &str| Peer { site: site.into(), address, ingress: address, key: None };
+        let peer = |site: &str| Peer {
+            site: site.into(),
+            address,
+            ingress: address,
+            key: None,
+            store: None,
+        };
         let peers = ["a", "b", "c", "d"].map(peer);
         let mut turned = peers.clone();
         turned.reverse();

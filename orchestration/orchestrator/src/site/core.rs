@@ -13,6 +13,7 @@ use super::{
     plan::{self, Live, Phase, Up, Verdict, View},
     reach::Reach,
     state::{Progress, Record, State, StateFile},
+    store::Store,
     workers::{WorkerId, Workers},
 };
 use api::{
@@ -62,6 +63,7 @@ pub(crate) struct Core {
     pub(crate) modules: Modules,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) metrics: Metrics,
+    pub(crate) store: Option<Store>,
     pub(crate) connected: AtomicBool,
     /// Lets only so many services start at once.
     pub(crate) starts: Semaphore,
@@ -120,6 +122,7 @@ impl Core {
             http,
             reach,
             metrics: Metrics::default(),
+            store: Store::open(&config)?,
             connected: AtomicBool::new(false),
             starts: Semaphore::new(STARTS_MAX),
             inner: Mutex::new(Inner {

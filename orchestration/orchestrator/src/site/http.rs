@@ -74,11 +74,22 @@ impl Http {
         url: &str,
         document: &impl serde::Serialize,
     ) -> Result<Bytes, Problem> {
+        self.exchange(Method::POST, url, Some(document)).await
+    }
+
+    /// Sends a document, or none, and reads the answer.
+    pub(crate) async fn exchange(
+        &self,
+        method: Method,
+        url: &str,
+        document: Option<&impl serde::Serialize>,
+    ) -> Result<Bytes, Problem> {
         let internal = |why: String| Problem::new(ErrorKind::Internal, why);
-        let document = serde_json::to_vec(document).map_err(|error| internal(error.to_string()))?;
+        let document = document.map_or(Ok(Vec::new()), serde_json::to_vec);
+        let document = document.map_err(|error| internal(error.to_string()))?;
         let body = Full::new(Bytes::from(document)).map_err(|never| match never {}).boxed_unsync();
         let json = (header::CONTENT_TYPE, "application/json".to_owned());
-        let response = self.send(Method::POST, url, &[json], body, STALL_TIMEOUT).await?;
+        let response = self.send(method, url, &[json], body, STALL_TIMEOUT).await?;
         let body = http_body_util::Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect();
         match tokio::time::timeout(STALL_TIMEOUT, body).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),

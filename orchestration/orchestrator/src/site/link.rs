@@ -6,6 +6,7 @@ use super::{
     losses::{self, Told},
     plan,
     reach::Trust,
+    store::Store,
 };
 use api::{
     Problem,
@@ -291,6 +292,7 @@ fn hello(core: &Core, told: &mut Told) -> FromSite {
         peer_port: core.peers.port(),
         cpu: config.cpu,
         memory: config.memory,
+        store: core.store.as_ref().map(Store::told),
         agent_version: config.version.clone(),
         held,
     }
@@ -301,6 +303,9 @@ fn take(core: &Arc<Core>, desired: Desired) {
     core.reach.meet(&desired.peers);
     if core.read(|inner| inner.state.desired.peers != desired.peers) {
         core.copies_due.notify_one();
+        if let Some(store) = &core.store {
+            store.moved.notify_one();
+        }
     }
     let complaints = core.update_all(|inner| plan::absorb(&mut inner.state, desired));
     for complaint in complaints {

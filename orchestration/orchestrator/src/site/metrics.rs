@@ -1,6 +1,7 @@
 //! What the site tells of itself in OpenMetrics.
 
 use super::core::{Core, is_connected};
+use crate::store::door::Status;
 use hyper::StatusCode;
 use std::{
     fmt::Write,
@@ -114,6 +115,28 @@ fn write_site(text: &mut String, core: &Core) -> std::fmt::Result {
     for (name, help, value) in counters {
         let value = value.get();
         writeln!(text, "# TYPE {name} counter\n# HELP {name} {help}.\n{name}_total {value}")?;
+    }
+    match &core.store {
+        Some(store) => write_store(text, &store.status()),
+        None => Ok(()),
+    }
+}
+
+/// What the store said last; nothing before it has begun.
+fn write_store(text: &mut String, status: &Status) -> std::fmt::Result {
+    type Get = fn(&geds::Usage) -> u64;
+    let gauges: [(&str, &str, Get); 5] = [
+        ("cloudskin_store_objects", "Objects that the site holds", |usage| usage.objects),
+        ("cloudskin_store_memory_bytes", "Memory of objects", |usage| usage.memory_bytes),
+        ("cloudskin_store_disk_bytes", "Disk space of objects", |usage| usage.disk_bytes),
+        ("cloudskin_store_processes", "Programs that use the store", |usage| usage.processes),
+        ("cloudskin_store_lost", "Objects that were lost with a store", |usage| usage.lost),
+    ];
+    for (name, help, get) in gauges {
+        writeln!(text, "# TYPE {name} gauge\n# HELP {name} {help}.")?;
+        for (tenant, usage) in &status.tenants {
+            writeln!(text, "{name}{{tenant=\"{tenant}\"}} {}", get(usage))?;
+        }
     }
     Ok(())
 }

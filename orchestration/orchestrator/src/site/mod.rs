@@ -33,6 +33,7 @@ mod services;
 mod shelf;
 mod state;
 mod states;
+mod store;
 mod sweeper;
 mod tissues;
 mod workers;
@@ -40,7 +41,7 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, SiteLimits};
+pub use config::{Config, SiteLimits, StoreConfig};
 pub use error::{Error, Result};
 pub use groups::CpuSets;
 pub use reach::Trust;
@@ -138,6 +139,7 @@ impl Site {
         core.spawn(renewal::run(core.clone()));
         core.spawn(copies::tend(core.clone()));
         core.spawn(reconciler::run(core.clone()));
+        core.spawn(store::run(core.clone()));
         core.spawn(link::run(core.clone()));
         core.spawn(sweeper::run(core.clone()));
         let exit = shutdown.await;
@@ -147,7 +149,7 @@ impl Site {
             tracing::warn!("connections are still open");
         }
         if exit == Exit::StopWorkers {
-            stop_workers(&core).await;
+            tokio::join!(stop_workers(&core), store::stop(&core));
         }
         if let Err(failure) = core.persist().await {
             tracing::error!(%failure, "the last changes are not remembered");

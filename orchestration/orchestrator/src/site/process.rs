@@ -101,6 +101,12 @@ impl Process {
         timeout(limit, self.ended()).await.is_ok()
     }
 
+    /// Asks it to end.
+    pub(crate) fn ask_to_end(&self) {
+        // It may have ended by itself.
+        let _ = pidfd_send_signal(self.pidfd.get_ref(), Signal::TERM);
+    }
+
     /// Kills it and returns once it is gone: only then may its successor start.
     pub(crate) async fn kill(&self) {
         // It may have ended by itself.
@@ -111,8 +117,9 @@ impl Process {
     }
 }
 
+/// A descriptor whose readiness can be waited for.
 #[expect(unsafe_code, reason = "the runtime watches descriptors by their number")]
-fn watched(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watched(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open and keeps its number until it is dropped, which the `AsyncFd`
     // that owns it does only after it has left the runtime.
     Ok(unsafe { AsyncFd::register(pidfd) }?)
@@ -142,10 +149,7 @@ pub(crate) struct Spawn<'a> {
 impl Spawn<'_> {
     /// Starts the process in a session of its own, so that it outlives the agent.
     pub(crate) fn start(&self) -> io::Result<(tokio::process::Child, Process)> {
-        if fs::metadata(&self.log).is_ok_and(|log| log.len() > LOG_MAX_BYTES) {
-            fs::rename(&self.log, self.log.with_extension("log.1"))?;
-        }
-        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log)?;
+        let log = open_log(&self.log)?;
         let mut command = Command::new(self.program);
         command
             .args(self.args)
@@ -158,12 +162,25 @@ impl Spawn<'_> {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        own_session(&mut command);
-        let child = tokio::process::Command::from(command).kill_on_drop(false).spawn()?;
-        let pid = child.id().ok_or(io::ErrorKind::NotFound)?;
-        let process = Process::open(pid)?;
-        Ok((child, process))
+        start_apart(command)
     }
+}
+
+/// Opens a process's log, begun anew when it has grown too large.
+pub(crate) fn open_log(path: &Path) -> io::Result<fs::File> {
+    if fs::metadata(path).is_ok_and(|log| log.len() > LOG_MAX_BYTES) {
+        fs::rename(path, path.with_extension("log.1"))?;
+    }
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+/// Starts a process in a session of its own, so that it outlives the agent.
+pub(crate) fn start_apart(mut command: Command) -> io::Result<(tokio::process::Child, Process)> {
+    own_session(&mut command);
+    let child = tokio::process::Command::from(command).kill_on_drop(false).spawn()?;
+    let pid = child.id().ok_or(io::ErrorKind::NotFound)?;
+    let process = Process::open(pid)?;
+    Ok((child, process))
 }
 
 #[expect(unsafe_code, reason = "the standard library has no stable way to begin a session")]

@@ -3,7 +3,7 @@
 use super::{
     core::{Core, problem},
     state::{CellRecord, Progress},
-    tissues,
+    store, tissues,
     workers::{self, WorkerId},
 };
 use api::Problem;
@@ -65,6 +65,7 @@ async fn cell_start(core: &Core, uid: &str, cell: &CellRecord) -> Result<CellSta
     let name = spec.module.rsplit_once('@').map_or(spec.module.as_str(), |(name, _)| name);
     let mut args = vec![name.to_owned()];
     args.extend(spec.args.iter().cloned());
+    let objects = store::objects(core, &cell.assignment.tenant, &spec.mounts).await?;
     Ok(CellStart {
         uid: uid.to_owned(),
         module,
@@ -72,6 +73,7 @@ async fn cell_start(core: &Core, uid: &str, cell: &CellRecord) -> Result<CellSta
         args,
         env: spec.env.clone(),
         dirs: spec.dirs.iter().map(|(host, guest)| (PathBuf::from(host), guest.clone())).collect(),
+        objects,
         engine: spec.engine,
         limits: Limits {
             memory_bytes: spec.memory.0,

@@ -5,13 +5,14 @@ use super::{
     folder, losses,
     plan::{Action, Phase, Up, may_serve},
     state::{Record, Role},
+    store,
     workers::{self, WorkerId, breathe},
 };
 use api::{link::Assignment, service::OnSiteLost};
 use cells::{
     limits::Limits,
     worker::{
-        Client,
+        Client, Objects,
         protocol::{
             Command, Event, Failure, Reply, ServiceStart, ServiceState, ServiceStatus, WorkerStatus,
         },
@@ -121,6 +122,8 @@ async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
     let _place = core.starts.acquire().await;
     let assignment = &record.assignment;
     let module = core.modules.get(&assignment.module).await.map_err(failure)?;
+    let objects = store::objects(core, &assignment.tenant, &assignment.spec.mounts).await;
+    let objects = objects.map_err(failure)?;
     let client = workers::ensure(core, &WorkerId::Tenant(assignment.tenant.clone())).await?;
     // The worker may have been adopted meanwhile, the service in it.
     let phase = core.read(|inner| inner.live.get(uid).map(|live| live.phase.clone()));
@@ -148,7 +151,7 @@ async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
         core.modules.forget(&snapshot.digest);
     }
     let Some(record) = record_of(core, uid) else { return Ok(()) };
-    let start = service_start(core, &record, module);
+    let start = service_start(core, &record, module, objects);
     let started = match client.command(&Command::Start(Box::new(start))).await {
         Ok(Reply::Started(started)) => started,
         Ok(other) => return Err(Stopped::By(unexpected(&other))),
@@ -188,6 +191,7 @@ pub(crate) fn service_start(
     core: &Core,
     record: &Record,
     module: std::path::PathBuf,
+    objects: Option<Objects>,
 ) -> ServiceStart {
     let Assignment { tenant, name, uid, epoch, module: digest, spec, .. } = &record.assignment;
     ServiceStart {
@@ -210,6 +214,7 @@ pub(crate) fn service_start(
         durability: spec.durability,
         checkpoint_every: spec.checkpoint_every.0,
         state_folder: core.state_folder(uid),
+        objects,
     }
 }
 

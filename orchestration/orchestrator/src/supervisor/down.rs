@@ -18,6 +18,9 @@ pub(super) const GRACE: Duration = Duration::from_secs(15);
 /// How long a supervisor may take: its agents, then its control plane, with some to spare.
 const SUPERVISOR_GRACE: Duration = Duration::from_secs(45);
 
+/// How long a store may take to write to disk what is in memory: gigabytes, to a slow disk.
+const STORE_GRACE: Duration = Duration::from_secs(120);
+
 /// What was ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -25,7 +28,7 @@ pub struct Report {
     pub supervisor: Option<i32>,
     /// Children that had outlived their supervisor.
     pub children: Vec<String>,
-    /// Workers that had outlived their agent.
+    /// Workers and stores that had outlived their agent.
     pub workers: Vec<i32>,
 }
 
@@ -107,13 +110,18 @@ fn is_child(args: &[String], root: &Path) -> bool {
         && args.windows(2).any(is_below)
 }
 
-/// Ends the workers whose pid files are left. Agents end their own; this is for those whose agent
-/// was killed.
+/// Ends the workers and stores whose pid files are left. Agents end their own; this is for those whose
+/// agent was killed, and for stores that take longer than their agent waits.
 pub(super) async fn end_workers(folder: &DataFolder) -> Result<Vec<i32>> {
     let mut ended = Vec::new();
     for path in folder.worker_files()? {
         if let Some(mut worker) = left_worker(&path)? {
-            worker.end("a worker", Duration::from_secs(5)).await?;
+            let (what, grace) =
+                match worker.identity.args().get(1).is_some_and(|arg| arg == "store") {
+                    true => ("a store", STORE_GRACE),
+                    false => ("a worker", Duration::from_secs(5)),
+                };
+            worker.end(what, grace).await?;
             ended.push(worker.identity.pid);
         }
         // It may be its worker's own, which removes it as it ends.
@@ -139,9 +147,9 @@ fn left_worker(path: &Path) -> Result<Option<Process>> {
     }
 }
 
-/// Whether a command line is a worker's: `cloudskin worker …`.
+/// Whether a command line is a worker's or a store's: `cloudskin worker …`.
 fn is_worker(args: &[String]) -> bool {
-    is_ours(args) && args.get(1).is_some_and(|arg| arg == "worker")
+    is_ours(args) && args.get(1).is_some_and(|arg| arg == "worker" || arg == "store")
 }
 
 /// Whether the program is ours, by its name.

@@ -190,6 +190,7 @@ impl DataFolder {
         let mut found = Vec::new();
         for entry in read_folder(&sites)? {
             found.extend(files(&entry.join("workers"), "pid")?);
+            found.extend(files(&entry.join("store"), "pid")?);
         }
         Ok(found)
     }

@@ -12,12 +12,14 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
 };
-use types::check_name;
+use types::{Bytes, check_name};
 
 /// REST of the control plane.
 const CONTROL_PORT: u16 = 8470;
 /// Between sites.
 const PEER_PORT: u16 = 8471;
+/// From a site's port for its peers to that of its store for theirs.
+const OBJECTS_OFFSET: u16 = 100;
 /// Unprivileged, and not the resolver's own.
 const DNS_PORT: u16 = 8053;
 /// HTTP of services, at each site and at the local ingress.
@@ -68,6 +70,8 @@ pub struct Plan {
     /// Where other machines reach the control plane over TLS, if they do. The sites' listeners
     /// for their peers are at the ports behind this one.
     pub bind: Option<SocketAddr>,
+    /// Most memory for the objects of one tenant at each site; the sites' own choice if it is not said.
+    pub objects_memory: Option<Bytes>,
 }
 
 impl Network {
@@ -146,7 +150,7 @@ impl Plan {
                 address: network.address(last),
             });
         }
-        Ok(Self { network, sites, bind: None })
+        Ok(Self { network, sites, bind: None, objects_memory: None })
     }
 
     /// The same, with other machines let in at this address; port 8470 if it names none.
@@ -229,20 +233,28 @@ impl Plan {
                 "--ingress-port".into(),
                 INGRESS_PORT.to_string(),
             ];
-            args.extend(match self.site_bind(site) {
-                Some(bind) => [
+            let more: Vec<String> = match self.site_bind(site) {
+                Some(bind) => vec![
                     "--identity".into(),
                     path(folder.identity(&site.name)),
                     "--bind".into(),
                     bind.to_string(),
+                    "--objects-port".into(),
+                    bind.port().saturating_add(OBJECTS_OFFSET).to_string(),
                 ],
-                None => [
+                None => vec![
                     "--token-file".into(),
                     path(folder.site_token_file()),
                     "--peer-port".into(),
                     PEER_PORT.to_string(),
+                    "--objects-port".into(),
+                    (PEER_PORT + OBJECTS_OFFSET).to_string(),
                 ],
-            });
+            };
+            args.extend(more);
+            if let Some(memory) = self.objects_memory {
+                args.extend(["--objects-memory".into(), memory.to_string()]);
+            }
             for (key, value) in &site.labels {
                 args.extend(["--label".into(), format!("{key}={value}")]);
             }

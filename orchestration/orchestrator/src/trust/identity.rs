@@ -163,6 +163,11 @@ impl Identity {
         Ok(identity)
     }
 
+    /// The file in which it is kept.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whose it is.
     pub fn site(&self) -> &str {
         &self.site

@@ -167,9 +167,11 @@ fn check_caller(
     }
 }
 
-/// Sites fetch modules and bring snapshots, and nothing else of REST is theirs.
+/// Sites fetch modules, bring snapshots and say whose buckets are; nothing else of REST is theirs.
 fn is_for_sites(path: &str) -> bool {
-    path == api::paths::LINK || path.starts_with("/apis/v1/blobs/")
+    path == api::paths::LINK
+        || path.starts_with("/apis/v1/blobs/")
+        || path.starts_with(api::paths::HOMES)
 }
 
 /// The site whose certificate was shown, if it is still the site's.

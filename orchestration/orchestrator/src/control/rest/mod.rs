@@ -3,6 +3,7 @@
 mod content;
 mod dashboard;
 mod guard;
+mod homes;
 mod joining;
 mod refusal;
 mod resources;
@@ -38,6 +39,10 @@ pub(super) fn router(state: Arc<State>, address: SocketAddr) -> Router {
         .route(paths::JOIN, post(joining::join))
         .route(paths::JOIN_TOKENS, post(joining::create_token))
         .route(paths::RENEW, post(joining::renew))
+        .route(
+            &paths::home("{tenant}", "{bucket}"),
+            get(homes::read).put(homes::claim).delete(homes::disclaim),
+        )
         .route("/apis/v1/blobs/{digest}", get(content::read).put(content::write))
         .route("/apis/v1/tenants/{tenant}/{kind}", get(resources::list))
         .route(one, resource)

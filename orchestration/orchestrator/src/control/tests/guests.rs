@@ -11,6 +11,34 @@ use std::{sync::Arc, time::Duration};
 use tokio::io::AsyncReadExt;
 
 #[tokio::test]
+async fn the_first_site_that_asks_is_a_buckets_home_and_speaks_for_itself() {
+    let world = World::new().await;
+    let site = format!("Bearer {}", world.site_token);
+    let user = format!("Bearer {}", world.token);
+    let ask = async |method: Method, path: &str, by: &str, name: &str| {
+        let body = serde_json::to_vec(&json!({ "site": name })).unwrap();
+        world.ask_raw(method, path, &[("authorization", by)], body).await
+    };
+    let lab = paths::home("default", "lab");
+    assert_eq!(ask(Method::GET, &lab, &site, "edge").await.0, 404);
+    let edge = (200, json!({"site": "edge"}));
+    assert_eq!(ask(Method::PUT, &lab, &site, "edge").await, edge);
+    assert_eq!(ask(Method::PUT, &lab, &site, "cloud").await, edge, "the first one");
+    assert_eq!(ask(Method::GET, &lab, &site, "cloud").await, edge);
+    assert_eq!(ask(Method::GET, &paths::home("other", "lab"), &site, "cloud").await.0, 404);
+    assert_eq!(ask(Method::DELETE, &lab, &site, "cloud").await.0, 204);
+    assert_eq!(ask(Method::GET, &lab, &site, "cloud").await, edge, "it was not its own");
+    assert_eq!(ask(Method::PUT, &lab, &user, "cloud").await.0, 403, "a user is no site");
+    for wrong in ["/apis/v1/homes/default/A", "/apis/v1/homes/-/lab", "/apis/v1/homes/a/%2e%2e%2f"]
+    {
+        assert_eq!(ask(Method::PUT, wrong, &site, "edge").await.0, 400, "{wrong}");
+    }
+    assert_eq!(ask(Method::PUT, &lab, &site, "no site").await.0, 403);
+    assert_eq!(ask(Method::DELETE, &lab, &site, "edge").await.0, 204);
+    assert_eq!(ask(Method::PUT, &lab, &site, "cloud").await.1, json!({"site": "cloud"}));
+}
+
+#[tokio::test]
 async fn only_the_right_token_from_the_right_place_is_let_in() {
     let world = World::new().await;
     let user = format!("Bearer {}", world.token);

@@ -155,6 +155,7 @@ where
         peer_port: place.unwrap_or(2),
         cpu: Cpu(1000),
         memory: Bytes(1),
+        store: None,
         agent_version: "test".into(),
         held: Vec::new(),
     };

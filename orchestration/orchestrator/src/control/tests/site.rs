@@ -155,6 +155,7 @@ impl Site {
             peer_port: 9090,
             cpu: Cpu(4000),
             memory: Bytes(1 << 30),
+            store: None,
             agent_version: "test".into(),
             held: self.report(),
         }

@@ -71,6 +71,7 @@ impl Agent {
             cpu: Cpu(2000),
             memory: Bytes(1 << 30),
             cpu_sets: CpuSets::default(),
+            store: None,
             version: "test".into(),
             limits: SiteLimits::default(),
         };
@@ -133,6 +134,7 @@ impl Agent {
             address: self.peers,
             ingress: self.ingress,
             key: None,
+            store: None,
         }
     }
 
