@@ -28,9 +28,9 @@ static void report(const char *name, int count) {
     printf("%s %.3f\n", name, taken[count / 2]);
 }
 
-/* Opens a file, writes all of it and closes it. */
+/* Opens a new file, writes all of it and closes it. */
 static int put(const char *path, size_t size) {
-    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL, 0644);
     if (file < 0) return 0;
     int good = write(file, bytes, size) == (ssize_t)size;
     return close(file) == 0 && good;
@@ -49,6 +49,7 @@ static int measure(const char *folder, const char *name, size_t size, int count,
     char path[256];
     for (int number = 0; number < count; number++) {
         snprintf(path, sizeof path, "%s/%zu-%d", folder, size, number % NAMES);
+        if (act == put) unlink(path);
         double started = now();
         if (!act(path, size)) return perror(path), 0;
         taken[number] = now() - started;

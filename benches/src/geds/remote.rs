@@ -17,7 +17,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub(super) const ROWS: &[&str] = &[
@@ -27,12 +27,18 @@ pub(super) const ROWS: &[&str] = &[
     "geds/remote-kept-64KiB",
     "geds/remote-kept-1MiB",
     "geds/remote-kept-16MiB",
+    "geds/remote-change-p99",
 ];
 
 /// How many times as long as a raw request and reply a read may take.
 const RATIO: f64 = 1.4;
 
-const KEY: &str = "remote";
+/// Most milliseconds until a change is seen at another site.
+const CHANGE_MS: f64 = 50.0;
+const SEEN: Duration = Duration::from_secs(10);
+
+/// What changes; each size has an object of its own, for copies are kept.
+const KEY: &str = "change";
 
 /// The tenant of `cloudskin serve`.
 const TENANT: &str = "default";
@@ -47,7 +53,8 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Vec<Row>> {
     let (mut raw, mut copy) = (server.connect()?, copy.connect()?);
     let (mut reads, mut kept) = (Vec::new(), Vec::new());
     for (size, [read, keep]) in SIZES[1..].iter().zip([[0, 3], [1, 4], [2, 5]]) {
-        cloud.put(BUCKET, KEY, &bytes(size.bytes), Put::overwrite())?;
+        let key = size.name;
+        cloud.put(BUCKET, key, &bytes(size.bytes), Put::overwrite())?;
         let mut buffer = vec![1; size.bytes];
         let times = context.count((size.times / 20).clamp(2, 50), 2);
         let goal = Goal::AtMost(RATIO);
@@ -56,7 +63,7 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Vec<Row>> {
             Side::Ours => {
                 let object = match &object {
                     Some(object) => object,
-                    None => object.insert(edge.object_uncached(BUCKET, KEY)?),
+                    None => object.insert(edge.object_uncached(BUCKET, key)?),
                 };
                 repeat(times, || {
                     let count = object.read_at(0, black_box(&mut buffer))?;
@@ -69,25 +76,42 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Vec<Row>> {
         })?;
         reads.extend(pairs.rows(ROWS[read], "us", "TCP", goal));
         let pairs = Pairs::measure(context.count(PAIRS_MIN, 1), |side| match side {
-            Side::Ours => views(&edge, times, size.bytes),
+            Side::Ours => views(&edge, key, times, size.bytes),
             Side::Peer => repeat(times, || ask(&mut raw, &mut buffer)),
             Side::Control => repeat(times, || ask(&mut copy, &mut buffer)),
         })?;
         kept.extend(pairs.rows(ROWS[keep], "us", "TCP", goal));
     }
     reads.extend(kept);
+    reads.push(changes(context, &cloud, &edge)?);
     Ok(reads)
 }
 
+/// How long it takes until a change at an object's home is seen where a copy is kept.
+fn changes(context: &Context, cloud: &Geds, edge: &Geds) -> anyhow::Result<Row> {
+    let mut taken = Vec::new();
+    for size in 1..=context.count(500, 5) {
+        cloud.put(BUCKET, KEY, &vec![1; size], Put::overwrite())?;
+        let started = Instant::now();
+        while edge.view(BUCKET, KEY)?.len() != size {
+            anyhow::ensure!(started.elapsed() < SEEN, "a change is never seen");
+        }
+        taken.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    let note = format!("median {:.2} ms, {} changes", stats::median(&taken), taken.len());
+    let p99 = stats::percentile(&taken, 0.99);
+    Ok(Row::value(ROWS[6], "ms", p99, Goal::AtMost(CHANGE_MS)).with_note(note))
+}
+
 /// Views an object that is not here yet and then is; the median of so many, in microseconds.
-fn views(edge: &Geds, times: usize, bytes: usize) -> anyhow::Result<f64> {
+fn views(edge: &Geds, key: &str, times: usize, bytes: usize) -> anyhow::Result<f64> {
     let mut taken = Vec::with_capacity(times);
     for _ in 0..times {
         // The copies of a bucket have a bucket of their own.
-        edge.delete(&format!("@{BUCKET}"), KEY, None).unwrap_or_default();
+        edge.delete(&format!("@{BUCKET}"), key, None).unwrap_or_default();
         edge.usage()?;
         let started = Instant::now();
-        let found = black_box(edge.view(BUCKET, KEY)?.len());
+        let found = black_box(edge.view(BUCKET, key)?.len());
         taken.push(started.elapsed().as_secs_f64() * 1e6);
         anyhow::ensure!(found == bytes, "{found} bytes were viewed");
     }
@@ -136,8 +160,10 @@ impl TcpServer {
     }
 
     fn connect(&self) -> anyhow::Result<TcpStream> {
-        let stream = TcpStream::connect(self.address)?;
+        let mut stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
+        // Once it has made its bytes.
+        ask(&mut stream, &mut [0])?;
         Ok(stream)
     }
 }

@@ -25,9 +25,11 @@ pub(super) const ROWS: &[&str] =
 /// Of what the endpoint takes from plain clients.
 const SHARE: f64 = 0.85;
 
-/// What is timed of each side; the store has some more, for objects leave when their slab is full.
+/// What is timed of each side. Of the store it is what comes after the first ones, when its connections are made, as the
+/// others' are; and it has some more, for objects leave when their slab is full.
 const TIMED_BYTES: usize = 32 << 20;
-const MORE_BYTES: usize = 24 << 20;
+const FIRST_BYTES: u64 = 4 << 20;
+const MORE_BYTES: usize = 28 << 20;
 
 const STALL: Duration = Duration::from_secs(20);
 /// How long nothing more may have come until nothing more is expected.
@@ -185,10 +187,10 @@ impl<T: Target> Rounds<'_, T> {
         let options = endpoint.options();
         let options = options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let backend = BackendConfig::new(&format!("s3://{bucket}"), options).class(Class::Cold);
-        let started = Instant::now();
         geds.attach(&bucket, backend)?;
-        let written = until(geds, started, |bytes| bytes >= wanted)?;
-        let seconds = started.elapsed().as_secs_f64() * wanted as f64 / written as f64;
+        let (begun, first) = until(geds, FIRST_BYTES)?;
+        let (ended, all) = until(geds, first + wanted)?;
+        let seconds = (ended - begun).as_secs_f64() * wanted as f64 / (all - first) as f64;
         settle(geds)?;
         geds.detach(&bucket)?;
         geds.delete_prefix(&bucket, "")?;
@@ -198,12 +200,13 @@ impl<T: Target> Rounds<'_, T> {
     }
 }
 
-/// Waits until so many bytes were written back; how many they are.
-fn until(geds: &Geds, started: Instant, enough: impl Fn(u64) -> bool) -> anyhow::Result<u64> {
+/// Waits until so many bytes were written back; when that was, and how many they are.
+fn until(geds: &Geds, enough: u64) -> anyhow::Result<(Instant, u64)> {
+    let started = Instant::now();
     loop {
-        let bytes = written(geds)?;
-        if enough(bytes) {
-            return Ok(bytes);
+        let (now, bytes) = (Instant::now(), written(geds)?);
+        if bytes >= enough {
+            return Ok((now, bytes));
         }
         anyhow::ensure!(started.elapsed() < STALL, "writing back stalls at {bytes} bytes");
         thread::sleep(LOOK);

@@ -14,7 +14,12 @@ use cells::{
     wasi::{FileKey, Grant, Transform},
     worker,
 };
-use std::{fs, path::Path, thread, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Instant,
+};
 
 pub(super) const ROWS: &[&str] =
     &["geds/units-1", "geds/units-10", "geds/units-25", "geds/units-50", "geds/units-100"];
@@ -38,8 +43,9 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Vec<Row>> {
     let frames = worker::grant(&frames, "/in", true)?;
     let key = FileKey::parse(&[7; 32]).context("a key has 32 bytes")?;
     let ours = objects(&geds, BUCKET, "/out", Transform::Encrypt(key))?;
-    let files = || anyhow::Ok(worker::grant(&context.folder("images")?, "/out", false)?);
-    let (theirs, copy) = (files()?, files()?);
+    let folders = [context.folder("images")?, context.folder("images")?];
+    let files = |folder: &PathBuf| worker::grant(folder, "/out", false);
+    let (theirs, copy) = (files(&folders[0])?, files(&folders[1])?);
     let cores = thread::available_parallelism()?.get();
     let mut rows = Vec::new();
     for (name, units) in ROWS.iter().zip(UNITS) {
@@ -51,6 +57,9 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Vec<Row>> {
                 Side::Control => &copy,
             };
             let seconds = transform(&guest, &frames, out, units, images / units)?;
+            // Images are new each time: writing a file anew is slower than making one.
+            geds.delete_prefix(BUCKET, "")?;
+            folders.iter().try_for_each(|folder| empty(folder))?;
             Ok(seconds * 1e6 * units.min(cores) as f64 / images as f64)
         })?;
         let [row, control] = pairs.rows(name, "us", "plain files", Goal::AtMost(RATIO));
@@ -80,6 +89,13 @@ fn transform(
         running.into_iter().try_for_each(|unit| joined(unit).map(drop))
     })?;
     Ok(started.elapsed().as_secs_f64())
+}
+
+fn empty(folder: &Path) -> anyhow::Result<()> {
+    for file in fs::read_dir(folder)? {
+        fs::remove_file(file?.path())?;
+    }
+    Ok(())
 }
 
 /// Grey images with something to be seen on them.
