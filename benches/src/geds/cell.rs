@@ -61,7 +61,8 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Vec<Row>> {
 
 fn run(guest: &Guest, grant: &Grant, times: usize) -> anyhow::Result<Times> {
     let arguments = vec!["file_times".to_owned(), GUEST.to_owned(), times.to_string()];
-    let said = thread::scope(|scope| joined(guest.start(scope, arguments, vec![grant.clone()])?))?;
+    let said =
+        thread::scope(|scope| joined(guest.start(scope, arguments, vec![grant.clone()])?))?;
     let line = |line: &str| {
         let (name, us) = line.split_once(' ').with_context(|| format!("`{line}`"))?;
         Ok((name.to_owned(), us.parse()?))

@@ -152,8 +152,7 @@ impl Throttle {
             let mut paid = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
             let from = paid.map_or(now, |paid| paid.max(now));
-            let until =
-                from + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+            let until = from + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
             *paid = Some(until);
             until
         };

@@ -49,7 +49,9 @@ impl Guest {
 }
 
 /// What a thread gave.
-pub(super) fn joined<T>(thread: thread::ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(super) fn joined<T>(
+    thread: thread::ScopedJoinHandle<'_, anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     thread.join().map_err(|_| anyhow::anyhow!("a unit panicked"))?
 }
 

@@ -60,12 +60,7 @@ impl Endpoint {
 
     /// Puts all, over so many connections; how many seconds that took. Each body is hashed and signed, as clients do over
     /// HTTP.
-    pub(super) fn put(
-        &self,
-        bucket: &str,
-        load: &Load,
-        connections: usize,
-    ) -> anyhow::Result<f64> {
+    pub(super) fn put(&self, bucket: &str, load: &Load, connections: usize) -> anyhow::Result<f64> {
         let clients: anyhow::Result<Vec<Client>> =
             (0..connections).map(|_| connect(self.address)).collect();
         let clients = clients?;
@@ -102,8 +97,9 @@ impl Endpoint {
             token: None,
         };
         let target = format!("/{bucket}/raw/{number}");
-        let mut request: HttpRequest = http::Request::put(format!("http://{}{target}", self.address))
-            .body(HttpRequestBody::from(load.bytes.clone()))?;
+        let mut request: HttpRequest =
+            http::Request::put(format!("http://{}{target}", self.address))
+                .body(HttpRequestBody::from(load.bytes.clone()))?;
         AwsAuthorizer::new(&credential, "s3", "us-east-1").try_authorize(&mut request, None)?;
         let length = load.bytes.len();
         let mut head = format!(

@@ -15,7 +15,9 @@ use crate::{
 use anyhow::Context as _;
 use geds::{BackendConfig, Class, Geds, Put};
 use std::{
-    fs, thread,
+    fs,
+    path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -35,6 +37,8 @@ const STALL: Duration = Duration::from_secs(20);
 /// How long nothing more may have come until nothing more is expected.
 const CALM: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(1);
+/// How long what is under way may take.
+const LATE: Duration = Duration::from_secs(5);
 
 /// Where objects go.
 trait Target {
@@ -53,7 +57,7 @@ impl Target for FileServer {
     }
 
     fn remove(&self, bucket: &str) -> anyhow::Result<()> {
-        Ok(fs::remove_dir_all(self.folder.join(bucket))?)
+        remove(&self.folder.join(bucket))
     }
 }
 
@@ -85,8 +89,7 @@ impl Target for Ours {
     }
 
     fn remove(&self, bucket: &str) -> anyhow::Result<()> {
-        self.geds.delete_prefix(bucket, "")?;
-        Ok(self.geds.delete_bucket(bucket)?)
+        clear(&self.geds, bucket)
     }
 }
 
@@ -164,12 +167,7 @@ impl<T: Target> Rounds<'_, T> {
     }
 
     /// How many milliseconds plain clients take.
-    fn put(
-        &mut self,
-        endpoint: &Endpoint,
-        load: &Load,
-        connections: usize,
-    ) -> anyhow::Result<f64> {
+    fn put(&mut self, endpoint: &Endpoint, load: &Load, connections: usize) -> anyhow::Result<f64> {
         let bucket = self.fresh()?;
         let seconds = endpoint.put(&bucket, load, connections)?;
         self.target.remove(&bucket)?;
@@ -193,8 +191,7 @@ impl<T: Target> Rounds<'_, T> {
         let seconds = (ended - begun).as_secs_f64() * wanted as f64 / (all - first) as f64;
         settle(geds)?;
         geds.detach(&bucket)?;
-        geds.delete_prefix(&bucket, "")?;
-        geds.delete_bucket(&bucket)?;
+        clear(geds, &bucket)?;
         self.target.remove(&bucket)?;
         Ok(seconds * 1e3)
     }
@@ -224,6 +221,30 @@ fn settle(geds: &Geds) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes a folder into which something may still be on its way.
+pub(super) fn remove(folder: &Path) -> anyhow::Result<()> {
+    in_time(|| Ok(fs::remove_dir_all(folder)?))
+}
+
+/// Removes a bucket in the same way.
+pub(super) fn clear(geds: &Geds, bucket: &str) -> anyhow::Result<()> {
+    in_time(|| {
+        geds.delete_prefix(bucket, "")?;
+        Ok(geds.delete_bucket(bucket)?)
+    })
+}
+
+/// Tries until it succeeds, for a while.
+fn in_time(act: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let deadline = Instant::now() + LATE;
+    loop {
+        match act() {
+            Err(_) if Instant::now() < deadline => thread::sleep(LATE / 50),
+            done => return done,
+        }
+    }
 }
 
 /// Bytes that the only back end has acknowledged.

@@ -6,6 +6,7 @@ use super::{
     files::{FileServer, KEY, SECRET, Serving, pin},
     node::{BUCKET, Node},
     plain::{Endpoint, Load},
+    spill::{clear, remove},
 };
 use crate::{
     Context,
@@ -16,9 +17,7 @@ use crate::{
 use anyhow::Context as _;
 use geds::{BackendConfig, Class, Geds, Put};
 use std::{
-    fs,
-    path::Path,
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -35,8 +34,8 @@ const PERIOD: Duration = Duration::from_millis(1);
 const PUTS: usize = 500;
 /// What there is to be written back in the background.
 const STOCK: usize = 2048;
-/// How long what is under way may take.
-const LATE: Duration = Duration::from_secs(2);
+/// Between rounds.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Two processors: one for who puts, the other for the endpoint.
 const FOREGROUND: usize = 0;
 const ENDPOINT: usize = 1;
@@ -93,18 +92,6 @@ fn measure_pinned(context: &Context) -> anyhow::Result<Vec<Row>> {
     Ok(rows.into_iter().flatten().collect())
 }
 
-/// Removes a folder into which something may still be on its way.
-fn remove(folder: &Path) -> anyhow::Result<()> {
-    let deadline = Instant::now() + LATE;
-    loop {
-        thread::sleep(LATE / 20);
-        match fs::remove_dir_all(folder) {
-            Err(_) if Instant::now() < deadline => {}
-            removed => return Ok(removed?),
-        }
-    }
-}
-
 /// How many bytes a second the endpoint takes from plain clients.
 fn most(files: &FileServer) -> anyhow::Result<f64> {
     let load = Load { objects: 1024, bytes: bytes(OBJECT_BYTES).into() };
@@ -152,8 +139,9 @@ impl Rounds {
             self.moved.push(moved);
             geds.detach(&bucket)?;
         }
-        geds.delete_prefix(&bucket, "")?;
-        geds.delete_bucket(&bucket)?;
+        clear(&geds, &bucket)?;
+        // What was under way comes to nothing.
+        thread::sleep(PAUSE);
         remove(&folder)?;
         Ok((stats::median(&times), stats::percentile(&times, 0.99)))
     }

@@ -216,7 +216,11 @@ mod tests {
         for len in [0, 1, LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1, 3 * LARGE_BYTES] {
             assert_eq!(sum(&bytes[..len]), crc32c::crc32c(&bytes[..len]), "{len}");
             let mut parts = Sum::default();
-            bytes[..len].split_at(len / 3).0.chunks(LARGE_BYTES / 3).for_each(|part| parts.add(part));
+            bytes[..len]
+                .split_at(len / 3)
+                .0
+                .chunks(LARGE_BYTES / 3)
+                .for_each(|part| parts.add(part));
             parts.add(&bytes[len / 3..len]);
             assert_eq!(parts.0, crc32c::crc32c(&bytes[..len]), "{len}");
         }

@@ -6,7 +6,7 @@ use meta::{Embedded, MetaStore};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use testkit::{Folder, wait_until};
 use types::SystemClock;

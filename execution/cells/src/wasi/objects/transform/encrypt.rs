@@ -12,8 +12,8 @@
 //! put in another's place by who may rename.
 
 use super::{
-    CHUNK_BYTES, Chunks, Failed, FileKey, HEADER_BYTES, Kind, Sink, Unreadable, chunk_bytes, header,
-    last_chunk, read_exact,
+    CHUNK_BYTES, Chunks, Failed, FileKey, HEADER_BYTES, Kind, Sink, Unreadable, chunk_bytes,
+    header, last_chunk, read_exact,
 };
 use geds::{Object, Writer};
 use ring::{
