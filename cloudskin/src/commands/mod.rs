@@ -21,6 +21,7 @@ pub(crate) mod migrate;
 pub(crate) mod mpirun;
 pub(crate) mod place;
 pub(crate) mod play;
+pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod rows;
 pub(crate) mod run;
@@ -53,6 +54,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Build(args) => return build::run(args),
         Command::Cc(args) => return toolchain::compile(args),
         Command::Simulate(args) => return simulate::run(&args),
+        Command::Replay(args) => return replay::run(&args),
         Command::Geds(args) => return geds::run(&args, &session),
         Command::Run(args) if args.is_local() => return run::run_here(&args, &session),
         Command::Mpirun(args) if args.is_local() => return mpirun::run_here(args, &session),
@@ -97,6 +99,7 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Toolchain(args) => toolchain::run(args),
         Command::Cc(args) => toolchain::compile(args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Geds(args) => geds::run(&args, session),
         Command::Serve(args) => serve::run(args).await,
         Command::Run(args) => run::run_there(args, session).await,

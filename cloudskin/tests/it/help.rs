@@ -23,6 +23,7 @@ const COMMANDS: &[&str] = &[
     "snapshot",
     "restore",
     "play",
+    "replay",
     "simulate",
     "geds",
     "serve",

@@ -1,0 +1,56 @@
+//! What can be wrong with telemetry, models and policies.
+
+use std::path::PathBuf;
+use types::ErrorKind;
+
+/// An operation of the learning plane failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of a trace cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is no CSV of the kinds that are known, or a line of it is wrong.
+    #[error("`{}`, line {line}: {reason}", path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong there, and what would be right.
+        reason: String,
+    },
+    /// The files are readable, but cannot be used as they are asked to.
+    #[error("{0}")]
+    Unfit(String),
+    /// More was given than is read.
+    #[error("{what} is more than the limit of {limit}")]
+    TooMuch {
+        /// What there is too much of.
+        what: String,
+        /// How much may be.
+        limit: u64,
+    },
+}
+
+impl Error {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                ErrorKind::NotFound
+            }
+            Self::Read { .. } => ErrorKind::Unavailable,
+            Self::Line { .. } | Self::Unfit(_) => ErrorKind::Invalid,
+            Self::TooMuch { .. } => ErrorKind::Exhausted,
+        }
+    }
+}
+
+/// What the learning plane's functions answer.
+pub type Result<T> = std::result::Result<T, Error>;

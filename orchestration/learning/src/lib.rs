@@ -1,0 +1,19 @@
+//! The learning plane: from telemetry to a forecast, from a forecast to a decision.
+//!
+//! Start at [`Trace`] for what was measured, at [`features`] for what a model may see of it, at
+//! [`policy::Policy`] for what decides whether a service moves, and at [`replay::replay`] for what
+//! such a policy would have been worth. Decisions are pure: the past and the time go in, and
+//! nothing here reads a clock.
+
+mod cost;
+mod error;
+pub mod features;
+pub mod forecast;
+pub mod model;
+pub mod policy;
+pub mod replay;
+mod trace;
+
+pub use cost::{Cost, Prices};
+pub use error::{Error, Result};
+pub use trace::{Sample, SiteTrace, Stretch, Trace};

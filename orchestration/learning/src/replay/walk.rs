@@ -1,0 +1,157 @@
+//! One policy over all placements and phases.
+
+use super::{
+    Level, NEEDED_S, Setup, stay,
+    tally::{Block, Tally},
+};
+use crate::{
+    Cost, Trace,
+    forecast::worst,
+    policy::{Moment, Policy},
+};
+use std::ops::Range;
+
+/// The statistics of half an hour are drawn together: bursts come in groups.
+const BLOCK_S: u32 = 1800;
+
+/// What is played, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Player<'a> {
+    pub(super) trace: &'a Trace,
+    pub(super) play: Range<usize>,
+    pub(super) level: Level,
+    pub(super) setup: &'a Setup,
+}
+
+/// One way in which it may have been.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Case {
+    pub(super) start: usize,
+    pub(super) edge: usize,
+    pub(super) phase: u32,
+}
+
+impl Player<'_> {
+    pub(super) fn cases(&self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for start in 0..2 {
+            for edge in 0..2 {
+                cases.extend((0..self.setup.phases).map(|phase| Case { start, edge, phase }));
+            }
+        }
+        cases
+    }
+
+    /// When the policy is asked: at multiples of the interval in Unix time, moved by the phase.
+    pub(super) fn ticks(&self, phase: u32) -> impl Iterator<Item = usize> + use<> {
+        let (start_s, step_s) = (self.trace.start_s, i64::from(self.trace.step_s));
+        let every_s = i64::from(self.setup.every_s);
+        let shift_s = every_s * i64::from(phase) / i64::from(self.setup.phases.max(1));
+        let first_s = start_s + self.play.start as i64 * step_s;
+        let until = (shift_s - first_s).rem_euclid(every_s);
+        let first = self.play.start + (until / step_s) as usize;
+        (first..self.play.end).step_by((every_s / step_s).max(1) as usize)
+    }
+
+    pub(super) fn move_s(&self, to: usize, edge: usize) -> u32 {
+        if to == edge { self.setup.to_edge_s } else { self.setup.to_cloud_s }
+    }
+
+    pub(super) fn play(&self, policy: &dyn Policy) -> Tally {
+        let mut tally = self.empty();
+        self.cases().into_iter().for_each(|case| self.walk(policy, case, &mut tally));
+        tally
+    }
+
+    pub(super) fn stay(&self, site: usize) -> Tally {
+        let mut tally = self.empty();
+        let stay = stay();
+        for case in self.cases().into_iter().filter(|case| case.start == site) {
+            self.walk(&*stay, case, &mut tally);
+            self.walk(&*stay, case, &mut tally);
+        }
+        tally
+    }
+
+    pub(super) fn empty(&self) -> Tally {
+        let blocks = self.play.len().div_ceil(self.trace.samples_in(BLOCK_S));
+        let seconds = self.play.len() as f64 * f64::from(self.trace.step_s);
+        Tally { cases: 4 * self.setup.phases, seconds, blocks: vec![Block::default(); blocks] }
+    }
+
+    fn walk(&self, policy: &dyn Policy, case: Case, tally: &mut Tally) {
+        let (mut here, mut from, mut moved) = (case.start, self.play.start, None);
+        for at in self.ticks(case.phase) {
+            let moment = self.moment(here, case.edge, at, moved);
+            let verdict = policy.decide(&moment);
+            if let Some(needed) = self.needed(here, at) {
+                self.block(tally, at).judge(verdict.alarm, needed);
+            }
+            if verdict.go {
+                let arrives = (at + self.trace.samples_in(moment.move_s)).min(self.play.end);
+                self.spend(tally, here, from..arrives, case.edge);
+                self.overlap(tally, at..arrives, 1 - here, case.edge);
+                (here, from, moved) = (1 - here, arrives, Some(at));
+            }
+        }
+        self.spend(tally, here, from..self.play.end, case.edge);
+    }
+
+    fn moment(&self, here: usize, edge: usize, at: usize, moved: Option<usize>) -> Moment<'_> {
+        let past = |site: usize| &self.trace.sites[site].samples[..=at];
+        let step_s = self.trace.step_s;
+        let since = |moved: usize| (at - moved) as u64 * u64::from(step_s);
+        Moment {
+            step_s,
+            here: past(here),
+            there: past(1 - here),
+            at_edge: here == edge,
+            move_s: self.move_s(1 - here, edge),
+            since_move_s: moved.map(since),
+        }
+    }
+
+    /// Whether the level is broken in minutes 5 to 10; nothing at the end of the trace.
+    pub(super) fn needed(&self, site: usize, at: usize) -> Option<bool> {
+        let steps = |seconds: u32| self.trace.samples_in(seconds);
+        let ahead = steps(NEEDED_S.0)..steps(NEEDED_S.1);
+        if at + ahead.end >= self.trace.len() {
+            return None;
+        }
+        let (highest, stalled) = worst(&self.trace.sites[site].samples, at, ahead, steps(30));
+        Some(stalled || highest > self.level.sla_ms)
+    }
+
+    pub(super) fn block<'t>(&self, tally: &'t mut Tally, at: usize) -> &'t mut Block {
+        &mut tally.blocks[(at - self.play.start) / self.trace.samples_in(BLOCK_S)]
+    }
+
+    /// Time at a site.
+    pub(super) fn spend(&self, tally: &mut Tally, site: usize, span: Range<usize>, edge: usize) {
+        let (prices, step_s) = (&self.setup.prices, f64::from(self.trace.step_s));
+        for at in span {
+            let sample = self.trace.sites[site].samples[at];
+            let block = self.block(tally, at);
+            if sample.breaks(self.level.sla_ms) {
+                block.broken_s += step_s;
+            }
+            block.cost += Cost {
+                infrastructure: prices.second(site != edge) * step_s,
+                control: prices.control_hour / 3600.0 * step_s,
+                penalty: prices.penalty(sample.latency_ms, self.level.sla_ms) * step_s,
+                migration: 0.0,
+            };
+        }
+    }
+
+    /// The second instance, while the service moves.
+    pub(super) fn overlap(&self, tally: &mut Tally, span: Range<usize>, to: usize, edge: usize) {
+        if span.is_empty() {
+            return;
+        }
+        let seconds = span.len() as f64 * f64::from(self.trace.step_s);
+        let block = self.block(tally, span.start);
+        block.moves += 1;
+        block.cost.migration += self.setup.prices.second(to != edge) * seconds;
+    }
+}
