@@ -31,7 +31,7 @@ const OBJECT_BYTES: usize = 64 << 10;
 /// A thousand puts a second.
 const PERIOD: Duration = Duration::from_millis(1);
 /// How many a round has.
-const PUTS: usize = 500;
+const PUTS: usize = 400;
 /// What there is to be written back in the background.
 const STOCK: usize = 2048;
 /// Between rounds.

@@ -104,7 +104,7 @@ fn make_frames(folder: &Path) -> anyhow::Result<()> {
         let mut image = format!("P5\n{WIDTH} {HEIGHT}\n255\n").into_bytes();
         let point = |at: usize| {
             let (x, y) = (at % WIDTH, at / WIDTH);
-            (x * (frame + 3) ^ y * 5) as u8
+            ((x * (frame + 3)) ^ (y * 5)) as u8
         };
         image.extend((0..WIDTH * HEIGHT).map(point));
         fs::write(folder.join(format!("{frame}.pgm")), image)?;

@@ -98,12 +98,20 @@ impl Header {
     /// # Errors
     /// [`Error::Invalid`] for more than a frame of the kind may have.
     pub(super) fn of(kind: Kind, id: u64, last: bool, payload: &[u8]) -> Result<Self> {
-        let len = u32::try_from(payload.len()).ok().filter(|len| *len <= kind.max());
+        Self::summed(kind, id, last, payload.len(), sum(payload))
+    }
+
+    /// The header of bytes whose sum is known.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(super) fn summed(kind: Kind, id: u64, last: bool, size: usize, crc: u32) -> Result<Self> {
+        let len = u32::try_from(size).ok().filter(|len| *len <= kind.max());
         let len = len.ok_or_else(|| {
-            let (len, max) = (payload.len(), kind.max());
-            Error::Invalid(format!("a message between nodes has at most {max} bytes, not {len}"))
+            let max = kind.max();
+            Error::Invalid(format!("a message between nodes has at most {max} bytes, not {size}"))
         })?;
-        Ok(Self { kind, last, id, len, crc: sum(payload) })
+        Ok(Self { kind, last, id, len, crc })
     }
 
     pub(super) fn to_bytes(self) -> [u8; HEADER_BYTES] {
@@ -175,7 +183,7 @@ impl Sum {
     }
 }
 
-fn sum(bytes: &[u8]) -> u32 {
+pub(super) fn sum(bytes: &[u8]) -> u32 {
     let mut sum = Sum::default();
     sum.add(bytes);
     sum.0

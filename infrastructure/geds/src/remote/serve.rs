@@ -5,11 +5,12 @@ use super::{
     far::Far,
     frame::{
         DATA_MAX_BYTES, GREETING_BYTES, HEADER_BYTES, Header, Kind, check_greeting, greeting,
-        malformed,
+        malformed, sum,
     },
     kept,
     message::{Answer, Name, Notice, Request, decode, encode},
     stream::{Patience, Reader, STALL, Stop, Writer, split},
+    sums::Frames,
 };
 use crate::{Error, Object, Result, Stat, Subscription, Tier, View, node::server::somebody_comes};
 use std::{
@@ -357,8 +358,7 @@ impl Connection {
                 Answer::Done
             }
             Request::DeleteBucket { tenant, bucket } => {
-                let far = far(&tenant, &bucket)?;
-                far.geds.delete_bucket(&bucket)?;
+                far(&tenant, &bucket)?.geds.delete_bucket(&bucket)?;
                 Answer::Done
             }
             Request::Read { name, version, offset, len, copy } => {
@@ -386,7 +386,7 @@ impl Connection {
 
     /// Sends bytes in frames, with others' in between; the first together with the answer.
     fn send(&self, id: u64, bytes: &Bytes) -> Result<()> {
-        let Bytes { object, stat, offset, len } = bytes;
+        let Bytes { object, stat, offset, len, sums } = bytes;
         let (mut at, end) = (*offset, offset + len);
         let answer = encode(&Answer::Bytes { stat: stat.clone(), len: *len })?;
         let head = Header::of(Kind::Answer, id, *len == 0, &answer)?.to_bytes();
@@ -402,8 +402,9 @@ impl Connection {
         while at < end {
             let count = (end - at).min(step) as usize;
             let part = part_of(object, view.as_ref(), *offset, at, count, &mut buffer)?;
+            let crc = sums.get(at, count, || sum(part));
             at += count as u64;
-            let header = Header::of(Kind::Data, id, at == end, part)?.to_bytes();
+            let header = Header::summed(Kind::Data, id, at == end, count, crc)?.to_bytes();
             let data = [IoSlice::new(&header), IoSlice::new(part)];
             match first.take() {
                 Some([head, answer]) => {
@@ -532,6 +533,7 @@ struct Bytes {
     stat: Stat,
     offset: u64,
     len: u64,
+    sums: Arc<Frames>,
 }
 
 impl Bytes {
@@ -582,7 +584,10 @@ impl Far {
             return Err(Error::Changed { bucket, key, expected, found });
         }
         match range(stat.size) {
-            Some((offset, len)) => Ok(Done::Bytes(Bytes { object, stat, offset, len })),
+            Some((offset, len)) => {
+                let sums = self.sums.of(bucket, key, stat.version);
+                Ok(Done::Bytes(Bytes { object, stat, offset, len, sums }))
+            }
             None => Ok(Done::Answer(Answer::Stat(stat))),
         }
     }
