@@ -32,8 +32,9 @@ const CONNECTIONS_MAX: usize = 512;
 const STRANGERS_MAX: usize = 32;
 /// Most threads of one connection: so many long answers go out at once.
 const WORKERS_MAX: usize = 4;
-/// Answers of more bytes, or from disk, let others be read meanwhile.
-const LONG: u64 = 256 << 10;
+/// Answers of more bytes, or from disk, let others be read meanwhile: to hand on the right to read takes a fair part of the time
+/// of a smaller one.
+const LONG: u64 = 1 << 20;
 /// Smaller frames cost more than they save.
 const STEP_MIN_BYTES: u64 = 64 << 10;
 /// How often whoever follows is told that the node is alive.
