@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 180
 FUZZ_TARGETS := snapshot record journal module frames images geds s3
 PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help demo demo-elastic test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate
+.PHONY: help demo demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -46,6 +46,10 @@ wheel:  ## an optimised wheel of the Python package, in the target folder
 demo-elastic: setup  ## an image search whose speed follows the processors that others release, LANGUAGE=c or rust; seconds
 	cargo build --release --locked -p cloudskin
 	@LANGUAGE=$(LANGUAGE) CLOUDSKIN=$(CARGO_TARGET_DIR)/release/cloudskin examples/elastic/demo.sh $(CARGO_TARGET_DIR)/demo/elastic.json
+
+demo-hadoop: setup  ## the shell of Hadoop and a MapReduce job on the store, through S3A; needs Java, fetches 470 MB once; minutes
+	cargo build --release --locked -p cloudskin
+	@CLOUDSKIN=$(CARGO_TARGET_DIR)/release/cloudskin examples/hadoop/demo.sh $(CARGO_TARGET_DIR)/demo/hadoop.json
 
 soak: setup  ## long rounds of kills and damage; ROUNDS=200, hours; prints its seeds
 	CLOUDSKIN_SOAK_ROUNDS=$(ROUNDS) cargo nextest run --workspace --locked --profile soak \

@@ -1,6 +1,6 @@
 //! What `run` and `restore` share: a cell's options, and running one in this process.
 
-mod folders;
+pub(crate) mod folders;
 
 use super::geds::store::StoreArgs;
 use crate::output::complain;
@@ -253,7 +253,7 @@ pub(crate) fn cache() -> anyhow::Result<Cache> {
 }
 
 /// A program has no epochs, for they double the time of tight loops: the process ends.
-fn end_after(deadline: Period) -> anyhow::Result<()> {
+pub(crate) fn end_after(deadline: Period) -> anyhow::Result<()> {
     std::thread::Builder::new().name("deadline".into()).spawn(move || {
         std::thread::sleep(deadline.0);
         complain(&format!("error: the program was stopped: it ran longer than {deadline}"));

@@ -4,8 +4,10 @@ pub(crate) mod address;
 mod checkpoints;
 mod copy;
 mod look;
+mod relocate;
 pub(crate) mod store;
 mod tiers;
+pub(crate) mod triggers;
 
 use crate::{output, session::Session};
 use address::Address;
@@ -54,8 +56,10 @@ enum Command {
     Import(tiers::Import),
     Export(tiers::Export),
     Attach(tiers::Attach),
+    Relocate(relocate::Relocate),
     Lost(tiers::LostArgs),
     Set(tiers::Set),
+    Trigger(triggers::TriggerArgs),
 }
 
 /// Rename an object, or everything below a prefix, within a bucket
@@ -121,6 +125,9 @@ struct Rb {
 }
 
 pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode> {
+    if let Command::Trigger(triggers) = &args.command {
+        return triggers::run(triggers, &args.store, session.tenant());
+    }
     let store = args.store.open(session.tenant())?;
     match &args.command {
         Command::Ls(args) => look::list(&store, args)?,
@@ -140,8 +147,10 @@ pub(crate) fn run(args: &GedsArgs, session: &Session) -> anyhow::Result<ExitCode
         Command::Import(args) => tiers::import(&store, args)?,
         Command::Export(args) => tiers::export(&store, args)?,
         Command::Attach(args) => tiers::attach(&store, args)?,
+        Command::Relocate(args) => relocate::relocate(&store, args)?,
         Command::Lost(args) => tiers::lost(&store, args)?,
         Command::Set(args) => tiers::set(&store, args)?,
+        Command::Trigger(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,8 @@ use crate::{
 use clap::Args;
 use learning::{
     Prices, Stretch, Trace,
+    forecast::Training,
+    model::Kind,
     replay::{Comparison, Interval, Level, Row, Rule, Setup, replay},
 };
 use serde::Serialize;
@@ -31,6 +33,7 @@ Examples:
   cloudskin replay --trace traces/
   cloudskin replay --trace traces/ --policy reactive,proactive --sla 120ms
   cloudskin replay --trace traces/ --sla 100ms,200ms/45ms -o json
+  cloudskin replay --trace traces/ --policy proactive --model gbm
   cloudskin replay --train may/ --trace june/ --every 1m --cool-down 5m
 
 A trace is a file or a folder of .csv or .csv.gz files with the columns timestamp (Unix seconds),
@@ -73,6 +76,9 @@ pub(crate) struct Replay {
     /// The proactive policy moves no more often
     #[arg(long, default_value = "15m", value_name = "TIME", value_parser = seconds)]
     cool_down: u32,
+    /// What forecasts are made with: ridge, gbm or forest
+    #[arg(long, default_value = "ridge", value_name = "KIND")]
+    model: Kind,
     /// Prices for the cost, as YAML; those that are not named are as usual
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
@@ -140,6 +146,7 @@ fn setup(args: &Replay) -> anyhow::Result<Setup> {
             None => Prices::default(),
         },
         seed: args.seed,
+        training: Training { kind: args.model, ..Training::default() },
         ..Setup::default()
     })
 }
@@ -257,4 +264,103 @@ fn table(rows: &[Row]) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::fmt::Write;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Replay,
+    }
+
+    fn parse(line: &str) -> Result<Replay, clap::Error> {
+        Line::try_parse_from(["replay"].into_iter().chain(line.split_whitespace()))
+            .map(|line| line.args)
+    }
+
+    /// Two hours of two sites that are bad in turn, ten seconds apart.
+    fn trace() -> tempfile::NamedTempFile {
+        let mut text = "timestamp,site,latency_ms\n".to_owned();
+        for at in 0..1440 {
+            let bad = at / 180 % 2;
+            for (site, name) in ["edge", "cloud"].iter().enumerate() {
+                let latency = if site == bad { 150 } else { 60 } + at % 5;
+                writeln!(text, "{},{name},{latency}", 1_700_000_000 + at * 10).unwrap();
+            }
+        }
+        let file = tempfile::NamedTempFile::with_suffix(".csv").unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn each_level_has_a_row_for_each_policy_and_json_has_the_promised_names() {
+        let file = trace();
+        let path = file.path().display();
+        let args = format!("--trace {path} --policy reactive,proactive --sla 100ms,200ms/45ms");
+        let args = parse(&args).unwrap();
+        let trace = read(&args.trace).unwrap();
+        let (learn, play) = trace.split(0.7);
+
+        let levels = compare(&learn, &play, &args, &setup(&args).unwrap()).unwrap();
+
+        let json = serde_json::to_value(&levels).unwrap();
+        for name in [
+            "tp",
+            "fp",
+            "fn",
+            "tn",
+            "precision",
+            "recall",
+            "f1",
+            "sla_broken_s",
+            "migrations",
+            "cost_per_day_eur",
+        ] {
+            assert!(json[0]["rows"][1][name].is_number(), "{name}: {json}");
+        }
+        assert!(json[0]["rows"][1]["intervals"]["sla_broken_s"].is_array());
+        assert_eq!((&json[1]["sla_ms"], &json[1]["cloud_below_ms"]), (&200.0.into(), &45.0.into()));
+        let text = text(
+            &Report {
+                sites: vec!["cloud".into(), "edge".into()],
+                from_s: 0,
+                learned_s: 1,
+                played_s: 1,
+                prices: Prices::default(),
+                levels,
+            },
+            Style::plain(),
+        );
+        let lines = |word: &str| text.lines().filter(|line| line.starts_with(word)).count();
+        assert_eq!((lines("proactive"), lines("reactive"), lines("oracle")), (2, 2, 0), "{text}");
+    }
+
+    #[test]
+    fn mistakes_are_told_before_anything_is_played() {
+        for wrong in [
+            "",
+            "--trace a --policy best",
+            "--trace a --sla 0ms",
+            "--trace a --sla fast",
+            "--trace a --every 1500ms",
+            "--trace a --every 2d",
+            "--trace a --test-share 1",
+            "--trace a --train b --test-share 0.5",
+            "--trace a --model magic",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        let args = parse("--trace nowhere.csv").unwrap();
+        assert!(read(&args.trace).unwrap_err().to_string().contains("cannot read `nowhere.csv`"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "cloudHour: -1").unwrap();
+        let args = parse(&format!("--trace a --prices {}", file.path().display())).unwrap();
+        assert!(setup(&args).unwrap_err().to_string().contains("from 0 to a billion"));
+    }
 }

@@ -1,6 +1,7 @@
 //! `cloudskin serve`: one part of the platform, alone.
 
 mod sites;
+mod work;
 
 use super::{
     geds::store::{default_folder, socket},
@@ -21,7 +22,8 @@ use std::{
     process::ExitCode,
 };
 use tokio::net::TcpListener;
-use types::{Bytes, ErrorKind, Token};
+use types::{Bytes, ErrorKind, Period, Token};
+use work::Runners;
 
 /// Run one part of the platform alone, without a control plane
 #[derive(Debug, Args)]
@@ -63,6 +65,9 @@ struct StoreArgs {
     high_water: u8,
     #[command(flatten)]
     sites: SiteArgs,
+    /// Run no modules of triggers here
+    #[arg(long)]
+    no_triggers: bool,
 }
 
 /// Serve objects to the programs of this machine, through shared memory
@@ -70,6 +75,8 @@ struct StoreArgs {
 /// Other processes join through a socket that only this user can open; `cloudskin geds` and the
 /// Python package find it. Objects live in memory and move to disk when it is full; when this
 /// process is ended by SIGTERM or SIGINT, all are written to disk and are there at the next start.
+/// The modules of triggers are run here, unless `--no-triggers` leaves them to
+/// `cloudskin geds trigger work`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -92,6 +99,7 @@ pub(crate) struct GedsNode {
 Examples:
   cloudskin serve s3
   cloudskin serve s3 --listen 127.0.0.1:9100 --keys keys.toml --for lab --for field
+  cloudskin serve s3 --metrics 127.0.0.1:9001 --uploads-expire 2d
 
 The file of keys:
   [[keys]]
@@ -105,6 +113,12 @@ pub(crate) struct S3Endpoint {
     /// Access keys, their secrets and tenants [default: s3-keys.toml in the data folder]
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// How long an upload in parts that nobody finishes is kept; 0s for always
+    #[arg(long, value_name = "PERIOD", default_value = "7d")]
+    uploads_expire: Period,
+    /// Where /metrics is told to who shows the token in the data folder: an address of this machine alone
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -141,6 +155,14 @@ impl StoreArgs {
         }
         let sites = self.sites.join(&node, folder)?;
         Ok(Stores { node: Some(node), sites, all })
+    }
+
+    /// Runs the modules of triggers, where the store is ours and nobody else is to do it.
+    fn run_triggers(&self, stores: &Stores, folder: &Path) -> anyhow::Result<Runners> {
+        if self.no_triggers || stores.node.is_none() {
+            return Ok(Runners::default());
+        }
+        Runners::start(&stores.all, folder)
     }
 
     /// The same, or those of the process that has the folder already.
@@ -207,25 +229,26 @@ async fn serve_geds(args: GedsNode) -> anyhow::Result<ExitCode> {
     let stores = args.store.open(&folder)?;
     let stop = stopping()?;
     stores.tell(&folder);
+    let runners = args.store.run_triggers(&stores, &folder)?;
     stop.cancelled().await;
+    tokio::task::block_in_place(|| runners.stop());
     tokio::task::block_in_place(|| stores.keep())?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn serve_s3(args: S3Endpoint) -> anyhow::Result<ExitCode> {
-    if !args.listen.ip().is_loopback() {
-        let message = format!(
-            "{} is reachable from other machines, and the endpoint speaks no TLS: bind it to 127.0.0.1 and put a proxy with TLS before it",
-            args.listen
-        );
-        return Err(Failure::error(ErrorKind::Unsupported, message));
-    }
+    check_loopback(args.listen)?;
     let folder = args.store.folder()?;
     let stores = args.store.open_or_join(&folder)?;
     let file = args.keys.unwrap_or_else(|| folder.join("s3-keys.toml"));
     let keys = keys(&file, &args.store.tenants)?;
-    let config = s3::Config { keys, ..s3::Config::default() };
+    let upload_age_max_s = args.uploads_expire.0.as_secs();
+    let config = s3::Config { keys, upload_age_max_s, ..s3::Config::default() };
     let endpoint = s3::Endpoint::new(config, stores.all.clone())?;
+    let metrics = match args.metrics {
+        Some(address) => Some(listen_for_metrics(address, &folder).await?),
+        None => None,
+    };
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -236,9 +259,42 @@ async fn serve_s3(args: S3Endpoint) -> anyhow::Result<ExitCode> {
         listener.local_addr()?,
         file.display()
     ));
+    if let Some((listener, token)) = metrics {
+        output::complain(&format!(
+            "metrics: http://{}/metrics, with the token in `{}`",
+            listener.local_addr()?,
+            folder.join(METRICS_TOKEN).display()
+        ));
+        tokio::spawn(endpoint.metrics().serve(listener, token, stop.clone().cancelled_owned()));
+    }
+    let runners = args.store.run_triggers(&stores, &folder)?;
     endpoint.run(listener, stop.cancelled_owned()).await?;
+    tokio::task::block_in_place(|| runners.stop());
     tokio::task::block_in_place(|| stores.keep())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the token is that metrics are told for.
+const METRICS_TOKEN: &str = "metrics-token";
+
+fn check_loopback(address: SocketAddr) -> anyhow::Result<()> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let message = format!(
+        "{address} is reachable from other machines, and the endpoint speaks no TLS: bind it to 127.0.0.1 and put a proxy with TLS before it"
+    );
+    Err(Failure::error(ErrorKind::Unsupported, message))
+}
+
+async fn listen_for_metrics(
+    address: SocketAddr,
+    folder: &Path,
+) -> anyhow::Result<(TcpListener, Token)> {
+    check_loopback(address)?;
+    let token = Token::load_or_create(&folder.join(METRICS_TOKEN))?;
+    let listener = TcpListener::bind(address).await;
+    Ok((listener.with_context(|| format!("cannot listen on {address}"))?, token))
 }
 
 /// The file of keys.

@@ -14,6 +14,7 @@ mod server;
 mod simulate;
 mod threads;
 mod toolchain;
+mod triggers;
 
 use server::{Control, TOKEN};
 use std::{path::Path, process::Stdio};

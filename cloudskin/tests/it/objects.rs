@@ -34,7 +34,7 @@ impl Served {
     }
 
     /// Ends it in order.
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert!(self.0.wait().unwrap().success());
@@ -89,6 +89,18 @@ async fn a_prefix_is_kept_and_comes_back_and_goes_outside() {
     run(home, &format!("geds attach geds://lab {outside} --class cold")).await.ok();
     assert_eq!(run(home, "geds cat geds://lab/run1/more").await.ok(), "from outside");
     assert!(run(home, "geds attach").await.ok().contains("cold"));
+    let moved = run(home, "geds relocate geds://lab/run1").await.ok();
+    assert!(moved.starts_with("1 objects were moved"), "{moved}");
+    let stat = run(home, "geds stat geds://lab/run1/model -o json").await.ok();
+    assert!(stat.contains("\"Outside\""), "{stat}");
+    assert_eq!(run(home, "geds cat geds://lab/run1/model").await.ok(), "good");
+    run(home, "geds set geds://lab/run1 --recursive --class cold").await.ok();
+    let stat = run(home, "geds stat geds://lab/run1/model -o json").await.ok();
+    assert!(stat.contains("\"class\": \"cold\""), "{stat}");
+    assert_eq!(run(home, "geds set geds://lab/run1 --high-water 50").await.code, 2);
+    assert!(run(home, "geds attach").await.ok().contains("no"), "it is not kept");
+    run(home, &format!("geds attach geds://lab {outside} --class cold --keep")).await.ok();
+    assert!(run(home, "geds attach -o json").await.ok().contains("\"kept\": true"));
     run(home, "geds set --high-water 50 --cache 8Mi").await.ok();
     let usage = run(home, "geds usage -o json").await.ok();
     assert!(usage.contains("\"high_water_percent\": 50"), "{usage}");

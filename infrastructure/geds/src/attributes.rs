@@ -1,6 +1,6 @@
 //! What a user keeps beside an object's bytes.
 
-use crate::{Error, Result};
+use crate::{Class, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -9,6 +9,9 @@ pub const ATTRIBUTES_MAX_BYTES: usize = 16 << 10;
 
 /// Names the site that has the bytes, in records of objects that are written elsewhere; never told.
 const SITE: &str = "\0site";
+
+/// Names the class that an object has of its own, in notes of the journal; never told.
+const CLASS: &str = "\0class";
 
 /// A small map from names to bytes that is kept with an object and means nothing to the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -50,6 +53,24 @@ impl Attributes {
     /// Removes the site that has the bytes, and gives it.
     pub(crate) fn take_site(&mut self) -> Option<String> {
         self.remove(SITE).and_then(|site| String::from_utf8(site).ok())
+    }
+
+    /// The same with a class of its own.
+    pub(crate) fn with_class(self, class: Option<Class>) -> Self {
+        match class {
+            None => self,
+            Some(Class::Hot) => self.with(CLASS, "hot"),
+            Some(Class::Cold) => self.with(CLASS, "cold"),
+        }
+    }
+
+    /// Removes the class of its own, and gives it.
+    pub(crate) fn take_class(&mut self) -> Option<Class> {
+        match self.remove(CLASS)?.as_slice() {
+            b"hot" => Some(Class::Hot),
+            b"cold" => Some(Class::Cold),
+            _ => None,
+        }
     }
 
     /// The value of a name.

@@ -62,6 +62,18 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A trigger of the name was added before.
+    #[error("there is a trigger `{name}` already: remove it first, or use another name")]
+    TriggerExists {
+        /// Its name.
+        name: String,
+    },
+    /// There is no such trigger.
+    #[error("there is no trigger `{name}`")]
+    NoTrigger {
+        /// Its name.
+        name: String,
+    },
     /// The object is not the version that was to be replaced.
     #[error("object `{key}` in bucket `{bucket}` is no longer version {expected}: read it again")]
     Changed {
@@ -179,12 +191,14 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoBucket { .. } | Self::NoObject { .. } | Self::NoCheckpoint { .. } => {
-                ErrorKind::NotFound
-            }
-            Self::BucketExists { .. } | Self::Exists { .. } | Self::CheckpointExists { .. } => {
-                ErrorKind::AlreadyExists
-            }
+            Self::NoBucket { .. }
+            | Self::NoObject { .. }
+            | Self::NoCheckpoint { .. }
+            | Self::NoTrigger { .. } => ErrorKind::NotFound,
+            Self::BucketExists { .. }
+            | Self::Exists { .. }
+            | Self::CheckpointExists { .. }
+            | Self::TriggerExists { .. } => ErrorKind::AlreadyExists,
             Self::BucketNotEmpty { .. } | Self::Changed { .. } => ErrorKind::Conflict,
             Self::Exhausted { .. } | Self::TooMany { .. } => ErrorKind::Exhausted,
             Self::Name(_)

@@ -1,13 +1,18 @@
 //! The store as a process sees it.
 
+mod buckets;
+mod describe;
+mod keep;
+mod raise;
+mod seal;
+
 use crate::{
-    Attributes, Bucket, Config, Error, Limits, Listing, Lost, Object, Page, Put, Result, Scope,
-    Stat, Subscription, Usage, View, Writer, check_bucket, check_key,
-    client::{Client, Found, SUMMED_MAX, Space, new_header, unexpected},
+    Config, Error, Listing, Object, Page, Put, Result, Stat, View, Writer, check_key,
+    client::{Client, Found, SUMMED_MAX, new_header, unexpected},
     node::names::{stat_of, tier_of},
     put::Record,
-    remote::{Ask, Looked, kept, still_away},
-    shared::record::{ATTRIBUTES, AWAY, CHECKED, DELETED, Header, MOVED, NOTED, Place},
+    remote::{Looked, kept},
+    shared::record::{DELETED, Header, Place},
     wire::{Reply, Request},
 };
 use std::sync::{
@@ -17,9 +22,6 @@ use std::sync::{
 
 /// How often an object is looked for that is moved each time before it can be opened.
 const TRIES: usize = 64;
-
-/// What is copied from disk at once.
-const COPY_BYTES: usize = 256 << 10;
 
 /// The store of one tenant, as one process sees it. Cheap to clone; all threads may use it.
 #[derive(Debug, Clone)]
@@ -99,70 +101,6 @@ impl Geds {
         match self.client().link.call_apart(request)? {
             Reply::Failed(refusal) => Err(refusal.into()),
             reply => Ok(reply),
-        }
-    }
-
-    /// Makes a bucket.
-    ///
-    /// # Errors
-    /// [`Error::BucketExists`], [`Error::Name`].
-    pub fn create_bucket(&self, bucket: &str) -> Result<Bucket> {
-        check_bucket(bucket)?;
-        match self.ask(&Request::CreateBucket { bucket: bucket.to_owned() })? {
-            Reply::Bucket { bucket, .. } => Ok(bucket),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// All buckets by name.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub fn buckets(&self) -> Result<Vec<Bucket>> {
-        match self.ask(&Request::Buckets)? {
-            Reply::Buckets(buckets) => Ok(buckets),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// What is known about a bucket.
-    ///
-    /// # Errors
-    /// [`Error::NoBucket`].
-    pub fn bucket(&self, bucket: &str) -> Result<Bucket> {
-        match self.ask(&Request::Bucket { bucket: bucket.to_owned() }) {
-            Ok(Reply::Bucket { bucket, .. }) => Ok(bucket),
-            Ok(_) => Err(unexpected()),
-            Err(failed) => self.bucket_far(bucket, failed),
-        }
-    }
-
-    /// Replaces what is kept with a bucket.
-    ///
-    /// # Errors
-    /// [`Error::NoBucket`], [`Error::AttributesSize`].
-    pub fn set_bucket_attributes(&self, bucket: &str, attributes: Attributes) -> Result<()> {
-        attributes.encode()?;
-        let bucket = bucket.to_owned();
-        let request =
-            Request::BucketAttributes { bucket: bucket.clone(), attributes: attributes.clone() };
-        match self.ask(&request) {
-            Ok(_) => Ok(()),
-            Err(failed) => {
-                self.bucket_order_far(failed, || Ask::BucketAttributes { bucket, attributes })
-            }
-        }
-    }
-
-    /// Removes a bucket that has no objects.
-    ///
-    /// # Errors
-    /// [`Error::NoBucket`], [`Error::BucketNotEmpty`].
-    pub fn delete_bucket(&self, bucket: &str) -> Result<()> {
-        let bucket = bucket.to_owned();
-        match self.ask(&Request::DeleteBucket { bucket: bucket.clone() }) {
-            Ok(_) => Ok(()),
-            Err(failed) => self.bucket_order_far(failed, || Ask::DeleteBucket { bucket }),
         }
     }
 
@@ -247,7 +185,7 @@ impl Geds {
                 drop(pin);
                 if !brought && matches!(header.place, Place::File { .. } | Place::Outside { .. }) {
                     brought = true;
-                    self.bring_to_memory(bucket, key)?;
+                    self.bring_to_memory(bucket, key, client.memory_object_max() / 4)?;
                     continue;
                 }
                 return self.object_here(bucket, key)?.bytes();
@@ -302,14 +240,18 @@ impl Geds {
         }
     }
 
-    /// Whether an object is here, wherever else it may be.
-    pub(crate) fn is_here(&self, bucket: &str, key: &str) -> Result<bool> {
-        let known = match self.stat_here(bucket, key) {
-            Err(failed @ Error::NoBucket { .. }) => self.stat_far(bucket, key, failed),
-            known => known,
+    /// Whether an object is in the store, here or at another site, without looking outside for one that is not.
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`], [`Error::Unavailable`].
+    pub fn has_object(&self, bucket: &str, key: &str) -> Result<bool> {
+        let known = match self.client().read(bucket, key, |_, _| ()) {
+            Err(failed @ Error::NoBucket { .. }) => self.stat_far(bucket, key, failed).map(|_| ()),
+            Ok(None) => return Ok(false),
+            known => known.map(|_| ()),
         };
         match known {
-            Ok(_) => Ok(true),
+            Ok(()) => Ok(true),
             Err(Error::NoObject { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -333,54 +275,6 @@ impl Geds {
             Ok(_) => Err(unexpected()),
             Err(failed) => self.list_far(bucket, listing, failed),
         }
-    }
-
-    /// Replaces an object's attributes, if it is still the version named, and keeps its bytes,
-    /// version and time.
-    ///
-    /// # Errors
-    /// As [`stat`](Self::stat); [`Error::Changed`], [`Error::AttributesSize`].
-    pub fn set_attributes(
-        &self,
-        bucket: &str,
-        key: &str,
-        attributes: Attributes,
-        if_version: Option<u64>,
-    ) -> Result<Stat> {
-        attributes.encode()?;
-        let client = self.client();
-        if let Err(failed @ Error::NoBucket { .. }) = client.bucket(bucket) {
-            let (bucket, key) = (bucket.to_owned(), key.to_owned());
-            return self.order_far(failed, || Ask::Attributes {
-                bucket,
-                key,
-                attributes,
-                if_version,
-            });
-        }
-        for _ in 0..TRIES {
-            let Found { header: old, pin, attributes: former } = client.find(bucket, key)?;
-            let stat = stat_of(&old, &former, tier_of(old.place));
-            let encoded = still_away(&stat, attributes.clone()).encode()?;
-            let found = Some(old.version);
-            if let Some(expected) = if_version.filter(|expected| Some(*expected) != found) {
-                return Err(changed(bucket, key, expected, found));
-            }
-            let flags = old.flags & (CHECKED | AWAY | NOTED) | ATTRIBUTES;
-            let header = Header { flags, ..old };
-            let record = Record { header, key, attributes: &encoded, former: "" };
-            let same = |newest: Option<&Header>| match newest {
-                Some(newest) if newest.same_as(&old) => Ok(()),
-                newest => Err(changed(bucket, key, old.version, newest.map(|new| new.version))),
-            };
-            match client.publish_change(bucket, &record, same) {
-                Ok(()) => return Ok(stat_of(&header, &encoded, tier_of(header.place))),
-                // Written or moved meanwhile.
-                Err(Error::Changed { .. }) => drop(pin),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::Unavailable(format!("object `{key}` changes all the time: try again later")))
     }
 
     /// Removes an object, if it is still the version named; false when there was none.
@@ -437,198 +331,6 @@ impl Geds {
             made => made,
         }
     }
-
-    /// Puts an object on disk, synced, where it outlives the node.
-    ///
-    /// # Errors
-    /// As [`stat`](Self::stat); [`Error::Exhausted`], [`Error::Io`].
-    pub fn persist(&self, bucket: &str, key: &str) -> Result<Stat> {
-        let persist =
-            |bucket: &str| Request::Persist { bucket: bucket.to_owned(), key: key.to_owned() };
-        let reply = match self.ask_apart(&persist(bucket)) {
-            // What another site has is made durable where it is read: here.
-            Err(Error::NoBucket { .. }) => {
-                self.object(bucket, key)?;
-                self.ask_apart(&persist(&kept(bucket)))
-            }
-            reply => reply,
-        };
-        match reply? {
-            Reply::Stat(stat) => Ok(stat),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Puts all objects on disk, synced.
-    ///
-    /// # Errors
-    /// [`Error::Exhausted`], [`Error::Io`].
-    pub fn persist_all(&self) -> Result<()> {
-        self.ask_apart(&Request::PersistAll).map(|_| ())
-    }
-
-    /// The objects that were in memory alone when a former node ended or was killed, or whose files were damaged at its
-    /// start, by name; without those whose names were written again since. A node writes names down within 250 ms
-    /// of their seal, and at once for those that replace a durable object.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub fn lost(&self) -> Result<Vec<Lost>> {
-        let mut all: Vec<Lost> = Vec::new();
-        loop {
-            let after = all.last().map(|last| (last.bucket.clone(), last.key.clone()));
-            match self.ask(&Request::Lost { after })? {
-                Reply::Lost(some) if some.is_empty() => return Ok(all),
-                Reply::Lost(some) => all.extend(some),
-                _ => return Err(unexpected()),
-            }
-        }
-    }
-
-    /// Forgets which objects were lost.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when that cannot be written down.
-    pub fn forget_lost(&self) -> Result<()> {
-        self.ask(&Request::ForgetLost).map(|_| ())
-    }
-
-    /// Tells what happens in a scope from now on.
-    ///
-    /// # Errors
-    /// [`Error::NoBucket`].
-    pub fn subscribe(&self, scope: Scope) -> Result<Subscription> {
-        self.client().link.subscribe(scope)
-    }
-
-    /// What the tenant uses now.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub fn usage(&self) -> Result<Usage> {
-        match self.ask(&Request::Usage)? {
-            Reply::Usage(usage) => Ok(usage),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// The limits in force.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub fn limits(&self) -> Result<Limits> {
-        match self.ask(&Request::Limits)? {
-            Reply::Limits(limits) => Ok(limits),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Sets the limits; lower ones take effect as memory is freed.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for limits that cannot be.
-    pub fn set_limits(&self, limits: Limits) -> Result<()> {
-        self.ask(&Request::SetLimits { limits }).map(|_| ())
-    }
-
-    /// Copies an object from disk into memory that nobody waits for, where the next ones view it.
-    /// It stays on disk as well.
-    fn bring_to_memory(&self, bucket: &str, key: &str) -> Result<()> {
-        let client = self.client();
-        let found = client.find(bucket, key)?;
-        let (old, attributes) = (found.header, found.attributes.clone());
-        let below = matches!(old.place, Place::File { .. } | Place::Outside { .. });
-        if !below || old.size > client.memory_object_max() / 4 {
-            return Ok(());
-        }
-        let Some(object) = Object::open(&client, found)? else { return Ok(()) };
-        let Some(space) = client.allocate_spare(old.size)? else { return Ok(()) };
-        // It stays in the journal: who replaces it tells the node.
-        let flags = old.flags & CHECKED | MOVED | NOTED;
-        let header = Header { flags, place: space.place(), ..old };
-        let record = Record { header, key, attributes: &attributes, former: "" };
-        let same = |newest: Option<&Header>| match newest {
-            Some(newest) if newest.same_as(&old) => Ok(()),
-            newest => Err(changed(bucket, key, old.version, newest.map(|new| new.version))),
-        };
-        let copied = copy_into(&object, &space);
-        match copied.and_then(|()| client.publish(bucket, &record, same)) {
-            Ok(_) => {
-                client.written(space);
-                Ok(())
-            }
-            // Written, moved or brought by somebody else meanwhile.
-            Err(Error::Changed { .. }) => {
-                client.unused(space);
-                Ok(())
-            }
-            Err(error) => {
-                client.unused(space);
-                Err(error)
-            }
-        }
-    }
-
-    /// Seals bytes that were written into a space of this session.
-    pub(crate) fn seal_space(
-        &self,
-        client: &Client,
-        bucket: &str,
-        key: &str,
-        (space, len): (Space, u64),
-        crc: Option<u32>,
-        put: Put,
-    ) -> Result<Stat> {
-        let place = if len == 0 { Place::Nowhere } else { space.place() };
-        let sealed = self.seal_place(client, bucket, key, (place, len), crc, put);
-        match sealed {
-            Ok(_) if len > 0 => client.written(space),
-            _ => client.unused(space),
-        }
-        sealed
-    }
-
-    /// Seals bytes that lie at a place which this session holds.
-    pub(crate) fn seal_place(
-        &self,
-        client: &Client,
-        bucket: &str,
-        key: &str,
-        (place, len): (Place, u64),
-        crc: Option<u32>,
-        put: Put,
-    ) -> Result<Stat> {
-        let Some(number) = self.number_of(client, bucket)? else {
-            let stat = self.seal_far(client, (bucket, key), (place, len), crc, &put)?;
-            return self.sealed(bucket, key, stat, &put);
-        };
-        let attributes = match &put.attributes {
-            Some(attributes) => attributes.encode()?,
-            None => Vec::new(),
-        };
-        let header = new_header(client, number, len, place);
-        let header = crc.map_or(header, |crc| header.summed(crc));
-        let record = Record { header, key, attributes: &attributes, former: "" };
-        client.publish_put(bucket, &record, &put)?;
-        let kept = put.attributes.clone().unwrap_or_default();
-        let stat = Stat { attributes: kept, ..stat_of(&header, &[], tier_of(place)) };
-        self.sealed(bucket, key, stat, &put)
-    }
-
-    /// Waits until an object is on disk, if that was asked for.
-    pub(crate) fn sealed(&self, bucket: &str, key: &str, stat: Stat, put: &Put) -> Result<Stat> {
-        if put.replicas > 0 {
-            self.replicate(bucket, key, stat.version, put.replicas)?;
-        }
-        if !put.durable {
-            return Ok(stat);
-        }
-        match self.persist(bucket, key) {
-            // Replaced or deleted already, which is as it would be had it happened a little later.
-            Err(Error::NoObject { .. }) => Ok(stat),
-            persisted => persisted,
-        }
-    }
 }
 
 fn changed(bucket: &str, key: &str, expected: u64, found: Option<u64>) -> Error {
@@ -645,15 +347,4 @@ pub(crate) fn elsewhere(bucket: &str, key: &str, found: &Found) -> Error {
 fn lost(bucket: &str, key: &str) -> Error {
     let (bucket, key) = (bucket.to_owned(), key.to_owned());
     Error::Lost { bucket, key, why: "its record names memory that is not there".to_owned() }
-}
-
-fn copy_into(object: &Object, space: &Space) -> Result<()> {
-    let mut buffer = vec![0; COPY_BYTES.min(object.len() as usize)];
-    let mut at = 0;
-    while at < object.len() {
-        let count = object.read_at(at, &mut buffer)?;
-        space.write(at, &buffer[..count])?;
-        at += count as u64;
-    }
-    Ok(())
 }

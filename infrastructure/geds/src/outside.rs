@@ -30,7 +30,8 @@ impl Geds {
         self.client().set_backend(bucket, None);
     }
 
-    /// Makes a back end the lowest tier of a bucket, until the node ends: the node keeps its keys in memory alone.
+    /// Makes a back end the lowest tier of a bucket, until the node ends: it keeps the keys in memory alone, unless
+    /// [`BackendConfig::keep`] says otherwise.
     /// Attached again, it takes the place of the former one.
     ///
     /// Objects are written there in the background, under the same names, when half of what the high-water mark allows is
@@ -80,7 +81,7 @@ impl Geds {
         let backend = self.backend_of(bucket)?;
         let mut done = 0;
         for key in backend.names(bucket, prefix)? {
-            if !self.is_here(bucket, &key)? && self.fetch(&backend, bucket, &key)? {
+            if !self.has_object(bucket, &key)? && self.fetch(&backend, bucket, &key)? {
                 done += 1;
             }
         }

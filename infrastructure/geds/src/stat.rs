@@ -1,6 +1,6 @@
 //! What is known about objects and buckets, and how objects are written.
 
-use crate::Attributes;
+use crate::{Attributes, Class};
 use serde::{Deserialize, Serialize};
 
 /// Where an object's bytes lie.
@@ -26,12 +26,14 @@ pub struct Stat {
     /// When it was sealed, in milliseconds since the Unix epoch.
     pub modified: u64,
     /// The CRC-32C of all bytes, where it is known: of up to 4 KiB from the seal on, of more once
-    /// they were written to disk; never of composed objects.
+    /// they were written to disk or outside; of composed objects once they were written outside.
     pub crc32c: Option<u32>,
     /// Where the bytes lie now.
     pub tier: Tier,
     /// The site whose node has the bytes, if that is another one than the node that was asked.
     pub site: Option<String>,
+    /// The class of its own, in place of that of its bucket's back end.
+    pub class: Option<Class>,
     /// What the writer keeps beside the bytes.
     pub attributes: Attributes,
 }
@@ -77,6 +79,9 @@ pub struct Put {
     pub replicas: u8,
     /// Whether sealing waits until the object is on disk, and synced: then it outlives the node.
     pub durable: bool,
+    /// The object's class. None is "that of the bucket's back end" for new bytes, and "that of the source" for copies and
+    /// renames.
+    pub class: Option<Class>,
 }
 
 impl Put {
@@ -108,6 +113,13 @@ impl Put {
     #[must_use]
     pub fn replicas(mut self, sites: u8) -> Self {
         self.replicas = sites;
+        self
+    }
+
+    /// The same in a class of its own.
+    #[must_use]
+    pub fn class(mut self, class: Class) -> Self {
+        self.class = Some(class);
         self
     }
 

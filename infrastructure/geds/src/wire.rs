@@ -4,8 +4,8 @@
 //! come with a frame's first byte.
 
 use crate::{
-    Attributes, BackendConfig, BackendState, Bucket, Error, Event, Limits, Listing, Lost, Page,
-    Part, Put, Scope, Stat, Usage, remote::Ask, shared::record::Place,
+    Attributes, BackendConfig, BackendState, Bucket, Destination, Error, Event, Limits, Listing,
+    Lost, Page, Part, Put, Scope, Stat, Usage, remote::Ask, shared::record::Place,
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -23,7 +23,7 @@ use std::{
 use types::ErrorKind;
 
 /// The version of these messages.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 /// Longest frame: a page of objects with all the attributes that they may have, and some more.
 const FRAME_MAX_BYTES: usize = 32 << 20;
 /// Most descriptors with a frame.
@@ -150,6 +150,12 @@ pub(crate) enum Request {
     },
     /// What nodes of other sites have to do with.
     Far(Ask),
+    /// Moves objects to a tier below memory.
+    Relocate {
+        bucket: String,
+        keys: Vec<String>,
+        to: Destination,
+    },
 }
 
 impl Request {
@@ -157,7 +163,11 @@ impl Request {
     pub(crate) fn is_apart(&self) -> bool {
         matches!(
             self,
-            Self::Persist { .. } | Self::PersistAll | Self::Adopt { .. } | Self::Fetch { .. }
+            Self::Persist { .. }
+                | Self::PersistAll
+                | Self::Adopt { .. }
+                | Self::Fetch { .. }
+                | Self::Relocate { .. }
         )
     }
 }
@@ -227,6 +237,8 @@ pub(crate) enum Reply {
     Lost(Vec<Lost>),
     Backends(Vec<BackendState>),
     Failed(Refusal),
+    /// The keys of objects that were not moved, and why.
+    Relocated(Vec<(String, Refusal)>),
 }
 
 /// A [`Piece`] as numbers: kind of place, number, generation, offset, whole, start, length.

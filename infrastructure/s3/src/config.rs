@@ -29,6 +29,8 @@ pub struct Config {
     pub clock_skew_max_s: u64,
     /// Smallest size of a part that is not the last of its upload. S3 asks for 5 MiB.
     pub part_min_bytes: u64,
+    /// How long after its begin an upload in parts that nobody finished is removed, with its parts; 0 for never.
+    pub upload_age_max_s: u64,
     /// Most bytes that one PUT of an object or of a part may bring. S3 takes 5 GiB.
     pub put_max_bytes: u64,
 }
@@ -46,6 +48,7 @@ impl Default for Config {
             drain_timeout_ms: 10_000,
             clock_skew_max_s: 15 * 60,
             part_min_bytes: 5 << 20,
+            upload_age_max_s: 7 * 24 * 3600,
             put_max_bytes: 5 << 30,
         }
     }

@@ -117,6 +117,7 @@ proptest! {
                 crc32c: None,
                 tier: Tier::Memory,
                 site: None,
+                class: None,
                 attributes,
             };
             let record = Record::of(&stat);

@@ -17,6 +17,7 @@ mod form;
 pub mod fuzzing;
 #[cfg(test)]
 mod hostile;
+mod metrics;
 mod ops;
 mod patience;
 mod payload;
@@ -30,4 +31,5 @@ mod target;
 
 pub use config::{Config, Key};
 pub use error::Error;
+pub use metrics::Metrics;
 pub use serve::Endpoint;

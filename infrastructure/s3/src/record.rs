@@ -196,6 +196,7 @@ mod tests {
             crc32c: None,
             tier: Tier::Memory,
             site: None,
+            class: None,
             attributes,
         }
     }

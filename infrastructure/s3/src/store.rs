@@ -30,9 +30,6 @@ const PRESSED_PERCENT: u64 = 90;
 /// How often that is looked at, in milliseconds.
 const PRESSURE_MS: u64 = 50;
 
-/// A key to look for when it is the bucket that matters.
-const ANY_KEY: &str = "-";
-
 /// A tenant with its store.
 #[derive(Debug)]
 pub(crate) struct Tenant {
@@ -125,7 +122,10 @@ impl Tenant {
     /// Fails if the bucket is not one of the tenant's. Other than [`bucket`](Self::bucket) it asks
     /// nobody: the index that all processes share knows.
     pub(crate) fn check_bucket(&self, name: &str) -> S3Result<()> {
-        self.is_here(name, ANY_KEY).map(|_| ())
+        if geds::is_internal(name) || !self.geds.has_bucket(name).map_err(of_geds)? {
+            return Err(Fault::NoSuchBucket.into());
+        }
+        Ok(())
     }
 
     /// Whether an object is in the store, wherever else it may be: who opens one that is not may wait
@@ -134,12 +134,7 @@ impl Tenant {
         if geds::is_internal(bucket) {
             return Err(Fault::NoSuchBucket.into());
         }
-        // No object has this version: it changes nothing, and tells why not.
-        match self.geds.set_attributes(bucket, key, Attributes::new(), Some(u64::MAX)) {
-            Ok(_) | Err(geds::Error::Changed { .. }) => Ok(true),
-            Err(geds::Error::NoObject { .. }) => Ok(false),
-            Err(error) => Err(of_geds(error)),
-        }
+        self.geds.has_object(bucket, key).map_err(of_geds)
     }
 
     /// The hidden bucket, which is made when it is first needed.

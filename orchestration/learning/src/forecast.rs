@@ -4,7 +4,7 @@
 use crate::{
     Error, Result, Sample, Trace,
     features::Features,
-    model::{Design, Fold, Model, Ridge, folds},
+    model::{Design, Fitted, Fold, Kind, Model, folds},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::Range};
@@ -18,9 +18,11 @@ pub type Ahead = (u32, u32);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Training {
+    /// What is fitted.
+    pub kind: Kind,
     /// Latencies that count as high, in milliseconds.
     pub levels_ms: Vec<f64>,
-    /// The penalty of the regression, in rows.
+    /// The penalty of the regression, in rows; trees have a tenth of it in a leaf.
     pub penalty: f64,
     /// A sample so far below the service level counts as broken by 27 %, at it by 50 %, so far above by
     /// 73 %: near misses say more about what is to come than the few real ones alone.
@@ -32,6 +34,7 @@ pub struct Training {
 impl Default for Training {
     fn default() -> Self {
         Self {
+            kind: Kind::Ridge,
             levels_ms: vec![100.0, 120.0, 140.0],
             penalty: 1000.0,
             softness_ms: 10.0,
@@ -52,7 +55,10 @@ pub struct Lesson<'a> {
     trace: &'a Trace,
     features: Features,
     moments: Vec<usize>,
+    /// Those of the first site, then those of the second.
+    rows: Vec<Vec<f64>>,
     design: Design,
+    training: &'a Training,
 }
 
 impl<'a> Lesson<'a> {
@@ -64,14 +70,14 @@ impl<'a> Lesson<'a> {
         trace: &'a Trace,
         span: Range<usize>,
         ahead_s: u32,
-        training: &Training,
+        training: &'a Training,
     ) -> Result<Self> {
         let end = span.end.min(trace.len()).saturating_sub(trace.samples_in(ahead_s) + 1);
         let moments = (span.start..end).step_by(trace.samples_in(training.every_s)).collect();
         Self::of(trace, moments, training)
     }
 
-    fn of(trace: &'a Trace, moments: Vec<usize>, training: &Training) -> Result<Self> {
+    fn of(trace: &'a Trace, moments: Vec<usize>, training: &'a Training) -> Result<Self> {
         if trace.sites.len() != 2 {
             let sites = trace.sites.len();
             return Err(Error::Unfit(format!("two sites are compared; the trace has {sites}")));
@@ -88,15 +94,16 @@ impl<'a> Lesson<'a> {
             let (features, moments) = (&features, &moments);
             moments.iter().map(move |&at| row(features, trace, here, there, at))
         });
-        let design = Design::new(&rows.collect::<Vec<_>>())?;
-        Ok(Self { trace, features, moments, design })
+        let rows: Vec<_> = rows.collect();
+        let design = Design::new(&rows)?;
+        Ok(Self { trace, features, moments, rows, design, training })
     }
 
     /// Fits what comes after each moment; a truth that is not known teaches nothing.
     ///
     /// # Errors
     /// A penalty that is not above 0.
-    pub fn fit(&self, penalty: f64, truth: impl Fn(&[Sample], usize) -> f64) -> Result<Forecast> {
+    pub fn fit(&self, truth: impl Fn(&[Sample], usize) -> f64) -> Result<Forecast> {
         let sites = self.trace.sites.iter();
         let mut truths: Vec<_> = sites
             .flat_map(|site| self.moments.iter().map(|&at| truth(&site.samples, at)))
@@ -105,7 +112,8 @@ impl<'a> Lesson<'a> {
         let usual = crate::features::mean(known);
         let usual = if usual.is_finite() { usual } else { 0.0 };
         truths.iter_mut().filter(|truth| !truth.is_finite()).for_each(|truth| *truth = usual);
-        let model = self.design.fit(&truths, penalty)?;
+        let Training { kind, penalty, .. } = *self.training;
+        let model = kind.fit(&self.design, &self.rows, &truths, penalty)?;
         Ok(Forecast { features: self.features.clone(), model })
     }
 }
@@ -120,7 +128,7 @@ fn row(features: &Features, trace: &Trace, here: usize, there: usize, at: usize)
 pub struct Forecast {
     /// What it sees.
     pub features: Features,
-    model: Ridge,
+    model: Fitted,
 }
 
 impl Forecast {
@@ -199,7 +207,7 @@ pub fn validated(
     }
     let mut said = BTreeMap::new();
     for Fold { learn, predict } in folds {
-        let forecast = Lesson::of(trace, learn, training)?.fit(training.penalty, truth)?;
+        let forecast = Lesson::of(trace, learn, training)?.fit(truth)?;
         for at in predict {
             let past = |site: usize| &trace.sites[site].samples[..=at];
             said.insert(

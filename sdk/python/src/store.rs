@@ -10,7 +10,7 @@ use crate::{
     values::{Bucket, Page, Stat, attributes},
     writer::Writer,
 };
-use geds::{Attributes, Backend, Geds, Listing, Part, Put, Scope};
+use geds::{Attributes, Backend, Class, Destination, Geds, Listing, Part, Put, Scope};
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict},
@@ -53,7 +53,17 @@ fn put(
     durable: bool,
 ) -> Result<Put> {
     let attributes = given.map(attributes).transpose()?;
-    Ok(Put { overwrite, if_version, attributes, durable, size_hint: None, replicas: 0 })
+    Ok(Put { overwrite, if_version, attributes, durable, ..Put::default() })
+}
+
+/// A class by its name.
+fn class(name: Option<&str>) -> Result<Option<Class>> {
+    match name {
+        None => Ok(None),
+        Some("hot") => Ok(Some(Class::Hot)),
+        Some("cold") => Ok(Some(Class::Cold)),
+        Some(_) => Err(crate::errors::invalid("a storage class is `hot` or `cold`")),
+    }
 }
 
 fn kept(given: Option<&Bound<'_, PyDict>>) -> Result<Attributes> {
@@ -117,7 +127,7 @@ impl Store {
     }
 
     /// Makes an object of these bytes, sealed and visible to everybody when this returns.
-    #[pyo3(signature = (bucket, key, data, *, overwrite = false, if_version = None, attributes = None, durable = false))]
+    #[pyo3(signature = (bucket, key, data, *, overwrite = false, if_version = None, attributes = None, durable = false, storage_class = None))]
     #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn put(
         &self,
@@ -128,9 +138,11 @@ impl Store {
         if_version: Option<u64>,
         attributes: Option<&Bound<'_, PyDict>>,
         durable: bool,
+        storage_class: Option<&str>,
     ) -> Result<Stat> {
         let geds = self.geds.get()?;
         let put = put(overwrite, if_version, attributes, durable)?;
+        let put = Put { class: class(storage_class)?, ..put };
         Ok(with_bytes(data, |bytes| geds.put(bucket, key, bytes, put))??.into())
     }
 
@@ -152,7 +164,7 @@ impl Store {
     }
 
     /// Begins an object that is written piece by piece, of any size.
-    #[pyo3(signature = (bucket, key, *, overwrite = false, if_version = None, attributes = None, durable = false, size_hint = None))]
+    #[pyo3(signature = (bucket, key, *, overwrite = false, if_version = None, attributes = None, durable = false, size_hint = None, storage_class = None))]
     #[expect(clippy::too_many_arguments, reason = "they have names in Python")]
     fn create(
         slf: &Bound<'_, Self>,
@@ -163,8 +175,10 @@ impl Store {
         attributes: Option<&Bound<'_, PyDict>>,
         durable: bool,
         size_hint: Option<u64>,
+        storage_class: Option<&str>,
     ) -> Result<Writer> {
-        let put = Put { size_hint, ..put(overwrite, if_version, attributes, durable)? };
+        let put = put(overwrite, if_version, attributes, durable)?;
+        let put = Put { size_hint, class: class(storage_class)?, ..put };
         let writer = slf.get().ask(slf.py(), |geds| geds.create(bucket, key, put))?;
         Ok(Writer::new(writer, slf.as_any().clone().unbind()))
     }
@@ -285,6 +299,20 @@ impl Store {
         self.ask(py, |geds| geds.set_attributes(bucket, key, kept, if_version)).map(Stat::from)
     }
 
+    /// Gives an object a class of its own, "hot" or "cold", or with None that of its bucket again.
+    #[pyo3(signature = (bucket, key, storage_class, *, if_version = None))]
+    fn set_storage_class(
+        &self,
+        py: Python<'_>,
+        bucket: &str,
+        key: &str,
+        storage_class: Option<&str>,
+        if_version: Option<u64>,
+    ) -> Result<Stat> {
+        let class = class(storage_class)?;
+        self.ask(py, |geds| geds.set_class(bucket, key, class, if_version)).map(Stat::from)
+    }
+
     /// Removes an object, if it is still the version named; False when there was none.
     #[pyo3(signature = (bucket, key, *, if_version = None))]
     fn delete(
@@ -358,6 +386,27 @@ impl Store {
         overwrite: bool,
     ) -> Result<u64> {
         self.ask(py, |geds| geds.export(bucket, prefix, overwrite))
+    }
+
+    /// Moves the bytes of all objects whose keys begin so to another tier now: "memory", "disk" or
+    /// "outside". Says how many objects were moved, and which were not: (key, why).
+    #[pyo3(signature = (bucket, prefix = "", *, to))]
+    fn relocate(
+        &self,
+        py: Python<'_>,
+        bucket: &str,
+        prefix: &str,
+        to: &str,
+    ) -> Result<(u64, Vec<(String, String)>)> {
+        let to = match to {
+            "memory" => Destination::Memory,
+            "disk" => Destination::Disk,
+            "outside" => Destination::Outside,
+            _ => return Err(crate::errors::invalid("move to `memory`, `disk` or `outside`")),
+        };
+        let done = self.ask(py, |geds| geds.relocate(bucket, prefix, to, |_| {}))?;
+        let failed = done.failures.into_iter().map(|one| (one.key, one.why));
+        Ok((done.objects, failed.collect()))
     }
 
     /// What the tenant uses now.

@@ -1,7 +1,7 @@
 //! What the store tells, as objects of the interpreter.
 
 use crate::{buffers::with_bytes, errors::Result};
-use geds::{Attributes, Happening, Tier};
+use geds::{Attributes, Class, Happening, Tier};
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict, PyString},
@@ -50,6 +50,15 @@ impl Stat {
     #[getter]
     fn size(&self) -> u64 {
         self.0.size
+    }
+
+    /// The class of its own: "hot", "cold", or None for that of its bucket.
+    #[getter]
+    fn storage_class(&self) -> Option<&'static str> {
+        self.0.class.map(|class| match class {
+            Class::Hot => "hot",
+            Class::Cold => "cold",
+        })
     }
 
     /// The number of this sealed state, given out once; moving bytes between tiers keeps it.

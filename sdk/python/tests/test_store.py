@@ -294,3 +294,27 @@ def test_buckets_have_storage_outside(store, folder):
     store.unregister("lab")
     with pytest.raises(FileNotFoundError):
         store.get("lab", "new")
+
+
+def test_bytes_move_to_another_tier_when_they_are_told_to(store, folder):
+    store.put("lab", "a/1", b"x" * 5000)
+    store.put("lab", "b", b"stays")
+
+    assert store.relocate("lab", "a/", to="disk") == (1, [])
+    assert (store.stat("lab", "a/1").tier, store.stat("lab", "b").tier) == ("disk", "memory")
+    assert store.relocate("lab", to="memory") == (1, [])
+    assert store.stat("lab", "a/1").tier == "memory"
+    with pytest.raises(ValueError, match="attach"):
+        store.relocate("lab", to="outside")
+    with pytest.raises(ValueError, match="disk"):
+        store.relocate("lab", to="elsewhere")
+
+
+def test_an_object_has_a_class_of_its_own(store):
+    assert store.put("lab", "a", b"x").storage_class is None
+    assert store.put("lab", "b", b"x", storage_class="cold").storage_class == "cold"
+    store.create("lab", "c", storage_class="hot").seal()
+    assert store.stat("lab", "c").storage_class == "hot"
+    assert store.set_storage_class("lab", "c", None).storage_class is None
+    with pytest.raises(ValueError, match="cold"):
+        store.put("lab", "d", b"x", storage_class="STANDARD")

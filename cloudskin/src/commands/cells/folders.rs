@@ -6,7 +6,7 @@ use cells::{
     wasi::{FileKey, Grant, ObjectFolder, Transform},
     worker,
 };
-use geds::Geds;
+use geds::{Geds, Put};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,7 +14,7 @@ use std::{
 
 /// One `--dir`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Granted {
+pub(crate) struct Granted {
     source: Source,
     /// Where the program sees it.
     guest: String,
@@ -41,7 +41,7 @@ enum Kept {
 impl Granted {
     /// Reads `HOST::GUEST`, or one path for both, with `:ro` at the end or not; or
     /// `geds://BUCKET[/PREFIX]::GUEST`, which options may follow.
-    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let (text, options) = match text.split_once(',') {
             Some((text, options)) if Address::is_meant(text) => (text, Some(options)),
             _ => (text, None),
@@ -64,8 +64,39 @@ impl Granted {
         Ok(Self { source, guest: guest.to_owned(), read_only })
     }
 
+    /// The objects that it is about, if it is about any.
+    pub(crate) fn objects(&self) -> Option<&Address> {
+        match &self.source {
+            Source::Folder(_) => None,
+            Source::Objects(address, _) => Some(address),
+        }
+    }
+
+    /// Whether the program may change what it sees.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Whether a file of this machine that it needs is named by its whole path.
+    pub(crate) fn is_found_anywhere(&self) -> bool {
+        match &self.source {
+            Source::Objects(_, Kept::Encrypted(key)) => key.is_absolute(),
+            Source::Objects(..) => true,
+            Source::Folder(path) => Path::new(path).is_absolute(),
+        }
+    }
+
     /// Opens it; `store` is asked for where objects are meant.
     pub(super) fn open(&self, store: impl Fn() -> anyhow::Result<Geds>) -> anyhow::Result<Grant> {
+        self.open_sealing(store, Put::default())
+    }
+
+    /// The same, where objects that the program writes are sealed so.
+    pub(crate) fn open_sealing(
+        &self,
+        store: impl Fn() -> anyhow::Result<Geds>,
+        put: Put,
+    ) -> anyhow::Result<Grant> {
         let (address, kept) = match &self.source {
             Source::Folder(host) => {
                 return worker::grant(Path::new(host), &self.guest, self.read_only)
@@ -79,7 +110,8 @@ impl Granted {
             make_bucket(&store, &address.bucket)?;
         }
         let mount = ObjectFolder::new(store, &address.bucket, &address.key, transform)
-            .with_context(|| format!("cannot grant `{address}`"))?;
+            .with_context(|| format!("cannot grant `{address}`"))?
+            .sealing(put);
         let (guest_path, read_only) = (self.guest.clone(), self.read_only);
         Ok(Grant { guest_path, mount: Arc::new(mount), read_only })
     }

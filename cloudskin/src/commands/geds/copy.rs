@@ -1,6 +1,6 @@
 //! Bytes from files to objects, from objects to files, and from objects to objects.
 
-use super::{address::Address, pages, store::make_bucket};
+use super::{address::Address, pages, store::make_bucket, tiers::ClassArg};
 use crate::{exit::Failure, output};
 use anyhow::Context;
 use clap::Args;
@@ -44,6 +44,9 @@ pub(super) struct Cp {
     /// Wait until objects are on disk, and outlive the store's process
     #[arg(long)]
     durable: bool,
+    /// Their class, in place of that of their bucket's back end
+    #[arg(long, value_enum)]
+    class: Option<ClassArg>,
 }
 
 /// Print objects
@@ -86,6 +89,7 @@ pub(super) fn copy(store: &Geds, args: &Cp) -> anyhow::Result<()> {
 impl Cp {
     fn put(&self) -> Put {
         let put = if self.no_clobber { Put::default() } else { Put::overwrite() };
+        let put = Put { class: self.class.map(Into::into), ..put };
         if self.durable { put.durable() } else { put }
     }
 }

@@ -45,6 +45,22 @@ pub(crate) struct StoreArgs {
 }
 
 impl StoreArgs {
+    /// The socket that other processes join it through.
+    pub(crate) fn socket(&self, tenant: &str) -> anyhow::Result<PathBuf> {
+        let path = match &self.store {
+            Some(path) => path.clone(),
+            None => socket(&default_folder()?, tenant),
+        };
+        if path.is_dir() {
+            let message = format!(
+                "`{}` is a folder that one process uses alone: name the socket of `cloudskin serve geds`",
+                path.display()
+            );
+            return Err(Failure::error(ErrorKind::Invalid, message));
+        }
+        Ok(std::path::absolute(path)?)
+    }
+
     /// Opens it.
     pub(crate) fn open(&self, tenant: &str) -> anyhow::Result<Geds> {
         let path = match &self.store {

@@ -6,7 +6,7 @@ use crate::{
     table::Table,
 };
 use clap::{Args, ValueEnum};
-use geds::{Backend, BackendConfig, Class, Geds};
+use geds::{Backend, BackendConfig, Class, Geds, Listing};
 use std::env;
 use types::Bytes;
 
@@ -93,16 +93,18 @@ pub(super) struct Export {
     outside: Outside,
 }
 
-/// Make S3 or a folder the lowest tier of a bucket, until the store ends
+/// Make S3 or a folder the lowest tier of a bucket
 ///
 /// Objects are written there in the background and leave memory when room is needed; what is there
 /// and not here is read when it is asked for, block by block. The bucket there is this bucket's own.
+/// When the store is started again it is to be attached again, unless it is kept.
 /// Keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cloudskin geds attach geds://lab s3://archive/lab
   cloudskin geds attach geds://lab s3://archive/lab --class cold --endpoint http://127.0.0.1:9000
+  cloudskin geds attach geds://lab s3://archive/lab --keep  also when the store is started again
   cloudskin geds attach                                     what is attached, and how it does
   cloudskin geds attach geds://lab --detach")]
 pub(super) struct Attach {
@@ -117,6 +119,9 @@ pub(super) struct Attach {
     /// Most bytes that are sent in a second [default: as many as it takes]
     #[arg(long, value_name = "SIZE")]
     rate: Option<Bytes>,
+    /// Write the keys down in the store's folder, for this user alone, and attach it again when the store is started again
+    #[arg(long, requires = "url")]
+    keep: bool,
     /// Take the back end from the bucket
     #[arg(long, requires = "bucket")]
     detach: bool,
@@ -127,11 +132,31 @@ pub(super) struct Attach {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum ClassArg {
+pub(super) enum ClassArg {
     /// Written there when much memory is in use
     Hot,
     /// Written there at once, and first to leave memory
     Cold,
+}
+
+impl From<ClassArg> for Class {
+    fn from(class: ClassArg) -> Self {
+        match class {
+            ClassArg::Hot => Self::Hot,
+            ClassArg::Cold => Self::Cold,
+        }
+    }
+}
+
+/// The class of objects.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OwnClass {
+    /// Written to the back end when much memory is in use
+    Hot,
+    /// Written there at once, and first to leave memory
+    Cold,
+    /// That of the bucket's back end
+    Bucket,
 }
 
 /// Name the objects that a killed store or a damaged disk lost
@@ -148,25 +173,37 @@ pub(super) struct LostArgs {
     format: FormatArgs,
 }
 
-/// Change what the store may use, while it runs
+/// Change what the store may use, while it runs, or the class of objects
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cloudskin geds set --memory 4Gi --high-water 60
-  cloudskin geds set --cache 512Mi")]
-#[group(required = true, multiple = true)]
+  cloudskin geds set --cache 512Mi
+  cloudskin geds set geds://lab/run1/ --recursive --class cold
+  cloudskin geds set geds://lab/model --class bucket        whatever the bucket's back end is")]
+#[command(group = clap::ArgGroup::new("limits").multiple(true).conflicts_with("addresses"))]
+#[group(skip)]
 pub(super) struct Set {
+    /// The objects whose class is set
+    #[arg(requires = "class", required_unless_present = "limits")]
+    addresses: Vec<Address>,
+    /// Their class, in place of that of their bucket's back end
+    #[arg(long, value_enum, requires = "addresses")]
+    class: Option<OwnClass>,
+    /// Everything below the addresses
+    #[arg(short, long, requires = "addresses")]
+    recursive: bool,
     /// Most memory for objects
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", group = "limits")]
     memory: Option<Bytes>,
     /// Most disk space
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", group = "limits")]
     disk: Option<Bytes>,
     /// How full the memory may be before objects move down in the background
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "PERCENT", group = "limits", value_parser = clap::value_parser!(u8).range(1..=100))]
     high_water: Option<u8>,
     /// Most of what was read from storage outside that is kept
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", group = "limits")]
     cache: Option<Bytes>,
 }
 
@@ -189,11 +226,8 @@ pub(super) fn attach(store: &Geds, args: &Attach) -> anyhow::Result<()> {
         (Some(bucket), Some(url)) => {
             let options = args.outside.options(url);
             let options = options.iter().map(|(name, value)| (*name, value.as_str()));
-            let class = match args.class {
-                ClassArg::Hot => Class::Hot,
-                ClassArg::Cold => Class::Cold,
-            };
-            let mut backend = BackendConfig::new(url, options).class(class);
+            let mut backend = BackendConfig::new(url, options).class(args.class.into());
+            backend.keep = args.keep;
             backend.bytes_per_second = args.rate.map_or(0, |rate| rate.0);
             Ok(store.attach(super::bucket(bucket)?, backend)?)
         }
@@ -203,13 +237,15 @@ pub(super) fn attach(store: &Geds, args: &Attach) -> anyhow::Result<()> {
             if let Some(bucket) = bucket {
                 all.retain(|one| one.bucket == bucket.bucket);
             }
-            let mut table =
-                Table::new(&["BUCKET", "BACK END", "CLASS", "WRITTEN", "SIZE", "FAILURES", "LAST"]);
+            let mut table = Table::new(&[
+                "BUCKET", "BACK END", "CLASS", "KEPT", "WRITTEN", "SIZE", "FAILURES", "LAST",
+            ]);
             for one in &all {
                 table.row(vec![
                     one.bucket.clone(),
                     one.url.clone(),
                     format!("{:?}", one.class).to_lowercase(),
+                    if one.kept { "yes" } else { "no" }.to_owned(),
                     one.objects.to_string(),
                     size(one.bytes),
                     one.failures.to_string(),
@@ -236,6 +272,48 @@ pub(super) fn lost(store: &Geds, args: &LostArgs) -> anyhow::Result<()> {
 }
 
 pub(super) fn set(store: &Geds, args: &Set) -> anyhow::Result<()> {
+    match args.class {
+        Some(class) => set_class(store, args, class.into()),
+        None => set_limits(store, args),
+    }
+}
+
+impl From<OwnClass> for Option<Class> {
+    fn from(class: OwnClass) -> Self {
+        match class {
+            OwnClass::Hot => Some(Class::Hot),
+            OwnClass::Cold => Some(Class::Cold),
+            OwnClass::Bucket => None,
+        }
+    }
+}
+
+fn set_class(store: &Geds, args: &Set, class: Option<Class>) -> anyhow::Result<()> {
+    for address in &args.addresses {
+        if !args.recursive {
+            let (bucket, key) = address.object()?;
+            store.set_class(bucket, key, class, None)?;
+            continue;
+        }
+        let folder = address.folder();
+        let mut count = 0_u64;
+        super::pages(store, &folder.bucket, Listing::prefix(&folder.key), |page| {
+            for entry in page.entries {
+                match store.set_class(&folder.bucket, &entry.key, class, None) {
+                    Ok(_) => count += 1,
+                    // Deleted meanwhile.
+                    Err(geds::Error::NoObject { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(())
+        })?;
+        output::complain(&format!("the class of {count} objects in `{folder}` was set"));
+    }
+    Ok(())
+}
+
+fn set_limits(store: &Geds, args: &Set) -> anyhow::Result<()> {
     let mut limits = store.limits()?;
     limits.memory_bytes = args.memory.map_or(limits.memory_bytes, |size| size.0);
     limits.disk_bytes = args.disk.map_or(limits.disk_bytes, |size| size.0);

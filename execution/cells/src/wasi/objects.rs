@@ -51,6 +51,8 @@ struct Shared {
     prefix: String,
     device: u64,
     transform: Transform,
+    /// How files are sealed, but for what each file says itself.
+    seal: Put,
     /// Taken before what an inode holds, never after.
     names: Mutex<Names>,
 }
@@ -75,8 +77,19 @@ impl ObjectFolder {
         geds::check_key(&format!("{prefix}/"))?;
         let device = number(bucket, "");
         let (bucket, names) = (bucket.to_owned(), Mutex::default());
-        let shared = Shared { store, bucket, prefix, device, transform, names };
+        let seal = Put::default();
+        let shared = Shared { store, bucket, prefix, device, transform, seal, names };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The same, where each file is sealed with these attributes beside its own, durably if that is asked for, and with so
+    /// many replicas; for a mount that nothing uses yet.
+    #[must_use]
+    pub fn sealing(mut self, put: Put) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.seal = put;
+        }
+        self
     }
 }
 

@@ -26,6 +26,9 @@ pub struct BackendConfig {
     pub class: Class,
     /// Most bytes that are sent in a second; 0 for as many as it takes.
     pub bytes_per_second: u64,
+    /// Whether the node writes all this down, keys among it, in a file that its user alone can read, and attaches the back
+    /// end again when it is started again.
+    pub keep: bool,
 }
 
 /// How a back end does.
@@ -45,6 +48,8 @@ pub struct BackendState {
     pub failures: u64,
     /// Why, the last time.
     pub last_failure: Option<String>,
+    /// Whether it is attached again when the node is started again.
+    pub kept: bool,
 }
 
 impl BackendConfig {
@@ -58,6 +63,13 @@ impl BackendConfig {
     #[must_use]
     pub fn class(mut self, class: Class) -> Self {
         self.class = class;
+        self
+    }
+
+    /// The same, attached again when the node is started again.
+    #[must_use]
+    pub fn keep(mut self) -> Self {
+        self.keep = true;
         self
     }
 

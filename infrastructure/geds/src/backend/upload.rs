@@ -1,6 +1,8 @@
 //! Objects on their way outside, in the background.
 
-use super::{PART_BYTES, PARTS_MAX, PARTS_UNDER_WAY, check_len, ended, outside, parts};
+use super::{
+    BLOCK_BYTES, PART_BYTES, PARTS_MAX, PARTS_UNDER_WAY, check_len, ended, outside, parts,
+};
 use crate::Result;
 use bytes::Bytes;
 use object_store::{
@@ -104,6 +106,8 @@ pub(super) async fn in_parts(
 async fn send_parts(begun: &mut Box<dyn MultipartUpload>, upload: &Upload) -> Result<()> {
     let failed = |error| outside(error, &upload.bucket, &upload.key);
     let part_bytes = upload.size.div_ceil(PARTS_MAX).max(PART_BYTES);
+    // Who sums blocks as they are read gets whole ones.
+    let part_bytes = part_bytes.next_multiple_of(BLOCK_BYTES);
     let mut under_way: JoinSet<object_store::Result<()>> = JoinSet::new();
     for range in parts(upload.size, part_bytes) {
         if under_way.len() == PARTS_UNDER_WAY

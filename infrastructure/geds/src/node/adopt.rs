@@ -13,18 +13,34 @@ use crate::{
 
 impl Tenant {
     pub(super) fn attach(&self, bucket: &str, backend: BackendConfig) -> Result<Reply> {
-        let number = self.state().names.number(bucket)?;
-        self.outlets.attach(bucket, backend)?;
-        let mut state = self.state();
-        // What was found to need nothing is looked at again.
-        state.slabs.look_again();
-        state.index.set_tiered(number, true);
+        self.attach_now(bucket, backend.clone())?;
+        self.keys.set(bucket, Some(&backend).filter(|backend| backend.keep))?;
         Ok(Reply::Done)
     }
 
+    fn attach_now(&self, bucket: &str, backend: BackendConfig) -> Result<()> {
+        let number = self.state().names.number(bucket)?;
+        self.outlets.attach(bucket, backend)?;
+        let mut state = self.state();
+        state.look_again();
+        state.index.set_tiered(number, true);
+        Ok(())
+    }
+
+    /// Attaches what was kept when a former node ended.
+    pub(super) fn attach_kept(&self) {
+        for (bucket, backend) in self.keys.all() {
+            if let Err(error) = self.attach_now(&bucket, backend) {
+                let error = types::chain(&error);
+                tracing::warn!(bucket, error, "a back end is not attached again");
+            }
+        }
+    }
+
     pub(super) fn detach(&self, bucket: &str) -> Result<Reply> {
-        let state = self.state();
-        state.index.set_tiered(state.names.number(bucket)?, false);
+        let number = self.state().names.number(bucket)?;
+        self.keys.set(bucket, None)?;
+        self.state().index.set_tiered(number, false);
         self.outlets.detach(bucket);
         Ok(Reply::Done)
     }

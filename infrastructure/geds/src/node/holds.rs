@@ -41,7 +41,9 @@ impl State {
     ) {
         let header = |unit: &u32| self.index.slot(*unit).header();
         let newest = newest.as_ref().map(header);
-        let in_memory = newest.filter(|header| matches!(header.place, Place::Slab { .. }));
+        let above =
+            |header: &Header| matches!(header.place, Place::Slab { .. } | Place::Pieces { .. });
+        let in_memory = newest.filter(above);
         let known = self.backing(bucket, key);
         let new = in_memory.and_then(|newest| {
             let Header { version, size, place: memory, .. } = newest;

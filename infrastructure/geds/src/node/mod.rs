@@ -2,20 +2,28 @@
 //! alone.
 
 mod adopt;
+mod answer;
 mod blocks;
+mod bytes;
 mod chunks;
+mod compose;
+mod composed;
 mod files;
 mod holds;
 pub(crate) mod journal;
+mod keeper;
+mod keys;
 mod lost;
 pub(crate) mod names;
 mod notes;
 mod outlets;
 mod recover;
+mod relocate;
 pub(crate) mod remotes;
 pub(crate) mod server;
 mod settle;
 mod slabs;
+mod source;
 mod spill;
 mod state;
 pub(crate) mod tenant;

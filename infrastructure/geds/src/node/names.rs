@@ -36,6 +36,8 @@ pub(super) struct Keys {
     pub(super) keys: BTreeMap<Box<str>, Named>,
     /// Objects in memory that lie on disk as well.
     pub(super) backing: BTreeMap<Box<str>, Backing>,
+    /// Whether an object of it was ever cold by itself.
+    pub(super) any_cold: bool,
 }
 
 /// A copy on disk of an object in memory.
@@ -83,6 +85,7 @@ impl Names {
             attributes,
             keys: BTreeMap::new(),
             backing: BTreeMap::new(),
+            any_cold: false,
         };
         self.numbers.insert(name.to_owned(), number);
         self.buckets.insert(number, keys);
@@ -109,6 +112,11 @@ impl Names {
 
     pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
         self.numbers.values().copied()
+    }
+
+    /// Whether an object was ever cold by itself.
+    pub(super) fn any_cold(&self) -> bool {
+        self.buckets.values().any(|keys| keys.any_cold)
     }
 
     pub(super) fn objects(&self) -> u64 {
@@ -177,6 +185,7 @@ pub(crate) fn stat_of(header: &Header, attributes: &[u8], tier: Tier) -> Stat {
         crc32c: header.crc32c(),
         tier,
         site,
+        class: header.class(),
         attributes,
     }
 }

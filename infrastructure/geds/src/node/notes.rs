@@ -185,7 +185,9 @@ impl State {
             size: header.size,
             modified: header.modified,
             crc32c: header.crc32c(),
-            attributes: Attributes::decode(&slot.attributes(&header)).unwrap_or_default(),
+            attributes: Attributes::decode(&slot.attributes(&header))
+                .unwrap_or_default()
+                .with_class(header.class()),
             pieces: pieces.into_iter().map(Piece::to_wire).collect(),
         });
         Some(if remotes.is_empty() { Note::Bound(bound) } else { Note::Outside(bound, remotes) })

@@ -33,6 +33,16 @@ pub(super) struct Target {
     pub(super) bytes_per_second: u64,
 }
 
+impl Outlet {
+    fn target(&self) -> Target {
+        Target {
+            writer: self.writer.clone(),
+            class: self.config.class,
+            bytes_per_second: self.config.bytes_per_second,
+        }
+    }
+}
+
 /// The back ends of a tenant.
 #[derive(Debug, Default)]
 pub(super) struct Outlets {
@@ -54,6 +64,7 @@ impl Outlets {
             bucket: bucket.to_owned(),
             url: config.url.clone(),
             class: config.class,
+            kept: config.keep,
             ..BackendState::default()
         };
         let outlet = Outlet { config, reader, writer, state, rest_until: None, pause: PAUSES.0 };
@@ -93,27 +104,32 @@ impl Outlets {
         })
     }
 
+    /// The way to write what a bucket is to have outside, for somebody who waits: also while it rests.
+    pub(super) fn target(&self, bucket: &str) -> Result<Target> {
+        let target = self.all().get(bucket).map(Outlet::target);
+        target.ok_or_else(|| {
+            Error::Invalid(format!("bucket `{bucket}` has no back end: attach one first"))
+        })
+    }
+
     /// The buckets to which something may be written now.
     pub(super) fn targets(&self) -> BTreeMap<String, Target> {
         let now = Instant::now();
         let all = self.all();
         let rested = |outlet: &Outlet| outlet.rest_until.is_none_or(|until| until <= now);
-        let target = |outlet: &Outlet| Target {
-            writer: outlet.writer.clone(),
-            class: outlet.config.class,
-            bytes_per_second: outlet.config.bytes_per_second,
-        };
         let rested = all.iter().filter(|(_, outlet)| rested(outlet));
-        rested.map(|(bucket, outlet)| (bucket.clone(), target(outlet))).collect()
+        rested.map(|(bucket, outlet)| (bucket.clone(), outlet.target())).collect()
     }
 
-    /// Bytes were acknowledged outside.
-    pub(super) fn stored(&self, bucket: &str, bytes: u64) {
-        if let Some(outlet) = self.all().get_mut(bucket) {
-            (outlet.rest_until, outlet.pause) = (None, PAUSES.0);
-            outlet.state.objects += 1;
-            outlet.state.bytes += bytes;
-        }
+    /// Bytes were acknowledged outside; says whether it had failed before.
+    pub(super) fn stored(&self, bucket: &str, bytes: u64) -> bool {
+        let mut all = self.all();
+        let Some(outlet) = all.get_mut(bucket) else { return false };
+        let rested = outlet.rest_until.take().is_some();
+        outlet.pause = PAUSES.0;
+        outlet.state.objects += 1;
+        outlet.state.bytes += bytes;
+        rested
     }
 
     /// It failed: it is left in peace for a while.

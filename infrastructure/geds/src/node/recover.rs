@@ -235,7 +235,9 @@ impl State {
                 [piece] if piece.start == 0 && piece.len == piece.whole => piece.place,
                 _ => self.compose(pieces),
             };
-            let attributes = bound.attributes.encode()?;
+            let mut attributes = bound.attributes.clone();
+            let class = attributes.take_class();
+            let attributes = attributes.encode()?;
             let checked = if bound.crc32c.is_some() { CHECKED } else { 0 };
             let away = if is_away(bound) { AWAY } else { 0 };
             let flags = MOVED | checked | away;
@@ -251,6 +253,7 @@ impl State {
                 attributes_len: 0,
                 former_len: 0,
             };
+            let header = header.classed(class);
             let key = &bound.key;
             let record = Record { header, key, attributes: &attributes, former: "" };
             let put = Put::overwrite();

@@ -119,6 +119,11 @@ impl Remotes {
             || self.names.contains_key(&name)
     }
 
+    /// Whether a name outside is being written.
+    pub(super) fn is_pending(&self, bucket: &str, key: &str) -> bool {
+        self.pending.contains(&(bucket.to_owned(), key.to_owned()))
+    }
+
     /// Begins to write a name outside; gives the version that is to be replaced, if something is known to be there.
     pub(super) fn begin(&mut self, bucket: &str, key: &str) -> Option<Option<String>> {
         let name = (bucket.to_owned(), key.to_owned());

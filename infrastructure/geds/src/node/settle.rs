@@ -2,7 +2,7 @@
 
 use super::state::{OWN, State};
 use crate::{
-    Error, Event, Happening, Put, Result,
+    Class, Error, Event, Happening, Put, Result,
     put::{Record, check_put},
     shared::{
         index::{Chain, Head},
@@ -90,6 +90,11 @@ impl State {
                 slot.set_state(Slotted::Known);
                 self.hold(&header, *unit);
                 self.tell(bucket, key, &slot, &header, existed);
+                if header.class() == Some(Class::Cold)
+                    && let Some(keys) = self.names.keys_mut(bucket)
+                {
+                    keys.any_cold = true;
+                }
                 existed = !header.deleted();
             }
         }

@@ -5,16 +5,16 @@
 //! under it again, a few names at a time. A name that changed meanwhile keeps its new bytes.
 
 use super::{
+    bytes::Bytes,
     names::{Backing, stat_at},
     settle::Expected,
     state::State,
     tenant::Tenant,
 };
 use crate::{
-    Error, Result, Stat,
-    disk::{self, Extent},
+    Error, Result, Stat, disk,
     put::Record,
-    shared::record::{CHECKED, Header, MOVED, NOTED, Place},
+    shared::record::{CHECKED, CLASS, Header, MOVED, NOTED, Place},
     wire::Piece,
 };
 use std::{
@@ -33,7 +33,7 @@ const TRIES: usize = 16;
 
 /// What is to move to one file.
 #[derive(Debug, Default)]
-struct Plan {
+pub(super) struct Plan {
     /// Whether names keep what they have in memory.
     keep: bool,
     jobs: Vec<Job>,
@@ -68,12 +68,6 @@ struct Source {
     size: u64,
 }
 
-#[derive(Debug)]
-enum Bytes {
-    Slab { slab: File, offset: u64 },
-    File(Extent),
-}
-
 /// Bytes in a file.
 #[derive(Debug, Clone, Copy)]
 struct Target {
@@ -102,7 +96,7 @@ impl Plan {
     }
 
     /// Adds a name, if it is still what the node saw.
-    fn add_name(&mut self, state: &mut State, unit: u32) {
+    pub(super) fn add_name(&mut self, state: &mut State, unit: u32) {
         let index = Arc::clone(&state.index);
         let slot = index.slot(unit);
         let header = slot.header();
@@ -110,12 +104,7 @@ impl Plan {
         if state.unit(header.bucket, &key) != Some(unit) {
             return;
         }
-        if let Place::Pieces { content } = header.place {
-            let in_memory = |place| matches!(place, Place::Slab { .. });
-            self.add_content(state, content, in_memory);
-            return;
-        }
-        if !matches!(header.place, Place::Slab { .. }) {
+        if !matches!(header.place, Place::Slab { .. } | Place::Pieces { .. }) {
             return;
         }
         let backing = state.backing(header.bucket, &key);
@@ -123,10 +112,29 @@ impl Plan {
         if backed && self.keep {
             return;
         }
+        if let Place::Pieces { content } = header.place
+            && !backed
+        {
+            let in_memory = |place| matches!(place, Place::Slab { .. });
+            self.add_content(state, content, in_memory);
+            return;
+        }
         let extent = if backed { None } else { self.extent(state, header.place, header.size) };
         if backed || extent.is_some() {
             let attributes = slot.attributes(&header);
             self.jobs.push(Job { what: What::Name { header, key, attributes }, extent });
+        }
+    }
+
+    /// Adds a name that lies below memory as well, to leave it there alone.
+    pub(super) fn add_backed(&mut self, state: &State, unit: u32) {
+        let slot = state.index.slot(unit);
+        let header = slot.header();
+        let Some(key) = slot.key(&header) else { return };
+        let backing = state.backing(header.bucket, &key);
+        if backing.is_some_and(|backing| backing.version == header.version) {
+            let attributes = slot.attributes(&header);
+            self.jobs.push(Job { what: What::Name { header, key, attributes }, extent: None });
         }
     }
 
@@ -151,6 +159,31 @@ impl Plan {
             && let Some(extent) = self.extent(state, old.place, old.size)
         {
             self.jobs.push(Job { what: What::Copy { bucket, key, old }, extent: Some(extent) });
+        }
+    }
+
+    /// Adds what is composed of bytes in a slab: its pieces there, unless all names that refer to it lie below as well.
+    fn add_composed(&mut self, state: &mut State, content: u64, slab: Place) {
+        let Some(known) = state.contents.get(&content) else { return };
+        if !known.pieces.iter().any(|piece| piece.place.anchor() == slab) {
+            return;
+        }
+        let members: BTreeSet<u32> = known.members.iter().copied().collect();
+        let mut needed = members.is_empty();
+        for unit in members {
+            let slot = state.index.slot(unit);
+            let header = slot.header();
+            let Some(key) = slot.key(&header) else { continue };
+            let refers = header.place == Place::Pieces { content };
+            if !refers || state.unit(header.bucket, &key) != Some(unit) {
+                continue;
+            }
+            let backing = state.backing(header.bucket, &key);
+            needed |= backing.is_none_or(|backing| backing.version != header.version);
+            self.add_backed(state, unit);
+        }
+        if needed {
+            self.add_content(state, content, |place| place == slab);
         }
     }
 
@@ -211,49 +244,6 @@ impl Plan {
 impl Target {
     fn place(self, file: u64) -> Place {
         Place::File { file, offset: self.offset }
-    }
-}
-
-impl Bytes {
-    /// Opens the bytes at a place, and counts that they are read.
-    fn open(state: &mut State, place: Place, size: u64) -> Result<Self> {
-        let damaged = |why: &str| Error::Corrupt {
-            what: "the record of an object".to_owned(),
-            why: why.to_owned(),
-        };
-        match place {
-            Place::Slab { slot, generation, offset } => {
-                let slab = state.slabs.get(slot, generation);
-                let slab = slab.ok_or_else(|| damaged("it names memory that is not there"))?;
-                if offset.checked_add(size).is_none_or(|end| end > slab.bytes()) {
-                    return Err(damaged("it names more memory than there is"));
-                }
-                let file = File::from(slab.to_read()?);
-                slab.busy += 1;
-                Ok(Self::Slab { slab: file, offset })
-            }
-            Place::File { file, offset } => {
-                let opened = state.files.open_one(file)?;
-                let opened = opened.ok_or_else(|| damaged("it names a file that is not there"))?;
-                let extent = Extent::open(Arc::new(opened), offset, size)?;
-                if let Some(stored) = state.files.get(file) {
-                    stored.busy += 1;
-                }
-                Ok(Self::File(extent))
-            }
-            Place::Nowhere | Place::Pieces { .. } | Place::Outside { .. } => {
-                Err(damaged("it names no bytes"))
-            }
-        }
-    }
-
-    fn read(&self, at: u64, part: &mut [u8]) -> Result<()> {
-        match self {
-            Self::Slab { slab, offset } => {
-                slab.read_exact_at(part, offset + at).map_err(Error::io("read shared memory"))
-            }
-            Self::File(extent) => extent.read_at(at, part).map(|_| ()),
-        }
     }
 }
 
@@ -395,7 +385,7 @@ impl Tenant {
     }
 
     /// Writes a file and makes names refer to it.
-    fn move_out(&self, mut plan: Plan, sync: bool) -> Result<()> {
+    pub(super) fn move_out(&self, mut plan: Plan, sync: bool) -> Result<()> {
         let left_out = plan.left_out.take();
         self.move_planned(&plan, sync)?;
         left_out.map_or(Ok(()), Err)
@@ -522,7 +512,7 @@ impl State {
         if sealed_as.is_some_and(|sealed| sealed != crc) {
             tracing::error!(key, "the bytes in memory are not those that were sealed");
         }
-        let flags = MOVED | CHECKED | NOTED;
+        let flags = MOVED | CHECKED | NOTED | header.flags & CLASS;
         let header = Header { flags, place, crc: sealed_as.unwrap_or(crc), ..*header };
         let record = Record { header, key, attributes, former: "" };
         self.publish(&record, Expected::Same { header: old, attributes }).map(|_| ())
@@ -577,7 +567,7 @@ fn plan_slab(plan: &mut Plan, state: &mut State, victim: Place) {
     }
     let contents: Vec<u64> = state.contents.keys().copied().collect();
     for content in contents {
-        plan.add_content(state, content, |place| place == victim);
+        plan.add_composed(state, content, victim);
     }
     // Those that cannot be moved now are tried again.
     if let Some(slab) = state.slabs.get(slot, generation) {

@@ -26,7 +26,7 @@ use rustix::fd::OwnedFd;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, Weak},
 };
 
 /// The session under which the node itself writes records.
@@ -49,11 +49,15 @@ pub(super) struct Content {
     pub(super) holds: u64,
     pub(super) busy: u32,
     pub(super) members: Vec<u32>,
+    /// As of how many holds all its names were found to need no writing outside, whatever their class.
+    pub(super) looked_at: u64,
 }
 
 /// All that the node knows of a tenant.
 #[derive(Debug)]
 pub(super) struct State {
+    /// Itself, for who needs it while it is not locked.
+    pub(super) own: Weak<Mutex<State>>,
     pub(super) folder: PathBuf,
     pub(super) index: Arc<Index>,
     pub(super) index_file: OwnedFd,
@@ -102,6 +106,7 @@ impl State {
         folder: &Path,
     ) -> Self {
         Self {
+            own: Weak::new(),
             folder: folder.to_owned(),
             index: Arc::new(index),
             index_file,
@@ -154,11 +159,13 @@ impl State {
         }
     }
 
-    /// The same, on disk if the object lies there as well.
+    /// The same, on disk or outside if the object lies there as well.
     pub(super) fn pieces_on_disk(&self, key: &str, header: &Header) -> Option<Vec<Piece>> {
         let backing = self.backing(header.bucket, key);
         match backing.filter(|backing| backing.version == header.version) {
-            Some(Backing { place, .. }) if matches!(header.place, Place::Slab { .. }) => {
+            Some(Backing { place, .. })
+                if matches!(header.place, Place::Slab { .. } | Place::Pieces { .. }) =>
+            {
                 let (whole, len) = (header.size, header.size);
                 Some(vec![Piece { place, whole, start: 0, len }])
             }

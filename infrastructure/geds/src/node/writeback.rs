@@ -4,20 +4,26 @@
 //! written. So memory is freed without waiting for the network, and a back end that fails delays nobody.
 
 use super::{
-    names::Backing, outlets::Target, remotes::Remote, settle::Expected, slabs::mark, state::State,
+    composed::Composed,
+    names::{Backing, Names},
+    outlets::Target,
+    remotes::Remote,
+    settle::Expected,
+    slabs::mark,
+    source::{Source, Sums},
+    state::State,
     tenant::Tenant,
 };
 use crate::{
     Class, Error, Result,
-    backend::{BLOCK_BYTES, NICENESS, Upload, Uploaded, is_name},
+    backend::{NICENESS, Upload, Uploaded, is_name},
     disk::Extent,
     put::Record,
     shared::{
         Access, Region,
-        record::{CHECKED, Header, MOVED, NOTED, Place},
+        record::{CHECKED, CLASS, Header, MOVED, NOTED, Place},
     },
 };
-use bytes::Bytes;
 use rustix::{process::setpriority_process, thread::gettid};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -76,72 +82,16 @@ struct Job {
     replaces: Option<Option<String>>,
 }
 
-/// Where its bytes are.
-#[derive(Debug, Clone)]
-enum Source {
-    Slab { region: Arc<Region>, offset: u64, size: u64 },
-    File { extent: Arc<Extent>, size: u64 },
-}
-
-/// Bytes of a slab that the plan keeps from being used again.
-struct Borrowed {
-    region: Arc<Region>,
-    offset: u64,
-    len: u64,
-}
-
-impl AsRef<[u8]> for Borrowed {
-    fn as_ref(&self) -> &[u8] {
-        self.region.sealed(self.offset, self.len).unwrap_or_default()
-    }
-}
-
-impl Source {
-    fn size(&self) -> u64 {
-        match self {
-            Self::Slab { size, .. } | Self::File { size, .. } => *size,
-        }
-    }
-
-    /// A range of the bytes: without a copy where they lie in memory.
-    fn read(&self, range: std::ops::Range<u64>) -> Result<Bytes> {
-        let len = range.end - range.start;
-        match self {
-            Self::Slab { region, offset, .. } => {
-                let region = Arc::clone(region);
-                Ok(Bytes::from_owner(Borrowed { region, offset: offset + range.start, len }))
-            }
-            Self::File { extent, .. } => {
-                let mut bytes = vec![0; len as usize];
-                let count = extent.read_at(range.start, &mut bytes)?;
-                bytes.truncate(count);
-                Ok(bytes.into())
-            }
-        }
-    }
-
-    /// The checksum of each block, and that of all.
-    fn sums(&self) -> Result<(Vec<u32>, u32)> {
-        let size = self.size();
-        if let Self::File { extent, .. } = self {
-            return Ok(extent.sums(BLOCK_BYTES));
-        }
-        let mut sums = Vec::new();
-        let mut whole = 0;
-        for block in 0..size.div_ceil(BLOCK_BYTES) {
-            let range = block * BLOCK_BYTES..size.min((block + 1) * BLOCK_BYTES);
-            let len = range.end - range.start;
-            let crc = crc32c::crc32c(&self.read(range)?);
-            whole = crc32c::crc32c_combine(whole, crc, len as usize);
-            sums.push(crc);
-        }
-        Ok((sums, whole))
-    }
+/// Which objects are to be written.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    targets: BTreeMap<&'a str, &'a Target>,
+    only_cold: bool,
 }
 
 /// What is to be written, and what is held meanwhile.
 #[derive(Debug, Default)]
-struct Plan {
+pub(super) struct Plan {
     jobs: Vec<Job>,
     bytes: u64,
     /// Bytes of the slabs that are held, and how many those may be.
@@ -152,7 +102,7 @@ struct Plan {
 }
 
 /// An object that was written outside, or not.
-type Outcome = (usize, Vec<u32>, u32, Result<Uploaded>);
+type Outcome = (usize, Result<(Uploaded, Sums)>);
 
 impl Tenant {
     /// Moves objects outside, until the node ends.
@@ -212,7 +162,21 @@ impl Tenant {
             return false;
         }
         let plan = self.state().plan_write_back(&targets, look_at_files);
-        let written = self.write_planned(&plan, &targets);
+        let written = self.write_out(&plan, &targets).0;
+        if written {
+            // Room can be made now.
+            self.wake();
+        }
+        written
+    }
+
+    /// Writes what was planned, and lets go of it; says whether anything was written, and the last failure.
+    pub(super) fn write_out(
+        &self,
+        plan: &Plan,
+        targets: &BTreeMap<String, Target>,
+    ) -> (bool, Option<Error>) {
+        let written = self.write_planned(plan, targets);
         let mut state = self.state();
         for place in &plan.held {
             state.unhold(*place);
@@ -221,19 +185,18 @@ impl Tenant {
             state.remotes.end(&job.bucket, &job.key);
         }
         state.collect();
-        drop(state);
-        if written {
-            // Room can be made now.
-            self.wake();
-        }
         written
     }
 
-    fn write_planned(&self, plan: &Plan, targets: &BTreeMap<String, Target>) -> bool {
+    fn write_planned(
+        &self,
+        plan: &Plan,
+        targets: &BTreeMap<String, Target>,
+    ) -> (bool, Option<Error>) {
         let started = Instant::now();
         let (sender, outcomes) = channel();
         let (mut next, mut under_way, mut bytes, mut sent) = (0, 0, 0_u64, 0_u64);
-        let mut any = false;
+        let (mut any, mut failure) = (false, None);
         while next < plan.jobs.len() || under_way > 0 {
             let job = plan.jobs.get(next).filter(|job| {
                 let fits = bytes + job.bytes.size() <= UNDER_WAY_BYTES && under_way < UNDER_WAY;
@@ -256,13 +219,16 @@ impl Tenant {
                 break;
             }
             // A node that ends does not wait for the network.
-            let Some((at, sums, crc, uploaded)) = self.receive(&outcomes) else { break };
+            let Some((at, uploaded)) = self.receive(&outcomes) else { break };
             under_way -= 1;
             let Some(job) = plan.jobs.get(at) else { continue };
             bytes -= job.bytes.size();
-            any |= self.ended(job, sums, crc, uploaded);
+            match self.ended(job, uploaded) {
+                Ok(()) => any = true,
+                Err(error) => failure = Some(error),
+            }
         }
-        any
+        (any, failure)
     }
 
     /// Waits for something, unless the node ends.
@@ -290,21 +256,21 @@ impl Tenant {
         }
     }
 
-    fn ended(&self, job: &Job, sums: Vec<u32>, crc: u32, uploaded: Result<Uploaded>) -> bool {
-        let uploaded = match uploaded {
-            Ok(uploaded) => uploaded,
-            Err(error) => {
-                self.outlets.failed(&job.bucket, &error);
-                return false;
+    fn ended(&self, job: &Job, uploaded: Result<(Uploaded, Sums)>) -> Result<()> {
+        let published = uploaded.and_then(|(uploaded, (sums, crc))| {
+            let mut state = self.state();
+            if self.outlets.stored(&job.bucket, job.bytes.size()) {
+                // While it rested, what its buckets have was passed by.
+                state.look_again();
             }
-        };
-        self.outlets.stored(&job.bucket, job.bytes.size());
-        match self.state().publish_outside(job, sums, crc, uploaded) {
+            state.publish_outside(job, sums, crc, uploaded)
+        });
+        match published {
             // Written again, or deleted, meanwhile: the back end has not failed.
-            Ok(()) | Err(Error::Changed { .. } | Error::NoObject { .. }) => true,
+            Ok(()) | Err(Error::Changed { .. } | Error::NoObject { .. }) => Ok(()),
             Err(error) => {
                 self.outlets.failed(&job.bucket, &error);
-                false
+                Err(error)
             }
         }
     }
@@ -312,14 +278,14 @@ impl Tenant {
 
 /// Sends an object on its way.
 fn begin(at: usize, job: &Job, target: &Target, sender: &Sender<Outcome>) {
-    let (sums, crc) = match job.bytes.sums() {
-        Ok(sums) => sums,
+    let before = match job.bytes.sums_before() {
+        Ok(before) => before,
         Err(error) => {
-            let _ = sender.send((at, Vec::new(), 0, Err(error)));
+            let _ = sender.send((at, Err(error)));
             return;
         }
     };
-    let source = job.bytes.clone();
+    let (source, sent) = (job.bytes.clone(), job.bytes.clone());
     let upload = Upload {
         bucket: job.bucket.clone(),
         key: job.key.clone(),
@@ -329,14 +295,23 @@ fn begin(at: usize, job: &Job, target: &Target, sender: &Sender<Outcome>) {
     };
     let sender = sender.clone();
     target.writer.upload(upload, move |uploaded| {
-        let _ = sender.send((at, sums, crc, uploaded));
+        let summed = || match sent {
+            Source::Pieces(composed) => composed.sums(),
+            Source::Slab { .. } | Source::File { .. } => before.ok_or_else(unsummed),
+        };
+        let _ = sender.send((at, uploaded.and_then(|uploaded| Ok((uploaded, summed()?)))));
     });
+}
+
+fn unsummed() -> Error {
+    Error::Unavailable("an object went outside without its checksum: it is sent again".to_owned())
 }
 
 impl State {
     /// Whether the thread that moves objects outside may have something to do.
     pub(super) fn wants_write_back(&self, any_cold: bool) -> bool {
         any_cold
+            || self.names.any_cold()
             || self.over_low_mark()
             || self.disk_is_full()
             || self.remotes.stale().next().is_some()
@@ -362,13 +337,11 @@ impl State {
             if class == Class::Hot && !self.over_low_mark() {
                 break;
             }
-            let some = |target: &Target| target.class == class;
-            let wanted = targets.iter().filter(|(_, target)| some(target));
-            let wanted: Vec<&str> = wanted.map(|(bucket, _)| bucket.as_str()).collect();
-            if !wanted.is_empty() {
+            let wanted = Wanted::of(class, targets, &self.names);
+            if !wanted.targets.is_empty() {
                 self.plan_slabs(&mut plan, &wanted, class);
             }
-            if !wanted.is_empty() && look_at_files {
+            if !wanted.targets.is_empty() && look_at_files {
                 self.plan_files(&mut plan, &wanted, class);
             }
         }
@@ -376,7 +349,7 @@ impl State {
     }
 
     /// Adds what lies in memory, what was let go of longest ago first.
-    fn plan_slabs(&mut self, plan: &mut Plan, wanted: &[&str], class: Class) {
+    fn plan_slabs(&mut self, plan: &mut Plan, wanted: &Wanted<'_>, class: Class) {
         let now = self.index.tick();
         let full = self.slabs.full();
         let mut full: Vec<_> = full
@@ -386,6 +359,7 @@ impl State {
             })
             .collect();
         full.sort_unstable_by_key(|(age, ..)| std::cmp::Reverse(*age));
+        let composed = if full.is_empty() { HashMap::new() } else { self.composed_in_slabs() };
         for (_, slot, generation) in full {
             let Some(slab) = self.slabs.get(slot, generation) else { continue };
             let (members, holds) = (slab.members.clone(), slab.holds);
@@ -396,6 +370,12 @@ impl State {
                     return;
                 }
                 nothing_left &= !self.plan_name(plan, wanted, unit, anchor);
+            }
+            for content in composed.get(&anchor).into_iter().flatten() {
+                if plan.is_full() {
+                    return;
+                }
+                nothing_left &= !self.plan_content(plan, wanted, *content);
             }
             if nothing_left && let Some(slab) = self.slabs.get(slot, generation) {
                 slab.looked_at = (holds, class == Class::Hot);
@@ -410,12 +390,12 @@ impl State {
     }
 
     /// Adds what lies on disk, if it is cold, or most of the disk is in use.
-    fn plan_files(&mut self, plan: &mut Plan, wanted: &[&str], class: Class) {
+    fn plan_files(&mut self, plan: &mut Plan, wanted: &Wanted<'_>, class: Class) {
         if self.files.bytes() == 0 || (class == Class::Hot && !self.disk_is_full()) {
             return;
         }
         let numbers: Vec<u32> =
-            wanted.iter().filter_map(|name| self.names.number(name).ok()).collect();
+            wanted.targets.keys().filter_map(|name| self.names.number(name).ok()).collect();
         let keys = numbers.iter().filter_map(|number| self.names.keys(*number));
         let units: Vec<u32> =
             keys.flat_map(|keys| keys.keys.values().map(|named| named.unit)).collect();
@@ -424,14 +404,20 @@ impl State {
             if plan.is_full() {
                 return;
             }
-            if matches!(place, Place::File { .. }) {
+            if matches!(place, Place::File { .. } | Place::Pieces { .. }) {
                 self.plan_name(plan, wanted, unit, place.anchor());
             }
         }
     }
 
     /// Adds a name whose bytes lie there and not outside yet; says whether it is one.
-    fn plan_name(&mut self, plan: &mut Plan, wanted: &[&str], unit: u32, anchor: Place) -> bool {
+    pub(super) fn plan_name(
+        &mut self,
+        plan: &mut Plan,
+        wanted: &Wanted<'_>,
+        unit: u32,
+        anchor: Place,
+    ) -> bool {
         let index = Arc::clone(&self.index);
         let slot = index.slot(unit);
         let header = slot.header();
@@ -443,7 +429,7 @@ impl State {
             return false;
         };
         let is_current = self.unit(header.bucket, &key) == Some(unit);
-        if !is_current || !wanted.contains(&bucket.as_str()) {
+        if !is_current || !wanted.covers(&bucket, &header) {
             return false;
         }
         let backing = self.backing(header.bucket, &key);
@@ -452,8 +438,8 @@ impl State {
         {
             return false;
         }
-        // Something else still needs the bytes that the name has outside.
-        if self.remotes.has_name(&bucket, &key) {
+        // Something else still needs the bytes that the name has outside, or it is under way.
+        if self.remotes.has_name(&bucket, &key) || self.remotes.is_pending(&bucket, &key) {
             return true;
         }
         let Some(bytes) = self.hold_source(plan, &header) else { return true };
@@ -493,17 +479,25 @@ impl State {
                 plan.held.push(header.place.anchor());
                 Some(Source::File { extent, size })
             }
-            Place::Nowhere | Place::Pieces { .. } | Place::Outside { .. } => None,
+            Place::Pieces { content } => {
+                let composed = Composed::new(&self.own, content, self.contents.get_mut(&content)?)?;
+                plan.held.push(header.place);
+                Some(Source::Pieces(Arc::new(composed)))
+            }
+            Place::Nowhere | Place::Outside { .. } => None,
         }
     }
 
-    fn unhold(&mut self, place: Place) {
+    pub(super) fn unhold(&mut self, place: Place) {
         let busy = match place {
             Place::Slab { slot, generation, .. } => {
                 self.slabs.get(slot, generation).map(|slab| &mut slab.busy)
             }
             Place::File { file, .. } => self.files.get(file).map(|stored| &mut stored.busy),
-            Place::Nowhere | Place::Pieces { .. } | Place::Outside { .. } => None,
+            Place::Pieces { content } => {
+                self.contents.get_mut(&content).map(|content| &mut content.busy)
+            }
+            Place::Nowhere | Place::Outside { .. } => None,
         };
         if let Some(busy) = busy {
             *busy = busy.saturating_sub(1);
@@ -531,11 +525,11 @@ impl State {
         let place = Place::Outside { number };
         // If the name changed meanwhile nothing comes to refer to it.
         self.reconsider(place);
-        if matches!(header.place, Place::Slab { .. }) {
+        if self.is_in_memory(header) {
             self.back_name(header, key, &job.attributes, place, crc)?;
         } else {
             let sealed_as = header.crc32c().unwrap_or(crc);
-            let flags = MOVED | CHECKED | NOTED;
+            let flags = MOVED | CHECKED | NOTED | header.flags & CLASS;
             let moved = Header { flags, place, crc: sealed_as, ..*header };
             let record = Record { header: moved, key, attributes: &job.attributes, former: "" };
             self.publish(&record, Expected::Same { header, attributes: &job.attributes })?;
@@ -545,8 +539,47 @@ impl State {
     }
 }
 
+impl<'a> Wanted<'a> {
+    /// What buckets with these back ends may have of a class; when room is needed it is of any.
+    fn of(class: Class, targets: &'a BTreeMap<String, Target>, names: &Names) -> Self {
+        let any_cold = |bucket: &str| {
+            let keys = names.number(bucket).ok().and_then(|number| names.keys(number));
+            keys.is_some_and(|keys| keys.any_cold)
+        };
+        let some = |bucket: &str, target: &Target| {
+            class == Class::Hot || target.class == Class::Cold || any_cold(bucket)
+        };
+        let some = targets.iter().filter(|(bucket, target)| some(bucket, target));
+        let targets = some.map(|(bucket, target)| (bucket.as_str(), target)).collect();
+        Self { targets, only_cold: class == Class::Cold }
+    }
+
+    /// All that buckets with these back ends have.
+    pub(super) fn all(targets: &'a BTreeMap<String, Target>) -> Self {
+        let targets = targets.iter().map(|(bucket, target)| (bucket.as_str(), target)).collect();
+        Self { targets, only_cold: false }
+    }
+
+    /// Whether it is of any class.
+    pub(super) fn is_any(&self) -> bool {
+        !self.only_cold
+    }
+
+    fn covers(&self, bucket: &str, header: &Header) -> bool {
+        let target = self.targets.get(bucket);
+        target.is_some_and(|target| {
+            !self.only_cold || header.class().unwrap_or(target.class) == Class::Cold
+        })
+    }
+}
+
 impl Plan {
-    fn is_full(&self) -> bool {
+    /// For somebody who waits: as much as is held at most.
+    pub(super) fn unbounded() -> Self {
+        Self { held_max_bytes: HELD_BYTES, ..Self::default() }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
         let held = self.held_bytes >= self.held_max_bytes;
         self.jobs.len() >= CHOSEN || self.bytes >= HELD_BYTES || held
     }

@@ -13,7 +13,7 @@ use crate::{
     client::{Found, Space},
     node::names::stat_of,
     put::Record,
-    shared::record::{CHECKED, Header, MOVED, NOTED, Place},
+    shared::record::{CHECKED, CLASS, Header, MOVED, NOTED, Place},
     wire::Reply,
 };
 use std::{
@@ -183,7 +183,7 @@ impl Far {
             return self.bring_home(bucket, key);
         }
         let fetched = match self.follow(bucket) {
-            Ok(_) if self.geds.is_here(&kept(bucket), key).unwrap_or(false) => Ok(Reply::Done),
+            Ok(_) if self.geds.has_object(&kept(bucket), key).unwrap_or(false) => Ok(Reply::Done),
             Ok(home) => self.fetch_from(&home, bucket, key, replica),
             Err(error) => Err(error),
         };
@@ -276,7 +276,7 @@ impl Far {
 
     /// Reads a copy from any other site: the home cannot be asked.
     fn fetch_copy(&self, bucket: &str, key: &str, why: &str) -> Result<Reply> {
-        if self.geds.is_here(&kept(bucket), key).unwrap_or(false) {
+        if self.geds.has_object(&kept(bucket), key).unwrap_or(false) {
             return Ok(Reply::Done);
         }
         let (name, home) = (self.name_of(bucket, key), self.home(bucket).ok());
@@ -362,6 +362,7 @@ impl Far {
             attributes_len: 0,
             former_len: 0,
         };
+        let header = header.classed(stat.class);
         let attributes = stat.attributes.encode()?;
         let record = Record { header, key, attributes: &attributes, former: "" };
         let published = client.publish(&kept, &record, |newest| newer(bucket, key, stat, newest));
@@ -441,7 +442,7 @@ impl Far {
     ) -> Result<()> {
         let (client, old) = (self.geds.client(), found.header);
         let attributes = stat.attributes.encode()?;
-        let flags = MOVED | CHECKED | old.flags & NOTED;
+        let flags = MOVED | CHECKED | old.flags & (CLASS | NOTED);
         let header = Header { flags, place: space.place(), crc, ..old };
         let record = Record { header, key, attributes: &attributes, former: "" };
         let published = client.publish(bucket, &record, |newest| match newest {

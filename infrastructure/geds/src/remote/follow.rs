@@ -16,7 +16,7 @@ use crate::{
     Error, Event, Happening, Listing, Put, Result, Stat,
     client::Found,
     put::Record,
-    shared::record::{CHECKED, Header, MOVED, NOTED},
+    shared::record::{CHECKED, CLASS, Header, MOVED, NOTED},
     wire::Refusal,
 };
 use serde::de::DeserializeOwned;
@@ -381,8 +381,12 @@ impl Far {
         let (kept, client) = (kept(bucket), self.geds.client());
         let Found { header: old, attributes, pin } = client.find(&kept, key)?;
         let (version, modified) = (sealed.version, sealed.modified);
-        let header =
-            Header { flags: old.flags & (CHECKED | NOTED) | MOVED, version, modified, ..old };
+        let header = Header {
+            flags: old.flags & (CHECKED | CLASS | NOTED) | MOVED,
+            version,
+            modified,
+            ..old
+        };
         let record = Record { header, key, attributes: &attributes, former: "" };
         let same = |newest: Option<&Header>| match newest {
             Some(newest) if newest.version == copy.version => Ok(()),

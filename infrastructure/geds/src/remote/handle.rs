@@ -249,6 +249,7 @@ impl Geds {
                 attributes_len: 0,
                 former_len: 0,
             };
+            let header = header.classed(stat.class);
             let attributes = stat.attributes.encode()?;
             let record = Record { header, key, attributes: &attributes, former: "" };
             let published = client.publish(&kept, &record, |newest| match newest {

@@ -86,6 +86,7 @@ impl Far {
         let checked = if crc.is_some() { CHECKED } else { 0 };
         let header = new_header(&client, number, size, Place::Nowhere);
         let header = Header { flags: away | checked, crc: crc.unwrap_or_default(), ..header };
+        let header = header.classed(put.class);
         let attributes = attributes.encode()?;
         let record = Record { header, key, attributes: &attributes, former: "" };
         client.publish_put(bucket, &record, put)?;

@@ -54,7 +54,7 @@ fn liar(lies: impl Fn(u64, Request) -> Vec<u8> + Send + 'static) -> Peer {
 
 fn stat(size: u64) -> Stat {
     let (tier, attributes) = (Tier::Memory, Attributes::new());
-    Stat { size, version: 7, modified: 0, crc32c: None, tier, site: None, attributes }
+    Stat { size, version: 7, modified: 0, crc32c: None, tier, site: None, class: None, attributes }
 }
 
 fn name() -> Name {

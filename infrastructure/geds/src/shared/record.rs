@@ -16,7 +16,7 @@
 //! Then the key, the attributes, and for a rename the former key, each from a multiple of 8 on.
 
 use super::Region;
-use crate::{ATTRIBUTES_MAX_BYTES, KEY_MAX_BYTES, put::now};
+use crate::{ATTRIBUTES_MAX_BYTES, Class, KEY_MAX_BYTES, put::now};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// The size of what the arena is counted in.
@@ -80,6 +80,12 @@ pub(crate) const MOVED: u8 = 8;
 pub(crate) const NOTED: u8 = 16;
 /// Its bytes lie at another site's node, which an attribute names.
 pub(crate) const AWAY: u8 = 32;
+
+/// It has a class of its own, which is hot unless it is said to be cold.
+const CLASSED: u8 = 64;
+const COLD: u8 = 128;
+/// What stays as it is when bytes move or attributes change.
+pub(crate) const CLASS: u8 = CLASSED | COLD;
 
 /// Where bytes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -174,6 +180,25 @@ impl Header {
 
     pub(crate) fn deleted(&self) -> bool {
         self.flags & DELETED != 0
+    }
+
+    /// The class of its own, if it has one.
+    pub(crate) fn class(&self) -> Option<Class> {
+        match self.flags & CLASS {
+            CLASSED => Some(Class::Hot),
+            CLASS => Some(Class::Cold),
+            _ => None,
+        }
+    }
+
+    /// The same with a class of its own, or none.
+    pub(crate) fn classed(self, class: Option<Class>) -> Self {
+        let class = match class {
+            None => 0,
+            Some(Class::Hot) => CLASSED,
+            Some(Class::Cold) => CLASS,
+        };
+        Self { flags: self.flags & !CLASS | class, ..self }
     }
 
     pub(crate) fn away(&self) -> bool {

@@ -16,6 +16,7 @@ fn child() {
         "put" => put(&join(argument)),
         "write" => write_for_ever(&join(argument)),
         "view" => view_for_ever(&join(argument)),
+        "runner" => crate::triggers::run_for_ever(join(argument)),
         "hold" => hold(&join(argument)),
         "scribble" => scribble(&join(argument)),
         other => panic!("no child is a {other}"),

@@ -113,6 +113,34 @@ fn objects_go_outside_in_the_background_and_come_back_also_after_a_restart() {
 }
 
 #[test]
+fn a_back_end_that_is_kept_is_there_again() {
+    let server = Server::start();
+    let (folder, geds) = store(&backend(&server).class(Class::Cold).keep());
+    geds.create_bucket("other").unwrap();
+    geds.attach("other", backend(&server)).unwrap();
+    put(&geds, 1);
+    geds.relocate("lab", "", geds::Destination::Outside, |_| {}).unwrap();
+    drop(geds);
+
+    let geds = open(&folder);
+    let states = geds.backends().unwrap();
+    assert_eq!(states.len(), 1, "the other one was not to be kept");
+    assert!(states[0].bucket == "lab" && states[0].class == Class::Cold && states[0].kept);
+    check(&geds, 1);
+    server.put("new", bytes_of("new", 9));
+    assert_eq!(*geds.view("lab", "new").unwrap(), *bytes_of("new", 9));
+    geds.attach("lab", backend(&server)).unwrap();
+    drop(geds);
+
+    let geds = open(&folder);
+    assert_eq!(geds.backends().unwrap(), [], "it was attached again without");
+    geds.attach("lab", backend(&server).keep()).unwrap();
+    geds.detach("lab").unwrap();
+    drop(geds);
+    assert_eq!(open(&folder).backends().unwrap(), []);
+}
+
+#[test]
 fn a_small_read_of_a_large_object_reads_its_blocks_alone() {
     let server = Server::start();
     let bytes = bytes_of("large", 20_000_000);

@@ -13,7 +13,7 @@ use crate::{
     sign::unescape,
     store::{HIDDEN_BUCKET, of_geds},
 };
-use geds::{Error, Object, Put, Stat};
+use geds::{Class, Error, Object, Put, Stat};
 use s3s::{S3Response, S3Result, dto};
 
 /// How many bytes are read at a time to compute a checksum.
@@ -107,6 +107,9 @@ pub(super) fn object(info: &Info) -> S3Result<S3Response<dto::CopyObjectOutput>>
         let source = Source::find(info)?;
         let record = described(info, &source)?;
         put.attributes = Some(record.attributes());
+        // A class that is not asked for is the usual one, whatever the source's is.
+        let usual = || source.object.stat().class.map(|_| Class::Hot);
+        put.class = describe::class_of(&record.headers).or_else(usual);
         let is_self = source.is_at(&info.bucket, &info.key);
         if is_self {
             // Then it is not the bytes of somebody who was faster that get these attributes.

@@ -7,17 +7,29 @@ use crate::{
     record::{Headers, Record},
     tags::{self, Tags},
 };
-use geds::Stat;
+use geds::{Class, Stat};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use s3s::{S3Result, dto};
 
 /// Most bytes of user metadata.
 const METADATA_MAX_BYTES: usize = 2 << 10;
 
+/// The usual storage class, which is not told in headers.
+pub(super) const STANDARD: &str = "STANDARD";
+
 const METADATA_PREFIX: &str = "x-amz-meta-";
 
-const STORAGE_CLASSES: [&str; 5] =
-    ["STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING"];
+const STORAGE_CLASSES: [&str; 6] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER_IR",
+];
+
+/// Those of objects that are seldom read, the usual one first. They can all be read at once.
+const COLD: [&str; 3] = ["STANDARD_IA", "ONEZONE_IA", "GLACIER_IR"];
 
 impl Info {
     /// The headers that are kept with an object.
@@ -47,10 +59,10 @@ impl Info {
         ))
     }
 
-    /// The storage class, if it is another than the usual one.
+    /// The storage class that is asked for, if one is.
     pub(super) fn storage_class(&self) -> S3Result<Option<String>> {
         match self.header("x-amz-storage-class") {
-            None | Some("" | "STANDARD") => Ok(None),
+            None | Some("") => Ok(None),
             Some(class) if STORAGE_CLASSES.contains(&class) => Ok(Some(class.to_owned())),
             Some(_) => fail(Fault::InvalidStorageClass),
         }
@@ -147,8 +159,9 @@ pub(super) fn headers(stat: &Stat, record: &Record) -> HeaderMap {
     if let Some(target) = &kept.redirect {
         set_named(&mut told, "x-amz-website-redirect-location", target);
     }
-    if let Some(class) = &kept.storage_class {
-        set_named(&mut told, "x-amz-storage-class", class);
+    match storage_class(stat, record) {
+        STANDARD => {}
+        class => set_named(&mut told, "x-amz-storage-class", class),
     }
     if !record.tags.is_empty() {
         set_named(&mut told, "x-amz-tagging-count", &record.tags.len().to_string());
@@ -157,6 +170,25 @@ pub(super) fn headers(stat: &Stat, record: &Record) -> HeaderMap {
         set_named(&mut told, &format!("{METADATA_PREFIX}{name}"), value);
     }
     told
+}
+
+/// The class of the store that stands for a storage class; none for that of the bucket.
+pub(super) fn class_of(headers: &Headers) -> Option<Class> {
+    match headers.storage_class.as_deref() {
+        Some(class) if COLD.contains(&class) => Some(Class::Cold),
+        Some(STANDARD) => Some(Class::Hot),
+        _ => None,
+    }
+}
+
+/// The storage class of an object: that which it was asked for with, unless the store was told otherwise since.
+pub(super) fn storage_class<'a>(stat: &Stat, record: &'a Record) -> &'a str {
+    let asked = record.headers.storage_class.as_deref().unwrap_or(STANDARD);
+    match stat.class {
+        Some(Class::Cold) if !COLD.contains(&asked) => COLD[0],
+        Some(Class::Hot) if COLD.contains(&asked) => STANDARD,
+        _ => asked,
+    }
 }
 
 /// The headers by which caches know an object.

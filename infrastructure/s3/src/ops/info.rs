@@ -13,7 +13,7 @@ use geds::Geds;
 use http::{HeaderMap, StatusCode};
 use s3s::{S3Request, S3Response, S3Result};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -35,7 +35,12 @@ pub(crate) struct Info {
     pub(crate) key: String,
     /// The body of an object or a part.
     pub(crate) body: Mutex<Option<Body>>,
+    /// Which operation it is, once that is known.
+    pub(crate) operation: Operation,
 }
+
+/// The name of an operation, once it is known.
+pub(crate) type Operation = Arc<OnceLock<&'static str>>;
 
 impl Info {
     /// What was attached to a request.

@@ -58,7 +58,7 @@ impl Asked {
                 size: i64::try_from(entry.stat.size).ok(),
                 last_modified: Some(describe::timestamp(entry.stat.modified)),
                 e_tag: Some(describe::etag(&record)),
-                storage_class: Some(class(&record).into()),
+                storage_class: Some(class(entry, &record)),
                 owner: owner.cloned(),
                 checksum_algorithm,
                 checksum_type,
@@ -77,8 +77,8 @@ impl Asked {
     }
 }
 
-fn class(record: &Record) -> String {
-    record.headers.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned())
+fn class<C: From<String>>(entry: &Entry, record: &Record) -> C {
+    describe::storage_class(&entry.stat, record).to_owned().into()
 }
 
 fn told_checksum(
@@ -175,7 +175,7 @@ pub(super) fn versions(info: &Info) -> S3Result<S3Response<dto::ListObjectVersio
             size: i64::try_from(entry.stat.size).ok(),
             last_modified: Some(describe::timestamp(entry.stat.modified)),
             e_tag: Some(describe::etag(&record)),
-            storage_class: Some(class(&record).into()),
+            storage_class: Some(class(entry, &record)),
             owner: Some(owner.clone()),
             checksum_algorithm,
             checksum_type,

@@ -13,7 +13,8 @@ mod upload;
 mod write;
 
 pub(crate) use describe::owner_id;
-pub(crate) use info::{Carriage, Carried, Info};
+pub(crate) use info::{Carriage, Carried, Info, Operation};
+pub(crate) use upload::remove_abandoned;
 pub(crate) use write::put;
 
 use crate::fault::{Fault, fail};
@@ -53,6 +54,8 @@ macro_rules! operations {
                 request: S3Request<dto::$in>,
             ) -> S3Result<S3Response<dto::$out>> {
                 let info = Info::of(&request)?;
+                // Nobody else has set it.
+                let _ = info.operation.set(stringify!($name));
                 let $info = &info;
                 let $input = request.input;
                 run!($where $info, $act)

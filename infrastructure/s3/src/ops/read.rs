@@ -192,7 +192,7 @@ pub(super) fn attributes(info: &Info) -> S3Result<S3Response<dto::GetObjectAttri
         output.object_size = i64::try_from(object.len()).ok();
     }
     if wants("StorageClass") {
-        let class = record.headers.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned());
+        let class = describe::storage_class(object.stat(), &record).to_owned();
         output.storage_class = Some(class.into());
     }
     if let (true, Some((checksum, kind))) = (wants("Checksum"), &record.checksum) {

@@ -24,6 +24,7 @@ pub(crate) async fn put(info: &Arc<Info>) -> S3Result<S3Response<dto::PutObjectO
         false => Put::overwrite(),
     };
     let (headers, metadata, tags) = (info.kept_headers()?, info.metadata()?, info.tags()?);
+    let put = Put { class: describe::class_of(&headers), ..put };
     let expected = Expected::of(&info.headers)?;
     let algorithm = Some(expected.algorithm().unwrap_or(digest::DEFAULT));
     let record = |digests: &Digests| Record {

@@ -13,7 +13,8 @@ use crate::{
     digest::Hasher,
     fault::{Fault, fail},
     form::{Form, Policy},
-    ops::{self, Carriage, Carried, Info, Operations, owner_id},
+    metrics::Metrics,
+    ops::{self, Carriage, Carried, Info, Operation, Operations, owner_id},
     patience::Pace,
     payload::{Body, Expected},
     sign::{self, Head, Keys, Moment, Payload, Query, Verified},
@@ -35,11 +36,15 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Most bytes of a body that is no object's: a list of 10,000 parts, or of 1,000 long keys.
 const DOCUMENT_MAX_BYTES: u64 = 8 << 20;
+
+/// How often uploads are looked at that nobody finishes.
+const SWEEP_LEAST: Duration = Duration::from_secs(1);
+const SWEEP_MOST: Duration = Duration::from_secs(3600);
 
 /// The SHA-256 of nothing.
 const EMPTY_SHA256: [u8; 32] = [
@@ -55,6 +60,7 @@ pub(super) struct Front {
     service: S3Service,
     /// Numbers requests.
     requests: AtomicU64,
+    pub(super) metrics: Metrics,
 }
 
 impl fmt::Debug for Front {
@@ -69,18 +75,27 @@ impl Front {
         let started = now().as_nanos();
         // Ids of one endpoint do not repeat those of its last life.
         let requests = AtomicU64::new(u64::try_from(started & u128::from(u64::MAX)).unwrap_or(0));
-        Self { config, keys, tenants: Arc::new(tenants), service, requests }
+        let metrics = Metrics::new();
+        Self { config, keys, tenants: Arc::new(tenants), service, requests, metrics }
     }
 
-    /// Answers a request, whatever it is.
+    /// Answers a request, whatever it is, and counts it.
     pub(super) async fn serve(&self, request: Request<Incoming>) -> Response<Reply> {
+        let (began, operation) = (Instant::now(), Operation::default());
+        let received = request.body().size_hint().exact().unwrap_or(0);
+        let response = self.serve_as(request, &operation).await;
+        self.metrics.answered(operation.get().copied(), received, &response, began.elapsed());
+        response
+    }
+
+    async fn serve_as(&self, request: Request<Incoming>, operation: &Operation) -> Response<Reply> {
         let id = HEXUPPER.encode(&self.requests.fetch_add(1, Relaxed).to_be_bytes());
         let (head, incoming) = request.into_parts();
         let home = Home::default();
         let body = home.lend(incoming);
         let (target, answer) = match self.target(&head) {
             Ok(target) => {
-                let answer = self.answer(&head, &target, body).await;
+                let answer = self.answer(&head, &target, body, operation).await;
                 (Some(target), answer)
             }
             Err(error) => {
@@ -117,13 +132,16 @@ impl Front {
         head: &request::Parts,
         target: &Target,
         body: Loan,
+        operation: &Operation,
     ) -> S3Result<Response<Reply>> {
         if head.method == Method::OPTIONS {
+            let _ = operation.set("preflight");
             return self.preflight(head, target).await;
         }
         if let (&Method::POST, Some(_), None, Some(content_type)) =
             (&head.method, &target.bucket, &target.key, form_type(&head.headers))
         {
+            let _ = operation.set("post_object");
             return self.post_form(head, target, content_type, body).await;
         }
         let query = Query::parse(head.uri.query())?;
@@ -162,6 +180,7 @@ impl Front {
             bucket: target.bucket.clone().unwrap_or_default(),
             key: target.key.clone().unwrap_or_default(),
             body: Mutex::new(object),
+            operation: Arc::clone(operation),
         };
         self.operate(forwarded, info).await
     }
@@ -199,6 +218,7 @@ impl Front {
             bucket,
             key: form.key()?,
             body: Mutex::new(Some(Body::of_file(file, size, pace))),
+            operation: Operation::default(),
         });
         let stored = ops::put(&info).await?.output;
         let etag = stored.e_tag.map(|etag| format!("\"{}\"", etag.value())).unwrap_or_default();
@@ -229,6 +249,38 @@ impl Front {
             None => respond::document(body.take_bytes().unwrap_or_default()),
         };
         Ok(Response::from_parts(head, reply))
+    }
+
+    /// Removes uploads that nobody finishes, now and then; it ends with the endpoint.
+    pub(super) async fn sweep(self: Arc<Self>) {
+        let age_max = Duration::from_secs(self.config.upload_age_max_s);
+        let period = (age_max / 4).clamp(SWEEP_LEAST, SWEEP_MOST);
+        while !age_max.is_zero() {
+            let front = Arc::clone(&self);
+            // What went wrong was logged, and is tried again.
+            let _ = store::blocking(move || front.sweep_once(age_max)).await;
+            tokio::time::sleep(period).await;
+        }
+    }
+
+    fn sweep_once(&self, age_max: Duration) {
+        for tenant in self.tenants.values() {
+            match ops::remove_abandoned(tenant, age_max, now()) {
+                Ok(0) => {}
+                Ok(count) => {
+                    tracing::info!(
+                        tenant = tenant.name,
+                        count,
+                        "uploads that nobody finished are removed"
+                    );
+                    self.metrics.abandoned(count);
+                }
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(tenant = tenant.name, error, "cannot remove abandoned uploads");
+                }
+            }
+        }
     }
 
     fn moment(&self) -> Moment {

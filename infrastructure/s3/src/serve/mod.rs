@@ -12,6 +12,7 @@ pub(crate) use reply::Reply;
 use crate::{
     Error,
     config::Config,
+    metrics::Metrics,
     patience::Pace,
     sign::Keys,
     store::{Tenant, Tenants},
@@ -65,6 +66,11 @@ impl Endpoint {
         Ok(Self { front: Arc::new(Front::new(Arc::clone(&config), keys, tenants)), config })
     }
 
+    /// What it tells about itself, also while it runs.
+    pub fn metrics(&self) -> Metrics {
+        self.front.metrics.clone()
+    }
+
     /// Serves until `shutdown` is done; then finishes the requests that are under way, within the
     /// time that the settings allow.
     ///
@@ -78,6 +84,8 @@ impl Endpoint {
         let places = Arc::new(Semaphore::new(self.config.connections_max));
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
+        let mut aside = JoinSet::new();
+        aside.spawn(Arc::clone(&self.front).sweep());
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let accepted = async {

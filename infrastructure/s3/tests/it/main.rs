@@ -2,9 +2,11 @@
 //! those that real clients do send.
 
 mod bodies;
+mod classes;
 mod clients;
 mod connections;
 mod documents;
+mod housekeeping;
 mod racing;
 mod server;
 mod tier;

@@ -1,10 +1,11 @@
 //! An endpoint in this process.
 
 use geds::{Geds, Limits};
-use s3::{Config, Endpoint, Key};
-use std::net::SocketAddr;
+use s3::{Config, Endpoint, Key, Metrics};
+use std::{collections::BTreeMap, net::SocketAddr};
 use testkit::Folder;
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
+use types::Token;
 
 /// An endpoint that serves as long as this lives: tenants `lab` and `field`, each with a key of its
 /// name and the secret `<name>-secret`.
@@ -13,6 +14,8 @@ pub(crate) struct Server {
     stop: Option<oneshot::Sender<()>>,
     ended: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     runtime: Runtime,
+    stores: BTreeMap<String, Geds>,
+    metrics: Metrics,
     _folder: Folder,
 }
 
@@ -42,7 +45,9 @@ impl Server {
         };
         let mut config = Config { keys: tenants.map(key).into(), ..Config::default() };
         change(&mut config);
-        let endpoint = Endpoint::new(config, stores).expect("good settings");
+        let stores = BTreeMap::from(stores);
+        let endpoint = Endpoint::new(config, stores.clone()).expect("good settings");
+        let metrics = endpoint.metrics();
 
         let runtime = Runtime::new().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a listener");
@@ -53,7 +58,27 @@ impl Server {
             let _ = stopped.await;
         };
         let ended = Some(runtime.spawn(endpoint.run(listener, stopped)));
-        Self { address, stop: Some(stop), ended, runtime, _folder: folder }
+        Self { address, stop: Some(stop), ended, runtime, stores, metrics, _folder: folder }
+    }
+
+    /// A tenant's store.
+    pub(crate) fn geds(&self, tenant: &str) -> &Geds {
+        &self.stores[tenant]
+    }
+
+    /// What it tells about itself.
+    pub(crate) fn metrics(&self) -> String {
+        self.metrics.render().expect("metrics")
+    }
+
+    /// Tells that to who has the token, as long as this lives.
+    pub(crate) fn serve_metrics(&self, token: &str) -> SocketAddr {
+        let listener = self.runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let serve =
+            self.metrics.clone().serve(listener, Token::from_text(token), std::future::pending());
+        self.runtime.spawn(serve);
+        address
     }
 
     /// Tells it to stop.

@@ -1,13 +1,22 @@
 //! What is fitted to rows of figures and answers a number for another row.
 
+mod bins;
 mod conformal;
 mod folds;
+mod kind;
 mod ridge;
+mod tree;
+mod trees;
 
 pub use conformal::Conformal;
 pub(crate) use conformal::quantile;
 pub use folds::{Fold, folds};
+pub use kind::{Fitted, Kind};
 pub use ridge::{Design, Ridge};
+pub use tree::Growth;
+pub use trees::{Boosting, Forest, Trees};
+
+use serde::{Deserialize, Serialize};
 
 /// What one figure adds to a prediction, compared with what it would be at its usual value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +35,35 @@ pub trait Model: std::fmt::Debug + Send + Sync {
     /// number is taken to be as usual.
     fn predict(&self, row: &[f64]) -> f64;
 
+    /// The usual value of each figure, the mean of training.
+    fn usual(&self) -> &[f64];
+
     /// What each figure adds, the largest first.
-    fn explain(&self, row: &[f64]) -> Vec<Contribution>;
+    fn explain(&self, row: &[f64]) -> Vec<Contribution> {
+        let whole = self.predict(row);
+        let mut without = row.to_vec();
+        let part = |(feature, &baseline): (usize, &f64)| {
+            let own = std::mem::replace(without.get_mut(feature)?, baseline);
+            let adds = whole - self.predict(&without);
+            without[feature] = own;
+            Some(Contribution { feature, baseline, adds })
+        };
+        let mut each: Vec<_> = self.usual().iter().enumerate().filter_map(part).collect();
+        each.sort_by(|one, other| other.adds.abs().total_cmp(&one.adds.abs()));
+        each
+    }
+}
+
+/// The usual value of each figure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Usual(pub(crate) Vec<f64>);
+
+impl Usual {
+    /// The means of what is a number; 0 where nothing is.
+    pub(crate) fn of(rows: &[Vec<f64>]) -> Self {
+        let width = rows.first().map_or(0, Vec::len);
+        let column = |at: usize| rows.iter().map(move |row| row[at]).filter(|x| x.is_finite());
+        let mean = |at: usize| crate::features::mean(column(at));
+        Self((0..width).map(mean).map(|mean| if mean.is_finite() { mean } else { 0.0 }).collect())
+    }
 }

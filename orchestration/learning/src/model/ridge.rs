@@ -3,7 +3,7 @@
 //! Source: A. E. Hoerl and R. W. Kennard, "Ridge Regression: Biased Estimation for Nonorthogonal
 //! Problems", Technometrics 12(1), 1970. Figures are standardised, so one penalty fits all.
 
-use super::{Contribution, Model};
+use super::{Model, Usual};
 use crate::{Error, Result, features::mean};
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,7 @@ const FLAT: f64 = 1e-9;
 pub struct Ridge {
     /// The prediction where all figures are as usual.
     base: f64,
-    /// The mean of each figure in training.
-    usual: Vec<f64>,
+    usual: Usual,
     /// What a unit of each figure adds.
     weights: Vec<f64>,
 }
@@ -26,7 +25,7 @@ pub struct Ridge {
 /// Rows of figures, prepared so that several targets and penalties can be fitted to them.
 #[derive(Debug)]
 pub struct Design {
-    usual: Vec<f64>,
+    usual: Usual,
     /// By which each figure is divided; infinite for one that says nothing.
     scale: Vec<f64>,
     /// Standardised, row after row.
@@ -50,8 +49,8 @@ impl Design {
             return Err(Error::TooMuch { what, limit: FEATURES_MAX as u64 });
         }
         let column = |at: usize| rows.iter().map(move |row| row[at]).filter(|x| x.is_finite());
-        let usual: Vec<_> = (0..width).map(|at| finite(mean(column(at)))).collect();
-        let scale = (0..width).map(|at| scale(column(at), usual[at])).collect::<Vec<_>>();
+        let usual = Usual::of(rows);
+        let scale: Vec<_> = (0..width).map(|at| scale(column(at), usual.0[at])).collect();
         let mut design = Self { usual, scale, rows: Vec::new(), products: Vec::new() };
         design.rows = rows.iter().flat_map(|row| design.standardised(row)).collect();
         design.products = products(&design.rows, width);
@@ -59,7 +58,7 @@ impl Design {
     }
 
     fn standardised(&self, row: &[f64]) -> Vec<f64> {
-        let each = row.iter().zip(self.usual.iter().zip(&self.scale));
+        let each = row.iter().zip(self.usual.0.iter().zip(&self.scale));
         each.map(|(x, (usual, scale))| if x.is_finite() { (x - usual) / scale } else { 0.0 })
             .collect()
     }
@@ -70,7 +69,7 @@ impl Design {
     /// # Errors
     /// As many targets as rows are needed, all finite, and a positive penalty.
     pub fn fit(&self, targets: &[f64], penalty: f64) -> Result<Ridge> {
-        let width = self.usual.len();
+        let width = self.usual.0.len();
         if targets.len() * width != self.rows.len() || targets.iter().any(|y| !y.is_finite()) {
             return Err(Error::Unfit("a model needs a finite target for each row".into()));
         }
@@ -97,19 +96,14 @@ impl Model for Ridge {
         self.base + self.parts(row).map(|(_, adds)| adds).sum::<f64>()
     }
 
-    fn explain(&self, row: &[f64]) -> Vec<Contribution> {
-        let parts = self.parts(row);
-        let mut each: Vec<_> = parts
-            .map(|(feature, adds)| Contribution { feature, baseline: self.usual[feature], adds })
-            .collect();
-        each.sort_by(|one, other| other.adds.abs().total_cmp(&one.adds.abs()));
-        each
+    fn usual(&self) -> &[f64] {
+        &self.usual.0
     }
 }
 
 impl Ridge {
     fn parts(&self, row: &[f64]) -> impl Iterator<Item = (usize, f64)> {
-        let each = row.iter().zip(self.usual.iter().zip(&self.weights)).enumerate();
+        let each = row.iter().zip(self.usual.0.iter().zip(&self.weights)).enumerate();
         each.map(|(at, (x, (usual, weight)))| {
             (at, if x.is_finite() { (x - usual) * weight } else { 0.0 })
         })

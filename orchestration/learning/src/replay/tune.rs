@@ -45,7 +45,7 @@ impl Learnt {
             true => Some(Lesson::new(trace, learn.clone(), ahead_s, &setup.training)?),
             false => None,
         };
-        let reference = lesson.as_ref().map(|lesson| reference(lesson, trace, level, setup));
+        let reference = lesson.as_ref().map(|lesson| reference(lesson, trace, level));
         let proactive = match &lesson {
             Some(lesson) if wanted(Rule::Proactive) => {
                 Some(proactive(lesson, trace, learn, level, setup)?)
@@ -128,12 +128,12 @@ impl Learnt {
     }
 }
 
-fn reference(lesson: &Lesson, trace: &Trace, level: Level, setup: &Setup) -> Result<Reference> {
+fn reference(lesson: &Lesson, trace: &Trace, level: Level) -> Result<Reference> {
     let steps = |seconds: u32| trace.samples_in(seconds);
     let ahead = steps(NEEDED_S.0)..steps(NEEDED_S.1);
     let truth =
         |samples: &[crate::Sample], at: usize| worst(samples, at, ahead.clone(), steps(30)).0;
-    let worst = Arc::new(lesson.fit(setup.training.penalty, truth)?);
+    let worst = Arc::new(lesson.fit(truth)?);
     Ok(Reference { limits: level.limits, worst })
 }
 
@@ -148,7 +148,7 @@ fn proactive(
     let share = |move_s: u32| -> Result<_> {
         let (from_s, to_s) = (move_s, move_s + setup.every_s);
         let ahead = steps(from_s)..steps(to_s);
-        let forecast = lesson.fit(training.penalty, |samples, at| {
+        let forecast = lesson.fit(|samples, at| {
             broken_share(samples, at, ahead.clone(), level.sla_ms, training.softness_ms)
         })?;
         Ok(((from_s, to_s), Arc::new(forecast)))
@@ -170,7 +170,7 @@ fn proactive(
     };
     Ok(Proactive {
         shares: vec![share(setup.to_edge_s)?, share(setup.to_cloud_s)?],
-        risk: Arc::<Forecast>::new(lesson.fit(training.penalty, broken)?),
+        risk: Arc::<Forecast>::new(lesson.fit(broken)?),
         alarm_at,
         margin: setup.margin,
         cool_down_s: setup.cool_down_s,

@@ -2,7 +2,7 @@
 
 use super::{Shared, errno, sealed::Sealed, some, times::Times};
 use crate::wasi::{Errno, FileType, SetTime, Stat};
-use geds::{Attributes, Error, Put, Writer};
+use geds::{Error, Put, Writer};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What is copied at once when a sealed file is written to.
@@ -314,10 +314,12 @@ impl Body {
     }
 
     fn put(&self, shared: &Shared, size: u64) -> Put {
-        let attributes = self.set.then(|| self.times.keep(Attributes::new()));
+        let given = &shared.seal;
+        let set = || self.times.keep(given.attributes.clone().unwrap_or_default());
+        let attributes = if self.set { Some(set()) } else { given.attributes.clone() };
         let attributes = shared.transform.describe(attributes, size);
-        let (overwrite, durable) = (!self.exclusive, self.durable);
-        Put { overwrite, durable, attributes, ..Put::default() }
+        let (overwrite, durable) = (!self.exclusive, self.durable || given.durable);
+        Put { overwrite, durable, attributes, replicas: given.replicas, ..Put::default() }
     }
 }
 

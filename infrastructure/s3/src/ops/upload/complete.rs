@@ -41,12 +41,15 @@ pub(in crate::ops) fn complete(
         ..Part::all(HIDDEN_BUCKET, part_key(&id, chosen.number))
     };
     let parts: Vec<_> = chosen.iter().map(part).collect();
+    let class = describe::class_of(&upload.headers);
     let record = described(upload, &chosen, checksum);
-    let put = Put { attributes: Some(record.attributes()), ..put };
+    let put = Put { attributes: Some(record.attributes()), class, ..put };
     match info.geds().compose(&info.bucket, &info.key, &parts, put) {
         Ok(_) => {}
-        // A part was uploaded anew after it was looked at.
-        Err(Error::Changed { bucket, .. }) if bucket == HIDDEN_BUCKET => {
+        // A part was uploaded anew, or the upload was ended, after it was looked at.
+        Err(Error::Changed { bucket, .. } | Error::NoObject { bucket, .. })
+            if bucket == HIDDEN_BUCKET =>
+        {
             return fail(Fault::InvalidPart);
         }
         Err(error) => return Err(of_geds(error)),

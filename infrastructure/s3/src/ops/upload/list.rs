@@ -62,7 +62,7 @@ fn marker(info: &Info) -> S3Result<u32> {
 }
 
 fn class(upload: &Upload) -> String {
-    upload.headers.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned())
+    upload.headers.storage_class.clone().unwrap_or_else(|| describe::STANDARD.to_owned())
 }
 
 fn told_part(entry: &Entry) -> Option<dto::Part> {
@@ -182,28 +182,23 @@ fn all(geds: &Geds, bucket: &str) -> Result<Vec<Listed>, Error> {
             None => break,
         }
     }
-    found.sort_by(|a, b| {
-        (&a.upload.key, a.initiated, &a.id).cmp(&(&b.upload.key, b.initiated, &b.id))
-    });
+    // Ids come in the order in which uploads began.
+    found.sort_by(|a, b| (&a.upload.key, &a.id).cmp(&(&b.upload.key, &b.id)));
     Ok(found)
 }
 
 /// Cuts a page out of all uploads.
 fn page(all: Vec<Listed>, asked: &Asked) -> Page {
     let mut page = Page::default();
-    let mut behind_id = asked.id_marker.is_empty() || asked.key_marker.is_empty();
     for listed in all {
         let key = &listed.upload.key;
         if !key.starts_with(&asked.prefix) || *key < asked.key_marker {
             continue;
         }
-        if !asked.key_marker.is_empty() && *key == asked.key_marker {
-            // Those of the marker's key that come behind the marker's upload.
-            let was_behind = behind_id && !asked.id_marker.is_empty();
-            behind_id |= listed.id == asked.id_marker;
-            if !was_behind {
-                continue;
-            }
+        // Of the marker's key those that come behind the marker's upload, whether that is still there or not.
+        let is_behind = !asked.id_marker.is_empty() && listed.id > asked.id_marker;
+        if !asked.key_marker.is_empty() && *key == asked.key_marker && !is_behind {
+            continue;
         }
         let group = asked.delimiter.as_ref().and_then(|delimiter| {
             let rest = &key[asked.prefix.len()..];
@@ -289,6 +284,18 @@ mod tests {
         assert_eq!(walk(None, 1).len(), 5);
         assert_eq!(walk(Some("/"), 10), [["1", "2", "5", "b/"]]);
         assert_eq!(walk(Some("/"), 3), [vec!["1", "2", "b/"], vec!["5"]]);
+    }
+
+    #[test]
+    fn an_upload_that_ended_may_be_the_marker() {
+        let marked =
+            |id: &str| Asked { key_marker: "a".into(), id_marker: id.into(), ..asked(None, 10) };
+        let ids = |asked: &Asked| -> Vec<String> {
+            page(all(), asked).uploads.into_iter().map(|listed| listed.id).collect()
+        };
+        assert_eq!(ids(&marked("1")), ["2", "3", "4", "5"]);
+        assert_eq!(ids(&marked("15")), ["2", "3", "4", "5"]);
+        assert_eq!(ids(&marked("2")), ["3", "4", "5"]);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! keeps what the object will be; its parts are `p/<upload id>/<number>`. Completion composes the
 //! object of its parts without copying their bytes.
 
+mod abandoned;
 mod complete;
 mod list;
 mod part;
 
+pub(crate) use abandoned::remove_abandoned;
 pub(super) use complete::complete;
 pub(super) use list::{parts, uploads};
 pub(super) use part::{copy_part, put_part};
@@ -24,6 +26,7 @@ use data_encoding::HEXLOWER;
 use geds::{Attributes, Error, Listing, Put, Stat};
 use s3s::{S3Error, S3Response, S3Result, dto};
 use serde::{Deserialize, Serialize};
+use std::time::UNIX_EPOCH;
 
 /// The attribute that keeps what is known of an upload or a part, and the version of its form.
 const ATTRIBUTE: &str = "s3";
@@ -180,9 +183,13 @@ fn announced(info: &Info) -> S3Result<(Option<Algorithm>, Kind)> {
     }
 }
 
+/// An id nobody can guess; the ids of one key come in the order in which its uploads began.
 fn new_id() -> S3Result<String> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
+    let began = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+    let (time, random) = bytes.split_at_mut(6);
+    time.copy_from_slice(&began.to_be_bytes()[10..]);
+    getrandom::fill(random).map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "no randomness for an upload");
         S3Error::from(Fault::InternalError)
     })?;
@@ -202,7 +209,11 @@ fn remove(info: &Info, id: &str) -> S3Result<()> {
     let upload = format!("{}{id}", uploads_prefix(&info.bucket));
     // The upload first: a part that is stored meanwhile looks for it afterwards.
     geds.delete(HIDDEN_BUCKET, &upload, None).map_err(of_geds)?;
-    geds.delete_prefix(HIDDEN_BUCKET, &parts_prefix(id)).map(|_| ()).map_err(of_geds)
+    remove_parts(&info.tenant, id).map_err(of_geds)
+}
+
+fn remove_parts(tenant: &Tenant, id: &str) -> Result<(), Error> {
+    tenant.geds.delete_prefix(HIDDEN_BUCKET, &parts_prefix(id)).map(|_| ())
 }
 
 /// Forgets all uploads to a bucket that is no more.
@@ -220,7 +231,7 @@ pub(super) fn remove_all(tenant: &Tenant, bucket: &str) -> Result<(), Error> {
         for entry in page.entries {
             let id = entry.key.strip_prefix(&prefix).unwrap_or_default();
             geds.delete(HIDDEN_BUCKET, &entry.key, None)?;
-            geds.delete_prefix(HIDDEN_BUCKET, &parts_prefix(id))?;
+            remove_parts(tenant, id)?;
         }
     }
 }

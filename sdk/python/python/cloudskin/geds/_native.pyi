@@ -48,6 +48,10 @@ class Stat:
     @property
     def tier(self) -> Literal["memory", "disk", "mixed", "outside"]: ...
     @property
+    def storage_class(self) -> Literal["hot", "cold"] | None:
+        """The class of its own; None for that of its bucket's back end."""
+
+    @property
     def attributes(self) -> dict[str, bytes]: ...
 
 @final
@@ -256,6 +260,7 @@ class Store:
         if_version: int | None = None,
         attributes: _Attributes | None = None,
         durable: bool = False,
+        storage_class: Literal["hot", "cold"] | None = None,
     ) -> Stat:
         """Makes an object of these bytes, sealed and visible to everybody when this returns.
 
@@ -278,6 +283,7 @@ class Store:
         attributes: _Attributes | None = None,
         durable: bool = False,
         size_hint: int | None = None,
+        storage_class: Literal["hot", "cold"] | None = None,
     ) -> Writer:
         """Begins an object that is written piece by piece, of any size."""
 
@@ -328,6 +334,14 @@ class Store:
     def set_attributes(
         self, bucket: str, key: str, attributes: _Attributes, *, if_version: int | None = None
     ) -> Stat: ...
+    def set_storage_class(
+        self,
+        bucket: str,
+        key: str,
+        storage_class: Literal["hot", "cold"] | None,
+        *,
+        if_version: int | None = None,
+    ) -> Stat: ...
     def delete(self, bucket: str, key: str, *, if_version: int | None = None) -> bool:
         """Removes an object, if it is still the version named; False when there was none."""
 
@@ -351,6 +365,11 @@ class Store:
 
     def export_objects(self, bucket: str, prefix: str = "", *, overwrite: bool = False) -> int:
         """Writes objects outside, and says how many."""
+
+    def relocate(
+        self, bucket: str, prefix: str = "", *, to: Literal["memory", "disk", "outside"]
+    ) -> tuple[int, Sequence[tuple[str, str]]]:
+        """Moves bytes to another tier now; how many objects were moved, and which were not, with the reasons."""
 
     def usage(self) -> Usage: ...
     def limits(self) -> Limits: ...

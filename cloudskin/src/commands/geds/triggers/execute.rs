@@ -1,0 +1,163 @@
+//! Running a trigger's module: each run is a process, so that it can be ended at any moment.
+
+use super::job::{Spec, module_path};
+use anyhow::Context;
+use cells::{toolchain::Environment, worker};
+use geds::trigger::{Execute, Job, Outcome, Stop, Trigger, Triggers, record::Ended};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+use types::Period;
+
+/// What is kept of what a module says on standard error, in the end.
+const SAID_BYTES: usize = 3 << 10;
+
+/// How much later than a module its process is ended: it may compile the module first.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Between looks for the end of a run, at most.
+const LOOK_MAX: Duration = Duration::from_millis(20);
+
+/// Runs modules as processes of this machine.
+#[derive(Debug)]
+pub(crate) struct Here {
+    program: PathBuf,
+    socket: PathBuf,
+    cache: PathBuf,
+    triggers: Triggers,
+    /// Held while a module's file is written.
+    writing: Mutex<()>,
+}
+
+impl Here {
+    /// For the triggers of a store that is joined through a socket.
+    pub(crate) fn new(socket: PathBuf, triggers: Triggers) -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?;
+        let cache = Environment::from_process().cache_dir;
+        Ok(Self { program, socket, cache, triggers, writing: Mutex::default() })
+    }
+
+    fn try_run(&self, trigger: &Trigger, job: &Job, stop: &Stop) -> anyhow::Result<Outcome> {
+        let module = self.module(trigger).context("its module cannot be had")?;
+        let spec = serde_json::to_vec(&self.spec(trigger, job, module))?;
+        let mut child = Command::new(&self.program)
+            .args(["geds", "trigger", "job"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // A signal from the terminal is for the runner, which then ends it.
+            .process_group(0)
+            .spawn()
+            .context("its process cannot be started")?;
+        let said = child.stderr.take().map(|stderr| thread::spawn(move || last_of(stderr)));
+        if let Some(mut stdin) = child.stdin.take() {
+            // Who ends before it has read that says why.
+            let _ = stdin.write_all(&spec);
+        }
+        let timeout = Duration::from_millis(trigger.definition.timeout_ms);
+        let status = wait(&mut child, timeout.saturating_add(GRACE), stop)?;
+        let said = said.and_then(|said| said.join().ok()).unwrap_or_default();
+        Ok(outcome(status, stop, timeout, &said))
+    }
+
+    fn spec(&self, trigger: &Trigger, job: &Job, module: PathBuf) -> Spec {
+        let definition = &trigger.definition;
+        let told = [
+            ("CLOUDSKIN_EVENT", job.event.name().to_owned()),
+            ("CLOUDSKIN_BUCKET", definition.bucket.clone()),
+            ("CLOUDSKIN_KEY", job.key.clone()),
+            ("CLOUDSKIN_VERSION", job.version.to_string()),
+            ("CLOUDSKIN_TRIGGER", definition.name.clone()),
+            ("CLOUDSKIN_ATTEMPT", job.attempt.to_string()),
+        ];
+        let told = told.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Spec {
+            parent: std::process::id(),
+            socket: self.socket.clone(),
+            module,
+            digest: definition.module,
+            args: definition.args.clone(),
+            env: definition.env.iter().cloned().chain(told).collect(),
+            dirs: definition.dirs.clone(),
+            memory_bytes: definition.memory_bytes,
+            timeout: Period::from_millis(definition.timeout_ms),
+            hops: job.hops.saturating_add(1),
+        }
+    }
+
+    /// The module as a file, which is written once.
+    fn module(&self, trigger: &Trigger) -> anyhow::Result<PathBuf> {
+        let definition = &trigger.definition;
+        let path = module_path(&self.cache, &definition.module, &definition.module_name);
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if cells::digest_file(&path).is_ok_and(|found| found == definition.module) {
+            return Ok(path);
+        }
+        let bytes = self.triggers.module(trigger)?;
+        write_whole(&path, &bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Execute for Here {
+    fn run(&self, trigger: &Trigger, job: &Job, stop: &Stop) -> Outcome {
+        self.try_run(trigger, job, stop)
+            .unwrap_or_else(|error| Outcome { ended: Ended::Badly, said: types::chain(&*error) })
+    }
+}
+
+/// Writes a file that is there whole or not at all; others may write the same.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let draft = path.with_extension(format!("draft-{}", std::process::id()));
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    fs::write(&draft, bytes)?;
+    fs::rename(&draft, path)
+}
+
+/// Waits for its end; ends it when it is to stop, or after `limit`.
+fn wait(child: &mut Child, limit: Duration, stop: &Stop) -> std::io::Result<ExitStatus> {
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if stop.is_asked() || began.elapsed() > limit {
+            child.kill()?;
+            return child.wait();
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(LOOK_MAX);
+    }
+}
+
+/// All is read, so that nobody waits, and the end of it kept.
+fn last_of(mut from: impl Read) -> String {
+    let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        kept.extend_from_slice(&buffer[..count]);
+        let more = kept.len().saturating_sub(SAID_BYTES);
+        kept.drain(..more);
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+fn outcome(status: ExitStatus, stop: &Stop, timeout: Duration, said: &str) -> Outcome {
+    let how = match status.code() {
+        Some(0) => return Outcome { ended: Ended::Well, said: String::new() },
+        None if stop.is_asked() => {
+            return Outcome { ended: Ended::Released, said: String::new() };
+        }
+        Some(worker::DEADLINE_EXIT_CODE) => format!("exit code 124, after {}", Period(timeout)),
+        Some(code) => format!("exit code {code}"),
+        None => format!("its process was ended: {status}"),
+    };
+    Outcome { ended: Ended::Badly, said: format!("{how}\n{}", said.trim_end()) }
+}

@@ -1,0 +1,3 @@
+//! Promises of the learning plane to other crates and to users.
+
+mod testbed;
