@@ -38,6 +38,9 @@ enum Area {
     /// The peer of S3; serves until it is killed
     #[value(name = geds::FILES_SUBCOMMAND, hide = true)]
     FileServer,
+    /// The peer of reads from other sites; serves until it is killed
+    #[value(name = geds::TCP_SUBCOMMAND, hide = true)]
+    TcpServer,
 }
 
 impl Area {
@@ -47,7 +50,7 @@ impl Area {
             Self::Hpc => Some(hpc::SUITE),
             Self::Isolation => Some(isolation::SUITE),
             Self::Geds => Some(geds::SUITE),
-            Self::EchoServer | Self::FileServer => None,
+            Self::EchoServer | Self::FileServer | Self::TcpServer => None,
         }
     }
 }
@@ -57,6 +60,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match area.suite() {
         Some(suite) => drop(suite.run(&Options { filters, quick, out, cloudskin })?),
         None if area == Area::FileServer => geds::serve_files()?,
+        None if area == Area::TcpServer => geds::serve_tcp()?,
         None => echo::serve()?,
     }
     Ok(ExitCode::SUCCESS)

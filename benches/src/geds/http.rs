@@ -4,13 +4,27 @@ use anyhow::Context as _;
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a server may take until it answers.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Largest head of an answer.
 const HEAD_MAX: usize = 16 << 10;
+
+/// Connects to a server that is about to be there.
+pub(super) fn connect(address: SocketAddr) -> anyhow::Result<Client> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        match Client::open(address) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            opened => return opened.with_context(|| format!("nobody answers at {address}")),
+        }
+    }
+}
 
 pub(super) struct Client {
     stream: TcpStream,
@@ -39,6 +53,17 @@ impl Client {
             length => format!("Content-Length: {length}\r\n"),
         };
         let head = format!("{request} HTTP/1.1\r\nHost: {host}\r\n{length}\r\n");
+        self.exchange(&head, body, into)
+    }
+
+    /// Sends a head as it is, and a body; reads the answer's body.
+    pub(super) fn exchange(
+        &mut self,
+        head: &str,
+        body: &[u8],
+        into: &mut [u8],
+    ) -> anyhow::Result<()> {
+        let request = head.lines().next().unwrap_or_default();
         self.stream.write_all(head.as_bytes())?;
         self.stream.write_all(body)?;
         let (end, filled) = self.read_head()?;

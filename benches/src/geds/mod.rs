@@ -4,14 +4,23 @@
 //! by another process where a row says so. Redis is asked over a Unix socket by a client as plain as
 //! can be: one `write` and one or two `read`s a request, no copy but the system's.
 
+mod cell;
+mod files;
+mod guest;
 mod http;
 mod local;
 mod many;
 mod node;
+mod plain;
+mod remote;
 mod s3;
+mod spill;
 mod stores;
+mod tiering;
+mod units;
 
-pub use s3::serve_files;
+pub use files::serve_files;
+pub use remote::serve_tcp;
 
 use crate::suite::{Group, Suite};
 
@@ -26,11 +35,19 @@ pub const SUITE: Suite = Suite {
         Group { rows: local::FILES_ROWS, run: local::files },
         Group { rows: many::ROWS, run: many::measure },
         Group { rows: s3::ROWS, run: s3::measure },
+        Group { rows: spill::ROWS, run: spill::measure },
+        Group { rows: tiering::ROWS, run: tiering::measure },
+        Group { rows: cell::ROWS, run: cell::measure },
+        Group { rows: units::ROWS, run: units::measure },
+        Group { rows: remote::ROWS, run: remote::measure },
     ],
 };
 
 /// The subcommand of this binary that serves files over S3 as `s3s-fs` does.
 pub const FILES_SUBCOMMAND: &str = "s3s-fs-server";
+
+/// The subcommand of this binary that answers requests for bytes over TCP.
+pub const TCP_SUBCOMMAND: &str = "tcp-server";
 
 /// A size that is measured.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@ use crate::Context;
 use anyhow::Context as _;
 use geds::{Config, Geds};
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -16,6 +16,11 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The bucket of all measurements.
 pub(super) const BUCKET: &str = "bench";
+
+/// An address that nobody listens at.
+pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
 
 /// `cloudskin serve geds`, or `serve s3` with its store; ended on drop.
 pub(super) struct Node {
@@ -33,6 +38,16 @@ impl Node {
     /// A store behind an S3 endpoint at this address.
     pub(super) fn with_s3(context: &Context, at: SocketAddr) -> anyhow::Result<(Self, Geds)> {
         Self::serve(context, "s3", &["--listen", &at.to_string()])
+    }
+
+    /// The store of the site `cloud`, which knows another one, `edge`.
+    pub(super) fn of_cloud(
+        context: &Context,
+        at: SocketAddr,
+        edge: SocketAddr,
+    ) -> anyhow::Result<(Self, Geds)> {
+        let (at, edge) = (at.to_string(), format!("edge={edge}"));
+        Self::serve(context, "geds", &["--site", "cloud", "--listen-sites", &at, "--peer", &edge])
     }
 
     fn serve(context: &Context, part: &str, more: &[&str]) -> anyhow::Result<(Self, Geds)> {

@@ -4,9 +4,10 @@
 //! over a connection that stays open.
 
 use super::{
-    FILES_SUBCOMMAND, SIZES, Size, bytes,
-    http::Client,
-    node::{BUCKET, Node},
+    SIZES, Size, bytes,
+    files::{FileServer, KEY, SECRET, Serving},
+    http::{Client, connect},
+    node::{BUCKET, Node, free_address},
 };
 use crate::{
     Context,
@@ -15,19 +16,15 @@ use crate::{
     stats,
 };
 use anyhow::Context as _;
-use hyper_util::rt::TokioIo;
 use object_store::{
     aws::{AmazonS3, AmazonS3Builder},
     path::Path as Key,
     signer::Signer,
 };
-use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -48,10 +45,6 @@ const GET_RATIO: [f64; 4] = [2.0, 2.0, 5.0, 5.0];
 
 /// No answer that waits for a delayed acknowledgement.
 const WORST_MS: f64 = 40.0;
-
-/// The peer's only key.
-const KEY: &str = "bench";
-const SECRET: &str = "bench-secret";
 
 /// A server that is asked.
 struct Server {
@@ -102,16 +95,6 @@ impl Server {
     }
 }
 
-fn connect(address: SocketAddr) -> anyhow::Result<Client> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        match Client::open(address) {
-            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
-            opened => return opened.with_context(|| format!("nobody answers at {address}")),
-        }
-    }
-}
-
 pub(super) fn measure(context: &Context) -> anyhow::Result<Vec<Row>> {
     // Requests are signed by a library that could also send them, over TLS.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -121,7 +104,7 @@ pub(super) fn measure(context: &Context) -> anyhow::Result<Vec<Row>> {
     drop(connected);
     let (key, secret) = first_key(&node.keys())?;
     let mut ours = Server::at(at, &key, &secret)?;
-    let files = FileServer::start(context)?;
+    let files = FileServer::start(context, Serving::default())?;
     let mut theirs = Server::at(files.address, KEY, SECRET)?;
 
     let (mut gets, mut puts, mut worst) = (Vec::new(), Vec::new(), 0.0_f64);
@@ -172,78 +155,12 @@ fn pairs(
     Ok((pairs, worst))
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
 /// The first key of an endpoint's file, and its secret.
-fn first_key(file: &Path) -> anyhow::Result<(String, String)> {
+pub(super) fn first_key(file: &Path) -> anyhow::Result<(String, String)> {
     let text = fs::read_to_string(file)?;
     let value = |name: &str| {
         let line = text.lines().find(|line| line.starts_with(&format!("{name} = ")));
         line.and_then(|line| Some(line.split('"').nth(1)?.to_owned()))
     };
     value("access_key").zip(value("secret")).context("the endpoint has no key")
-}
-
-/// The peer as a process; killed on drop.
-struct FileServer {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl FileServer {
-    fn start(context: &Context) -> anyhow::Result<Self> {
-        let folder = context.folder("s3s-fs")?;
-        fs::create_dir(folder.join(BUCKET))?;
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(FILES_SUBCOMMAND)
-            .env("BENCH_FOLDER", &folder)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        let output = child.stdout.take().context("no output")?;
-        BufReader::new(output).read_line(&mut line)?;
-        let address = line.trim().parse().context("the peer said no address");
-        match address {
-            Ok(address) => Ok(Self { child, address }),
-            Err(error) => {
-                let _ = child.kill();
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for FileServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Serves the folder `BENCH_FOLDER` as the program of `s3s-fs` does, until killed; prints its
-/// address first.
-///
-/// # Errors
-/// If it cannot listen.
-pub fn serve_files() -> anyhow::Result<()> {
-    let folder = std::env::var_os("BENCH_FOLDER").context("no folder")?;
-    let files = s3s_fs::FileSystem::new(folder).map_err(|error| anyhow::anyhow!("{error:?}"))?;
-    let mut service = S3ServiceBuilder::new(files);
-    service.set_auth(SimpleAuth::from_single(KEY, SECRET));
-    let service = service.build();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
-        println!("{}", listener.local_addr()?);
-        loop {
-            let (stream, _) = listener.accept().await?;
-            let service = service.clone();
-            tokio::spawn(async move {
-                let http = hyper::server::conn::http1::Builder::new();
-                let _ = http.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    })
 }

@@ -108,6 +108,27 @@ impl Writer {
         Ok(())
     }
 
+    /// Appends so many bytes, which `fill` writes to where they belong: in the store's memory, without another copy.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at), and those of `fill`: then nothing was appended.
+    pub fn append_with<E: From<Error>>(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (at, len_bytes) = (self.len, len as u64);
+        self.reserve(at.saturating_add(len_bytes))?;
+        if let Stage::Memory(space) = &mut self.stage {
+            space.fill(at, len_bytes, |buffer| Ok(fill(buffer)))??;
+            self.len = at + len_bytes;
+            return Ok(());
+        }
+        let mut bytes = vec![0; len];
+        fill(&mut bytes)?;
+        Ok(self.write_at(at, &bytes)?)
+    }
+
     /// Reads what was written so far, as [`Object::read_at`](crate::Object::read_at).
     ///
     /// # Errors

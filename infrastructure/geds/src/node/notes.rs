@@ -64,7 +64,12 @@ impl State {
 
     /// Writes down where a name is now, here and in the journal.
     pub(super) fn note(&mut self, bucket: u32, key: &str, newest: Option<u32>) {
-        let bound = newest.and_then(|unit| self.bound(bucket, key, unit));
+        let mut bound = newest.and_then(|unit| self.bound(bucket, key, unit));
+        if let Some(unit) = newest.filter(|_| bound.is_some() && !self.recovering) {
+            mark(&self.index, bucket, key, unit);
+            // Who replaced it before it was marked has not waited for the journal, which must not have it then.
+            bound = bound.filter(|_| self.is_newest(bucket, key, unit));
+        }
         let Some(keys) = self.names.keys_mut(bucket) else { return };
         let was = keys.keys.get(key).copied();
         let (was_bound, was_told) = was.map_or((false, false), |was| (was.bound, was.told));
@@ -84,9 +89,6 @@ impl State {
             self.lost.found(&keys.name, key);
         }
         let name = || (keys.name.clone(), key.to_owned());
-        if let Some(unit) = newest.filter(|_| bound.is_some()) {
-            mark(&self.index, bucket, key, unit);
-        }
         match (bound, newest) {
             (Some(bound), _) => self.journal.note(&bound),
             (None, Some(unit)) => {
@@ -106,6 +108,13 @@ impl State {
             }
             (None, None) => {}
         }
+    }
+
+    /// Whether a record is what the index has of a name now.
+    fn is_newest(&self, bucket: u32, key: &str, unit: u32) -> bool {
+        let chain = self.index.chain(bucket, key.as_bytes());
+        let newest = chain.read(key.as_bytes(), |found| found.map(|(newest, _)| newest));
+        newest.is_ok_and(|(_, newest)| newest == Some(unit))
     }
 
     /// Hands all notes to the system. Names that the journal no longer has are replaced without telling the node

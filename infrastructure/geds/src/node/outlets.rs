@@ -77,6 +77,10 @@ impl Outlets {
         self.all().remove(bucket).is_some()
     }
 
+    pub(super) fn is_attached(&self, bucket: &str) -> bool {
+        self.all().contains_key(bucket)
+    }
+
     pub(super) fn any(&self) -> bool {
         !self.all().is_empty()
     }

@@ -102,7 +102,8 @@ impl State {
             !index.slot(*unit).header().deleted() && self.names.keys(bucket).is_some()
         });
         self.keep_backing(bucket, key, newest, &units);
-        for unit in units.iter().filter(|unit| Some(**unit) != newest) {
+        // The oldest first: while there is one that is older, who reads the chain would take that for the newest.
+        for unit in units.iter().rev().filter(|unit| Some(**unit) != newest) {
             self.discard(&chain, *unit)?;
         }
         self.note(bucket, key, newest);

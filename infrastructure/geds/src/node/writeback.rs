@@ -202,14 +202,17 @@ impl Tenant {
                 let fits = bytes + job.bytes.size() <= UNDER_WAY_BYTES && under_way < UNDER_WAY;
                 (fits || under_way == 0) && !self.stopping.load(SeqCst)
             });
-            if let Some((job, target)) = job.and_then(|job| Some((job, targets.get(&job.bucket)?)))
-            {
+            if let Some(job) = job {
+                let at = next;
+                next += 1;
+                // It may have been taken from its bucket meanwhile.
+                let attached = self.outlets.is_attached(&job.bucket);
+                let Some(target) = targets.get(&job.bucket).filter(|_| attached) else { continue };
                 self.pace(started, sent, target.bytes_per_second);
                 bytes += job.bytes.size();
                 sent += job.bytes.size();
                 under_way += 1;
-                begin(next, job, target, &sender);
-                next += 1;
+                begin(at, job, target, &sender);
                 continue;
             }
             if under_way == 0 {

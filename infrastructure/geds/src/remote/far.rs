@@ -8,6 +8,7 @@ use super::{
     lane::unexpected,
     message::{Answer, Name, Request},
     peer::Peer,
+    sums::Sums,
 };
 use crate::{
     Error, Geds, Limits, Result, Stat, client::Client, is_internal, node::tenant::Tenant,
@@ -33,6 +34,8 @@ pub(crate) struct Far {
     pub(super) geds: Geds,
     pub(super) follows: Follows,
     pub(super) cache: Cache,
+    /// Of what was sent to other sites.
+    pub(super) sums: Sums,
     homes: Mutex<HashMap<String, String>>,
 }
 
@@ -50,6 +53,7 @@ impl Far {
             geds: Geds::of(Client::of_node(tenant)?),
             follows: Follows::default(),
             cache: Cache::new(limits),
+            sums: Sums::default(),
             homes: Mutex::default(),
         };
         let far = Arc::new(far);

@@ -4,7 +4,7 @@
 //! and if the frame is another one's, hands the turn to that one, which reads the bytes to where it wants them.
 
 use super::{
-    frame::{GREETING_BYTES, HEADER_BYTES, Header, Kind, check_greeting, greeting, malformed},
+    frame::{GREETING_BYTES, HEADER_BYTES, Header, Kind, Sum, check_greeting, greeting, malformed},
     message::{Answer, Request, decode, encode},
     stream::{Patience, Reader, Stop, Writer},
 };
@@ -288,8 +288,12 @@ impl Call<'_> {
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
+        self.fill_and(buffer, |_| ())
+    }
+
+    fn fill_and(&mut self, buffer: &mut [u8], came: impl FnMut(&[u8])) -> Result<()> {
         let Some(turn) = &mut self.turn else { return Err(unexpected()) };
-        match turn.reader.fill(buffer, Patience::Stall) {
+        match turn.reader.fill_and(buffer, Patience::Stall, came) {
             Ok(true) => Ok(()),
             Ok(false) if buffer.is_empty() => Ok(()),
             Ok(false) => Err(self.lane.went("it ended the connection".to_owned())),
@@ -362,8 +366,9 @@ impl Asked<'_> {
         if header.kind != Kind::Data || len == 0 || len > buffer.len() {
             return Err(malformed("an answer has other bytes than it said"));
         }
-        self.call.fill(&mut buffer[..len])?;
-        header.check(&buffer[..len])?;
+        let mut sum = Sum::default();
+        self.call.fill_and(&mut buffer[..len], |came| sum.add(came))?;
+        header.check_sum(len, sum)?;
         if header.last != (len == buffer.len()) {
             return Err(malformed("an answer has more or fewer bytes than it said"));
         }

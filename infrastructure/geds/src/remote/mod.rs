@@ -2,8 +2,9 @@
 //! they miss, keep copies, and hear of changes.
 //!
 //! `frame`, `message`, `stream` and `tls` are the protocol ([docs](../../../../docs/protocol/geds-nodes.md)); `lane` and `peer` ask,
-//! `serve` answers. `far` is what a tenant's processes have to do with other sites, `fetch` how bytes come, `follow` how changes
-//! do, `home` what a home does for others, `homes` who is the home of what; `handle` is the side of the processes.
+//! `serve` answers, `sums` spares it to sum twice. `far` is what a tenant's processes have to do with other sites, `fetch` how
+//! bytes come, `follow` how changes do, `home` what a home does for others, `homes` who is the home of what; `handle` is the
+//! side of the processes.
 
 mod far;
 mod fetch;
@@ -17,6 +18,7 @@ pub(crate) mod message;
 mod peer;
 mod serve;
 mod stream;
+mod sums;
 mod tls;
 
 use crate::{Attributes, Error, Limits, Listing, Put, Result, node::tenant::Tenant};

@@ -5,11 +5,12 @@ use super::{
     far::Far,
     frame::{
         DATA_MAX_BYTES, GREETING_BYTES, HEADER_BYTES, Header, Kind, check_greeting, greeting,
-        malformed,
+        malformed, sum,
     },
     kept,
     message::{Answer, Name, Notice, Request, decode, encode},
     stream::{Patience, Reader, STALL, Stop, Writer, split},
+    sums::Frames,
 };
 use crate::{Error, Object, Result, Stat, Subscription, Tier, View, node::server::somebody_comes};
 use std::{
@@ -31,8 +32,9 @@ const CONNECTIONS_MAX: usize = 512;
 const STRANGERS_MAX: usize = 32;
 /// Most threads of one connection: so many long answers go out at once.
 const WORKERS_MAX: usize = 4;
-/// Answers of more bytes, or from disk, let others be read meanwhile.
-const LONG: u64 = 256 << 10;
+/// Answers of more bytes, or from disk, let others be read meanwhile: to hand on the right to read takes a fair part of the time
+/// of a smaller one.
+const LONG: u64 = 1 << 20;
 /// Smaller frames cost more than they save.
 const STEP_MIN_BYTES: u64 = 64 << 10;
 /// How often whoever follows is told that the node is alive.
@@ -364,8 +366,7 @@ impl Connection {
                 Answer::Done
             }
             Request::DeleteBucket { tenant, bucket } => {
-                let far = far(&tenant, &bucket)?;
-                far.geds.delete_bucket(&bucket)?;
+                far(&tenant, &bucket)?.geds.delete_bucket(&bucket)?;
                 Answer::Done
             }
             Request::Read { name, version, offset, len, copy } => {
@@ -393,7 +394,7 @@ impl Connection {
 
     /// Sends bytes in frames, with others' in between; the first together with the answer.
     fn send(&self, id: u64, bytes: &Bytes) -> Result<()> {
-        let Bytes { object, stat, offset, len } = bytes;
+        let Bytes { object, stat, offset, len, sums } = bytes;
         let (mut at, end) = (*offset, offset + len);
         let answer = encode(&Answer::Bytes { stat: stat.clone(), len: *len })?;
         let head = Header::of(Kind::Answer, id, *len == 0, &answer)?.to_bytes();
@@ -409,8 +410,9 @@ impl Connection {
         while at < end {
             let count = (end - at).min(step) as usize;
             let part = part_of(object, view.as_ref(), *offset, at, count, &mut buffer)?;
+            let crc = sums.get(at, count, || sum(part));
             at += count as u64;
-            let header = Header::of(Kind::Data, id, at == end, part)?.to_bytes();
+            let header = Header::summed(Kind::Data, id, at == end, count, crc)?.to_bytes();
             let data = [IoSlice::new(&header), IoSlice::new(part)];
             match first.take() {
                 Some([head, answer]) => {
@@ -539,6 +541,7 @@ struct Bytes {
     stat: Stat,
     offset: u64,
     len: u64,
+    sums: Arc<Frames>,
 }
 
 impl Bytes {
@@ -589,7 +592,10 @@ impl Far {
             return Err(Error::Changed { bucket, key, expected, found });
         }
         match range(stat.size) {
-            Some((offset, len)) => Ok(Done::Bytes(Bytes { object, stat, offset, len })),
+            Some((offset, len)) => {
+                let sums = self.sums.of(bucket, key, stat.version);
+                Ok(Done::Bytes(Bytes { object, stat, offset, len, sums }))
+            }
             None => Ok(Done::Answer(Answer::Stat(stat))),
         }
     }

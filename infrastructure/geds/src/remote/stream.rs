@@ -104,6 +104,16 @@ impl Reader {
     /// Those of the connection; [`io::ErrorKind::TimedOut`] when the other side stalls, or takes longer than
     /// [`STALL`] from the first byte on.
     pub(super) fn fill(&mut self, buffer: &mut [u8], patience: Patience) -> io::Result<bool> {
+        self.fill_and(buffer, patience, |_| ())
+    }
+
+    /// The same; `came` is shown the bytes as they come, while the next are on their way.
+    pub(super) fn fill_and(
+        &mut self,
+        buffer: &mut [u8],
+        patience: Patience,
+        mut came: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
         let mut done = 0;
         let mut begun = None;
         while done < buffer.len() {
@@ -111,7 +121,10 @@ impl Reader {
             match self.some(&mut buffer[done..], patience)? {
                 0 if done == 0 => return Ok(false),
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => done += count,
+                count => {
+                    came(&buffer[done..done + count]);
+                    done += count;
+                }
             }
             let begun = *begun.get_or_insert_with(Instant::now);
             if done < buffer.len() && begun.elapsed() > STALL {

@@ -6,7 +6,7 @@ use meta::{Embedded, MetaStore};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use testkit::{Folder, wait_until};
 use types::SystemClock;
@@ -329,66 +329,4 @@ fn replicas_are_read_when_the_home_is_gone() {
     let error = far.geds.view("frames", "alone").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("`alone`"), "{error}");
-}
-
-/// How long changes take to be seen, and what a read from another node takes beside a raw request.
-#[test]
-#[ignore = "needs a quiet machine: it prints figures"]
-fn figures() {
-    use std::io::{Read, Write};
-    let (cloud, edge) = pair();
-    let mut times: Vec<Duration> = (1..=300)
-        .map(|n| {
-            put(&cloud.geds, "k", n);
-            let started = Instant::now();
-            while edge.geds.view("frames", "k").unwrap().len() != n {}
-            started.elapsed()
-        })
-        .collect();
-    times.sort();
-    println!("a change is seen: p50 {:?}, p99 {:?}", times[150], times[297]);
-    let listener = std::net::TcpListener::bind(FREE).unwrap();
-    let mut raw = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (mut server, _) = listener.accept().unwrap();
-    raw.set_nodelay(true).unwrap();
-    server.set_nodelay(true).unwrap();
-    let bytes = bytes_of("raw", 16 << 20);
-    std::thread::spawn(move || {
-        let mut len = [0; 8];
-        while server.read_exact(&mut len).is_ok() {
-            server.write_all(&bytes[..u64::from_le_bytes(len) as usize]).unwrap();
-        }
-    });
-    for len in [1 << 10, 64 << 10, 1 << 20, 16 << 20] {
-        put(&cloud.geds, "k", len);
-        let _ = edge.geds.delete("@frames", "k", None);
-        let object = edge.geds.object_uncached("frames", "k").unwrap();
-        let mut buffer = vec![0; len];
-        let (mut ours, mut theirs, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..if len > 1 << 20 { 40 } else { 200 } {
-            let started = Instant::now();
-            raw.write_all(&(len as u64).to_le_bytes()).unwrap();
-            raw.read_exact(&mut buffer).unwrap();
-            theirs.push(started.elapsed());
-            let started = Instant::now();
-            assert_eq!(object.read_at(0, &mut buffer).unwrap(), len);
-            ours.push(started.elapsed());
-            edge.geds.delete("@frames", "k", None).unwrap_or_default();
-            edge.geds.usage().unwrap();
-            let started = Instant::now();
-            assert_eq!(edge.geds.view("frames", "k").unwrap().len(), len);
-            kept.push(started.elapsed());
-        }
-        for times in [&mut ours, &mut theirs, &mut kept] {
-            times.sort();
-        }
-        let (ours, theirs, kept) =
-            (ours[ours.len() / 2], theirs[theirs.len() / 2], kept[kept.len() / 2]);
-        let ratio = |time: Duration| time.as_secs_f64() / theirs.as_secs_f64();
-        println!(
-            "{len} bytes: raw {theirs:?}, read {ours:?} ({:.2}), kept {kept:?} ({:.2})",
-            ratio(ours),
-            ratio(kept)
-        );
-    }
 }

@@ -174,11 +174,11 @@ impl Transform {
     }
 
     /// Writes a file that is not sealed yet as it is kept.
-    pub(super) fn encode(&self, file: &Writer, to: &mut dyn io::Write) -> geds::Result<()> {
+    pub(super) fn encode(&self, file: &Writer, to: &mut dyn Sink) -> geds::Result<()> {
         match self {
             Self::None => each_chunk(file, |_, chunk, _| Ok(to.write_all(chunk)?)),
             Self::Encrypt(key) => encrypt::encode(key, file, to),
-            Self::Compress => compress::encode(file, to),
+            Self::Compress => compress::encode(file, &mut *to),
         }
         .map_err(Failed::into_error)
     }
@@ -231,7 +231,7 @@ fn header(kind: Kind) -> [u8; HEADER_BYTES] {
 }
 
 /// Why encoding ended.
-enum Failed {
+pub(super) enum Failed {
     Store(geds::Error),
     Sink(io::Error),
 }
@@ -258,6 +258,38 @@ impl Failed {
                 Err(source) => geds::Error::Io { doing: "encode a file".to_owned(), source },
             },
         }
+    }
+}
+
+/// Where an encoded file goes.
+pub(super) trait Sink: io::Write {
+    /// Adds so many bytes, which `fill` writes to where they belong.
+    fn append(
+        &mut self,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> Result<(), Failed>,
+    ) -> Result<(), Failed>;
+}
+
+impl Sink for Vec<u8> {
+    fn append(
+        &mut self,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        let at = self.len();
+        self.resize(at + len, 0);
+        fill(&mut self[at..])
+    }
+}
+
+impl Sink for Writer {
+    fn append(
+        &mut self,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        self.append_with(len, fill)
     }
 }
 

@@ -12,7 +12,7 @@
 //! put in another's place by who may rename.
 
 use super::{
-    CHUNK_BYTES, Chunks, Failed, FileKey, HEADER_BYTES, Kind, Unreadable, chunk_bytes, each_chunk,
+    CHUNK_BYTES, Chunks, Failed, FileKey, HEADER_BYTES, Kind, Sink, Unreadable, chunk_bytes,
     header, last_chunk, read_exact,
 };
 use geds::{Object, Writer};
@@ -59,21 +59,27 @@ fn nonce(number: u64, last: bool) -> Nonce {
     Nonce::assume_unique_for_key(nonce)
 }
 
-pub(super) fn encode(key: &FileKey, file: &Writer, to: &mut dyn io::Write) -> Result<(), Failed> {
+pub(super) fn encode(key: &FileKey, file: &Writer, to: &mut dyn Sink) -> Result<(), Failed> {
     let mut salt = [0; SALT_BYTES];
     getrandom::fill(&mut salt).map_err(io::Error::other)?;
     let header = whole_header(&salt);
     let refused = || io::Error::other("the cipher refused a chunk");
     let key = object_key(key, &header).ok_or_else(refused)?;
     to.write_all(&header)?;
-    let mut sealed = Vec::with_capacity(CHUNK_BYTES + TAG_BYTES);
-    each_chunk(file, |number, chunk, last| {
-        sealed.clear();
-        sealed.extend_from_slice(chunk);
-        key.seal_in_place_append_tag(nonce(number, last), Aad::from(&header), &mut sealed)
-            .map_err(|_| refused())?;
-        Ok(to.write_all(&sealed)?)
-    })
+    let (size, last) = (file.len(), last_chunk(file.len()));
+    for number in 0..=last {
+        let count = chunk_bytes(size, number);
+        // Where it will lie, so that it is copied once.
+        to.append(count + TAG_BYTES, &mut |sealed| {
+            let (chunk, tag) = sealed.split_at_mut(count);
+            file.read_at(number * CHUNK_BYTES as u64, chunk)?;
+            let (nonce, header) = (nonce(number, number == last), Aad::from(&header));
+            let made = key.seal_in_place_separate_tag(nonce, header, chunk);
+            tag.copy_from_slice(made.map_err(|_| refused())?.as_ref());
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// An encrypted object.
