@@ -1,7 +1,7 @@
 //! `cloudskin serve`: one part of the platform, alone.
 
 mod sites;
-mod work;
+pub(crate) mod work;
 
 use super::{
     geds::store::{default_folder, socket},

@@ -3,7 +3,7 @@
 //! `cloudskin up` starts the first two, an agent its workers, and whoever loads a module the
 //! compiler. People who run them by hand find the same settings here.
 
-use super::place::Place;
+use super::{place::Place, serve::work::Runners};
 use anyhow::Context;
 use cells::{Cache, Compiler, CompilerLimits, Runtime, Use, worker};
 use clap::{Args, ValueEnum};
@@ -428,6 +428,7 @@ pub(crate) async fn store(args: Store) -> anyhow::Result<ExitCode> {
         s3: given(std::io::stdin(), "input")?,
         sites: given(std::io::stdout(), "output")?,
         exit_without_agent_after: args.exit_without_agent_after.0,
+        beside: Box::new(Runners::default()),
     };
     store::run(config, stopping()?).await?;
     Ok(ExitCode::SUCCESS)

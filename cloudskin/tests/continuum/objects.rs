@@ -136,6 +136,15 @@ fn programs_and_services_at_sites_use_objects_as_files_and_take_open_ones_along(
         continuum.run(&format!("run --site {site} {run}")).ok();
     }
     assert_eq!(cat(&continuum, "edge", "out/sum"), "a framea frame");
+    // A site's store runs the modules of its triggers, whoever seals.
+    let trigger = "trigger add lab/new/ --on sealed --run append.wasm --dir geds://lab/in::/in:ro";
+    continuum.run(&format!("geds {trigger} --dir geds://lab/made::/out --site edge")).ok();
+    continuum.run("geds cp frame geds://lab/new/a --site cloud").ok();
+    wait_until("the module has been run", CONVERGED, || {
+        continuum.run("geds stat geds://lab/made/sum --site edge").code == Some(0)
+    });
+    assert_eq!(cat(&continuum, "cloud", "made/sum"), "a frame");
+
     let missing = continuum.run("run --site edge --dir geds://nosuch::/in:ro append.wasm");
     assert!(missing.code != Some(0) && missing.to_string().contains("nosuch"), "{missing}");
     let encrypted = "--dir geds://lab::/in,transform=encrypt,key-file=frame";

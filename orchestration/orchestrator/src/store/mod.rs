@@ -94,6 +94,14 @@ impl Error {
     }
 }
 
+/// What runs beside a store, for the objects of its tenants: triggers' modules.
+pub trait Beside: std::fmt::Debug + Send + Sync {
+    /// A tenant's objects are served now, and joined through this socket.
+    fn begin(&self, tenant: &str, store: &Geds, socket: &Path);
+    /// Ends all that was begun, before the objects are written to disk.
+    fn end(&self);
+}
+
 /// What a store is started with.
 #[derive(Debug)]
 pub struct Config {
@@ -111,6 +119,8 @@ pub struct Config {
     pub sites: TcpListener,
     /// How long it waits for an agent that is gone, before it writes everything to disk and ends.
     pub exit_without_agent_after: Duration,
+    /// What runs beside it.
+    pub beside: Box<dyn Beside>,
 }
 
 /// Finds a tenant's store in the folder of a site's store, which begins if it does not run: the socket that
@@ -288,7 +298,9 @@ impl Store {
             return Ok(false);
         }
         let opened = self.node.geds(tenant, &self.limits())?;
-        self.node.listen(tenant, &self.limits(), door::tenant(&self.config.folder, tenant))?;
+        let socket = door::tenant(&self.config.folder, tenant);
+        self.node.listen(tenant, &self.limits(), socket.clone())?;
+        self.config.beside.begin(tenant, &opened, &socket);
         tenants.insert(tenant.to_owned(), opened);
         Ok(true)
     }
@@ -466,6 +478,7 @@ impl Store {
     }
 
     fn keep(&self) -> Result<()> {
+        self.config.beside.end();
         for (tenant, store) in lock(&self.tenants).clone() {
             if let Err(error) = store.persist_all() {
                 tracing::error!(tenant, error = types::chain(&error), "objects are lost");
