@@ -13,6 +13,7 @@ pub(crate) use conformal::quantile;
 pub use folds::{Fold, folds};
 pub use kind::{Fitted, Kind};
 pub use ridge::{Design, Ridge};
+pub(crate) use tree::Draw;
 pub use tree::Growth;
 pub use trees::{Boosting, Forest, Trees};
 

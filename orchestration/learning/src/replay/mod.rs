@@ -14,11 +14,7 @@ mod walk;
 
 pub use tally::{Figures, Interval, Tally};
 
-use crate::{
-    Error, Prices, Result, Stretch,
-    forecast::Training,
-    policy::{Limits, Policy, Stay},
-};
+use crate::{Error, Prices, Result, Stretch, forecast::Training, policy::Limits};
 use serde::{Deserialize, Serialize};
 
 /// The rules that are compared.
@@ -189,6 +185,11 @@ pub fn replay(
     setup: &Setup,
 ) -> Result<Comparison> {
     check(play, level, setup)?;
+    if learn.trace.step_s != play.trace.step_s {
+        let (one, other) = (learn.trace.step_s, play.trace.step_s);
+        let text = format!("samples {one} s apart cannot teach about samples {other} s apart");
+        return Err(Error::Unfit(text));
+    }
     let player = walk::Player { trace: play.trace, play: play.span.clone(), level, setup };
     let mut rules: Vec<_> = rules.to_vec();
     if !rules.contains(&Rule::Reactive) {
@@ -250,9 +251,4 @@ fn check(play: &Stretch, level: Level, setup: &Setup) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Stays where it is.
-pub(crate) fn stay() -> Box<dyn Policy> {
-    Box::new(Stay)
 }

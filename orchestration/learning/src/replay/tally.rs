@@ -1,7 +1,10 @@
 //! What came of a replay, by half hours, and how sure the figures are.
 
 use super::Setup;
-use crate::{Cost, model::quantile};
+use crate::{
+    Cost,
+    model::{Draw, quantile},
+};
 use serde::Serialize;
 
 /// Half an hour, summed over all cases.
@@ -188,16 +191,8 @@ fn f1(block: &Block) -> f64 {
 
 /// Blocks, drawn with replacement: the same for each policy.
 fn draws(blocks: usize, setup: &Setup) -> Vec<Vec<usize>> {
-    let mut state = setup.seed;
-    let mut draw = || {
-        // SplitMix64 (Steele, Lea and Flood, 2014): enough to draw blocks with.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % blocks as u64) as usize
-    };
-    (0..setup.rounds).map(|_| (0..blocks).map(|_| draw()).collect()).collect()
+    let mut draw = Draw(setup.seed);
+    (0..setup.rounds).map(|_| (0..blocks).map(|_| draw.below(blocks)).collect()).collect()
 }
 
 fn ends(mut drawn: Vec<f64>) -> (f64, f64) {

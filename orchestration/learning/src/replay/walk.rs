@@ -1,13 +1,13 @@
 //! One policy over all placements and phases.
 
 use super::{
-    Level, NEEDED_S, Setup, stay,
+    Level, NEEDED_S, Setup,
     tally::{Block, Tally},
 };
 use crate::{
     Cost, Trace,
     forecast::worst,
-    policy::{Moment, Policy},
+    policy::{Moment, Policy, Stay},
 };
 use std::ops::Range;
 
@@ -36,17 +36,21 @@ impl Player<'_> {
         let mut cases = Vec::new();
         for start in 0..2 {
             for edge in 0..2 {
-                cases.extend((0..self.setup.phases).map(|phase| Case { start, edge, phase }));
+                cases.extend((0..self.phases()).map(|phase| Case { start, edge, phase }));
             }
         }
         cases
+    }
+
+    fn phases(&self) -> u32 {
+        self.setup.phases.max(1)
     }
 
     /// When the policy is asked: at multiples of the interval in Unix time, moved by the phase.
     pub(super) fn ticks(&self, phase: u32) -> impl Iterator<Item = usize> + use<> {
         let (start_s, step_s) = (self.trace.start_s, i64::from(self.trace.step_s));
         let every_s = i64::from(self.setup.every_s);
-        let shift_s = every_s * i64::from(phase) / i64::from(self.setup.phases.max(1));
+        let shift_s = every_s * i64::from(phase) / i64::from(self.phases());
         let first_s = start_s + self.play.start as i64 * step_s;
         let until = (shift_s - first_s).rem_euclid(every_s);
         let first = self.play.start + (until / step_s) as usize;
@@ -65,10 +69,9 @@ impl Player<'_> {
 
     pub(super) fn stay(&self, site: usize) -> Tally {
         let mut tally = self.empty();
-        let stay = stay();
         for case in self.cases().into_iter().filter(|case| case.start == site) {
-            self.walk(&*stay, case, &mut tally);
-            self.walk(&*stay, case, &mut tally);
+            self.walk(&Stay, case, &mut tally);
+            self.walk(&Stay, case, &mut tally);
         }
         tally
     }
@@ -76,7 +79,7 @@ impl Player<'_> {
     pub(super) fn empty(&self) -> Tally {
         let blocks = self.play.len().div_ceil(self.trace.samples_in(BLOCK_S));
         let seconds = self.play.len() as f64 * f64::from(self.trace.step_s);
-        Tally { cases: 4 * self.setup.phases, seconds, blocks: vec![Block::default(); blocks] }
+        Tally { cases: 4 * self.phases(), seconds, blocks: vec![Block::default(); blocks] }
     }
 
     fn walk(&self, policy: &dyn Policy, case: Case, tally: &mut Tally) {
