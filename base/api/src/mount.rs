@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// What a source begins with.
 const SCHEME: &str = "geds://";
 
+/// What the names of buckets end with that are the platform's own.
+const INTERNAL_END: &str = ".cloudskin.internal";
+
 /// Longest name of a bucket, as S3 has it.
 const BUCKET_MAX_BYTES: usize = 63;
 
@@ -58,6 +61,9 @@ pub(crate) fn check(mounts: &[Mount]) -> Result<(), ApiError> {
         if mount.objects().is_none() {
             return wrong("mounts.source", "write `geds://BUCKET` or `geds://BUCKET/PREFIX`");
         }
+        if mount.objects().is_some_and(|(bucket, _)| bucket.ends_with(INTERNAL_END)) {
+            return wrong("mounts.source", "the bucket is the platform's own: name one of yours");
+        }
         if mount.path.is_empty() || mount.path.contains('\0') {
             return wrong("mounts.path", "say where the program sees the objects, as `/data`");
         }
@@ -91,6 +97,7 @@ mod tests {
         for (wrong, words) in [
             ("- {source: '/data', path: /d}", "geds://BUCKET"),
             ("- {source: 'geds://La', path: /d}", "geds://BUCKET"),
+            ("- {source: 'geds://triggers.cloudskin.internal', path: /d}", "the platform's own"),
             ("- {source: 'geds://lab', path: ''}", "mounts.path"),
             ("- {source: 'geds://lab', path: /d}\n- {source: 'geds://lab', path: /d}", "the same"),
             ("- {source: 'geds://lab', path: /d, transform: encrypt}", "encrypt"),

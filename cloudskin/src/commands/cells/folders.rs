@@ -1,6 +1,9 @@
 //! What `--dir` grants: folders of this machine, and objects.
 
-use crate::commands::geds::{address::Address, store::make_bucket};
+use crate::{
+    commands::geds::{address::Address, store::make_bucket},
+    exit::Failure,
+};
 use anyhow::Context;
 use api::mount::{self, Mount};
 use cells::{
@@ -12,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use types::ErrorKind;
 
 /// One `--dir`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +109,10 @@ impl Granted {
             }
             Source::Objects(address, kept) => (address, kept),
         };
+        if geds::is_internal(&address.bucket) {
+            let message = format!("bucket `{}` is the platform's own", address.bucket);
+            return Err(Failure::error(ErrorKind::Forbidden, message));
+        }
         let transform = kept.transform()?;
         let store = store()?;
         if !self.read_only {

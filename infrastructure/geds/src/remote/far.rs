@@ -17,7 +17,12 @@ use crate::{
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
+use types::ErrorKind;
+
+/// Between two tries to claim what could not be claimed.
+const CLAIM_PAUSE: Duration = Duration::from_secs(2);
 
 /// Most buckets whose homes are remembered.
 const HOMES_MAX: usize = 16 << 10;
@@ -61,15 +66,39 @@ impl Far {
         Ok(far)
     }
 
-    /// Buckets that were made before there were other sites.
-    fn claim_all(&self, sites: &Sites) {
-        for bucket in self.geds.buckets().unwrap_or_default() {
-            if !is_internal(&bucket.name)
-                && let Err(error) = sites.claim(&self.name, &bucket.name)
-            {
-                let bucket = bucket.name;
-                tracing::warn!(bucket, %error, "the directory does not have this site as its home");
+    /// Buckets that were made before there were other sites. A site that is cut off has its own all the same: what
+    /// cannot be claimed now is claimed later.
+    fn claim_all(self: &Arc<Self>, sites: &Sites) {
+        let buckets = self.geds.buckets().unwrap_or_default().into_iter().map(|bucket| bucket.name);
+        let mut left: Vec<_> = buckets.filter(|bucket| !is_internal(bucket)).collect();
+        self.claim_some(sites, &mut left);
+        if left.is_empty() {
+            return;
+        }
+        let far = Arc::downgrade(self);
+        let later = move || {
+            while !left.is_empty() {
+                std::thread::sleep(CLAIM_PAUSE);
+                let Some(far) = far.upgrade() else { return };
+                let Ok(sites) = far.sites() else { return };
+                far.claim_some(&sites, &mut left);
             }
+        };
+        if let Err(error) = std::thread::Builder::new().name("geds-claims".into()).spawn(later) {
+            tracing::warn!(%error, "the directory does not learn of this site's buckets");
+        }
+    }
+
+    /// Stops at the first that the directory cannot be asked about.
+    fn claim_some(&self, sites: &Sites, left: &mut Vec<String>) {
+        while let Some(bucket) = left.last() {
+            if let Err(error) = sites.claim(&self.name, bucket) {
+                tracing::warn!(bucket, %error, "the directory does not have this site as its home");
+                if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
+                    return;
+                }
+            }
+            left.pop();
         }
     }
 

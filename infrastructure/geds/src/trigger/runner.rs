@@ -4,6 +4,7 @@ use super::{Claim, Job, TRIGGERS, Trigger, Triggers, ledger::AGAIN, record::Ende
 use crate::{Error, Happening, Result, Scope, Subscription, put::now};
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{
@@ -267,11 +268,14 @@ impl<E: Execute> Watch<E> {
         }
         while queue.ready.is_empty() && queue.looking.is_some() && !self.stop.is_asked() {
             self.look(queue);
+            // A look at many names takes longer than a lease.
+            self.renew(queue);
         }
         while queue.running.len() < self.trigger.definition.at_once as usize
             && let Some(key) = queue.take()
         {
             self.claim(queue, key, sender);
+            self.renew(queue);
         }
         self.renew(queue);
     }
@@ -324,7 +328,12 @@ impl<E: Execute> Watch<E> {
         let (own, stopped, ended) = (job.clone(), stop.clone(), Flag::default());
         let ending = Arc::clone(&ended);
         let work = move || {
-            let outcome = execute.run(&trigger, &own, &stopped);
+            let run = || execute.run(&trigger, &own, &stopped);
+            // Without an outcome the object would be claimed for ever.
+            let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Outcome {
+                ended: Ended::Badly,
+                said: "the runner failed".to_owned(),
+            });
             ending.store(true, SeqCst);
             say(&triggers, &trigger, &own, &outcome);
             // Nobody hears it when all has ended.

@@ -218,9 +218,11 @@ fn read_places(folder: &Path) -> Option<Places> {
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)
+    // Whole or not at all: the next agent reads it, also after this one was killed.
+    let draft = path.with_extension(format!("draft-{}", types::random_id()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(bytes)?;
+    fs::rename(&draft, path)
 }
 
 impl Listeners {
@@ -330,6 +332,14 @@ fn start(core: &Core, store: &Store) -> io::Result<Process> {
     Ok(process)
 }
 
+async fn is_told_again(core: &Arc<Core>, store: &Store) -> bool {
+    let told = tell(core, store, SILENCE).await;
+    if let Err(problem) = &told {
+        tracing::warn!(%problem, "the store does not know where other sites are");
+    }
+    told.is_ok()
+}
+
 /// Tells a store where the others are, and looks after it until it is gone.
 async fn attend(core: &Arc<Core>, store: &Store, process: &Process) {
     if !met(core, store, process).await {
@@ -338,15 +348,17 @@ async fn attend(core: &Arc<Core>, store: &Store, process: &Process) {
     store.answers.send_replace(true);
     let door = door::store(&store.folder);
     let (mut ask_at, mut answered) = (Instant::now(), Instant::now());
+    let mut is_told = true;
     loop {
         tokio::select! {
             () = process.ended() => return,
             () = store.moved.notified() => {
-                if let Err(problem) = tell(core, store, SILENCE).await {
-                    tracing::warn!(%problem, "the store does not know where other sites are");
-                }
+                is_told = is_told_again(core, store).await;
             }
             () = sleep_until(ask_at) => {
+                if !is_told {
+                    is_told = is_told_again(core, store).await;
+                }
                 match door::ask_async(&door, Ask::Status, SILENCE).await {
                     Ok(Answer::Status(status)) => {
                         *lock(&store.status) = status;

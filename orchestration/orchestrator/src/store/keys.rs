@@ -36,9 +36,17 @@ pub fn read_or_make(file: &Path, tenants: &[String]) -> Result<Vec<s3::Key>> {
         Err(error) => return Err(disk(error)),
     }
     let text = new_keys(tenants)?;
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    made.and_then(|mut made| made.write_all(text.as_bytes())).map_err(disk)?;
+    write(file, &text).map_err(disk)?;
     parse(file, &text)
+}
+
+/// Writes the file whole or not at all.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let draft = file.with_extension(format!("draft-{}", types::random_id()));
+    let mut made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    made.write_all(text.as_bytes())?;
+    made.sync_all()?;
+    fs::rename(&draft, file)
 }
 
 /// The same; a tenant that has no key yet gets one, behind those that are there.
@@ -52,12 +60,12 @@ pub(super) fn with_all(file: &Path, tenants: &[String]) -> Result<Vec<s3::Key>> 
     if missing.is_empty() {
         return Ok(keys);
     }
-    let text = format!("\n{}", new_keys(&missing)?);
-    let opened = OpenOptions::new().append(true).open(file);
-    opened
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|source| Error::Disk { path: file.to_owned(), source })?;
-    read_or_make(file, tenants)
+    let disk = |source| Error::Disk { path: file.to_owned(), source };
+    let there = fs::read_to_string(file).map_err(disk)?;
+    let text = format!("{there}\n{}", new_keys(&missing)?);
+    let keys = parse(file, &text)?;
+    write(file, &text).map_err(disk)?;
+    Ok(keys)
 }
 
 fn parse(file: &Path, text: &str) -> Result<Vec<s3::Key>> {

@@ -43,6 +43,13 @@ pub const S3_KEYS: &str = "s3-keys.toml";
 /// How long somebody who asks for a tenant waits until the store serves.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long an endpoint that another one has replaced finishes what is under way: large uploads take their time, and
+/// what stands still is ended before.
+const S3_DRAIN: Duration = Duration::from_secs(3600);
+
+/// The same when the store ends.
+const END_DRAIN: Duration = Duration::from_secs(5);
+
 /// How long the agent may take to ask the control plane who is the home of a bucket.
 const HOME_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -200,6 +207,8 @@ struct Store {
     met: Mutex<BTreeSet<String>>,
     /// Ends the S3 endpoint that serves now.
     s3: Mutex<CancellationToken>,
+    /// Held while the S3 endpoint is replaced: who comes later knows all tenants that were there before.
+    serving: Mutex<()>,
     /// When the file of keys that it knows was written.
     keyed: Mutex<Option<SystemTime>>,
     /// When the agent was last heard.
@@ -265,6 +274,7 @@ impl Store {
             tenants: Mutex::default(),
             met: Mutex::default(),
             s3: Mutex::default(),
+            serving: Mutex::default(),
             keyed: Mutex::default(),
             heard: Mutex::new(Instant::now()),
             ending: AtomicBool::new(false),
@@ -370,15 +380,19 @@ impl Store {
             *met = now;
             return Ok(true);
         }
-        for (site, Other { address, key }) in sites {
-            match key.filter(|_| self.config.identity.is_some()) {
-                Some(key) => self.node.set_peer_with_key(&site, address, &key)?,
-                None => self.node.set_peer(&site, Some(address))?,
-            }
-        }
+        // Those that are gone come first: a mistake in another one's entry keeps nobody in.
+        let mut done = Ok(());
         for gone in met.difference(&now) {
-            self.node.set_peer(gone, None)?;
+            done = done.and(self.node.set_peer(gone, None));
         }
+        for (site, Other { address, key }) in sites {
+            let told = match key.filter(|_| self.config.identity.is_some()) {
+                Some(key) => self.node.set_peer_with_key(&site, address, &key),
+                None => self.node.set_peer(&site, Some(address)),
+            };
+            done = done.and(told);
+        }
+        done?;
         *met = now;
         Ok(false)
     }
@@ -404,6 +418,7 @@ impl Store {
 
     /// Serves S3 to all tenants that there are; who served until now finishes what is under way.
     fn serve_s3(self: &Arc<Self>) {
+        let _one = lock(&self.serving);
         let stop = CancellationToken::new();
         match self.s3_endpoint() {
             Ok((endpoint, listener)) => {
@@ -431,7 +446,8 @@ impl Store {
         let mut keys = keys?;
         // A key of a tenant that has nothing here yet is of use once somebody has asked for it.
         keys.retain(|key| tenants.contains(&key.tenant));
-        let config = s3::Config { keys, ..s3::Config::default() };
+        let drain_timeout_ms = S3_DRAIN.as_millis() as u64;
+        let config = s3::Config { keys, drain_timeout_ms, ..s3::Config::default() };
         let endpoint = s3::Endpoint::new(config, stores)?;
         let listener = self.config.s3.try_clone().and_then(|listener| {
             listener.set_nonblocking(true)?;
@@ -462,7 +478,8 @@ impl Store {
         lock(&self.s3).cancel();
         self.tasks.close();
         let ending = async {
-            self.tasks.wait().await;
+            // What is in memory comes first: an upload can be made again.
+            let _ = tokio::time::timeout(END_DRAIN, self.tasks.wait()).await;
             self.blocking(Self::keep).await
         };
         let mut ending = std::pin::pin!(ending);
@@ -479,14 +496,15 @@ impl Store {
 
     fn keep(&self) -> Result<()> {
         self.config.beside.end();
+        let mut failed = None;
         for (tenant, store) in lock(&self.tenants).clone() {
             if let Err(error) = store.persist_all() {
                 tracing::error!(tenant, error = types::chain(&error), "objects are lost");
-                return Err(error.into());
+                failed = Some(error);
             }
         }
         // Who comes later finds nobody.
         let _ = fs::remove_file(door::store(&self.config.folder));
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 }

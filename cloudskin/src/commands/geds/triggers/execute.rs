@@ -56,14 +56,18 @@ impl Here {
             .process_group(0)
             .spawn()
             .context("its process cannot be started")?;
-        let said = child.stderr.take().map(|stderr| thread::spawn(move || last_of(stderr)));
+        let stderr = child.stderr.take();
+        let read = thread::Builder::new().spawn(move || stderr.map(last_of).unwrap_or_default());
+        let said = read.inspect_err(|_| {
+            let _ = child.kill().and_then(|()| child.wait());
+        })?;
         if let Some(mut stdin) = child.stdin.take() {
             // Who ends before it has read that says why.
             let _ = stdin.write_all(&spec);
         }
         let timeout = Duration::from_millis(trigger.definition.timeout_ms);
         let status = wait(&mut child, timeout.saturating_add(GRACE), stop)?;
-        let said = said.and_then(|said| said.join().ok()).unwrap_or_default();
+        let said = said.join().unwrap_or_default();
         Ok(outcome(status, stop, timeout, &said))
     }
 
@@ -115,7 +119,7 @@ impl Execute for Here {
 
 /// Writes a file that is there whole or not at all; others may write the same.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let draft = path.with_extension(format!("draft-{}", std::process::id()));
+    let draft = path.with_extension(format!("draft-{}", types::random_id()));
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
     fs::write(&draft, bytes)?;
     fs::rename(&draft, path)
