@@ -238,7 +238,7 @@ mod tests {
     fn only_this_protocol_and_version_are_greeted() {
         check_greeting(&greeting()).unwrap();
         let mut other = greeting();
-        other[8] = 2;
+        other[8] += 1;
         assert_eq!(check_greeting(&other).unwrap_err().kind(), crate::ErrorKind::Unavailable);
         let mut other = greeting();
         other[15] = 1;
