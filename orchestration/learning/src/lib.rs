@@ -11,9 +11,11 @@ pub mod features;
 pub mod forecast;
 pub mod model;
 pub mod policy;
+mod predict;
 pub mod replay;
 mod trace;
 
 pub use cost::{Cost, Prices};
 pub use error::{Error, Result};
+pub use predict::{Past, Prediction, Predictor, Reason};
 pub use trace::{Sample, SiteTrace, Stretch, Trace};

@@ -11,21 +11,32 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// A site where the service is or could be.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The site's name.
+    pub name: &'a str,
+    /// What was measured there up to now.
+    pub past: &'a [Sample],
+    /// It is at the edge.
+    pub edge: bool,
+    /// Seconds that a move there takes from where the service is.
+    pub move_s: u32,
+}
+
 /// All that is known when a rule is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
+    /// Unix time in seconds, real or virtual.
+    pub now_s: i64,
     /// Seconds from one sample to the next.
     pub step_s: u32,
-    /// What was measured at the service's site up to now.
-    pub here: &'a [Sample],
-    /// What was measured at the other site up to now.
-    pub there: &'a [Sample],
-    /// The service is at the edge.
-    pub at_edge: bool,
-    /// Seconds that a move from here takes.
-    pub move_s: u32,
-    /// Seconds since the service moved; nothing if it never did.
-    pub since_move_s: Option<u64>,
+    /// Where the service is.
+    pub here: Place<'a>,
+    /// Where else it could be; the first is where it goes when a rule knows no better.
+    pub others: &'a [Place<'a>],
+    /// How many seconds ago it moved, the last time first.
+    pub moved_s_ago: &'a [u64],
 }
 
 /// What a rule says.
@@ -33,8 +44,8 @@ pub struct Moment<'a> {
 pub struct Verdict {
     /// It expects the service level to be broken here, whether or not it moves.
     pub alarm: bool,
-    /// The service is to move to the other site.
-    pub go: bool,
+    /// To which of the other places the service is to move.
+    pub go: Option<usize>,
 }
 
 /// A rule.
@@ -71,7 +82,7 @@ pub struct Stay;
 
 impl Policy for Stay {
     fn decide(&self, _: &Moment) -> Verdict {
-        Verdict { alarm: false, go: false }
+        Verdict { alarm: false, go: None }
     }
 }
 
@@ -89,7 +100,7 @@ pub struct Reactive {
 impl Policy for Reactive {
     fn decide(&self, moment: &Moment) -> Verdict {
         let samples = (self.window_s / moment.step_s).max(1) as usize;
-        let last = &moment.here[moment.here.len().saturating_sub(samples)..];
+        let last = latest(moment.here.past, samples);
         verdict(
             self.limits,
             self.factor,
@@ -115,7 +126,7 @@ impl Policy for Ewma {
         // After ten half-lives a sample weighs a thousandth.
         let samples = (10 * self.half_life_s / moment.step_s).max(1) as usize;
         let keep = 0.5_f64.powf(f64::from(moment.step_s) / f64::from(self.half_life_s.max(1)));
-        let last = &moment.here[moment.here.len().saturating_sub(samples)..];
+        let last = latest(moment.here.past, samples);
         let average = last
             .iter()
             .filter_map(|sample| sample.latency_ms)
@@ -126,8 +137,12 @@ impl Policy for Ewma {
 
 /// A value that is not a number comes from a service that answered nothing.
 fn verdict(limits: Limits, factor: f64, value_ms: f64, moment: &Moment) -> Verdict {
-    let go = value_ms.is_nan() || limits.leaves(value_ms / factor, moment.at_edge);
-    Verdict { alarm: go, go }
+    let alarm = value_ms.is_nan() || limits.leaves(value_ms / factor, moment.here.edge);
+    Verdict { alarm, go: (alarm && !moment.others.is_empty()).then_some(0) }
+}
+
+fn latest(past: &[Sample], samples: usize) -> &[Sample] {
+    &past[past.len().saturating_sub(samples)..]
 }
 
 /// The reference's proactive rule: leaves when the highest latency that is forecast for this site
@@ -142,12 +157,14 @@ pub struct Reference {
 
 impl Policy for Reference {
     fn decide(&self, moment: &Moment) -> Verdict {
-        verdict(self.limits, 1.0, self.worst.of(moment.here, moment.there), moment)
+        // The forecast was fitted to pairs of sites.
+        let there = moment.others.first().map_or(&[][..], |other| other.past);
+        verdict(self.limits, 1.0, self.worst.of(moment.here.past, there), moment)
     }
 }
 
-/// Compares how both sites are expected to be in the time that a move can still change, and goes
-/// where less of it will break the service level.
+/// Compares how each other site and this one are expected to be in the time that a move can still
+/// change, and goes where the least of it will break the service level.
 #[derive(Debug, Clone)]
 pub struct Proactive {
     /// By the seconds that a move takes, the forecast of the broken share from then on.
@@ -166,20 +183,29 @@ impl Policy for Proactive {
     fn decide(&self, moment: &Moment) -> Verdict {
         // All forecasts of a rule see the same features, which are more work than the forecasts.
         let features = &self.risk.features;
-        let (mut here, there) = (features.of(moment.here), features.of(moment.there));
-        let other = [&there[..], &here].concat();
-        here.extend(there);
-        let alarm = self.risk.of_row(&here) > self.alarm_at;
-        let rested = moment.since_move_s.is_none_or(|since| since >= u64::from(self.cool_down_s));
-        // A forecast that is not a number is no reason to go.
-        Verdict { alarm, go: rested && self.gain(moment, &here, &other) > self.margin }
+        let here = features.of(moment.here.past);
+        let mut verdict = Verdict { alarm: false, go: None };
+        let mut best = self.margin;
+        for (at, place) in moment.others.iter().enumerate() {
+            let there = features.of(place.past);
+            let (pair, other) = ([&here[..], &there].concat(), [&there[..], &here].concat());
+            verdict.alarm |= self.risk.of_row(&pair) > self.alarm_at;
+            // A forecast that is not a number is no reason to go.
+            let gain = self.gain(place.move_s, &pair, &other);
+            if gain > best {
+                (best, verdict.go) = (gain, Some(at));
+            }
+        }
+        let last = moment.moved_s_ago.first();
+        verdict.go = verdict.go.filter(|_| last.is_none_or(|ago| *ago >= self.cool_down_s.into()));
+        verdict
     }
 }
 
 impl Proactive {
     /// By which share less would be broken at the other site.
-    fn gain(&self, moment: &Moment, here: &[f64], other: &[f64]) -> f64 {
-        let away = |(ahead, _): &&(Ahead, Arc<Forecast>)| ahead.0.abs_diff(moment.move_s);
+    fn gain(&self, move_s: u32, here: &[f64], other: &[f64]) -> f64 {
+        let away = |(ahead, _): &&(Ahead, Arc<Forecast>)| ahead.0.abs_diff(move_s);
         let Some((_, share)) = self.shares.iter().min_by_key(away) else {
             return f64::NAN;
         };

@@ -5,9 +5,9 @@ use super::{
     tally::{Block, Tally},
 };
 use crate::{
-    Cost, Trace,
+    Cost, SiteTrace, Trace,
     forecast::worst,
-    policy::{Moment, Policy, Stay},
+    policy::{Moment, Place, Policy, Stay},
 };
 use std::ops::Range;
 
@@ -83,35 +83,37 @@ impl Player<'_> {
     }
 
     fn walk(&self, policy: &dyn Policy, case: Case, tally: &mut Tally) {
-        let (mut here, mut from, mut moved) = (case.start, self.play.start, None);
+        let (mut here, mut from, mut moves) = (case.start, self.play.start, Vec::new());
         for at in self.ticks(case.phase) {
-            let moment = self.moment(here, case.edge, at, moved);
-            let verdict = policy.decide(&moment);
+            let (place, other) =
+                (self.place(here, case.edge, at), self.place(1 - here, case.edge, at));
+            let step_s = self.trace.step_s;
+            let ago = |&moved: &usize| (at - moved) as u64 * u64::from(step_s);
+            let verdict = policy.decide(&Moment {
+                now_s: self.trace.start_s + at as i64 * i64::from(step_s),
+                step_s,
+                here: place,
+                others: &[other],
+                moved_s_ago: &moves.iter().rev().map(ago).collect::<Vec<_>>(),
+            });
             if let Some(needed) = self.needed(here, at) {
                 self.block(tally, at).judge(verdict.alarm, needed);
             }
-            if verdict.go {
-                let arrives = (at + self.trace.samples_in(moment.move_s)).min(self.play.end);
+            if verdict.go.is_some() {
+                let arrives = (at + self.trace.samples_in(other.move_s)).min(self.play.end);
                 self.spend(tally, here, from..arrives, case.edge);
                 self.overlap(tally, at..arrives, 1 - here, case.edge);
-                (here, from, moved) = (1 - here, arrives, Some(at));
+                moves.push(at);
+                (here, from) = (1 - here, arrives);
             }
         }
         self.spend(tally, here, from..self.play.end, case.edge);
     }
 
-    fn moment(&self, here: usize, edge: usize, at: usize, moved: Option<usize>) -> Moment<'_> {
-        let past = |site: usize| &self.trace.sites[site].samples[..=at];
-        let step_s = self.trace.step_s;
-        let since = |moved: usize| (at - moved) as u64 * u64::from(step_s);
-        Moment {
-            step_s,
-            here: past(here),
-            there: past(1 - here),
-            at_edge: here == edge,
-            move_s: self.move_s(1 - here, edge),
-            since_move_s: moved.map(since),
-        }
+    fn place(&self, site: usize, edge: usize, at: usize) -> Place<'_> {
+        let SiteTrace { name, samples } = &self.trace.sites[site];
+        let (edge, move_s) = (site == edge, self.move_s(site, edge));
+        Place { name, past: &samples[..=at], edge, move_s }
     }
 
     /// Whether the level is broken in minutes 5 to 10; nothing at the end of the trace.
