@@ -153,7 +153,7 @@ impl Geds {
         let header = Header { flags: old.flags & (CHECKED | NOTED), crc: old.crc, ..new };
         let header = header.classed(put.class.or(old.class()));
         let record = Record { header, key: to.1, attributes: &attributes, former };
-        client.publish_put(to.0, &record, &put)?;
+        let header = client.publish_put(to.0, record, &put)?;
         // The node has the new record to see before it sees that the bytes are not pinned.
         drop(pin);
         let stat =

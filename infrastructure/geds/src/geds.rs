@@ -10,7 +10,7 @@ use crate::{
     Config, Error, Listing, Object, Page, Put, Result, Stat, View, Writer, check_key,
     client::{Client, Found, SUMMED_MAX, new_header, unexpected},
     node::names::{stat_of, tier_of},
-    put::Record,
+    put::{Record, changed},
     remote::{Looked, kept},
     shared::record::{DELETED, Header, Place},
     wire::{Reply, Request},
@@ -331,10 +331,6 @@ impl Geds {
             made => made,
         }
     }
-}
-
-fn changed(bucket: &str, key: &str, expected: u64, found: Option<u64>) -> Error {
-    Error::Changed { bucket: bucket.to_owned(), key: key.to_owned(), expected, found }
 }
 
 /// Who has the bytes of an object that are not here.

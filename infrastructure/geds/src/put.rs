@@ -21,14 +21,18 @@ pub(crate) fn check_put(bucket: &str, key: &str, put: &Put, newest: Option<&Head
     let found = newest.filter(|header| !header.deleted()).map(|header| header.version);
     match (found, put.if_version) {
         (found, Some(expected)) if found != Some(expected) => {
-            let (bucket, key) = (bucket.to_owned(), key.to_owned());
-            Err(Error::Changed { bucket, key, expected, found })
+            Err(changed(bucket, key, expected, found))
         }
         (Some(_), None) if !put.overwrite => {
             Err(Error::Exists { bucket: bucket.to_owned(), key: key.to_owned() })
         }
         _ => Ok(()),
     }
+}
+
+/// Another version was expected than the one that was found.
+pub(crate) fn changed(bucket: &str, key: &str, expected: u64, found: Option<u64>) -> Error {
+    Error::Changed { bucket: bucket.to_owned(), key: key.to_owned(), expected, found }
 }
 
 /// Milliseconds since the Unix epoch.

@@ -3,7 +3,7 @@
 use super::{Client, Pin, unexpected};
 use crate::{
     Error, Put, Result,
-    put::{Record, check_put},
+    put::{Record, changed, check_put},
     shared::{
         index::BucketState,
         record::{CHECKED, Header, Place, Slot, State, Texts, class_of},
@@ -11,11 +11,23 @@ use crate::{
     },
     wire::{Reply, Request},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    cell::Cell,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Up to this size an object's checksum is computed when it is sealed; that of a larger one when
 /// its bytes leave memory.
 pub(crate) const SUMMED_MAX: usize = 4 << 10;
+
+/// How often a version is drawn for one record; others are faster once or twice.
+pub(crate) const DRAWS_MAX: u32 = 16;
+
+/// All versions that are drawn are earlier than the newest one.
+pub(crate) fn never_drawn() -> Error {
+    let why = "a name has a version that was never given out".to_owned();
+    Error::Corrupt { what: "the tenant's index in shared memory".to_owned(), why }
+}
 
 /// What a process needs to write records.
 #[derive(Debug)]
@@ -99,12 +111,37 @@ impl Client {
         check_put(bucket, key, put, newest.as_ref())
     }
 
-    /// Puts a record into the index as a caller asked.
-    pub(crate) fn publish_put(&self, bucket: &str, record: &Record<'_>, put: &Put) -> Result<()> {
-        let check = |newest: Option<&Header>| check_put(bucket, record.key, put, newest);
-        let noted = self.publish(bucket, record, check)?;
-        // Who waits until the object is durable waits for the journal anyway.
-        if noted && !put.durable { self.tell() } else { Ok(()) }
+    /// Puts the record of new bytes into the index as a caller asked; gives the header that it got. The versions of a name
+    /// ascend: whose was drawn before another one that was published earlier draws again.
+    pub(crate) fn publish_put(
+        &self,
+        bucket: &str,
+        mut record: Record<'_>,
+        put: &Put,
+    ) -> Result<Header> {
+        let mut draws = 0..DRAWS_MAX;
+        loop {
+            let behind = Cell::new(false);
+            let check = |newest: Option<&Header>| {
+                check_put(bucket, record.key, put, newest)?;
+                behind.set(newest.is_some_and(|newest| newest.version > record.header.version));
+                let found = newest.map(|newest| newest.version).filter(|_| behind.get());
+                match found {
+                    Some(_) => Err(changed(bucket, record.key, record.header.version, found)),
+                    None => Ok(()),
+                }
+            };
+            match self.publish(bucket, &record, check) {
+                Err(_) if behind.get() => {
+                    draws.next().ok_or_else(never_drawn)?;
+                    record.header.version = self.index.next_version();
+                }
+                Err(error) => return Err(error),
+                // Who waits until the object is durable waits for the journal anyway.
+                Ok(noted) if noted && !put.durable => return self.tell().map(|()| record.header),
+                Ok(_) => return Ok(record.header),
+            }
+        }
     }
 
     /// The same, checked by `check`. If the node is killed after this the former state does not come back.

@@ -1,11 +1,11 @@
 //! What is known about an object, and its class: they change, and its bytes stay.
 
-use super::{TRIES, changed};
+use super::TRIES;
 use crate::{
     Attributes, Class, Error, Geds, Result, Stat,
     client::Found,
     node::names::{stat_of, tier_of},
-    put::Record,
+    put::{Record, changed},
     remote::{Ask, still_away},
     shared::record::{ATTRIBUTES, AWAY, CHECKED, CLASS, Header, NOTED},
 };

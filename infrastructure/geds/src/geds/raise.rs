@@ -1,10 +1,9 @@
 //! Objects that come back to memory.
 
-use super::changed;
 use crate::{
     Error, Geds, Object, Result,
     client::Space,
-    put::Record,
+    put::{Record, changed},
     shared::record::{CHECKED, CLASS, Header, MOVED, NOTED, Place},
 };
 

@@ -49,7 +49,7 @@ impl Geds {
         let header = new_header(client, number, len, place);
         let header = crc.map_or(header, |crc| header.summed(crc)).classed(put.class);
         let record = Record { header, key, attributes: &attributes, former: "" };
-        client.publish_put(bucket, &record, &put)?;
+        let header = client.publish_put(bucket, record, &put)?;
         let kept = put.attributes.clone().unwrap_or_default();
         let stat = Stat { attributes: kept, ..stat_of(&header, &[], tier_of(place)) };
         self.sealed(bucket, key, stat, &put)

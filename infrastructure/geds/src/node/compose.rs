@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Error, Part, Put, Result, Stat, check_key,
+    client::{DRAWS_MAX, never_drawn},
     put::Record,
     shared::record::{Header, Place},
     wire::Piece,
@@ -41,10 +42,16 @@ impl Tenant {
                 state.compose(pieces)
             }
         };
-        let header =
-            Header::new(state.index.next_version(), number, size, place).classed(put.class);
-        let record = Record { header, key, attributes: &attributes, former: "" };
-        state.publish(&record, Expected::Asked { bucket, put })?;
+        let mut draws = 0..DRAWS_MAX;
+        let header = loop {
+            draws.next().ok_or_else(never_drawn)?;
+            let version = state.index.next_version();
+            let header = Header::new(version, number, size, place).classed(put.class);
+            let record = Record { header, key, attributes: &attributes, former: "" };
+            if state.publish(&record, Expected::Asked { bucket, put })? {
+                break header;
+            }
+        };
         state.flush_journal();
         Ok(stat_of(&header, &attributes, tier_of(place)))
     }

@@ -180,7 +180,7 @@ impl State {
 pub(super) enum Expected<'a> {
     /// Exactly this record.
     Same { header: &'a Header, attributes: &'a [u8] },
-    /// What a caller asked for.
+    /// What a caller asked for, and none of a later version.
     Asked { bucket: &'a str, put: &'a Put },
 }
 
@@ -198,7 +198,11 @@ fn push(chain: &Chain<'_>, unit: u32, key: &str, expected: Expected<'_>) -> Resu
                 _ => return Ok(false),
             },
             Expected::Asked { bucket, put } => {
-                check_put(bucket, key, put, newest.as_ref().map(|(header, _)| header))?;
+                let newest = newest.as_ref().map(|(header, _)| header);
+                check_put(bucket, key, put, newest)?;
+                if newest.is_some_and(|newest| newest.version > chain.slot(unit).header().version) {
+                    return Ok(false);
+                }
             }
         }
         chain.slot(unit).set_state(Slotted::Sealed);

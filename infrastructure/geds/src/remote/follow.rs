@@ -24,6 +24,7 @@ use std::{
     collections::HashMap,
     io::{self, IoSlice},
     mem::replace,
+    net::SocketAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -213,8 +214,8 @@ impl Follow {
 
     /// Makes a connection and takes what is told, until it ends.
     fn listen(&self, far: &Arc<Far>, peer: &Peer, pause: &mut Duration) -> Result<()> {
-        let (mut reader, mut writer, stop) = peer.connect_apart()?;
-        let run = greet(&mut reader, &mut writer, peer)?;
+        let ((mut reader, mut writer, stop), at) = peer.connect_apart()?;
+        let run = greet(&mut reader, &mut writer, peer, at)?;
         *pause = PAUSES.0;
         {
             let mut state = self.state();
@@ -409,7 +410,7 @@ fn send(writer: &mut Writer, kind: Kind, payload: &[u8]) -> Result<()> {
     writer.send(parts).map_err(|error| went(&error))
 }
 
-fn greet(reader: &mut Reader, writer: &mut Writer, peer: &Peer) -> Result<u64> {
+fn greet(reader: &mut Reader, writer: &mut Writer, peer: &Peer, at: SocketAddr) -> Result<u64> {
     writer.send(&mut [IoSlice::new(&greeting())]).map_err(|error| went(&error))?;
     let mut found = [0; GREETING_BYTES];
     match reader.fill(&mut found, Patience::Stall) {
@@ -417,9 +418,10 @@ fn greet(reader: &mut Reader, writer: &mut Writer, peer: &Peer) -> Result<u64> {
         Ok(false) => return Err(Error::Unavailable("the connection ended".to_owned())),
         Err(error) => return Err(went(&error)),
     }
-    send(writer, Kind::Request, &encode(&peer.hello())?)?;
-    let welcome: Option<Answer> = message(reader, Kind::Answer)?;
-    peer.met_apart(&welcome.ok_or_else(|| malformed("it says nothing"))?)
+    peer.introduce(at, |request| {
+        send(writer, Kind::Request, &encode(request)?)?;
+        message(reader, Kind::Answer)?.ok_or_else(|| malformed("it says nothing"))
+    })
 }
 
 fn next(reader: &mut Reader) -> Result<Option<Notice>> {

@@ -89,7 +89,7 @@ impl Far {
         let header = header.classed(put.class);
         let attributes = attributes.encode()?;
         let record = Record { header, key, attributes: &attributes, former: "" };
-        client.publish_put(bucket, &record, put)?;
+        let header = client.publish_put(bucket, record, put)?;
         Ok(stat_of(&header, &attributes, Tier::Memory))
     }
 

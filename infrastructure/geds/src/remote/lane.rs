@@ -6,12 +6,14 @@
 use super::{
     frame::{GREETING_BYTES, HEADER_BYTES, Header, Kind, Sum, check_greeting, greeting, malformed},
     message::{Answer, Request, decode, encode},
+    own::Own,
     stream::{Patience, Reader, Stop, Writer},
 };
 use crate::{Error, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::IoSlice,
+    net::SocketAddr,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -80,7 +82,7 @@ impl Lane {
     }
 
     /// Begins: both sides say what they speak, and who they are.
-    pub(super) fn greet(&self, hello: &Request) -> Result<String> {
+    pub(super) fn greet(&self, own: &Own, at: SocketAddr) -> Result<String> {
         let sent = self.writer().send(&mut [IoSlice::new(&greeting())]);
         sent.map_err(|error| self.went(error.to_string()))?;
         {
@@ -93,10 +95,7 @@ impl Lane {
                 Err(error) => return Err(went(&error.to_string())),
             }
         }
-        match self.ask(hello)?.finish()? {
-            Answer::Welcome { site, .. } => Ok(site),
-            _ => Err(unexpected()),
-        }
+        own.introduce(at, |request| self.ask(request)?.finish()).map(|(site, _)| site)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

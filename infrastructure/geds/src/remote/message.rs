@@ -59,8 +59,10 @@ pub(crate) enum Request {
     BucketAttributes { tenant: String, bucket: String, attributes: Attributes },
     /// Removes a bucket that has no objects.
     DeleteBucket { tenant: String, bucket: String },
-    /// The first of a connection without TLS, where a token is asked for.
-    Show { site: String, token: String },
+    /// The first of a connection without TLS, where a token is asked for: a number that is used once.
+    Challenge { site: String, nonce: String },
+    /// The second of such a connection: that who asks has the token.
+    Prove { proof: Vec<u8> },
 }
 
 impl Request {
@@ -70,7 +72,7 @@ impl Request {
     /// As [`check_bucket`] and [`check_key`].
     pub(super) fn check(&self) -> Result<()> {
         match self {
-            Self::Hello { .. } | Self::Show { .. } => Ok(()),
+            Self::Hello { .. } | Self::Challenge { .. } | Self::Prove { .. } => Ok(()),
             Self::Whose { tenant, bucket }
             | Self::Claim { tenant, bucket }
             | Self::Disclaim { tenant, bucket }
@@ -109,7 +111,7 @@ fn check_names(tenant: &str, bucket: &str) -> Result<()> {
 /// What a node answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// To `Hello`: who answers, and which run of its node: what lay in the memory of another one is gone.
+    /// To `Hello` and `Prove`: who answers, and which run of its node: what lay in the memory of another one is gone.
     Welcome {
         site: String,
         run: u64,
@@ -129,6 +131,12 @@ pub(crate) enum Answer {
     /// Whether there was one.
     Was(bool),
     Refused(Refusal),
+    /// To `Challenge`: who answers, its own number, and that it has the token.
+    Challenge {
+        site: String,
+        nonce: String,
+        proof: Vec<u8>,
+    },
 }
 
 /// What a node tells whoever follows it.

@@ -15,6 +15,7 @@ mod home;
 mod homes;
 mod lane;
 pub(crate) mod message;
+mod own;
 mod peer;
 mod serve;
 mod stream;
@@ -25,7 +26,8 @@ use crate::{Attributes, Error, Limits, Listing, Put, Result, node::tenant::Tenan
 pub use homes::Directory;
 use homes::Homes;
 use meta::MetaStore;
-use peer::{Own, Peer};
+use own::Own;
+use peer::Peer;
 use serde::{Deserialize, Serialize};
 use serve::Listener;
 use std::{

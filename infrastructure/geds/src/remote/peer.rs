@@ -1,10 +1,10 @@
 //! Another site's node: where it is, and the connections to it.
 
 use super::{
-    lane::{Asked, Lane, unexpected},
+    lane::{Asked, Lane},
     message::{Answer, Request},
+    own::Own,
     stream::{Reader, STALL, Stop, Writer, split},
-    tls::Identity,
 };
 use crate::{Error, Result};
 use std::{
@@ -12,7 +12,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
-use types::Token;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -20,36 +19,6 @@ const CONNECT: Duration = Duration::from_secs(3);
 const LANES_MAX: usize = 4;
 /// How long a node that could not be reached is not tried again: others would wait for it each time.
 const REST: Duration = Duration::from_millis(200);
-
-/// Who this node is to others.
-#[derive(Debug, Clone)]
-pub(super) struct Own {
-    pub(super) site: String,
-    /// None: without TLS, on loopback alone.
-    pub(super) identity: Option<Identity>,
-    /// Without TLS: what those who come must show, and what this node shows.
-    pub(super) token: Option<Token>,
-}
-
-impl Own {
-    /// How a connection begins.
-    pub(super) fn hello(&self) -> Request {
-        let site = self.site.clone();
-        match &self.token {
-            Some(token) => Request::Show { site, token: token.reveal().to_owned() },
-            None => Request::Hello { site },
-        }
-    }
-
-    /// Who comes, if it has shown what it must.
-    pub(super) fn comes(&self, request: Request) -> Option<String> {
-        match (request, &self.token) {
-            (Request::Hello { site }, None) => Some(site),
-            (Request::Show { site, token }, Some(own)) if own.admits(&token) => Some(site),
-            _ => None,
-        }
-    }
-}
 
 /// Another site's node.
 #[derive(Debug)]
@@ -71,7 +40,17 @@ struct State {
     stopped: bool,
 }
 
+/// Where a node is, and the digest of its key.
+type Place = (SocketAddr, Option<String>);
+
+/// Why a connection is given up that was made while this was told.
+const MOVED: &str = "the node is somewhere else now, or has another key: try again";
+
 impl State {
+    fn place(&self) -> Place {
+        (self.address, self.key.clone())
+    }
+
     /// Notes a connection that ends with the peer.
     fn add(&mut self, connection: &Stop) {
         self.others.retain(|other| !other.has_ended());
@@ -162,7 +141,7 @@ impl Peer {
 
     /// A connection that nobody uses, or the one that fewest do.
     pub(super) fn lane(&self) -> Result<Used> {
-        let address = {
+        let place = {
             let mut state = self.state();
             state.lanes.retain(|lane| !lane.is_broken());
             if let Some(idle) = state.lanes.iter().find(|lane| lane.is_idle()) {
@@ -181,12 +160,13 @@ impl Peer {
             {
                 return Err(self.gone(why));
             }
-            state.address
+            state.place()
         };
-        let made = self.connect(address).map(Lane::new).and_then(|lane| self.meet(lane));
+        let made = self.connect(&place).map(Lane::new).and_then(|lane| self.meet(lane, place.0));
         let mut state = self.state();
         match made {
             Ok(_) if state.stopped => Err(self.gone("this node ends")),
+            Ok(_) if state.place() != place => Err(self.gone(MOVED)),
             Ok(lane) => {
                 let lane = Arc::new(lane);
                 let used = Used::new(&lane);
@@ -201,9 +181,8 @@ impl Peer {
         }
     }
 
-    fn meet(&self, lane: Lane) -> Result<Lane> {
-        let site = lane.greet(&self.own.hello())?;
-        self.met(&site)?;
+    fn meet(&self, lane: Lane, at: SocketAddr) -> Result<Lane> {
+        self.met(&lane.greet(&self.own, at)?)?;
         Ok(lane)
     }
 
@@ -219,16 +198,13 @@ impl Peer {
         Error::Unavailable(format!("site `{}`: {why}", self.site))
     }
 
-    fn connect(&self, address: SocketAddr) -> Result<(Reader, Writer, Stop)> {
+    fn connect(&self, (address, key): &Place) -> Result<(Reader, Writer, Stop)> {
         let failed = |error: std::io::Error| self.gone(&format!("{address}: {error}"));
-        let mut stream = TcpStream::connect_timeout(&address, CONNECT).map_err(failed)?;
+        let mut stream = TcpStream::connect_timeout(address, CONNECT).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_write_timeout(Some(STALL)).map_err(failed)?;
         let tls = match &self.own.identity {
-            Some(identity) => {
-                let key = self.state().key.clone();
-                Some(identity.connect(&mut stream, &self.site, key.as_deref())?)
-            }
+            Some(identity) => Some(identity.connect(&mut stream, &self.site, key.as_deref())?),
             None if address.ip().is_loopback() => None,
             None => {
                 let why = format!("{address} is another machine's: give an identity for TLS");
@@ -238,26 +214,26 @@ impl Peer {
         split(stream, tls).map_err(failed)
     }
 
-    /// A connection of its own, for what is told from now on.
-    pub(super) fn connect_apart(&self) -> Result<(Reader, Writer, Stop)> {
-        let address = self.state().address;
-        let connection = self.connect(address)?;
-        self.state().add(&connection.2);
-        Ok(connection)
-    }
-
-    /// How such a connection begins.
-    pub(super) fn hello(&self) -> Request {
-        self.own.hello()
-    }
-
-    /// Checks who answered on a connection of its own; gives the run of its node.
-    pub(super) fn met_apart(&self, answer: &Answer) -> Result<u64> {
-        match answer {
-            Answer::Welcome { site, run } => self.met(site).map(|()| *run),
-            Answer::Refused(refusal) => Err(refusal.clone().into()),
-            _ => Err(unexpected()),
+    /// A connection of its own, for what is told from now on, and where it was dialled.
+    pub(super) fn connect_apart(&self) -> Result<((Reader, Writer, Stop), SocketAddr)> {
+        let place = self.state().place();
+        let connection = self.connect(&place)?;
+        let mut state = self.state();
+        if state.stopped || state.place() != place {
+            return Err(self.gone(MOVED));
         }
+        state.add(&connection.2);
+        Ok((connection, place.0))
+    }
+
+    /// Says on such a connection who this node is, and checks who answers; gives the run of its node.
+    pub(super) fn introduce(
+        &self,
+        at: SocketAddr,
+        ask: impl FnMut(&Request) -> Result<Answer>,
+    ) -> Result<u64> {
+        let (site, run) = self.own.introduce(at, ask)?;
+        self.met(&site).map(|()| run)
     }
 
     /// Asks for something that is answered by a message. A connection that turns out to have ended meanwhile is replaced

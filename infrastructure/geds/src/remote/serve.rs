@@ -178,6 +178,7 @@ fn serve(mut stream: TcpStream, sites: &Weak<Sites>, stranger: Stranger) -> Resu
         }
         None => (None, None),
     };
+    let at = stream.local_addr().map_err(went)?;
     let (mut reader, mut writer, stop) = split(stream, tls).map_err(went)?;
     let mut found = [0; GREETING_BYTES];
     if !reader.fill(&mut found, Patience::Stall).map_err(went)? {
@@ -186,10 +187,17 @@ fn serve(mut stream: TcpStream, sites: &Weak<Sites>, stranger: Stranger) -> Resu
     // Said also to who speaks another version, so that it can tell its user.
     writer.send(&mut [IoSlice::new(&greeting())]).map_err(went)?;
     check_greeting(&found)?;
-    let Some((id, hello)) = next(&mut reader, Patience::Stall)? else {
-        return Err(malformed("it does not say who it is"));
+    let mut said = || {
+        next(&mut reader, Patience::Stall)?.ok_or_else(|| malformed("it does not say who it is"))
     };
-    let Some(site) = own.comes(hello) else {
+    let (mut id, hello) = said()?;
+    let met = own.meet(hello, at, |challenge| {
+        answer_with(&mut writer, id, challenge)?;
+        let (next, proof) = said()?;
+        id = next;
+        Ok(proof)
+    })?;
+    let Some(site) = met else {
         let why = "this node asks for the token of its continuum".to_owned();
         let refused = Answer::Refused(Error::Denied(why).into());
         return answer_with(&mut writer, id, &refused);
@@ -345,7 +353,10 @@ impl Connection {
         let far =
             |tenant: &str, bucket: &str| sites.far(tenant).ok_or_else(|| Error::no_bucket(bucket));
         let answer = match request {
-            Request::Hello { .. } | Request::Show { .. } | Request::Follow { .. } => {
+            Request::Hello { .. }
+            | Request::Challenge { .. }
+            | Request::Prove { .. }
+            | Request::Follow { .. } => {
                 return Err(malformed("it says twice who it is"));
             }
             Request::Whose { .. } | Request::Claim { .. } | Request::Disclaim { .. } => {

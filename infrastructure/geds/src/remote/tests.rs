@@ -3,7 +3,8 @@
 use super::{
     frame::{Header, Kind, greeting},
     message::{Answer, Name, Request, decode, encode},
-    peer::{Own, Peer},
+    own::Own,
+    peer::Peer,
 };
 use crate::{Attributes, ErrorKind, Result, Stat, Tier};
 use std::{

@@ -15,6 +15,9 @@ const TEXTS_MAX_BYTES: usize = 64 << 10;
 /// Most attempts, and most runs at once.
 const COUNT_MAX: u32 = 1000;
 
+/// Most triggers of a tenant: each has threads of its own in every runner.
+pub const TRIGGERS_MAX: usize = 1000;
+
 /// Of what is written about a trigger.
 const VERSION: u16 = 1;
 
@@ -177,7 +180,7 @@ impl Triggers {
     ///
     /// # Errors
     /// [`Error::TriggerExists`]; [`Error::Invalid`] for what cannot be; [`Error::NoBucket`], also for a bucket whose home
-    /// is another site: there its versions are given out.
+    /// is another site: there its versions are given out; [`Error::TooMany`] beyond [`TRIGGERS_MAX`].
     pub fn add(&self, definition: Definition, module: &[u8]) -> Result<Trigger> {
         definition.check()?;
         if module.len() as u64 > MODULE_MAX_BYTES {
@@ -187,6 +190,10 @@ impl Triggers {
             )));
         }
         self.check_home(&definition.bucket)?;
+        if self.list()?.len() >= TRIGGERS_MAX {
+            let (what, limit) = ("triggers".to_owned(), TRIGGERS_MAX as u64);
+            return Err(Error::TooMany { what, limit });
+        }
         match self.store.create_bucket(TRIGGERS) {
             Ok(_) | Err(Error::BucketExists { .. }) => {}
             Err(error) => return Err(error),

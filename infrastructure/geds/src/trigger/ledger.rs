@@ -125,17 +125,18 @@ impl Triggers {
                 return Ok(Claim::Nothing);
             }
             Next::Note(next) => {
-                self.write(at, &next, &why(&next), read.as_ref().map(|read| read.version))?;
+                let former = read.as_ref().map(|read| read.version);
+                let written = self.write(at, &next, &why(&next), former)?;
                 if next.task.is_none() && read.is_none() {
-                    self.look_back(trigger, key, at, seen)?;
+                    self.look_back(trigger, key, (at, written), seen)?;
                 }
                 return Ok(Claim::Nothing);
             }
             Next::Run(next) => next,
         };
-        // What the last attempt said is of no use any more.
-        self.write(at, &next, "", read.as_ref().map(|read| read.version))?;
-        if read.is_none() && !self.look_back(trigger, key, at, seen)? {
+        let former = read.as_ref().map(|read| read.version);
+        let written = self.write_claim(at, trigger, &next, former)?;
+        if read.is_none() && !self.look_back(trigger, key, (at, written), seen)? {
             return Ok(Claim::Nothing);
         }
         let Some(task) = next.task else { return Ok(Claim::Nothing) };
@@ -150,22 +151,23 @@ impl Triggers {
         }))
     }
 
-    /// Takes a record back that was made for a name which has changed since that was looked at: there may have been a record
-    /// of it that is forgotten already, because all was done and the name deleted.
+    /// Takes back a record, of this version, that was made for a name which has changed since that was looked at: there may
+    /// have been a record of it that is forgotten already, because all was done and the name deleted.
     fn look_back(
         &self,
         trigger: &Trigger,
         key: &str,
-        at: &str,
+        (at, written): (&str, u64),
         seen: Option<Seen>,
     ) -> Result<bool> {
         if self.seen(trigger, key)? == seen {
             return Ok(true);
         }
-        if let Some(read) = self.read(at)? {
-            self.store.delete(TRIGGERS, at, Some(read.version))?;
+        match self.store.delete(TRIGGERS, at, Some(written)) {
+            // Somebody else has gone on with it, from what the name is now.
+            Ok(_) | Err(Error::Changed { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
-        Ok(false)
     }
 
     /// Holds a claim for longer, from now on; false when it was lost.
@@ -207,7 +209,7 @@ impl Triggers {
             let Some(read) = self.read(&at)? else { return Ok(false) };
             let changed = match change(&read.record) {
                 None => return Ok(false),
-                Some(Some(next)) => self.write(&at, &next, said, Some(read.version)),
+                Some(Some(next)) => self.write(&at, &next, said, Some(read.version)).map(|_| ()),
                 Some(None) => self.store.delete(TRIGGERS, &at, Some(read.version)).map(|_| ()),
             };
             match changed {
@@ -247,7 +249,7 @@ impl Triggers {
         let mut again = |at: &str, read: &Read| -> Result<()> {
             let Some(next) = read.record.retry(now()) else { return Ok(()) };
             match self.write(at, &next, "", Some(read.version)) {
-                Ok(()) => count += 1,
+                Ok(_) => count += 1,
                 // Something happened to it, or somebody else has said the same.
                 Err(Error::Changed { .. }) => {}
                 Err(error) => return Err(error),
@@ -337,11 +339,36 @@ impl Triggers {
         }
     }
 
-    fn write(&self, at: &str, record: &Record, said: &str, former: Option<u64>) -> Result<()> {
+    /// Writes a claim. One that a full disk refuses is in memory all the same: it is given back, so that it does not count
+    /// as an attempt.
+    fn write_claim(
+        &self,
+        at: &str,
+        trigger: &Trigger,
+        claim: &Record,
+        former: Option<u64>,
+    ) -> Result<u64> {
+        // What the last attempt said is of no use any more.
+        let failed = match self.write(at, claim, "", former) {
+            Err(error) if !matches!(error, Error::Changed { .. } | Error::Exists { .. }) => error,
+            written => return written,
+        };
+        if let Ok(Some(Read { record, version })) = self.read(at)
+            && let Ok(Some(back)) =
+                record.finish(&trigger.rules, claim.fence, Ended::Released, now())
+        {
+            // The first failure is the one to be told.
+            let _ = self.write(at, &back, "", Some(version));
+        }
+        Err(failed)
+    }
+
+    /// Writes a record durably in place of a version of it, or a new one; gives its own version.
+    fn write(&self, at: &str, record: &Record, said: &str, former: Option<u64>) -> Result<u64> {
         let attributes = Attributes::new().with(RECORD, record.encode());
         let put = Put { if_version: former, ..Put::default() };
         let put = put.attributes(attributes).durable();
-        self.store.put(TRIGGERS, at, tail(said).as_bytes(), put).map(|_| ())
+        self.store.put(TRIGGERS, at, tail(said).as_bytes(), put).map(|stat| stat.version)
     }
 
     /// Remembers that a name was there, of which no more is known; of one that is still there, others will know more.
@@ -352,7 +379,7 @@ impl Triggers {
         }
         match self.write(&at, &Record { settled: Some(0), ..Record::default() }, "", None) {
             Err(Error::Exists { .. }) => Ok(()),
-            written => written,
+            written => written.map(|_| ()),
         }
     }
 
@@ -368,7 +395,7 @@ impl Triggers {
         };
         let attributes = Attributes::new().with(RECORD, record.encode());
         match self.store.put(TRIGGERS, &at, b"", Put::default().attributes(attributes)) {
-            Ok(_) => self.look_back(trigger, key, &at, seen),
+            Ok(stat) => self.look_back(trigger, key, (&at, stat.version), seen),
             Err(Error::Exists { .. }) => Ok(false),
             Err(error) => Err(error),
         }

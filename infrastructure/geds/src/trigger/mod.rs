@@ -12,9 +12,10 @@ mod define;
 mod ledger;
 mod look;
 pub mod record;
+mod room;
 mod runner;
 
-pub use define::{Definition, Event, Events, MODULE_MAX_BYTES, Rules, Trigger};
+pub use define::{Definition, Event, Events, MODULE_MAX_BYTES, Rules, TRIGGERS_MAX, Trigger};
 pub use ledger::{Claim, Counts, Job, Letter};
 pub use look::Look;
 pub use runner::{Execute, Outcome, Runner, Stop};

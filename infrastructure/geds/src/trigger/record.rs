@@ -17,6 +17,9 @@ const FAR_AHEAD_MS: u64 = 60 * 60 * 1000;
 /// The longest pause between two attempts, in milliseconds.
 const PAUSE_MAX_MS: u64 = 5 * 60 * 1000;
 
+/// The pause after a machine could not run a module, in milliseconds.
+const UNABLE_PAUSE_MS: u64 = 5 * 1000;
+
 /// What a name has now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
@@ -117,6 +120,8 @@ pub enum Ended {
     Badly,
     /// It was not the module's fault: the attempt does not count.
     Released,
+    /// This machine could not run it: the attempt does not count, and the next one is made after a pause.
+    Unable,
 }
 
 /// Whoever says so has lost its claim.
@@ -256,6 +261,10 @@ impl Record {
                 with(task.attempts, State::Waiting { until })
             }
             Ended::Released => with(task.attempts.saturating_sub(1), State::Waiting { until: now }),
+            Ended::Unable => {
+                let until = now.saturating_add(UNABLE_PAUSE_MS);
+                with(task.attempts.saturating_sub(1), State::Waiting { until })
+            }
         }
     }
 

@@ -1,6 +1,11 @@
 //! Whoever has the modules run: one thread looks after all triggers, one after each, and one for each run.
 
-use super::{Claim, Job, TRIGGERS, Trigger, Triggers, ledger::AGAIN, record::Ended};
+use super::{
+    Claim, Job, TRIGGERS, Trigger, Triggers,
+    ledger::AGAIN,
+    record::Ended,
+    room::{Room, Seat},
+};
 use crate::{Error, Happening, Result, Scope, Subscription, put::now};
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -87,6 +92,7 @@ pub struct Runner<E> {
     triggers: Triggers,
     execute: Arc<E>,
     lease: Duration,
+    room: Room,
 }
 
 /// What a trigger's thread is told.
@@ -104,7 +110,7 @@ impl<E: Execute> Runner<E> {
     /// to half an hour.
     pub fn new(triggers: Triggers, execute: E, lease: Duration) -> Self {
         let lease = lease.clamp(LEASE_MIN, LEASE_MAX);
-        Self { triggers, execute: Arc::new(execute), lease }
+        Self { triggers, execute: Arc::new(execute), lease, room: Room::of_this_machine() }
     }
 
     /// Runs what is to be run, until it is asked to stop: what runs then is stopped, and begun again by the next runner.
@@ -178,6 +184,7 @@ impl<E: Execute> Runner<E> {
                 trigger: Arc::new(trigger),
                 execute: Arc::clone(&self.execute),
                 lease: self.lease,
+                room: self.room.clone(),
                 stop: stop.clone(),
                 look: look.clone(),
             };
@@ -196,6 +203,7 @@ struct Watch<E> {
     trigger: Arc<Trigger>,
     execute: Arc<E>,
     lease: Duration,
+    room: Room,
     stop: Stop,
     look: Flag,
 }
@@ -271,10 +279,13 @@ impl<E: Execute> Watch<E> {
             // A look at many names takes longer than a lease.
             self.renew(queue);
         }
-        while queue.running.len() < self.trigger.definition.at_once as usize
+        let definition = &self.trigger.definition;
+        while queue.running.len() < definition.at_once as usize
+            && !queue.ready.is_empty()
+            && let Some(seat) = self.room.seat(definition.memory_bytes)
             && let Some(key) = queue.take()
         {
-            self.claim(queue, key, sender);
+            self.claim(queue, key, sender, seat);
             self.renew(queue);
         }
         self.renew(queue);
@@ -305,7 +316,7 @@ impl<E: Execute> Watch<E> {
         }
     }
 
-    fn claim(&self, queue: &mut Queue, key: String, sender: &SyncSender<News>) {
+    fn claim(&self, queue: &mut Queue, key: String, sender: &SyncSender<News>, seat: Seat) {
         if queue.running.contains_key(&key) {
             // Looked at again when that has ended.
             return;
@@ -313,7 +324,7 @@ impl<E: Execute> Watch<E> {
         match self.triggers.claim(&self.trigger, &key, self.lease.as_millis() as u64) {
             Ok(Claim::Nothing) => {}
             Ok(Claim::Later(time)) => queue.put_off(time, key),
-            Ok(Claim::Yours(job)) => self.start(queue, job, sender.clone()),
+            Ok(Claim::Yours(job)) => self.start(queue, job, sender.clone(), seat),
             Err(error) => {
                 self.complain("an object cannot be claimed", &error);
                 queue.put_off(now() + 1000, key);
@@ -321,7 +332,7 @@ impl<E: Execute> Watch<E> {
         }
     }
 
-    fn start(&self, queue: &mut Queue, job: Job, sender: SyncSender<News>) {
+    fn start(&self, queue: &mut Queue, job: Job, sender: SyncSender<News>, seat: Seat) {
         let stop = Stop::default();
         let (triggers, trigger) = (self.triggers.clone(), Arc::clone(&self.trigger));
         let execute = Arc::clone(&self.execute);
@@ -335,6 +346,11 @@ impl<E: Execute> Watch<E> {
                 said: "the runner failed".to_owned(),
             });
             ending.store(true, SeqCst);
+            drop(seat);
+            if outcome.ended == Ended::Unable {
+                let (name, why) = (&trigger.definition.name, &outcome.said);
+                tracing::warn!(name, why, "this machine cannot run a module: it is tried again");
+            }
             say(&triggers, &trigger, &own, &outcome);
             // Nobody hears it when all has ended.
             let _ = sender.send(News::Done(own.key));
@@ -343,9 +359,9 @@ impl<E: Execute> Watch<E> {
             Ok(_) => drop(queue.running.insert(job.key.clone(), Running { job, stop, ended })),
             Err(error) => {
                 tracing::warn!(%error, "a module cannot be run");
-                let released = Outcome { ended: Ended::Released, said: String::new() };
-                say(&self.triggers, &self.trigger, &job, &released);
-                queue.put_off(now() + 1000, job.key);
+                let unable = Outcome { ended: Ended::Unable, said: String::new() };
+                say(&self.triggers, &self.trigger, &job, &unable);
+                queue.push(job.key);
             }
         }
     }

@@ -70,6 +70,27 @@ fn a_counter_that_is_replaced_by_version_loses_nothing() {
     assert_eq!(*geds.view("lab", "counter").unwrap(), (THREADS as u64 * 300).to_le_bytes());
 }
 
+#[test]
+fn the_versions_of_a_name_ascend_whoever_writes_it() {
+    let host = Host::new(Limits::default());
+    let geds = host.geds();
+    geds.create_bucket("lab").unwrap();
+    geds.put("lab", "k", b"", Put::default()).unwrap();
+    let seen = at_once(&host, |number, geds| {
+        let mut versions = vec![geds.stat("lab", "k").unwrap().version];
+        for _ in 0..2000 {
+            if number % 2 == 0 {
+                geds.put("lab", "k", b"", Put::overwrite()).unwrap();
+            }
+            versions.push(geds.stat("lab", "k").unwrap().version);
+        }
+        versions
+    });
+    for versions in seen {
+        assert!(versions.is_sorted(), "a later state has an earlier version");
+    }
+}
+
 fn increment(geds: &Geds) {
     loop {
         let object = geds.object("lab", "counter").unwrap();

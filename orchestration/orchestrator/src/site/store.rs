@@ -33,6 +33,7 @@ use tokio::{
     io::unix::AsyncFd,
     net::{UnixListener, UnixStream},
     sync::{Notify, watch},
+    task::spawn_blocking,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use types::ErrorKind;
@@ -276,9 +277,11 @@ pub(crate) async fn run(core: Arc<Core>) {
 /// Starts it, or adopts the one that runs; again and again.
 async fn supervise(core: &Arc<Core>, store: &Store) {
     let mut failures = 0;
-    let mut adopted = find(&store.folder);
     loop {
-        let process = match adopted.take() {
+        // Also one that was too busy to answer the last time.
+        let folder = store.folder.clone();
+        let found = spawn_blocking(move || find(&folder)).await.ok().flatten();
+        let process = match found {
             Some(process) => process,
             None => {
                 let started = store.wanted().await.and_then(|()| start(core, store));

@@ -308,11 +308,20 @@ impl Store {
             return Ok(false);
         }
         let opened = self.node.geds(tenant, &self.limits())?;
-        let socket = door::tenant(&self.config.folder, tenant);
-        self.node.listen(tenant, &self.limits(), socket.clone())?;
-        self.config.beside.begin(tenant, &opened, &socket);
+        // Before the other sites are known, a bucket could be made here that another one has.
+        if *self.serves.borrow() {
+            self.let_in(tenant, &opened)?;
+        }
         tenants.insert(tenant.to_owned(), opened);
         Ok(true)
+    }
+
+    /// Lets programs of the machine join a tenant's part.
+    fn let_in(&self, tenant: &str, opened: &Geds) -> Result<()> {
+        let socket = door::tenant(&self.config.folder, tenant);
+        self.node.listen(tenant, &self.limits(), socket.clone())?;
+        self.config.beside.begin(tenant, opened, &socket);
+        Ok(())
     }
 
     async fn serve(self: &Arc<Self>, mut stream: UnixStream) {
@@ -378,6 +387,14 @@ impl Store {
         if !*self.serves.borrow() {
             self.join_sites(&sites)?;
             *met = now;
+            lock(&self.tenants).retain(|tenant, opened| {
+                let let_in = self.let_in(tenant, opened);
+                if let Err(error) = &let_in {
+                    // Who asks for it is told, or it is tried again.
+                    tracing::error!(tenant, error = types::chain(error), "nobody can join");
+                }
+                let_in.is_ok()
+            });
             return Ok(true);
         }
         // Those that are gone come first: a mistake in another one's entry keeps nobody in.
@@ -386,9 +403,11 @@ impl Store {
             done = done.and(self.node.set_peer(gone, None));
         }
         for (site, Other { address, key }) in sites {
-            let told = match key.filter(|_| self.config.identity.is_some()) {
-                Some(key) => self.node.set_peer_with_key(&site, address, &key),
-                None => self.node.set_peer(&site, Some(address)),
+            let told = match (key, &self.config.identity) {
+                (Some(key), Some(_)) => self.node.set_peer_with_key(&site, address, &key),
+                // Whoever had a certificate with its name would be let in.
+                (None, Some(_)) => self.node.set_peer(&site, None),
+                (_, None) => self.node.set_peer(&site, Some(address)),
             };
             done = done.and(told);
         }
@@ -410,6 +429,7 @@ impl Store {
         let is_secured = identity.is_some();
         let own = sites.iter().fold(own, |own, (site, Other { address, key })| match key {
             Some(key) if is_secured => own.peer_with_key(site, *address, key),
+            None if is_secured => own,
             _ => own.peer(site, *address),
         });
         self.node.join_sites(own)?;

@@ -1,18 +1,21 @@
 //! Running a trigger's module: each run is a process, so that it can be ended at any moment.
 
-use super::job::{Spec, module_path};
+use super::job::{Spec, module_path, modules};
 use anyhow::Context;
 use cells::{toolchain::Environment, worker};
-use geds::trigger::{Execute, Job, Outcome, Stop, Trigger, Triggers, record::Ended};
+use geds::{
+    ErrorKind,
+    trigger::{Execute, Job, Outcome, Stop, Trigger, Triggers, record::Ended},
+};
 use std::{
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use types::Period;
 
@@ -21,6 +24,9 @@ const SAID_BYTES: usize = 3 << 10;
 
 /// How much later than a module its process is ended: it may compile the module first.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// A module that nobody has run for so long is not kept as a file.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Between looks for the end of a run, at most.
 const LOOK_MAX: Duration = Duration::from_millis(20);
@@ -41,6 +47,9 @@ impl Here {
     pub(crate) fn new(socket: PathBuf, triggers: Triggers) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?;
         let cache = Environment::from_process().cache_dir;
+        if let Err(error) = forget(&modules(&cache)) {
+            tracing::warn!(%error, "modules of former triggers are kept");
+        }
         Ok(Self { program, socket, cache, triggers, writing: Mutex::default() })
     }
 
@@ -102,6 +111,8 @@ impl Here {
         let path = module_path(&self.cache, &definition.module, &definition.module_name);
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if cells::digest_file(&path).is_ok_and(|found| found == definition.module) {
+            // Only for who cleans up.
+            let _ = path.parent().map(touch);
             return Ok(path);
         }
         let bytes = self.triggers.module(trigger)?;
@@ -112,13 +123,42 @@ impl Here {
 
 impl Execute for Here {
     fn run(&self, trigger: &Trigger, job: &Job, stop: &Stop) -> Outcome {
-        self.try_run(trigger, job, stop)
-            .unwrap_or_else(|error| Outcome { ended: Ended::Badly, said: types::chain(&*error) })
+        self.try_run(trigger, job, stop).unwrap_or_else(|error| {
+            let ended = if is_for_good(&error) { Ended::Badly } else { Ended::Unable };
+            Outcome { ended, said: types::chain(&*error) }
+        })
     }
 }
 
+/// Removes modules that no runner of this machine has run for long.
+fn forget(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let unused = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if unused > UNUSED {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes that a module's folder is in use.
+fn touch(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.set_modified(SystemTime::now())
+}
+
+/// Whether a module cannot be run on any machine, however often that is tried.
+fn is_for_good(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<geds::Error>().map(geds::Error::kind);
+    matches!(kind, Some(ErrorKind::NotFound | ErrorKind::Corrupt))
+}
+
 /// Writes a file that is there whole or not at all; others may write the same.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension(format!("draft-{}", types::random_id()));
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
     fs::write(&draft, bytes)?;
@@ -126,7 +166,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Waits for its end; ends it when it is to stop, or after `limit`.
-fn wait(child: &mut Child, limit: Duration, stop: &Stop) -> std::io::Result<ExitStatus> {
+fn wait(child: &mut Child, limit: Duration, stop: &Stop) -> io::Result<ExitStatus> {
     let began = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {

@@ -97,7 +97,12 @@ fn grants(spec: &Spec) -> anyhow::Result<Vec<wasi::Grant>> {
     spec.dirs.iter().map(open).collect()
 }
 
-/// Where modules lie that a runner runs.
+/// Where modules lie that runners run, each in a folder of its own.
+pub(super) fn modules(cache: &Path) -> PathBuf {
+    cache.join("triggers")
+}
+
+/// Where one of them lies.
 pub(super) fn module_path(cache: &Path, digest: &Digest, name: &str) -> PathBuf {
-    cache.join("triggers").join(digest.to_hex()).join(name)
+    modules(cache).join(digest.to_hex()).join(name)
 }

@@ -31,7 +31,12 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let runner = 0..3_usize;
-    let ended = prop_oneof![Just(Ended::Well), Just(Ended::Badly), Just(Ended::Released)];
+    let ended = prop_oneof![
+        Just(Ended::Well),
+        Just(Ended::Badly),
+        Just(Ended::Released),
+        Just(Ended::Unable)
+    ];
     prop_oneof![
         2 => Just(Step::Seal),
         1 => Just(Step::Delete),
@@ -129,7 +134,9 @@ impl World {
         match ended {
             Ended::Well => assert!(self.done.insert(what), "{what:?} was finished twice"),
             Ended::Badly => {}
-            Ended::Released => self.begun = self.begun.map(|(last, count)| (last, count - 1)),
+            Ended::Released | Ended::Unable => {
+                self.begun = self.begun.map(|(last, count)| (last, count - 1))
+            }
         }
         self.record = next;
     }
