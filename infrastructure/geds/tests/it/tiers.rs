@@ -370,3 +370,23 @@ fn names_that_change_while_they_are_written_outside_have_their_last_bytes() {
         (usage.objects, usage.files, usage.cache_bytes) == (0, 0, 0)
     });
 }
+
+#[test]
+fn a_bucket_whose_objects_are_deleted_while_they_go_outside_is_empty() {
+    let server = Server::start();
+    let (_folder, geds) = store(&backend(&server));
+    let joined = geds.clone();
+    for round in 0..soak_rounds(5) {
+        let bucket = format!("round-{round}");
+        geds.create_bucket(&bucket).unwrap();
+        geds.attach(&bucket, backend(&server)).unwrap();
+        let bytes = bytes_of("bytes", 100_000);
+        for n in 0..200 {
+            joined.put(&bucket, &key(n as usize), &bytes, Put::overwrite()).unwrap();
+        }
+        geds.delete_prefix(&bucket, "").unwrap();
+        let left = geds.list(&bucket, &geds::Listing::prefix("")).unwrap();
+        let deleted = geds.delete_bucket(&bucket);
+        assert!(deleted.is_ok(), "{round}: {deleted:?}, {left:?}");
+    }
+}
