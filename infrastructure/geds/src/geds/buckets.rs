@@ -20,11 +20,21 @@ impl Geds {
         }
     }
 
-    /// All buckets by name.
+    /// All buckets by name: those of this site, and of the others that answer.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     pub fn buckets(&self) -> Result<Vec<Bucket>> {
+        let mut all = self.buckets_here()?;
+        all.extend(self.buckets_far()?);
+        // This site's own stays where another one believes to be the home as well.
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all.dedup_by(|later, first| later.name == first.name);
+        Ok(all)
+    }
+
+    /// Those whose home this site is.
+    pub(crate) fn buckets_here(&self) -> Result<Vec<Bucket>> {
         match self.ask(&Request::Buckets)? {
             Reply::Buckets(buckets) => Ok(buckets),
             _ => Err(unexpected()),

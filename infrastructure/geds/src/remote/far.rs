@@ -11,18 +11,22 @@ use super::{
     sums::Sums,
 };
 use crate::{
-    Error, Geds, Limits, Result, Stat, client::Client, is_internal, node::tenant::Tenant,
+    Bucket, Error, Geds, Limits, Result, Stat, client::Client, is_internal, node::tenant::Tenant,
     wire::Reply,
 };
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    thread,
     time::Duration,
 };
 use types::ErrorKind;
 
 /// Between two tries to claim what could not be claimed.
 const CLAIM_PAUSE: Duration = Duration::from_secs(2);
+
+/// How many other sites are asked for their buckets at once.
+const ASKED_AT_ONCE: usize = 16;
 
 /// Most buckets whose homes are remembered.
 const HOMES_MAX: usize = 16 << 10;
@@ -69,7 +73,8 @@ impl Far {
     /// Buckets that were made before there were other sites. A site that is cut off has its own all the same: what
     /// cannot be claimed now is claimed later.
     fn claim_all(self: &Arc<Self>, sites: &Sites) {
-        let buckets = self.geds.buckets().unwrap_or_default().into_iter().map(|bucket| bucket.name);
+        let buckets =
+            self.geds.buckets_here().unwrap_or_default().into_iter().map(|bucket| bucket.name);
         let mut left: Vec<_> = buckets.filter(|bucket| !is_internal(bucket)).collect();
         self.claim_some(sites, &mut left);
         if left.is_empty() {
@@ -78,13 +83,13 @@ impl Far {
         let far = Arc::downgrade(self);
         let later = move || {
             while !left.is_empty() {
-                std::thread::sleep(CLAIM_PAUSE);
+                thread::sleep(CLAIM_PAUSE);
                 let Some(far) = far.upgrade() else { return };
                 let Ok(sites) = far.sites() else { return };
                 far.claim_some(&sites, &mut left);
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("geds-claims".into()).spawn(later) {
+        if let Err(error) = thread::Builder::new().name("geds-claims".into()).spawn(later) {
             tracing::warn!(%error, "the directory does not learn of this site's buckets");
         }
     }
@@ -206,6 +211,7 @@ impl Far {
                 bytes.truncate(count);
                 Ok(Reply::Bytes(bytes))
             }
+            Ask::Buckets => self.buckets().map(Reply::Buckets),
             Ask::Follow { bucket } => self.follow(&bucket).map(|_| Reply::Done),
             Ask::Replicate { bucket, key, version, sites } => {
                 self.replicate(&bucket, &key, version, sites)?;
@@ -265,6 +271,30 @@ impl Far {
             _ => {}
         }
         Ok(reply)
+    }
+
+    /// The buckets of all other sites that answer.
+    fn buckets(&self) -> Result<Vec<Bucket>> {
+        let mut all = Vec::new();
+        for some in self.sites()?.peers().chunks(ASKED_AT_ONCE) {
+            thread::scope(|scope| {
+                let ask = |peer: &Arc<Peer>| {
+                    let (peer, tenant) = (Arc::clone(peer), self.name.clone());
+                    scope.spawn(move || (peer.ask(&Request::Buckets { tenant }), peer))
+                };
+                let asked: Vec<_> = some.iter().map(ask).collect();
+                for (answer, peer) in asked.into_iter().filter_map(|asked| asked.join().ok()) {
+                    match answer {
+                        Ok(Answer::Buckets(buckets)) => all.extend(buckets),
+                        Ok(_) => {}
+                        Err(error) => {
+                            tracing::debug!(site = peer.site, %error, "its buckets are left out");
+                        }
+                    }
+                }
+            });
+        }
+        Ok(all)
     }
 
     /// Makes the bucket in which copies are kept, if there is none.

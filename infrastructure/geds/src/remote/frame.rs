@@ -24,7 +24,7 @@ pub(super) const NOTICE_MAX_BYTES: u32 = 8 << 10;
 /// From here on bytes are summed by wide registers.
 const LARGE_BYTES: usize = 4 << 10;
 const MAGIC: [u8; 8] = *b"CSKGEDSN";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// No more frames of this answer follow.
 const LAST: u8 = 1;
 

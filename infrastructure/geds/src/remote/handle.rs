@@ -161,6 +161,15 @@ impl Geds {
         }
     }
 
+    /// The buckets of other sites; none where there are none.
+    pub(crate) fn buckets_far(&self) -> Result<Vec<Bucket>> {
+        match self.far(Ask::Buckets)? {
+            Some(Reply::Buckets(buckets)) => Ok(buckets),
+            Some(_) => Err(unexpected()),
+            None => Ok(Vec::new()),
+        }
+    }
+
     pub(crate) fn bucket_far(&self, bucket: &str, failed: Error) -> Result<Bucket> {
         match self.far_or(failed, || Ask::Bucket { bucket: bucket.to_owned() })? {
             Reply::Bucket { bucket, .. } => Ok(bucket),

@@ -63,6 +63,8 @@ pub(crate) enum Request {
     Challenge { site: String, nonce: String },
     /// The second of such a connection: that who asks has the token.
     Prove { proof: Vec<u8> },
+    /// The buckets whose home the asked node is.
+    Buckets { tenant: String },
 }
 
 impl Request {
@@ -73,6 +75,7 @@ impl Request {
     pub(super) fn check(&self) -> Result<()> {
         match self {
             Self::Hello { .. } | Self::Challenge { .. } | Self::Prove { .. } => Ok(()),
+            Self::Buckets { tenant } => check_tenant(tenant),
             Self::Whose { tenant, bucket }
             | Self::Claim { tenant, bucket }
             | Self::Disclaim { tenant, bucket }
@@ -104,8 +107,12 @@ impl Name {
 }
 
 fn check_names(tenant: &str, bucket: &str) -> Result<()> {
-    types::check_name(tenant).map_err(|error| Error::Invalid(error.to_string()))?;
+    check_tenant(tenant)?;
     Ok(check_bucket(bucket)?)
+}
+
+fn check_tenant(tenant: &str) -> Result<()> {
+    types::check_name(tenant).map_err(|error| Error::Invalid(error.to_string()))
 }
 
 /// What a node answers.
@@ -137,6 +144,7 @@ pub(crate) enum Answer {
         nonce: String,
         proof: Vec<u8>,
     },
+    Buckets(Vec<Bucket>),
 }
 
 /// What a node tells whoever follows it.

@@ -75,6 +75,8 @@ pub(crate) fn fuzz(bytes: &[u8]) {
 /// What a process asks its own node about buckets whose home is another site.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Ask {
+    /// All buckets of other sites.
+    Buckets,
     Bucket {
         bucket: String,
     },

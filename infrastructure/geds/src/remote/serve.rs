@@ -12,7 +12,10 @@ use super::{
     stream::{Patience, Reader, STALL, Stop, Writer, split},
     sums::Frames,
 };
-use crate::{Error, Object, Result, Stat, Subscription, Tier, View, node::server::somebody_comes};
+use crate::{
+    Error, Object, Result, Stat, Subscription, Tier, View, is_internal,
+    node::server::somebody_comes,
+};
 use std::{
     collections::{BTreeMap, HashSet},
     io::{self, IoSlice},
@@ -362,6 +365,12 @@ impl Connection {
             Request::Whose { .. } | Request::Claim { .. } | Request::Disclaim { .. } => {
                 sites.as_directory(&self.site, &request)?
             }
+            Request::Buckets { tenant } => {
+                let own = sites.far(&tenant).map(|far| far.geds.buckets_here());
+                let mut own = own.unwrap_or(Ok(Vec::new()))?;
+                own.retain(|bucket| !is_internal(&bucket.name));
+                Answer::Buckets(own)
+            }
             Request::Bucket { tenant, bucket } => {
                 Answer::Bucket(far(&tenant, &bucket)?.geds.bucket(&bucket)?)
             }
@@ -572,6 +581,7 @@ impl Request {
                 | Self::Keep { .. }
                 | Self::Copy { .. }
                 | Self::List { .. }
+                | Self::Buckets { .. }
                 | Self::BucketAttributes { .. }
                 | Self::DeleteBucket { .. }
         )

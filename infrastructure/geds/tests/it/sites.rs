@@ -55,6 +55,21 @@ fn put(geds: &Geds, key: &str, len: usize) -> geds::Stat {
 }
 
 #[test]
+fn the_buckets_of_all_sites_are_listed_at_each_but_for_those_of_a_silent_one() {
+    let (cloud, edge) = pair();
+    edge.geds.create_bucket("local").unwrap();
+    let names = |at: &At| {
+        let buckets = at.geds.buckets().unwrap().into_iter();
+        buckets.map(|bucket| bucket.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&cloud), ["frames", "local"]);
+    assert_eq!(names(&edge), ["frames", "local"]);
+
+    drop(cloud);
+    assert_eq!(names(&edge), ["local"]);
+}
+
+#[test]
 fn what_is_sealed_at_its_home_is_read_at_other_sites() {
     let (cloud, edge) = pair();
     let sizes = [("none", 0), ("one", 1), ("page", 4096), ("some", 300_000), ("large", 5_000_001)];
@@ -85,7 +100,7 @@ fn what_is_sealed_at_its_home_is_read_at_other_sites() {
     assert_eq!(page.entries.len(), 3);
     assert_eq!(page.entries[0].stat.site.as_deref(), Some("cloud"));
     assert_eq!(edge.geds.bucket("frames").unwrap().objects, 5);
-    assert!(edge.geds.buckets().unwrap().is_empty(), "copies are no bucket of this site");
+    assert_eq!(edge.geds.buckets().unwrap().len(), 1, "copies are no bucket");
     for missing in [edge.geds.view("frames", "no").err(), edge.geds.view("other", "no").err()] {
         assert_eq!(missing.unwrap().kind(), ErrorKind::NotFound);
     }
