@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 180
 FUZZ_TARGETS := snapshot record journal module frames images geds s3
 PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help demo demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate
+.PHONY: help web install demo demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -86,5 +86,17 @@ bench-geds:  ## the ephemeral store beside memory, files, Redis and another S3 s
 bench-simulate:  ## the simulator: 1,000,000 jobs on 10,000 hosts under each policy
 	cargo run --release --locked -p decide --example million_jobs
 
+# What the dashboard is made of; the control plane takes it in when it is built.
+WEB := web/dist/dashboard.js
+
+web: $(WEB)  ## the dashboard, which the binary then has in it; needs Node.js 20.19 or newer
+
+$(WEB): $(shell find web/src -type f) web/index.html web/package.json web/package-lock.json web/vite.config.ts web/tsconfig.json
+	@scripts/web.sh
+
+install: setup  ## cloudskin with its dashboard, for this user
+	cargo install --locked --path cloudskin
+
 setup:  ## install what builds and tests need: Debian packages and cargo-nextest
 	@scripts/setup.sh
+	@$(MAKE) --no-print-directory web
