@@ -1,0 +1,145 @@
+// The dashboard in Chromium, against a continuum that runs: `web/test.sh`.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { request } from "node:http";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { chromium } from "playwright-core";
+
+const PROGRAM = process.env.CLOUDSKIN;
+const PICTURES = process.env.PICTURES;
+const MOBILITY = new URL("../../examples/mobility/", import.meta.url).pathname;
+const run = promisify(execFile);
+
+const folder = mkdtempSync(join(tmpdir(), "cloudskin-web-"));
+const environment = { ...process.env, XDG_STATE_HOME: join(folder, "state"), XDG_CONFIG_HOME: join(folder, "config") };
+const cloudskin = (...given) =>
+  run(PROGRAM, given, { env: environment, cwd: MOBILITY }).then(({ stdout }) => stdout.trim());
+
+let browser, page, address, load;
+const complaints = [];
+
+before(async () => {
+  mkdirSync(PICTURES, { recursive: true });
+  await cloudskin("up", "--detach");
+  await cloudskin("apply", "-f", "street-counter.yaml");
+  await cloudskin("wait", "--for", "ready", "service/street-counter");
+  await cloudskin("apply", "-f", join(import.meta.dirname, "policy.yaml"));
+  address = await cloudskin("dashboard");
+  const service = JSON.parse(await cloudskin("get", "service", "street-counter", "-o", "json"));
+  load = setInterval(() => ask(new URL(service.status.url)), 50);
+  browser = await chromium.launch({
+    executablePath: "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+});
+
+after(async () => {
+  clearInterval(load);
+  await browser?.close();
+  await cloudskin("down").catch(() => {});
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** A request that is no picture: it is answered, and counts. */
+function ask(url) {
+  const asked = request({ host: "127.0.0.1", port: url.port, method: "POST", headers: { Host: url.host } }, (answer) => answer.resume());
+  asked.on("error", () => {});
+  asked.end("no picture");
+}
+
+const picture = (name) => page.screenshot({ path: join(PICTURES, `${name}.png`), fullPage: true });
+
+/** How many points of a picture's curves have been drawn. */
+const drawn = () =>
+  page.evaluate(() => {
+    const canvas = document.querySelector(".chart canvas");
+    if (!canvas) return 0;
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return data.reduce((count, value, at) => count + (at % 4 === 3 && value > 0 ? 1 : 0), 0);
+  });
+
+test("sites and services are shown as they are, and the token leaves the address", async () => {
+  await page.goto(address);
+  await page.locator(".card h3", { hasText: "edge" }).waitFor();
+  assert.equal(await page.locator(".cards .card").count(), 2);
+  await page.locator(".row h3", { hasText: "street-counter" }).waitFor();
+  await page.locator(".row .state.good", { hasText: "Ready" }).waitFor();
+  assert.ok(!page.url().includes("token"), page.url());
+});
+
+test("latency is drawn beside the level of the policy", async () => {
+  await page.locator(".row dd small", { hasText: "of 120 ms" }).waitFor();
+  await page.locator(".row .u-legend", { hasText: "edge" }).waitFor({ timeout: 60_000 });
+  assert.ok((await drawn()) > 1000);
+  await picture("overview");
+});
+
+test("a migration appears by itself, with its steps", async () => {
+  await cloudskin("migrate", "service/street-counter", "--to", "site/cloud");
+  await page.locator(".timeline .state.good", { hasText: "done" }).waitFor({ timeout: 10_000 });
+  assert.ok((await page.locator(".timeline .phases i").count()) >= 3);
+  await page.locator(".row dd", { hasText: "cloud" }).first().waitFor();
+});
+
+test("a service has a page of its own, and decisions say why", async () => {
+  await page.locator(".row h3 a").click();
+  await page.locator("h1", { hasText: "street-counter" }).waitFor();
+  await page.locator(".decisions summary", { hasText: "migrate" }).first().click();
+  await page.locator(".detail code", { hasText: "cloudskin why decision/" }).first().waitFor();
+  await picture("service");
+  await page.locator("nav a", { hasText: "Decisions" }).click();
+  await page.getByRole("searchbox").fill("nothing has this name");
+  await page.locator(".hint", { hasText: "None." }).waitFor();
+  await page.getByRole("searchbox").fill("migrate");
+  await page.locator(".decisions summary").first().waitFor();
+  await picture("decisions");
+});
+
+test("policies say what they said last", async () => {
+  await page.locator("nav a", { hasText: "Policies" }).click();
+  await page.locator(".card h3", { hasText: "street-latency" }).waitFor();
+  await picture("policies");
+});
+
+test("it is readable in the dark and on a telephone", async () => {
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.locator("nav a", { hasText: "Overview" }).click();
+  await page.locator(".row h3").first().waitFor();
+  const background = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  assert.equal(background, "rgb(14, 17, 22)");
+  await picture("dark");
+  await page.setViewportSize({ width: 390, height: 800 });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 390, `${wide} points wide`);
+  await picture("telephone");
+  await page.setViewportSize({ width: 1280, height: 900 });
+});
+
+test("it says that it is not up to date while the control plane is away, and goes on after", async () => {
+  const status = JSON.parse(await cloudskin("status", "-o", "json"));
+  const control = status.processes.find((one) => one.name === "control");
+  process.kill(control.pid, "SIGSTOP");
+  try {
+    await page.locator(".light.bad").waitFor({ timeout: 30_000 });
+  } finally {
+    process.kill(control.pid, "SIGCONT");
+  }
+  await page.locator(".light.good").waitFor({ timeout: 30_000 });
+});
+
+test("without a token it says where to get one, and the browser had nothing to complain of", async () => {
+  const stranger = await browser.newPage();
+  await stranger.goto(new URL("/", address).href);
+  await stranger.locator("code", { hasText: "cloudskin dashboard" }).waitFor();
+  await stranger.close();
+  const serious = complaints.filter((text) => !text.includes("ERR_") && !text.includes("Failed to load"));
+  assert.deepEqual(serious, []);
+});
