@@ -14,6 +14,7 @@ pub mod policy;
 mod predict;
 pub mod replay;
 mod trace;
+pub mod twin;
 
 pub use cost::{Cost, Prices};
 pub use error::{Error, Result};
