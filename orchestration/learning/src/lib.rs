@@ -15,6 +15,7 @@ mod predict;
 pub mod replay;
 mod trace;
 pub mod twin;
+pub mod weigh;
 
 pub use cost::{Cost, Prices};
 pub use error::{Error, Result};

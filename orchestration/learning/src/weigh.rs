@@ -1,0 +1,138 @@
+//! A policy that weighs places by what they will cost: their price, and the time for which they are
+//! expected to break the service level.
+//!
+//! Forecasts are trees, as queues are not linear: little happens until a site is nearly full, and
+//! then much. What lies outside of what was seen in training is a matter of [`crate::policy::Proactive`].
+
+use crate::{
+    Prices, Sample,
+    features::{Feature, Features, mean},
+    forecast::Ahead,
+    model::{Model, Trees},
+    policy::{Moment, Place, Policy, Verdict},
+};
+use std::sync::Arc;
+
+/// What a forecast sees of a place: its own past, how load and latency change, how the other places
+/// are, and the time of day.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sight {
+    own: Features,
+    short: Features,
+}
+
+/// How many of a place's latest seconds stand for what happens at the other places.
+const OTHERS_S: u32 = 60;
+
+impl Sight {
+    /// For samples so many seconds apart, and a service level.
+    pub fn new(step_s: u32, sla_ms: f64) -> Self {
+        let mut own = Features::of_latency(step_s, &[0.85 * sla_ms, sla_ms, 1.2 * sla_ms]);
+        own.each.extend([120, 900, 1800].map(|last_s| Feature::CpuMean { last_s }));
+        let each = vec![
+            Feature::LatencyMean { last_s: OTHERS_S },
+            Feature::ShareAbove { ms: sla_ms, last_s: 5 * OTHERS_S },
+            Feature::CpuMean { last_s: OTHERS_S },
+            Feature::CpuMean { last_s: 10 * OTHERS_S },
+        ];
+        Self { own, short: Features { step_s, each } }
+    }
+
+    /// The figures of each place at a time, by all of their pasts.
+    pub fn rows(&self, now_s: i64, places: &[(&[Sample], bool)]) -> Vec<Vec<f64>> {
+        let short: Vec<_> = places.iter().map(|(past, _)| self.short.of(past)).collect();
+        let angle = std::f64::consts::TAU * now_s.rem_euclid(86_400) as f64 / 86_400.0;
+        let row = |(at, &(past, edge)): (usize, &(&[Sample], bool))| {
+            let mut row = self.own.of(past);
+            row.extend(self.changes(past));
+            let others = |figure: usize| {
+                let each = short.iter().enumerate().filter(|(other, _)| *other != at);
+                mean(each.map(|(_, short)| short[figure]).filter(|value| value.is_finite()))
+            };
+            row.extend([others(0), others(1), others(2) - others(3)]);
+            row.extend([f64::from(u8::from(edge)), angle.sin(), angle.cos()]);
+            row
+        };
+        places.iter().enumerate().map(row).collect()
+    }
+
+    /// How processors in use and latency changed: a queue breaks after its load has risen.
+    fn changes(&self, past: &[Sample]) -> [f64; 4] {
+        let step_s = self.own.step_s.max(1);
+        let last = |seconds: u32, before_s: u32| {
+            let end = past.len().saturating_sub((before_s / step_s) as usize);
+            &past[end.saturating_sub((seconds / step_s) as usize)..end]
+        };
+        let cpu = |seconds, before_s| mean(last(seconds, before_s).iter().filter_map(|s| s.cpu));
+        let latency =
+            |seconds, before_s| mean(last(seconds, before_s).iter().filter_map(|s| s.latency_ms));
+        [
+            cpu(60, 0) - cpu(60, 300),
+            cpu(300, 0) - cpu(300, 900),
+            latency(60, 0) - latency(60, 300),
+            latency(300, 0) - latency(300, 900),
+        ]
+    }
+}
+
+/// The policy.
+#[derive(Debug, Clone)]
+pub struct Weighing {
+    /// What forecasts see.
+    pub sight: Sight,
+    /// By the seconds that a move takes, the share of time that is broken from then on.
+    pub shares: Vec<(Ahead, Arc<Trees>)>,
+    /// Whether the level is broken in minutes 5 to 10, as a share of certainty.
+    pub risk: Arc<Trees>,
+    /// From where on that is an alarm.
+    pub alarm_at: f64,
+    /// What places cost.
+    pub prices: Prices,
+    /// How it weighs.
+    pub scales: Scales,
+}
+
+/// How a [`Weighing`] policy weighs: what `twin fit` looks for.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Scales {
+    /// Euro that a broken second is worth.
+    pub broken_eur: f64,
+    /// Euro in an hour that a move has to gain.
+    pub margin_eur_hour: f64,
+    /// Seconds between two moves, at least.
+    pub cool_down_s: u32,
+}
+
+impl Policy for Weighing {
+    fn decide(&self, moment: &Moment) -> Verdict {
+        let all = std::iter::once(&moment.here).chain(moment.others);
+        let places: Vec<_> = all.map(|place| (place.past, place.edge)).collect();
+        let rows = self.sight.rows(moment.now_s, &places);
+        let alarm = self.risk.predict(&rows[0]) > self.alarm_at;
+        let rested = moment.moved_s_ago.first();
+        if rested.is_some_and(|ago| *ago < self.scales.cool_down_s.into()) {
+            return Verdict { alarm, go: None };
+        }
+        let gains = moment.others.iter().zip(&rows[1..]);
+        let gains = gains.map(|(place, row)| self.gain_eur_s(moment.here, place, &rows[0], row));
+        let best = gains.enumerate().max_by(|one, other| one.1.total_cmp(&other.1));
+        let worth = |(_, gain): &(usize, f64)| *gain > self.scales.margin_eur_hour / 3600.0;
+        Verdict { alarm, go: best.filter(worth).map(|(at, _)| at) }
+    }
+}
+
+impl Weighing {
+    /// What being there is worth more than staying, in euro for a second.
+    fn gain_eur_s(&self, here: Place, there: &Place, stays: &[f64], goes: &[f64]) -> f64 {
+        let away = |(ahead, _): &&(Ahead, Arc<Trees>)| ahead.0.abs_diff(there.move_s);
+        let Some((ahead, share)) = self.shares.iter().min_by_key(away) else {
+            return f64::NEG_INFINITY;
+        };
+        let price = |place: &Place| self.prices.second(!place.edge);
+        let broken = share.predict(stays) - share.predict(goes);
+        // Two instances are paid while it moves.
+        let moving = price(there) * f64::from(there.move_s) / f64::from((ahead.1 - ahead.0).max(1));
+        self.scales.broken_eur * broken + price(&here) - price(there) - moving
+    }
+}
