@@ -45,6 +45,7 @@ impl Sight {
         let row = |(at, &(past, edge)): (usize, &(&[Sample], bool))| {
             let mut row = self.own.of(past);
             row.extend(self.changes(past));
+            row.extend(self.range(past));
             let others = |figure: usize| {
                 let each = short.iter().enumerate().filter(|(other, _)| *other != at);
                 mean(each.map(|(_, short)| short[figure]).filter(|value| value.is_finite()))
@@ -54,6 +55,19 @@ impl Sight {
             row
         };
         places.iter().enumerate().map(row).collect()
+    }
+
+    /// The least latency, and the least and most processors in use of the last hour: how fast and
+    /// how large the machines are, and how far away.
+    fn range(&self, past: &[Sample]) -> [f64; 3] {
+        let past = &past[past.len().saturating_sub(self.own.past())..];
+        let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NAN, f64::min);
+        let cpu = || past.iter().filter_map(|sample| sample.cpu);
+        [
+            least(&mut past.iter().filter_map(|sample| sample.latency_ms)),
+            least(&mut cpu()),
+            cpu().fold(f64::NAN, f64::max),
+        ]
     }
 
     /// How processors in use and latency changed: a queue breaks after its load has risen.

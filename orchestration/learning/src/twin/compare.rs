@@ -2,7 +2,7 @@
 
 use super::{
     EdgeOnly, Game, Parameters, Rules, Scenario, World,
-    learn::{LESSON_SEEDS, TRIAL_SEEDS, Trial, Worlds, plain, search},
+    learn::{LESSON_SEEDS, TRIAL_SEEDS, Trial, Worlds, reactive_rule, search},
     play::Outcome,
 };
 use crate::{
@@ -256,7 +256,7 @@ impl Contest {
         let mut field = Vec::new();
         for &contender in contenders {
             let (policy, tuned): (Box<dyn Policy>, _) = match contender {
-                Contender::Reactive => (Box::new(plain(&self.rules)), String::new()),
+                Contender::Reactive => (Box::new(reactive_rule(&self.rules)), String::new()),
                 Contender::TunedReactive => {
                     progress("tuned reactive rule");
                     let (policy, tuned) = self.trials()?.reactive();

@@ -24,16 +24,16 @@ const MOMENT_S: u32 = 120;
 const SOFTNESS_MS: f64 = 5.0;
 /// How forecasts are grown.
 const BOOSTING: Boosting = Boosting {
-    trees: 120,
+    trees: 200,
     rate: 0.08,
-    growth: Growth { leaves: 16, leaf_rows: 40, shrink_rows: 10.0, figures: 0 },
+    growth: Growth { leaves: 6, leaf_rows: 100, shrink_rows: 10.0, figures: 0 },
 };
 
 /// What is tried, one after the other, from the middle on: how far ahead a move must pay, what a
 /// broken second is worth, what a move has to gain, how long it rests, where an alarm begins.
-const HORIZONS_S: [u32; 3] = [300, 600, 1200];
-const BROKEN_EUR: [f64; 7] = [1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3];
-const MARGINS_EUR_HOUR: [f64; 5] = [0.0, 0.01, 0.03, 0.06, 0.12];
+const HORIZONS_S: [u32; 3] = [300, 600, 900];
+const BROKEN_EUR: [f64; 6] = [1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2, 2.56e-2, 5.12e-2];
+const MARGINS_EUR_HOUR: [f64; 7] = [0.0, 0.06, 0.12, 0.24, 0.48, 0.96, 1.92];
 const COOL_DOWNS_S: [u32; 3] = [300, 600, 900];
 const ALARMS: [f64; 9] = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6];
 /// Of all instances' time that a setting may spend in the cloud: half of what is saved at least.
@@ -78,7 +78,7 @@ impl<'a> Worlds<'a> {
 
     /// The reactive rule with the least broken time here, in words as well.
     pub(super) fn reactive(&self) -> (Reactive, String) {
-        let mut best = (f64::INFINITY, plain(self.rules), String::new());
+        let mut best = (f64::INFINITY, reactive_rule(self.rules), String::new());
         for (window_s, factor) in WINDOWS_S.into_iter().flat_map(|at| FACTORS.map(|by| (at, by))) {
             for back in BACK {
                 let sla_ms = self.rules.sla_ms;
@@ -121,7 +121,7 @@ impl<'a> Worlds<'a> {
 }
 
 /// The rule that leaves when the mean of five minutes is above the level.
-pub(super) fn plain(rules: &Rules) -> Reactive {
+pub fn reactive_rule(rules: &Rules) -> Reactive {
     Reactive { limits: Limits::Level(rules.sla_ms), factor: 1.0, window_s: 300 }
 }
 

@@ -248,3 +248,14 @@ impl Policy for EdgeOnly {
         Verdict { alarm: false, go: nearer.then_some(0) }
     }
 }
+
+/// In the cloud, whatever happens there.
+#[derive(Debug, Clone, Copy)]
+pub struct CloudOnly;
+
+impl Policy for CloudOnly {
+    fn decide(&self, moment: &Moment) -> Verdict {
+        let cloud = moment.others.iter().position(|place| !place.edge);
+        Verdict { alarm: false, go: cloud.filter(|_| moment.here.edge) }
+    }
+}

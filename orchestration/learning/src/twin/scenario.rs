@@ -190,6 +190,16 @@ impl Scenario {
         self.service.check()
     }
 
+    /// Failures of a site: there or not.
+    pub(super) fn failures(&self) -> Waves {
+        Waves {
+            per_day: self.failures_per_day,
+            height: (1.0, 1.0),
+            rise_min: (0.0, 0.0),
+            stay_min: self.failure_min,
+        }
+    }
+
     /// Which of the parameters' sites one stands for. Nobody knows which site of a trace was at the
     /// edge, so seeds take turns.
     pub(super) fn stands_for(&self, site: usize, seed: u64, parameters: &Parameters) -> usize {

@@ -1,9 +1,8 @@
 //! A day at the sites of a scenario, drawn from a seed: the generator that policies are judged by.
 
 use super::{
-    Parameters, Scenario,
+    Parameters, Scenario, Waves,
     random::Random,
-    scenario::Waves,
     site::{LOAD_S, Push, Site, Weather},
 };
 use crate::{Result, Sample, SiteTrace, Trace};
@@ -90,7 +89,7 @@ impl Drawn<'_> {
         let mut random = Random::new(self.seed, 2 * self.at as u64 + 1);
         let ramps = Episodes::new(&scenario.ramps, scenario.hours, &mut random);
         let crowds = Episodes::new(&scenario.crowds, scenario.hours, &mut random);
-        let failures = Episodes::new(&failures(scenario), scenario.hours, &mut random);
+        let failures = Episodes::new(&scenario.failures(), scenario.hours, &mut random);
         let mut site = Site::new(Random::new(self.seed, 2 * self.at as u64));
         let (every, speed) = (every(parameters), if cloud { scenario.cloud_speed } else { 1.0 });
         let step = |at: usize| {
@@ -112,32 +111,23 @@ impl Drawn<'_> {
     }
 }
 
-fn failures(scenario: &Scenario) -> Waves {
-    Waves {
-        per_day: scenario.failures_per_day,
-        height: (1.0, 1.0),
-        rise_min: (0.0, 0.0),
-        stay_min: scenario.failure_min,
-    }
-}
-
 /// The part of load that follows the clock, as a shift of its normal score.
 #[derive(Debug)]
-struct Day {
+pub(super) struct Day {
     rush_score: f64,
     night_score: f64,
     rush_h: [f64; 2],
 }
 
 impl Day {
-    fn new(scenario: &Scenario, random: &mut Random) -> Self {
+    pub(super) fn new(scenario: &Scenario, random: &mut Random) -> Self {
         let (morning, evening) = scenario.rush_h;
         let mut shifted = |hour: f64| hour + random.between(-RUSH_SHIFT_H, RUSH_SHIFT_H);
         let rush_h = [shifted(morning), shifted(evening)];
         Self { rush_score: scenario.rush_score, night_score: scenario.night_score, rush_h }
     }
 
-    fn score(&self, hour: f64) -> f64 {
+    pub(super) fn score(&self, hour: f64) -> f64 {
         let bump = |at: f64, width: f64| {
             let apart = (hour - at).rem_euclid(24.0);
             let apart = apart.min(24.0 - apart);
@@ -192,7 +182,7 @@ impl Road {
 
 /// Times at which something rises, stays and falls.
 #[derive(Debug)]
-struct Episodes(Vec<Episode>);
+pub(super) struct Episodes(Vec<Episode>);
 
 #[derive(Debug)]
 struct Episode {
@@ -203,7 +193,7 @@ struct Episode {
 }
 
 impl Episodes {
-    fn new(waves: &Waves, hours: u32, random: &mut Random) -> Self {
+    pub(super) fn new(waves: &Waves, hours: u32, random: &mut Random) -> Self {
         let mut each = Vec::new();
         let rate = waves.per_day / 24.0;
         // What began before the day is there as well.
@@ -221,7 +211,7 @@ impl Episodes {
     }
 
     /// The sum of what there is.
-    fn at(&self, hour: f64) -> f64 {
+    pub(super) fn at(&self, hour: f64) -> f64 {
         self.0.iter().map(|episode| episode.at(hour)).sum()
     }
 }
