@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 180
 FUZZ_TARGETS := snapshot record journal module frames images geds s3
 PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help demo demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate
+.PHONY: help demo demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -65,7 +65,7 @@ fuzz:  ## fuzz what reads strangers' bytes; FUZZ_SECONDS=180 for each target
 	        cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-bench: bench-cells bench-hpc bench-isolation bench-geds bench-simulate  ## every benchmark
+bench: bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin  ## every benchmark
 
 bench-cells: setup  ## cells: starts, requests, density, migration; writes target/bench/cells.json
 	cargo build --release --locked -p cloudskin -p benches
@@ -85,6 +85,9 @@ bench-geds:  ## the ephemeral store beside memory, files, Redis and another S3 s
 
 bench-simulate:  ## the simulator: 1,000,000 jobs on 10,000 hosts under each policy
 	cargo run --release --locked -p decide --example million_jobs
+
+bench-twin:  ## the digital twin: policies in 30 days, 10,000 sites for a day
+	cargo run --release --locked -p learning --example contest
 
 setup:  ## install what builds and tests need: Debian packages and cargo-nextest
 	@scripts/setup.sh

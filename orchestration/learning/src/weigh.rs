@@ -150,3 +150,65 @@ impl Weighing {
         self.scales.broken_eur * broken + price(&here) - price(there) - moving
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Boosting, Growth};
+
+    fn past(ms: f64) -> Vec<Sample> {
+        vec![Sample { latency_ms: Some(ms), cpu: Some(ms / 20.0) }; 800]
+    }
+
+    /// Learned that what is at 200 ms stays above the level, and what is at 60 ms below it.
+    fn policy(scales: Scales) -> Weighing {
+        let sight = Sight::new(5, 120.0);
+        let (bad, good) = (past(200.0), past(60.0));
+        let both = [[(&bad[..], true), (&good[..], false)], [(&good[..], true), (&bad[..], false)]];
+        let rows: Vec<_> = (0..200).flat_map(|at| sight.rows(0, &both[at % 2])).collect();
+        let broken: Vec<_> = (0..200).flat_map(|at| [[1.0, 0.0], [0.0, 1.0]][at % 2]).collect();
+        let growth = Growth { leaves: 4, leaf_rows: 10, ..Growth::default() };
+        let boosting = Boosting { trees: 40, rate: 0.3, growth };
+        let trees = Arc::new(boosting.fit(&rows, &broken).unwrap());
+        let shares = vec![((30, 330), trees.clone()), ((180, 480), trees.clone())];
+        let prices = Prices::default();
+        Weighing { sight, shares, risk: trees, alarm_at: 0.5, prices, scales }
+    }
+
+    fn decide(policy: &Weighing, here: f64, there: f64, moved_s_ago: &[u64]) -> Verdict {
+        let pasts = [past(here), past(there)];
+        let place = |at: usize, edge| Place { name: "", past: &pasts[at], edge, move_s: 30 };
+        let (here, others) = (place(0, true), [place(1, false)]);
+        policy.decide(&Moment { now_s: 0, step_s: 5, here, others: &others, moved_s_ago })
+    }
+
+    #[test]
+    fn goes_where_less_is_broken_if_that_is_worth_its_price_and_it_has_rested() {
+        let scales = Scales { broken_eur: 0.01, margin_eur_hour: 0.1, cool_down_s: 600 };
+        let policy = policy(scales);
+
+        assert_eq!(decide(&policy, 200.0, 60.0, &[]), Verdict { alarm: true, go: Some(0) });
+        assert_eq!(decide(&policy, 200.0, 60.0, &[599]).go, None);
+        assert_eq!(decide(&policy, 200.0, 60.0, &[600]).go, Some(0));
+        assert_eq!(decide(&policy, 60.0, 200.0, &[]), Verdict { alarm: false, go: None });
+        // Where a broken second is worth less than the cloud, nobody goes there.
+        let poor = Weighing { scales: Scales { broken_eur: 1e-5, ..scales }, ..policy.clone() };
+        assert_eq!(decide(&poor, 200.0, 60.0, &[]).go, None);
+    }
+
+    #[test]
+    fn nothing_measured_and_nowhere_to_go_are_no_reasons_to_fail() {
+        let policy = policy(Scales { broken_eur: 0.01, margin_eur_hour: 0.0, cool_down_s: 0 });
+        for past in
+            [&[][..], &[Sample::default(); 3], &[Sample { latency_ms: Some(f64::NAN), cpu: None }]]
+        {
+            let here = Place { name: "", past, edge: true, move_s: 30 };
+            let others = [Place { edge: false, ..here }];
+            for others in [&others[..], &[]] {
+                let moment = Moment { now_s: i64::MIN, step_s: 5, here, others, moved_s_ago: &[] };
+                let verdict = policy.decide(&moment);
+                assert!(verdict.go.is_none_or(|to| to < others.len()));
+            }
+        }
+    }
+}

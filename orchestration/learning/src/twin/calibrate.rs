@@ -239,11 +239,11 @@ pub fn generate(parameters: &Parameters, samples: usize, seed: u64) -> Trace {
     let every = (LOAD_S / step_s).max(1) as usize;
     let mut made = vec![Vec::with_capacity(samples); sites.len()];
     for at in 0..samples {
-        if at % every == 0 {
+        if at.is_multiple_of(every) {
             shared.go(&memory, &mut random);
         }
         for ((site, model), made) in sites.iter_mut().zip(&parameters.sites).zip(&mut made) {
-            if at % every == 0 {
+            if at.is_multiple_of(every) {
                 site.load(model, &memory, coupling, &shared, 0.0);
             }
             made.push(site.step(model, 1.0, Push::default(), step_s));

@@ -176,9 +176,8 @@ impl Contest {
             return Err(Error::Unfit(format!("worlds are from 1 to {SEEDS_MAX}")));
         }
         let Rules { sla_ms, every_s, .. } = self.rules;
-        if !(sla_ms > 0.0 && sla_ms.is_finite())
-            || !(self.parameters.step_s..=86_400).contains(&every_s)
-        {
+        let often = (self.parameters.step_s..=86_400).contains(&every_s);
+        if !(often && sla_ms > 0.0 && sla_ms.is_finite()) {
             let text = format!("a service level of {sla_ms} ms, looked after every {every_s} s");
             return Err(Error::Unfit(text));
         }

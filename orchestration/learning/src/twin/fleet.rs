@@ -30,7 +30,7 @@ const STREAMS: (f64, f64) = (2.0, 12.0);
 /// A run of many sites.
 #[derive(Debug, Clone, Copy)]
 pub struct Fleet<'a> {
-    /// The day; its number of edge sites and its crowds at sites are not used.
+    /// The day; how many edge sites there are is said here, and crowds come with services.
     pub scenario: &'a Scenario,
     /// The sites that they stand for.
     pub parameters: &'a Parameters,
@@ -109,9 +109,10 @@ struct Spot {
     site: Site,
     model: usize,
     zone: usize,
-    speed: f64,
+    cloud: bool,
     ramps: Episodes,
     failures: Episodes,
+    down: bool,
     services_cpu: f64,
     log: Log,
 }
@@ -153,6 +154,10 @@ impl Fleet<'_> {
         if !(3..=SITES_MAX).contains(&self.sites) || !(1..=SERVICES_MAX).contains(&self.services) {
             let text =
                 format!("sites are from 3 to {SITES_MAX}, services from 1 to {SERVICES_MAX}");
+            return Err(Error::Unfit(text));
+        }
+        if self.rules.every_s > PAST_S {
+            let text = "decisions about many sites are at most an hour apart".to_owned();
             return Err(Error::Unfit(text));
         }
         let mut state = State::new(self);
@@ -198,14 +203,15 @@ impl<'a> State<'a> {
         let until = (self.at + self.tick).min(steps);
         self.load(until);
         let every = (LOAD_S / self.fleet.parameters.step_s).max(1) as usize;
-        for at in self.at..until {
-            if at % every == 0 {
-                for (weather, random, _) in &mut self.zones {
-                    weather.go(&self.fleet.parameters.memory, random);
-                }
-            }
-            for spot in &mut self.spots {
-                spot.step(self.fleet, &self.zones[spot.zone], at, at % every == 0);
+        let weathers =
+            self.weathers((self.at..until).filter(|at| at.is_multiple_of(every)).count());
+        // Site after site: what one needs stays near the processor for all of its steps.
+        for spot in &mut self.spots {
+            let day = &self.zones[spot.zone].2;
+            let mut weathers = weathers[spot.zone].iter();
+            for at in self.at..until {
+                let changed = if at.is_multiple_of(every) { weathers.next() } else { None };
+                spot.step(self.fleet, day, changed, at);
             }
         }
         let (from, warm) = (self.at, (PAST_S / self.fleet.parameters.step_s) as usize);
@@ -214,6 +220,19 @@ impl<'a> State<'a> {
             let State { fleet, spots, guests, .. } = self;
             guests.iter_mut().for_each(|guest| guest.spend(fleet, spots, from, until));
         }
+    }
+
+    /// What the sites of each zone have in common, as often as load changes.
+    fn weathers(&mut self, count: usize) -> Vec<Vec<Weather>> {
+        let memory = &self.fleet.parameters.memory;
+        let each = self.zones.iter_mut().map(|(weather, random, _)| {
+            let mut next = || {
+                weather.go(memory, random);
+                *weather
+            };
+            (0..count).map(|_| next()).collect()
+        });
+        each.collect()
     }
 
     /// The processors that services need where they are, and where they come from while they move.
@@ -271,26 +290,31 @@ impl Spot {
             site: Site::new(Random::new(fleet.seed, 2 * at as u64)),
             model: fleet.scenario.stands_for(at, fleet.seed, fleet.parameters),
             zone,
-            speed: if cloud { fleet.scenario.cloud_speed } else { 1.0 },
+            cloud,
             ramps: Episodes::new(ramps, *hours, &mut random),
             failures: Episodes::new(&fleet.scenario.failures(), *hours, &mut random),
+            down: false,
             services_cpu: 0.0,
             log: Log::new((PAST_S / fleet.parameters.step_s) as usize + 1),
         }
     }
 
-    fn step(&mut self, fleet: &Fleet, zone: &(Weather, Random, Day), at: usize, load: bool) {
+    fn step(&mut self, fleet: &Fleet, day: &Day, changed: Option<&Weather>, at: usize) {
         let Parameters { memory, coupling, step_s, sites } = fleet.parameters;
         let model = &sites[self.model];
-        let hour = fleet.hour(at);
-        if load {
-            let shift = zone.2.score(hour) + self.ramps.at(hour);
-            self.site.load(model, memory, *coupling, &zone.0, shift);
+        if let Some(shared) = changed {
+            let hour = fleet.hour(at);
+            let shift = day.score(hour) + self.ramps.at(hour);
+            self.site.load(model, memory, *coupling, shared, shift);
+            self.down = self.failures.at(hour) > 0.0;
         }
         // A cloud gives each service machines of its own.
-        let cpu = if self.speed == 1.0 { self.services_cpu } else { 0.0 };
-        let push = Push { cpu, down: self.failures.at(hour) > 0.0 };
-        self.log.push(self.site.step(model, self.speed, push, *step_s));
+        let (cpu, speed) = match self.cloud {
+            true => (0.0, fleet.scenario.cloud_speed),
+            false => (self.services_cpu, 1.0),
+        };
+        let push = Push { cpu, down: self.down };
+        self.log.push(self.site.step(model, speed, push, *step_s));
     }
 }
 

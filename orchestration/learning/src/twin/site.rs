@@ -59,6 +59,9 @@ pub(super) struct Site {
     own_cpu: f64,
     /// By which waits are longer now; 1 on average.
     crowding: f64,
+    /// The share of the processors that was in use at the last step, and the mean wait then.
+    used: f64,
+    wait_ms: f64,
     backlog_s: f64,
     stalled_s: f64,
     random: Random,
@@ -67,7 +70,16 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn new(mut random: Random) -> Self {
         let weather = Weather::new(&mut random);
-        Self { weather, own_cpu: 0.0, crowding: 1.0, backlog_s: 0.0, stalled_s: 0.0, random }
+        Self {
+            weather,
+            own_cpu: 0.0,
+            crowding: 1.0,
+            used: f64::NAN,
+            wait_ms: 0.0,
+            backlog_s: 0.0,
+            stalled_s: 0.0,
+            random,
+        }
     }
 
     /// The load changes: `shared` is what all sites have in common, and `shift` is added to its
@@ -105,12 +117,20 @@ impl Site {
         if self.stalls(model, step_s) || push.down {
             return Sample { latency_ms: None, cpu };
         }
-        // What waited in the quiet times is part of what was measured then.
-        let beyond = steady(used, model.servers) - steady(model.quiet_use, model.servers);
-        let wait_ms = (model.wait_ms * beyond).max(0.0) * self.crowding;
+        let wait_ms = self.wait_ms(model, used) * self.crowding;
         let service_ms = model.service_ms(self.random.share());
         let latency_ms = (service_ms + wait_ms) / speed + 1000.0 * self.backlog_s;
         Sample { latency_ms: Some(latency_ms), cpu }
+    }
+
+    /// The formula is asked again only when something changed: load stays for several steps.
+    fn wait_ms(&mut self, model: &SiteParameters, used: f64) -> f64 {
+        if used != self.used {
+            // What waited in the quiet times is part of what was measured then.
+            let beyond = steady(used, model.servers) - steady(model.quiet_use, model.servers);
+            (self.used, self.wait_ms) = (used, (model.wait_ms * beyond).max(0.0));
+        }
+        self.wait_ms
     }
 
     fn stalls(&mut self, model: &SiteParameters, step_s: f64) -> bool {

@@ -180,13 +180,11 @@ fn a_fleet_is_the_same_for_the_same_seed_and_its_services_are_load_for_each_othe
     assert_eq!(few.outcome.seconds, 60.0 * 7200.0);
     let many = run(1200, 1);
     assert!(many.broken_share > 1.5 * few.broken_share, "{many:?} {few:?}");
-    let none = Fleet {
-        scenario: &scenario,
-        parameters: &parameters,
-        rules: &rules,
-        sites: 2,
-        services: 1,
-        seed: 1,
+    let says = |sites: u32, every_s: u32| {
+        let (scenario, parameters, rules) = (&scenario, &parameters, &Rules { every_s, ..rules });
+        let fleet = Fleet { scenario, parameters, rules, sites, services: 1, seed: 1 };
+        fleet.run(&EdgeOnly, &mut |_, _| ()).unwrap_err().to_string()
     };
-    assert!(none.run(&EdgeOnly, &mut |_, _| ()).unwrap_err().to_string().contains("from 3"));
+    assert!(says(2, 300).contains("from 3"));
+    assert!(says(3, 7200).contains("at most an hour apart"));
 }

@@ -94,7 +94,7 @@ impl Drawn<'_> {
         let (every, speed) = (every(parameters), if cloud { scenario.cloud_speed } else { 1.0 });
         let step = |at: usize| {
             let hour = at as f64 * f64::from(parameters.step_s) / 3600.0;
-            if at % every == 0 {
+            if at.is_multiple_of(every) {
                 let shift = self.day.score(hour) + ramps.at(hour);
                 let shared = &weathers[at / every];
                 site.load(model, &parameters.memory, parameters.coupling, shared, shift);
@@ -196,18 +196,20 @@ impl Episodes {
     pub(super) fn new(waves: &Waves, hours: u32, random: &mut Random) -> Self {
         let mut each = Vec::new();
         let rate = waves.per_day / 24.0;
+        if rate <= 0.0 {
+            return Self(each);
+        }
         // What began before the day is there as well.
         let mut from_h = -6.0;
-        while rate > 0.0 {
+        loop {
             from_h += random.exponential() / rate;
             if from_h > f64::from(hours) {
-                break;
+                return Self(each);
             }
             let mut drawn = |(least, most): (f64, f64)| random.between(least, most);
             let (rise_h, stay_h) = (drawn(waves.rise_min) / 60.0, drawn(waves.stay_min) / 60.0);
             each.push(Episode { from_h, rise_h, stay_h, height: drawn(waves.height) });
         }
-        Self(each)
     }
 
     /// The sum of what there is.
