@@ -36,7 +36,8 @@ const BROKEN_EUR: [f64; 6] = [1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2, 2.56e-2, 5.12e-2]
 const MARGINS_EUR_HOUR: [f64; 7] = [0.0, 0.06, 0.12, 0.24, 0.48, 0.96, 1.92];
 const COOL_DOWNS_S: [u32; 3] = [300, 600, 900];
 const ALARMS: [f64; 9] = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6];
-/// Of all instances' time that a setting may spend in the cloud: half of what is saved at least.
+/// The part of the time that a setting may spend in the cloud: less than half of it is wanted, and
+/// days differ.
 const CLOUD_MAX: f64 = 0.45;
 
 /// What a reactive rule is tried with: windows, shares of the level, and below which latency it
