@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 180
 FUZZ_TARGETS := snapshot record journal module frames images geds s3
 PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help web install demo demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate
+.PHONY: help web install demo demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -65,7 +65,7 @@ fuzz:  ## fuzz what reads strangers' bytes; FUZZ_SECONDS=180 for each target
 	        cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-bench: bench-cells bench-hpc bench-isolation bench-geds bench-simulate  ## every benchmark
+bench: bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin  ## every benchmark
 
 bench-cells: setup  ## cells: starts, requests, density, migration; writes target/bench/cells.json
 	cargo build --release --locked -p cloudskin -p benches
@@ -96,6 +96,8 @@ $(WEB): $(shell find web/src -type f) web/index.html web/package.json web/packag
 
 install: setup  ## cloudskin with its dashboard, for this user
 	cargo install --locked --path cloudskin
+bench-twin:  ## the digital twin: policies in 30 days, 10,000 sites for a day
+	cargo run --release --locked -p learning --example contest
 
 setup:  ## install what builds and tests need: Debian packages and cargo-nextest
 	@scripts/setup.sh

@@ -14,6 +14,8 @@ pub mod policy;
 mod predict;
 pub mod replay;
 mod trace;
+pub mod twin;
+pub mod weigh;
 
 pub use cost::{Cost, Prices};
 pub use error::{Error, Result};

@@ -3,6 +3,7 @@
 use learning::{
     Trace,
     replay::{Comparison, Level, Rule, Setup, replay},
+    twin::{Parameters, calibrate, likeness},
 };
 use std::path::PathBuf;
 
@@ -70,4 +71,18 @@ fn the_future_changes_no_forecast() {
     };
 
     assert_eq!(until(&trace), until(&other));
+}
+
+/// The parameters that are part of the program are what these hours give.
+#[test]
+fn the_twin_of_the_testbed_is_like_it() {
+    let Some(folder) = traces() else { return };
+    let trace = Trace::read(&folder).expect("it is readable");
+
+    let parameters = calibrate(&trace).expect("processors in use were measured");
+
+    assert_eq!(parameters, Parameters::default());
+    for each in likeness(&trace, &parameters, 10) {
+        assert!(each.met, "{each:?}");
+    }
 }
