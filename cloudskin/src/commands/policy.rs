@@ -292,6 +292,18 @@ spec:
     }
 
     #[test]
+    fn the_shipped_examples_pass_their_tests() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/policies");
+
+        let code = run(&args(folder), false).unwrap();
+
+        assert_eq!(code, ExitCode::SUCCESS);
+        assert!(
+            policies(&[folder.to_owned()]).unwrap().iter().all(|(_, spec)| !spec.tests.is_empty())
+        );
+    }
+
+    #[test]
     fn a_test_that_fails_is_a_failure() {
         let good = file(&POLICY.replace("MODEL", "ewma"), ".yaml");
         let bad = file(

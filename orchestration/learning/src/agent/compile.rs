@@ -170,7 +170,7 @@ fn name_type(spec: &PolicySpec, load: Load, name: &str) -> Option<Type> {
         "broken" | "cpu" => Type::Numbers,
         "edge" => Type::Truth,
         "site" => Type::Text,
-        "move" => Type::Time,
+        "move" | "age" => Type::Time,
         "euro" => Type::Number,
         _ if spec.figures.contains_key(name) => Type::Number,
         _ => return None,

@@ -2,7 +2,7 @@
 
 use super::{
     Advice, Agent, Choice, Load, Situation, Went, guards,
-    scope::{At, Forecasts},
+    scope::{At, Forecasts, age_s},
 };
 use crate::{
     Error, Past, Prediction, Predictor, Reason, Result, Sample,
@@ -15,12 +15,18 @@ use api::policy::{Aggregate, millis};
 /// Reasons of a forecast that are told.
 const REASONS_MAX: usize = 5;
 
+/// What was measured longer ago at another place says nothing of it.
+const STALE_S: u64 = 300;
+
 /// What the conditions say, before anything holds it back.
+#[derive(Default)]
 struct Wish {
     alarm: bool,
     go: Option<usize>,
     reason: String,
     options: Vec<Choice>,
+    /// Why they cannot say anything, if so.
+    failed: Option<String>,
 }
 
 impl Agent {
@@ -28,10 +34,12 @@ impl Agent {
     /// leads to the reactive rule and is said; it is never an error.
     pub fn advise(&self, situation: &Situation) -> Advice {
         let moment = situation.moment;
-        let (mut wish, fallback) = match self.wish(situation) {
-            Ok(wish) => (self.lasting(situation, wish), None),
-            Err(error) => (self.reactive(moment), Some(types::chain(&error))),
+        let mut wish = self.wish(situation);
+        wish = match wish.failed {
+            None => self.lasting(situation, wish),
+            Some(_) => Wish { options: wish.options, failed: wish.failed, ..self.reactive(moment) },
         };
+        let fallback = wish.failed.take();
         let mut held = None;
         if let Some(back) = self.regrets(situation) {
             wish = Wish { go: back.0, reason: back.1.clone(), ..wish };
@@ -55,17 +63,17 @@ impl Agent {
         }
     }
 
-    fn wish(&self, situation: &Situation) -> Result<Wish> {
-        if let Some(reason) = &self.without_model {
-            return Err(Error::Unfit(reason.clone()));
-        }
+    fn wish(&self, situation: &Situation) -> Wish {
         let moment = situation.moment;
+        if let Some(reason) = &self.without_model {
+            return Wish { failed: Some(reason.clone()), ..Wish::default() };
+        }
         let others: Vec<Option<usize>> = match moment.others.len() {
             0 => vec![None],
             count => (0..count).map(Some).collect(),
         };
         let (mut alarm, mut options) = (false, Vec::new());
-        let mut failed = None;
+        let (mut failed, mut judged) = (None, false);
         for there in others {
             let forecasts = self.forecasts(moment, there);
             let (here, beyond) = &forecasts;
@@ -73,27 +81,32 @@ impl Agent {
             let scope = At { agent: self, situation, there, forecasts: Some(known) };
             let said = self.alarm.holds(&scope).and_then(|rings| {
                 alarm |= rings;
-                let Some(place) = there else { return Ok(()) };
-                let fits = self.go.holds(&scope)?;
-                let preferred = self.prefer.number(&scope).ok();
-                let (here, there) = known;
-                options.push(Choice { place, here, there, fits, preferred });
-                Ok(())
+                there.map_or(Ok(false), |_| self.go.holds(&scope))
             });
-            // One place of which nothing is known does not keep it from another.
-            if let Err(error) = said {
-                failed = Some(types::chain(here.as_ref().err().unwrap_or(&error)));
-            }
+            judged |= said.is_ok();
+            let fits = said.unwrap_or_else(|error| {
+                let cause = here.as_ref().err().or(beyond.as_ref().err()).unwrap_or(&error);
+                failed = Some(types::chain(cause));
+                false
+            });
+            let (here, there_said) = known;
+            let preferred = self.prefer.number(&scope).ok();
+            options.extend(there.map(|place| Choice {
+                place,
+                here,
+                there: there_said,
+                fits,
+                preferred,
+            }));
         }
-        if let Some(reason) = failed.filter(|_| options.is_empty()) {
-            return Err(Error::Unfit(reason));
-        }
+        // One place of which nothing is known does not keep it from another.
+        let failed = failed.filter(|_| !judged);
         let fit = options.iter().filter(|option| option.fits);
         let rank = |option: &&Choice| option.preferred.unwrap_or(f64::INFINITY);
         let best = fit.min_by(|one, other| rank(one).total_cmp(&rank(other)));
         let reason = self.tell(moment, best.or(options.first()), best.is_some());
         let go = best.map(|option| option.place);
-        Ok(Wish { alarm, go, reason, options })
+        Wish { alarm, go, reason, options, failed }
     }
 
     /// The forecasts that a move there is judged by.
@@ -107,7 +120,14 @@ impl Agent {
         let nothing = Place { past: &[], ..moment.here };
         let here = self.forecast(moment, move_s, &moment.here, other.unwrap_or(&nothing));
         let beyond = match other {
-            Some(other) => self.forecast(moment, move_s, other, &moment.here),
+            Some(other) => match age_s(moment.step_s, other).filter(|age| *age <= STALE_S) {
+                Some(_) => self.forecast(moment, move_s, other, &moment.here),
+                // Elsewhere nothing measured is no stall: perhaps nothing of the service is there.
+                None => {
+                    let text = format!("nothing was measured at `{}` for {STALE_S} s", other.name);
+                    Err(Error::Unfit(text))
+                }
+            },
             None => Err(Error::Unfit("there is no other place".into())),
         };
         (here, beyond)
@@ -119,7 +139,11 @@ impl Agent {
         };
         let ((here, step_s), (there, _)) =
             (self.prepared(moment.step_s, of), self.prepared(moment.step_s, by));
-        if here.iter().all(|sample| *sample == Sample::default()) {
+        let known = |sample: &Sample| match self.load {
+            Load::Cpu => sample.cpu.is_some(),
+            Load::Latency | Load::Broken => !sample.stalled(),
+        };
+        if !here.iter().any(known) {
             return Err(Error::Unfit(format!("nothing was measured at `{}` for an hour", of.name)));
         }
         let past = Past { now_s: moment.now_s, step_s, here: &here, there: &there };
@@ -159,7 +183,8 @@ impl Agent {
             let now_s = moment.now_s - i64::from(back * self.every_s());
             let then = Moment { now_s, here, others: &others, ..*moment };
             let asked = Situation { moment: &then, ..*situation };
-            if !self.wish(&asked).is_ok_and(|before| before.go == Some(to)) {
+            let before = self.wish(&asked);
+            if before.failed.is_some() || before.go != Some(to) {
                 let runs = self.spec.guards.in_a_row;
                 wish.reason =
                     format!("{}; that must hold in {runs} runs, and held in {back}", wish.reason);
@@ -173,9 +198,9 @@ impl Agent {
     fn reactive(&self, moment: &Moment) -> Wish {
         let nothing = moment.here.past.iter().rev();
         let hour = (PAST_S / moment.step_s.max(1)) as usize;
-        if nothing.take(hour).all(|sample| *sample == Sample::default()) {
+        if nothing.take(hour).all(Sample::stalled) {
             let reason = format!("nothing was measured at `{}` for an hour", moment.here.name);
-            return Wish { alarm: true, go: None, reason, options: Vec::new() };
+            return Wish { alarm: true, reason, ..Wish::default() };
         }
         let limits = match self.spec.limits {
             Some(limits) => {
@@ -188,7 +213,7 @@ impl Agent {
         let Verdict { alarm, go } = rule.decide(moment);
         let beyond = if alarm { "beyond" } else { "within" };
         let reason = format!("the latency of the last 5 minutes is {beyond} the limits");
-        Wish { alarm, go, reason, options: Vec::new() }
+        Wish { alarm, go, reason, ..Wish::default() }
     }
 
     /// Where it goes back to, or that it rests, once moving has made it worse.

@@ -51,6 +51,9 @@ impl Scope for At<'_> {
             "edge" => Some(Value::Truth(place.edge)),
             "site" => Some(Value::Text(place.name.to_owned())),
             "move" => number(f64::from(place.move_s) * 1000.0),
+            "age" => {
+                number(age_s(moment.step_s, place).map_or(f64::INFINITY, |s| s as f64 * 1000.0))
+            }
             "euro" => number(self.agent.prices.second(!place.edge) * 3600.0),
             "latency" => Some(self.samples(place, Load::Latency, last_ms)),
             "broken" => Some(self.samples(place, Load::Broken, last_ms)),
@@ -68,6 +71,12 @@ impl At<'_> {
         let values = last.iter().map(|sample| figure(load, sample, self.agent.sla_ms)).collect();
         Value::Samples(values, u64::from(step_s) * 1000)
     }
+}
+
+/// Seconds since something was measured at a place; nothing if it never was.
+pub(super) fn age_s(step_s: u32, place: &Place) -> Option<u64> {
+    let back = place.past.iter().rev().position(|sample| !sample.stalled())?;
+    Some(back as u64 * u64::from(step_s))
 }
 
 impl Agent {

@@ -97,6 +97,14 @@ fn what_is_wrong_leads_to_the_reactive_rule_and_is_said() {
         // The guards hold the reactive rule, too.
         assert_eq!(advise(&agent, &BUSY, &CALM, &[60]).verdict.go, None, "{why}");
     }
+    // Of a place where nothing was measured lately nothing is forecast.
+    let compare = agent("{service: a, sla: 120ms}");
+    let blind = advise(&compare, &BUSY, &[60.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[]);
+    assert!(blind.fallback.unwrap().contains("nothing was measured at `cloud` for 300 s"));
+    let back = "there.age > 5m || there.predicted < here.predicted";
+    let curious = agent(&format!("{{service: a, sla: 120ms, conditions: {{go: {back}}}}}"));
+    let tried = advise(&curious, &CALM, &[60.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[]);
+    assert_eq!((tried.verdict.go, tried.fallback), (Some(0), None));
     // A service that stands still is left; one of which nothing is known is not.
     let agent = agent("{service: a, sla: 120ms, shape: reactive}");
     assert_eq!(advise(&agent, &[60.0, 0.0, 0.0, 0.0, 0.0, 0.0], &CALM, &[]).verdict.go, Some(0));
