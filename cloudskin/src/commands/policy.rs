@@ -14,7 +14,7 @@ use api::{Kind, policy::PolicySpec};
 use clap::{Args, Subcommand};
 use learning::{
     Stretch,
-    agent::{self, Agent, NoModels, Verdicts},
+    agent::{self, Agent, NoModels, Tested},
     replay::{Comparison, Setup},
 };
 use serde::Serialize;
@@ -73,7 +73,7 @@ pub(crate) struct Test {
 #[derive(Debug, Serialize)]
 struct Report {
     policy: String,
-    tests: Vec<Verdicts>,
+    tests: Vec<Tested>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<Comparison>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

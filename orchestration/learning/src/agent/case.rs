@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// What came of one test.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdicts {
+pub struct Tested {
     /// The test.
     pub name: String,
     /// Whether the policy said what it was to say.
@@ -27,7 +27,7 @@ const MIDNIGHT_S: i64 = 1_699_833_600;
 const MOVE_S: u32 = 5;
 
 /// Asks a policy what it says of a test's samples.
-pub fn run(agent: &Agent, case: &Case) -> Verdicts {
+pub fn run(agent: &Agent, case: &Case) -> Tested {
     let samples: Vec<_> =
         case.places.iter().map(|(name, given)| (name, given.edge, samples(given))).collect();
     let places =
@@ -37,7 +37,7 @@ pub fn run(agent: &Agent, case: &Case) -> Verdicts {
         say(case.expect.go.as_deref(), case.expect.alarm, case.expect.because.as_deref());
     let Some(&here) = here.first() else {
         let said = format!("there is no place `{}`", case.at);
-        return Verdicts { name: case.name.clone(), passed: false, said, expected };
+        return Tested { name: case.name.clone(), passed: false, said, expected };
     };
     let ago: Vec<u64> = case.moved_ago.iter().map(|ago| ago.0.as_secs()).collect();
     let now_s = MIDNIGHT_S + i64::from(time(&case.time).unwrap_or_default()) * 60;
@@ -53,7 +53,7 @@ pub fn run(agent: &Agent, case: &Case) -> Verdicts {
     let reason = reason.join("; ");
     let because = case.expect.because.as_ref().is_none_or(|word| reason.contains(word));
     let alarm = case.expect.alarm.is_none_or(|alarm| alarm == advice.verdict.alarm);
-    Verdicts {
+    Tested {
         name: case.name.clone(),
         passed: go == case.expect.go.as_deref() && alarm && because,
         said: say(go, Some(advice.verdict.alarm), Some(&reason)),

@@ -40,15 +40,22 @@ impl Agent {
             Some(_) => Wish { options: wish.options, failed: wish.failed, ..self.reactive(moment) },
         };
         let fallback = wish.failed.take();
-        let mut held = None;
+        let held;
         if let Some(back) = self.regrets(situation) {
             wish = Wish { go: back.0, reason: back.1.clone(), ..wish };
-            held = back.0.and_then(|_| guards::rests(&self.spec.guards, moment));
-            if back.0.is_none() {
-                held = Some(back.1);
-            }
-        } else if let Some(to) = wish.go {
-            held = guards::held(&self.spec.guards, &self.prices, moment, situation.trail, to);
+            held = match back.0 {
+                Some(_) => guards::rests(&self.spec.guards, moment),
+                None => Some(back.1),
+            };
+        } else {
+            held = wish.go.and_then(|to| {
+                guards::held(&self.spec.guards, &self.prices, moment, situation.trail, to)
+            });
+            wish.reason += match (wish.go, &held) {
+                (Some(_), None) => ": it goes",
+                (Some(_), Some(_)) => ": it would go",
+                (None, _) => ": it stays",
+            };
         }
         let go = wish.go.filter(|_| held.is_none());
         let ahead = self.predictor(moment.here.move_s).map(|(ahead, _)| *ahead);
@@ -104,7 +111,7 @@ impl Agent {
         let fit = options.iter().filter(|option| option.fits);
         let rank = |option: &&Choice| option.preferred.unwrap_or(f64::INFINITY);
         let best = fit.min_by(|one, other| rank(one).total_cmp(&rank(other)));
-        let reason = self.tell(moment, best.or(options.first()), best.is_some());
+        let reason = self.tell(moment, best.or(options.first()));
         let go = best.map(|option| option.place);
         Wish { alarm, go, reason, options, failed }
     }
@@ -233,7 +240,7 @@ impl Agent {
     }
 
     /// A sentence about the forecasts.
-    fn tell(&self, moment: &Moment, option: Option<&Choice>, goes: bool) -> String {
+    fn tell(&self, moment: &Moment, option: Option<&Choice>) -> String {
         let Some(option) = option else { return "there is no other place".into() };
         let name = moment.others.get(option.place).map_or("?", |place| place.name);
         let say = |said: Option<Prediction>| match (said, self.load) {
@@ -250,8 +257,7 @@ impl Agent {
             Load::Cpu => "in use are forecast to be",
         };
         let (here, there) = (say(option.here), say(option.there));
-        let does = if goes { "goes" } else { "stays" };
-        format!("{what} {here} here and {there} at `{name}`: it {does}")
+        format!("{what} {here} here and {there} at `{name}`")
     }
 }
 

@@ -20,7 +20,7 @@ mod tests;
 mod trained;
 
 pub use api::policy::Load;
-pub use case::{Verdicts, run as run_case};
+pub use case::{Tested, run as run_case};
 pub use forecast::{Models, NoModels, Wanted};
 pub use played::{Step, level, play, steps, trained};
 pub use telemetry::{Series, Telemetry, on_grid};
