@@ -86,6 +86,9 @@ bench-geds:  ## the ephemeral store beside memory, files, Redis and another S3 s
 bench-simulate:  ## the simulator: 1,000,000 jobs on 10,000 hosts under each policy
 	cargo run --release --locked -p decide --example million_jobs
 
+bench-twin:  ## the digital twin: policies in 30 days, 10,000 sites for a day
+	cargo run --release --locked -p learning --example contest
+
 # What the dashboard is made of; the control plane takes it in when it is built.
 WEB := web/dist/dashboard.js
 
@@ -96,8 +99,6 @@ $(WEB): $(shell find web/src -type f) web/index.html web/package.json web/packag
 
 install: setup  ## cloudskin with its dashboard, for this user
 	cargo install --locked --path cloudskin
-bench-twin:  ## the digital twin: policies in 30 days, 10,000 sites for a day
-	cargo run --release --locked -p learning --example contest
 
 setup:  ## install what builds and tests need: Debian packages and cargo-nextest
 	@scripts/setup.sh

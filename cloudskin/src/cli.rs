@@ -2,8 +2,8 @@
 
 use crate::commands::{
     apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, geds, get,
-    join, logs, migrate, mpirun, play, replay, restore, run, scale, serve, services, simulate,
-    snapshot, status, token, toolchain, top, twin, up, version, wait, why,
+    join, logs, migrate, mpirun, play, policy, replay, restore, run, scale, serve, services,
+    simulate, snapshot, status, token, toolchain, top, twin, up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 use std::ffi::OsString;
@@ -99,6 +99,7 @@ pub(crate) enum Command {
     Restore(restore::Restore),
     Play(play::Play),
     Simulate(simulate::Simulate),
+    Policy(policy::Policy),
     Replay(replay::Replay),
     Twin(twin::Twin),
     Geds(geds::GedsArgs),

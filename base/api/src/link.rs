@@ -228,6 +228,39 @@ pub struct Held {
     /// The checkpoint from which this epoch went on, if that was not the state at this site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_from: Option<Stamp>,
+    /// What its ingress answered.
+    #[serde(default)]
+    pub answers: Answers,
+}
+
+/// Answers to a service's requests since the agent began, and how long they took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Answers {
+    /// Answers of the service.
+    pub count: u64,
+    /// Answers that say that it did not (500 and above).
+    pub failed: u64,
+    /// Microseconds that all of them took together.
+    pub sum_us: u64,
+}
+
+impl Answers {
+    /// What came since an earlier count; nothing is known without one, or if counting began anew.
+    #[must_use]
+    pub fn since(self, before: Option<Self>) -> Self {
+        let Some(before) = before else { return Self::default() };
+        let less = |now: u64, then: u64| now.checked_sub(then);
+        match (
+            less(self.count, before.count),
+            less(self.failed, before.failed),
+            less(self.sum_us, before.sum_us),
+        ) {
+            (Some(count), Some(failed), Some(sum_us)) => Self { count, failed, sum_us },
+            // The agent began anew: all of it is new.
+            _ => self,
+        }
+    }
 }
 
 /// Orders the checkpoints of one service.

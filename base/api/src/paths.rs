@@ -43,5 +43,8 @@ pub const JOIN_TOKENS: &str = "/apis/v1/join-tokens";
 /// Where a site gets its next certificate.
 pub const RENEW: &str = "/apis/v1/renew";
 
+/// Where the policies of a service are asked to decide now: `{"service": NAME}`.
+pub const ANALYZE_QOS: &str = "/analyze_qos";
+
 /// What this control plane is: version, addresses, sites.
 pub const STATUS: &str = "/apis/v1/status";

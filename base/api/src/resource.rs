@@ -1,6 +1,6 @@
 //! The envelope that every resource has.
 
-use crate::{ApiError, block, cell, decision, service, site};
+use crate::{ApiError, block, cell, decision, policy, service, site};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -25,14 +25,23 @@ pub enum Kind {
     Cell,
     /// The cells of one run of a parallel program.
     Tissue,
+    /// A declared rule that watches a service.
+    Policy,
     /// One recorded choice.
     Decision,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Site, Self::Block, Self::Service, Self::Cell, Self::Tissue, Self::Decision];
+    pub const ALL: [Self; 7] = [
+        Self::Site,
+        Self::Block,
+        Self::Service,
+        Self::Cell,
+        Self::Tissue,
+        Self::Policy,
+        Self::Decision,
+    ];
 
     /// The kind as REST paths and the command line write it: `service`.
     pub const fn path(self) -> &'static str {
@@ -42,6 +51,7 @@ impl Kind {
             Self::Service => "service",
             Self::Cell => "cell",
             Self::Tissue => "tissue",
+            Self::Policy => "policy",
             Self::Decision => "decision",
         }
     }
@@ -61,14 +71,18 @@ impl fmt::Display for Kind {
 impl FromStr for Kind {
     type Err = ApiError;
 
-    /// Takes `Service`, `service` and `services`.
+    /// Takes `Service`, `service` and `services`, and `policies`.
     fn from_str(text: &str) -> Result<Self, ApiError> {
         let lower = text.to_ascii_lowercase();
         Self::ALL
             .into_iter()
             .find(|kind| {
                 let path = kind.path();
-                lower == path || lower.strip_suffix('s') == Some(path)
+                let plural = match path.strip_suffix('y') {
+                    Some(stem) => lower.strip_suffix("ies") == Some(stem),
+                    None => lower.strip_suffix('s') == Some(path),
+                };
+                lower == path || plural
             })
             .ok_or_else(|| ApiError::Kind(text.chars().take(80).collect()))
     }
@@ -215,6 +229,7 @@ impl Resource {
             Kind::Cell | Kind::Tissue => {
                 self.spec::<cell::CellSpec>()?.check(self.kind == Kind::Tissue)
             }
+            Kind::Policy => self.spec::<policy::PolicySpec>()?.check(),
             Kind::Decision => self.spec::<decision::DecisionSpec>().map(drop),
         }
     }

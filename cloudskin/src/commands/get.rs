@@ -15,7 +15,7 @@ use types::ErrorKind;
 
 /// List resources, or show some
 ///
-/// Kinds are service, site, block, cell and decision; the plural is understood too.
+/// Kinds are service, site, block, cell, tissue, policy and decision; the plural is understood too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -23,6 +23,7 @@ Examples:
   cloudskin get service/street-counter -o yaml
   cloudskin get services -l app=video-analytics -o wide
   cloudskin get sites -w                          and what becomes of them
+  cloudskin get decisions -l policy=street-counter-qos
   cloudskin get services -o name | xargs cloudskin delete")]
 pub(crate) struct Get {
     /// `KIND`, `KIND NAME…` or `KIND/NAME…`

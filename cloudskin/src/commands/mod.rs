@@ -21,6 +21,7 @@ pub(crate) mod migrate;
 pub(crate) mod mpirun;
 pub(crate) mod place;
 pub(crate) mod play;
+pub(crate) mod policy;
 pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod rows;
@@ -49,7 +50,7 @@ use std::process::ExitCode;
 
 /// Runs the command on a runtime of its own.
 pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
-    let session = Session::new(cli.connection);
+    let (session, verbose) = (Session::new(cli.connection), cli.verbose > 0);
     // What runs no asynchronous service needs no runtime, and starts the sooner.
     match cli.command {
         Command::Build(args) => return build::run(args),
@@ -57,6 +58,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Simulate(args) => return simulate::run(&args),
         Command::Replay(args) => return replay::run(&args),
         Command::Twin(args) => return twin::run(&args),
+        Command::Policy(args) => return policy::run(&args, verbose),
         Command::Geds(args) => return geds::run(&args, &session),
         Command::Run(args) if args.is_local() => return run::run_here(&args, &session),
         Command::Mpirun(args) if args.is_local() => return mpirun::run_here(args, &session),
@@ -103,6 +105,7 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Simulate(args) => simulate::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Twin(args) => twin::run(&args),
+        Command::Policy(args) => policy::run(&args, false),
         Command::Geds(args) => geds::run(&args, session),
         Command::Serve(args) => serve::run(args).await,
         Command::Run(args) => run::run_there(args, session).await,

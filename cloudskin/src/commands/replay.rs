@@ -126,7 +126,7 @@ pub(crate) fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path) -> anyhow::Result<Trace> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Trace> {
     Trace::read(path).map_err(failed)
 }
 
@@ -182,7 +182,7 @@ fn compare(
     Ok(compared)
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.01..=0.95).contains(share));
     share.ok_or_else(|| "write a number from 0.01 to 0.95".to_owned())
 }
@@ -229,7 +229,7 @@ fn text(report: &Report, style: Style) -> String {
     text
 }
 
-fn table(rows: &[Row]) -> Table {
+pub(crate) fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(&[
         "POLICY",
         "BROKEN",
@@ -249,7 +249,7 @@ fn table(rows: &[Row]) -> Table {
         let (figures, intervals) = (&row.figures, &row.figures.intervals);
         let Interval { value, low, high } = row.by_reactive;
         table.row(vec![
-            row.policy.to_owned(),
+            row.policy.clone(),
             format!("{:.0} s", figures.sla_broken_s),
             ends(intervals.sla_broken_s, 0),
             format!("{value:.2}"),

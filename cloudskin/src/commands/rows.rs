@@ -6,6 +6,7 @@ use api::{
     block::{BlockSpec, BlockStatus},
     cell::{CellSpec, CellStatus, Form, Ranks, RanksStatus},
     decision::{DecisionSpec, DecisionStatus},
+    policy::{PolicySpec, PolicyStatus},
     service::{ServiceSpec, ServiceStatus},
     site::SiteStatus,
 };
@@ -25,6 +26,10 @@ pub(crate) fn table(kind: Kind, wide: bool) -> Table {
         Kind::Block => (&["NAME", "VERSION", "READY", "SERVICES", "AGE"], &[]),
         Kind::Cell => (&["NAME", "STATE", "SITE", "AGE"], &["MODULE", "ARGS"]),
         Kind::Tissue => (&["NAME", "STATE", "SITE", "SIZE", "AGE"], &["MODULE", "ARGS"]),
+        Kind::Policy => (
+            &["NAME", "SERVICE", "SLA", "READY", "LAST RUN", "SAID", "AGE"],
+            &["SHAPE", "MODEL", "REASON"],
+        ),
         Kind::Decision => (&["NAME", "ACTION", "SUBJECT", "BY", "OUTCOME", "AGE"], &["REASON"]),
     };
     let more = if wide { more } else { &[] };
@@ -43,6 +48,7 @@ pub(crate) fn row(resource: &Resource, wide: bool, now: u64) -> Vec<String> {
         Kind::Block => block(resource, age),
         Kind::Cell => cell(resource, age),
         Kind::Tissue => tissue(resource, age),
+        Kind::Policy => policy(resource, age, now),
         Kind::Decision => decision(resource, age),
     };
     cells.insert(0, resource.metadata.name.clone());
@@ -148,6 +154,29 @@ fn tissue(resource: &Resource, age: String) -> Cells {
     });
     cells.insert(2, size.unwrap_or_default());
     (cells, more)
+}
+
+fn policy(resource: &Resource, age: String, now: u64) -> Cells {
+    let status: PolicyStatus = resource.status();
+    let spec = resource.spec::<PolicySpec>().ok();
+    let ready = status.conditions.iter().any(|fact| fact.kind == "Ready" && fact.status);
+    let said = status.last.as_ref().map(|last| match &last.go {
+        Some(site) => format!("go to {site}"),
+        None if last.alarm => "stay, alarm".to_owned(),
+        None => "stay".to_owned(),
+    });
+    let of = |field: fn(&PolicySpec) -> String| spec.as_ref().map(field).unwrap_or_default();
+    let cells = vec![
+        of(|spec| spec.service.clone()),
+        of(|spec| spec.sla.to_string()),
+        yes(ready),
+        when::age(status.last_run, now),
+        said.unwrap_or_default(),
+        age,
+    ];
+    let reason = status.last.map(|last| last.reason).unwrap_or_default();
+    let shape = of(|spec| format!("{:?}", spec.shape).to_lowercase());
+    (cells, vec![shape, of(|spec| spec.model.clone()), reason])
 }
 
 fn decision(resource: &Resource, age: String) -> Cells {

@@ -1,5 +1,7 @@
 //! `cloudskin why`: decisions, explained.
 
+mod after;
+
 use crate::{
     exit::Failure,
     output::{self, FormatArgs, Style},
@@ -20,12 +22,14 @@ use types::ErrorKind;
 ///
 /// For a service, its latest decisions; for a decision, that one: what was decided, when, by
 /// whom and why, what else could have been done with its score, what was expected, and what came
-/// of it.
+/// of it. Of a policy's decision also what was measured in the time that it forecast, with a curve
+/// of the latency before and after.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cloudskin why service/street-counter
   cloudskin why service/street-counter --last 10
+  cloudskin why policy/street-counter-qos
   cloudskin why decision/0001767225599999-migrate-3f2a91c0 -o json")]
 pub(crate) struct Why {
     /// A service or another subject, or one decision
@@ -55,7 +59,9 @@ async fn latest(client: &Client, target: &Target, last: usize) -> anyhow::Result
     let made = |decision: &Resource| decision.spec::<DecisionSpec>().map_or(0, |spec| spec.at);
     let mut decisions = client.list(Kind::Decision, &[]).await?.items;
     decisions.retain(|decision| {
-        decision.spec::<DecisionSpec>().is_ok_and(|spec| spec.subject == subject)
+        decision
+            .spec::<DecisionSpec>()
+            .is_ok_and(|spec| spec.subject == subject || spec.by == subject)
     });
     decisions.sort_by_key(|decision| std::cmp::Reverse(made(decision)));
     decisions.truncate(last.max(1));
@@ -88,15 +94,23 @@ fn explain(decision: &Resource) -> String {
         }
     };
     field("because", &spec.reason);
-    field("given", &flat(&spec.inputs));
+    field("given", &flat(&after::plain(&spec.inputs)));
     for (index, alternative) in spec.alternatives.iter().enumerate() {
         field(if index == 0 { "options" } else { "" }, &option(alternative));
     }
-    field("expected", &flat(&spec.prediction));
+    let expected = after::expected(&spec.prediction).unwrap_or_else(|| flat(&spec.prediction));
+    field("expected", &expected);
+    for (index, reason) in after::reasons(&spec.inputs).iter().enumerate() {
+        field(if index == 0 { "for" } else { "" }, reason);
+    }
     let outcome = outcome(&spec, &status);
     text += &format!("  {:<10}{}\n", "outcome", style.by_state(&tame(&outcome)));
     for line in observed(&status.observed) {
         text += &format!("  {:<10}{}\n", "", tame(&line));
+    }
+    for (index, line) in after::told(&spec.prediction, &status.observed).iter().enumerate() {
+        let name = if index == 0 { "after" } else { "" };
+        text += &format!("  {name:<10}{}\n", tame(line));
     }
     text += &format!("  {:<10}decision/{}\n", "record", decision.metadata.name);
     text

@@ -23,6 +23,8 @@ const COMMANDS: &[&str] = &[
     "snapshot",
     "restore",
     "play",
+    "policy",
+    "policy test",
     "simulate",
     "replay",
     "twin",

@@ -102,17 +102,31 @@ impl Prices {
         let options = serde_saphyr::options! { with_snippet: false };
         let prices: Self = serde_saphyr::from_str_with_options(&text, options)
             .map_err(|error| unfit(error.to_string()))?;
-        let Self { cloud_hour, edge_watts, kwh, control_hour, .. } = prices;
-        let penalty = [prices.penalty_alpha, prices.penalty_beta_ms, prices.penalty_excess_max_ms];
+        prices.checked().map_err(unfit)
+    }
+
+    /// Takes them from a document; those that it does not name are as usual.
+    ///
+    /// # Errors
+    /// An unknown name, or a price that is negative or no number.
+    pub fn of(document: &serde_json::Map<String, serde_json::Value>) -> Result<Self> {
+        let unfit = |reason: String| Error::Unfit(format!("prices: {reason}"));
+        let prices = Self::deserialize(serde_json::Value::Object(document.clone()));
+        prices.map_err(|error| unfit(error.to_string()))?.checked().map_err(unfit)
+    }
+
+    fn checked(self) -> std::result::Result<Self, String> {
+        let Self { cloud_hour, edge_watts, kwh, control_hour, .. } = self;
+        let penalty = [self.penalty_alpha, self.penalty_beta_ms, self.penalty_excess_max_ms];
         let each = [cloud_hour, edge_watts, kwh, control_hour].into_iter().chain(penalty);
         if each.into_iter().any(|price| !(0.0..=1e9).contains(&price)) {
-            return Err(unfit("a price is a number from 0 to a billion".into()));
+            return Err("a price is a number from 0 to a billion".into());
         }
         // Beyond this the exponential is no number.
-        if prices.penalty_beta_ms * prices.penalty_excess_max_ms > 100.0 {
-            return Err(unfit("penaltyBetaMs times penaltyExcessMaxMs is at most 100".into()));
+        if self.penalty_beta_ms * self.penalty_excess_max_ms > 100.0 {
+            return Err("penaltyBetaMs times penaltyExcessMaxMs is at most 100".into());
         }
-        Ok(prices)
+        Ok(self)
     }
 
     /// For a second of an instance.

@@ -2,9 +2,10 @@
 //!
 //! Start at [`Trace`] for what was measured, at [`features`] for what a model may see of it, at
 //! [`policy::Policy`] for what decides whether a service moves, and at [`replay::replay`] for what
-//! such a policy would have been worth. Decisions are pure: the past and the time go in, and
+//! such a policy would have been worth. [`agent`] makes such a policy of what users declare. Decisions are pure: the past and the time go in, and
 //! nothing here reads a clock.
 
+pub mod agent;
 mod cost;
 mod error;
 pub mod features;

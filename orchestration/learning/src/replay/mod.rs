@@ -14,7 +14,11 @@ mod walk;
 
 pub use tally::{Figures, Interval, Tally};
 
-use crate::{Error, Prices, Result, Stretch, forecast::Training, policy::Limits};
+use crate::{
+    Error, Prices, Result, Stretch,
+    forecast::Training,
+    policy::{Limits, Policy},
+};
 use serde::{Deserialize, Serialize};
 
 /// The rules that are compared.
@@ -148,7 +152,7 @@ pub const NEEDED_S: (u32, u32) = (300, 600);
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// The policy.
-    pub policy: &'static str,
+    pub policy: String,
     /// What was chosen for it in training.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tuned: String,
@@ -184,6 +188,21 @@ pub fn replay(
     rules: &[Rule],
     setup: &Setup,
 ) -> Result<Comparison> {
+    replay_with(learn, play, level, rules, &[], setup)
+}
+
+/// The same, with further policies by their names; their rows come last.
+///
+/// # Errors
+/// As of [`replay`].
+pub fn replay_with(
+    learn: &Stretch,
+    play: &Stretch,
+    level: Level,
+    rules: &[Rule],
+    policies: &[(&str, &dyn Policy)],
+    setup: &Setup,
+) -> Result<Comparison> {
     check(play, level, setup)?;
     if learn.trace.step_s != play.trace.step_s {
         let (one, other) = (learn.trace.step_s, play.trace.step_s);
@@ -207,18 +226,34 @@ pub fn replay(
         tallies.push(tally);
     }
     let reactive = rules.iter().position(|rule| *rule == Rule::Reactive).unwrap_or(0);
-    let rows = rules.iter().zip(&tallies).map(|(&rule, tally)| Row {
-        policy: rule.name(),
-        tuned: learnt.tuned(rule),
+    let row = |policy: &str, tuned: String, tally: &Tally| Row {
+        policy: policy.to_owned(),
+        tuned,
         figures: tally.figures(setup),
         by_reactive: tally.ratio(&tallies[reactive], setup),
-    });
+    };
+    let each = rules.iter().zip(&tallies);
+    let mut rows: Vec<_> =
+        each.map(|(&rule, tally)| row(rule.name(), learnt.tuned(rule), tally)).collect();
+    let given = policies.iter();
+    rows.extend(given.map(|(name, policy)| row(name, String::new(), &player.play(*policy))));
     let cloud_below_ms = match level.limits {
         Limits::Level(_) => None,
         Limits::EdgeAboveCloudBelow(_, below) => Some(below),
     };
     let interval_80_holds = learnt.coverage(&player);
-    Ok(Comparison { sla_ms: level.sla_ms, cloud_below_ms, interval_80_holds, rows: rows.collect() })
+    Ok(Comparison { sla_ms: level.sla_ms, cloud_below_ms, interval_80_holds, rows })
+}
+
+/// Asks a policy along one way only: it starts at the first site, which is the edge.
+///
+/// # Errors
+/// As of [`replay`].
+pub fn once(play: &Stretch, level: Level, policy: &dyn Policy, setup: &Setup) -> Result<()> {
+    check(play, level, setup)?;
+    let player = walk::Player { trace: play.trace, play: play.span.clone(), level, setup };
+    player.once(policy);
+    Ok(())
 }
 
 fn check(play: &Stretch, level: Level, setup: &Setup) -> Result<()> {

@@ -67,6 +67,10 @@ impl Player<'_> {
         tally
     }
 
+    pub(super) fn once(&self, policy: &dyn Policy) {
+        self.walk(policy, Case { start: 0, edge: 0, phase: 0 }, &mut self.empty());
+    }
+
     pub(super) fn stay(&self, site: usize) -> Tally {
         let mut tally = self.empty();
         for case in self.cases().into_iter().filter(|case| case.start == site) {

@@ -6,6 +6,7 @@ use api::{
     block::BlockStatus,
     cell::CellStatus,
     decision::DecisionStatus,
+    policy::PolicyStatus,
     service::{Phase, ServiceStatus},
     site::SiteStatus,
 };
@@ -95,6 +96,11 @@ fn readiness(resource: &Resource) -> Verdict {
                 (_, Some(code), None) => Verdict::Never(format!("it exited with code {code}")),
                 _ => by_fact(&status.conditions, true),
             }
+        }
+        Kind::Policy => {
+            let status: PolicyStatus = resource.status();
+            let known = answers(resource, status.observed_generation);
+            by_fact(&status.conditions, known)
         }
         Kind::Decision => {
             let status: DecisionStatus = resource.status();

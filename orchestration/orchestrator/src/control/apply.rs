@@ -12,9 +12,11 @@ use api::{
     ApiError, DEFAULT_TENANT, Kind, Resource,
     block::BlockSpec,
     cell::{CellSpec, Form},
+    policy::PolicySpec,
     service::ServiceSpec,
     site::SiteSpec,
 };
+use learning::agent::Agent;
 use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 use types::{Digest, ErrorKind, check_name};
@@ -132,6 +134,7 @@ fn normalize(document: &Resource) -> Result<serde_json::Value> {
     match document.kind {
         Kind::Site => through::<SiteSpec>(document),
         Kind::Block => through::<BlockSpec>(document),
+        Kind::Policy => through::<PolicySpec>(document),
         Kind::Service => through::<ServiceSpec>(document),
         Kind::Cell | Kind::Tissue => through::<CellSpec>(document),
         Kind::Decision => Err(Error::refuse(
@@ -156,6 +159,9 @@ fn check_references(state: &State, document: &Resource) -> Result<()> {
             }
             Ok(())
         }
+        // The service may come later; what it is judged by is checked now.
+        Kind::Policy => Agent::check(&document.spec::<PolicySpec>()?)
+            .map_err(|error| Error::refuse(error.kind(), types::chain(&error))),
         Kind::Site | Kind::Decision => Ok(()),
     }
 }
@@ -334,7 +340,7 @@ fn create(state: &State, document: &Resource, options: &Options) -> Resource {
     metadata.finalizers = match document.kind {
         Kind::Service | Kind::Cell | Kind::Tissue => vec![SITE_FINALIZER.into()],
         Kind::Block => vec![BLOCK_FINALIZER.into()],
-        Kind::Site | Kind::Decision => Vec::new(),
+        Kind::Site | Kind::Policy | Kind::Decision => Vec::new(),
     };
     resource.status = serde_json::json!({});
     resource
@@ -350,6 +356,7 @@ pub(super) async fn delete(state: &Arc<State>, kind: Kind, id: &Id) -> Result<Re
         let existing = load(state, kind, id).await?.ok_or_else(|| not_found(kind, id))?;
         let done = match kind {
             Kind::Site => remove_site(state, &existing).await.map(|()| existing),
+            Kind::Policy => remove(state, &existing).await.map(|()| existing),
             _ => mark_deleted(state, &existing).await,
         };
         match done {
@@ -373,6 +380,13 @@ pub(super) async fn mark_deleted(state: &Arc<State>, existing: &Resource) -> Res
         migration.cancel();
     }
     Ok(resource)
+}
+
+/// Nothing has to let go of a policy.
+async fn remove(state: &Arc<State>, existing: &Resource) -> Result<()> {
+    let mut batch = Batch::new();
+    batch.remove(existing);
+    state.commit(batch).await.map(drop)
 }
 
 /// A site goes when it cannot serve any more: its services are then placed anew.

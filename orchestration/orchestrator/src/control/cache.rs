@@ -8,6 +8,7 @@ use api::{
     Kind, Resource,
     block::{BlockSpec, BlockStatus},
     cell::{CellSpec, CellStatus},
+    policy::{PolicySpec, PolicyStatus},
     service::{ServiceSpec, ServiceStatus},
     site::{SiteSpec, SiteStatus},
 };
@@ -54,6 +55,7 @@ pub(super) type Service = Typed<ServiceSpec, ServiceStatus>;
 pub(super) type Site = Typed<SiteSpec, SiteStatus>;
 pub(super) type Cell = Typed<CellSpec, CellStatus>;
 pub(super) type Block = Typed<BlockSpec, BlockStatus>;
+pub(super) type Policy = Typed<PolicySpec, PolicyStatus>;
 
 impl<S: DeserializeOwned, T: DeserializeOwned + Default> Typed<S, T> {
     pub(super) fn read(resource: &Resource) -> Result<Self> {
@@ -106,6 +108,7 @@ pub(super) struct Cache {
     pub(super) cells: BTreeMap<Id, Arc<Cell>>,
     pub(super) tissues: BTreeMap<Id, Arc<Cell>>,
     pub(super) blocks: BTreeMap<Id, Arc<Block>>,
+    pub(super) policies: BTreeMap<Id, Arc<Policy>>,
     /// Per tenant, oldest first.
     pub(super) decisions: BTreeMap<Id, ()>,
     /// The highest epoch ever given out, by the service's uid.
@@ -156,6 +159,7 @@ impl Cache {
             Kind::Cell => drop(self.cells.insert(id, Arc::new(Typed::read(&resource)?))),
             Kind::Tissue => drop(self.tissues.insert(id, Arc::new(Typed::read(&resource)?))),
             Kind::Block => drop(self.blocks.insert(id, Arc::new(Typed::read(&resource)?))),
+            Kind::Policy => drop(self.policies.insert(id, Arc::new(Typed::read(&resource)?))),
             Kind::Decision => drop(self.decisions.insert(id, ())),
         }
         Ok(())
@@ -175,6 +179,7 @@ impl Cache {
             Kind::Cell => drop(self.cells.remove(&id)),
             Kind::Tissue => drop(self.tissues.remove(&id)),
             Kind::Block => drop(self.blocks.remove(&id)),
+            Kind::Policy => drop(self.policies.remove(&id)),
             Kind::Decision => drop(self.decisions.remove(&id)),
         }
         // Overtaken writes are moments old: what is older than the last thousand cannot matter.
@@ -193,6 +198,7 @@ impl Cache {
             Kind::Cell => self.cells.get(id).map(|typed| &typed.resource),
             Kind::Tissue => self.tissues.get(id).map(|typed| &typed.resource),
             Kind::Block => self.blocks.get(id).map(|typed| &typed.resource),
+            Kind::Policy => self.policies.get(id).map(|typed| &typed.resource),
             Kind::Decision => None,
         };
         match resource {

@@ -25,6 +25,12 @@ pub(super) fn new(state: &State, tenant: &str, spec: &DecisionSpec) -> Resource 
     let random: String = types::random_id().chars().take(8).collect();
     let name = format!("{:013}-{}-{random}", spec.at, spec.action);
     let mut decision = Resource::new(Kind::Decision, tenant, &name, spec);
+    // So that lists can be asked for those of a service, or of a policy.
+    for about in [&spec.subject, &spec.by] {
+        if let Some((kind, name)) = about.split_once('/') {
+            decision.metadata.labels.insert(kind.to_owned(), name.to_owned());
+        }
+    }
     decision.metadata.uid = types::random_id();
     decision.metadata.generation = Some(1);
     decision.metadata.creation_timestamp = Some(state.wall_ms());

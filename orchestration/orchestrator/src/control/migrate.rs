@@ -23,7 +23,7 @@ use api::{
 };
 use decide::migration::{self, Event, step};
 use drive::Drive;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -82,16 +82,30 @@ impl Running {
     }
 }
 
+/// Why a service is to move.
+#[derive(Debug)]
+pub(super) enum Motive {
+    /// A user asked for it.
+    User,
+    /// A policy decided so, on these grounds.
+    Policy(Box<DecisionSpec>),
+}
+
 /// Records a migration and begins it; returns once it is recorded.
-pub(super) async fn begin(state: &Arc<State>, id: &Id, to: &str, by: &str) -> Result<Arc<Running>> {
+pub(super) async fn begin(
+    state: &Arc<State>,
+    id: &Id,
+    to: &str,
+    motive: Motive,
+) -> Result<Arc<Running>> {
     let to = to.strip_prefix("site/").unwrap_or(to).to_owned();
     let service = stored(state, id).await?;
     let running = Arc::new(Running::new());
     reserve(state, &service, &running)?;
-    let (state, by) = (state.clone(), by.to_owned());
+    let state = state.clone();
     // Recorded and driven even if the one who asked goes away.
     let recording = tokio::spawn(async move {
-        match record_anew(&state, service.clone(), &to, &by, &running).await {
+        match record_anew(&state, service.clone(), &to, &motive, &running).await {
             Ok(drive) => {
                 let begun = step(migration::State::Recording, Event::Recorded);
                 state.tasks.spawn(drive.run(begun));
@@ -184,12 +198,12 @@ async fn record_anew(
     state: &Arc<State>,
     mut service: Service,
     to: &str,
-    by: &str,
+    motive: &Motive,
     running: &Arc<Running>,
 ) -> Result<Drive> {
     let (id, uid) = (service.id(), service.uid().to_owned());
     loop {
-        match record(state, &service, to, by, running).await {
+        match record(state, &service, to, motive, running).await {
             Err(Error::Raced) => {
                 service = stored(state, &id).await?;
                 if service.uid() != uid {
@@ -205,14 +219,14 @@ async fn record(
     state: &Arc<State>,
     service: &Service,
     to: &str,
-    by: &str,
+    motive: &Motive,
     running: &Arc<Running>,
 ) -> Result<Drive> {
     let begun = state.clock.monotonic();
     let from = check(state, service, to)?;
     let epoch = state.cache(|cache| cache.issued(service)).next();
     let id = types::random_id();
-    let mut decision = explain(state, service, &from, to, by, epoch, &id);
+    let mut decision = explain(state, service, (&from, to), motive, epoch, &id);
     let plan = Migration {
         id,
         from,
@@ -237,12 +251,26 @@ async fn record(
 fn explain(
     state: &State,
     service: &Service,
-    from: &str,
-    to: &str,
-    by: &str,
+    (from, to): (&str, &str),
+    motive: &Motive,
     epoch: Epoch,
     migration: &str,
 ) -> Resource {
+    let facts = json!({
+        "from": from,
+        "to": to,
+        "migration": migration,
+        "epochBefore": service.status.epoch,
+        "epoch": epoch,
+    });
+    let tenant = &service.resource.metadata.tenant;
+    if let Motive::Policy(spec) = motive {
+        let mut spec = DecisionSpec::clone(spec);
+        if let (Value::Object(inputs), Value::Object(facts)) = (&mut spec.inputs, facts) {
+            inputs.extend(facts);
+        }
+        return decisions::new(state, tenant, &spec);
+    }
     let request = decide::Request {
         placement: &service.spec.placement,
         resources: &service.spec.resources,
@@ -252,27 +280,21 @@ fn explain(
     let view = state.both(|cache, live| views::sites(cache, live, state.lease()));
     let alternatives = decide::place(request, &view, now).alternatives;
     let judged = alternatives.iter().find(|site| site.name == to);
-    let reason = match (by, judged) {
-        ("user", Some(site)) => format!("a user asked for it; `{to}` {}", site.reason),
-        _ => format!("`{by}` asked for it"),
+    let reason = match judged {
+        Some(site) => format!("a user asked for it; `{to}` {}", site.reason),
+        None => "a user asked for it".to_owned(),
     };
     let spec = DecisionSpec {
         action: "migrate".into(),
         subject: format!("service/{}", service.resource.metadata.name),
-        by: by.into(),
+        by: "user".into(),
         reason,
-        inputs: json!({
-            "from": from,
-            "to": to,
-            "migration": migration,
-            "epochBefore": service.status.epoch,
-            "epoch": epoch,
-        }),
+        inputs: facts,
         alternatives,
-        prediction: serde_json::Value::Null,
+        prediction: Value::Null,
         at: state.wall_ms(),
     };
-    decisions::new(state, &service.resource.metadata.tenant, &spec)
+    decisions::new(state, tenant, &spec)
 }
 
 /// Orders what a site hears by when the migration began.

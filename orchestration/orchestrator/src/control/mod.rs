@@ -8,6 +8,7 @@
 //! Start at [`Control::open`]. Writes go through `state` and `batch`, sessions with sites are in
 //! `session`, the loop is `converge`, migrations are `migrate`, REST is `rest`.
 
+mod agents;
 mod apply;
 mod batch;
 mod blobs;
@@ -98,6 +99,7 @@ impl Control {
         ranks::recover(&self.state).await?;
         let converging = tokio::spawn(converge::run(self.state.clone()));
         self.state.tasks.spawn(sweeper::run(self.state.clone()));
+        self.state.tasks.spawn(agents::run(self.state.clone()));
         let served = server::serve(self.state.clone(), listeners.into(), shutdown).await;
         self.state.stop.cancel();
         self.state.tasks.close();

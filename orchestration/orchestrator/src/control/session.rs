@@ -1,7 +1,7 @@
 //! One session with a site's agent, from its hello to its end.
 
 use super::{
-    Error, Result,
+    Error, Result, agents,
     batch::Batch,
     conn::{Conn, OUTGOING_MAX},
     desired, losses, owed, runs,
@@ -277,6 +277,8 @@ async fn beat(
     (held, cells, tails): (Vec<Held>, Vec<HeldCell>, Vec<Tail>),
 ) -> bool {
     let (now, wall) = (state.clock.monotonic(), state.wall_ms());
+    let watched = agents::watched(state);
+    state.agents.measured().take(conn.site(), wall, &held, &watched);
     let Some(changed) = state.sites(|sites| sites.beat(conn, now, wall, held, &cells)) else {
         return false;
     };

@@ -2,6 +2,7 @@
 
 use super::{
     Config, Error, Names, Result,
+    agents::Agents,
     batch::{Batch, ISSUED, OWED, RESOURCES},
     blobs::Blobs,
     cache::{Cache, Change, Service, read_resource},
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) blobs: Blobs,
     pub(super) metrics: Metrics,
     pub(super) planner: Planner,
+    /// Policies that watch services.
+    pub(super) agents: Agents,
     /// Moves by which ranks came together.
     pub(super) lately: Lately,
     pub(super) watches: Arc<Semaphore>,
@@ -76,6 +79,7 @@ impl State {
             blobs: Blobs::open(&config)?,
             metrics: Metrics::new(),
             planner: Planner::open(&config)?,
+            agents: Agents::new(),
             lately: Lately::default(),
             watches: Arc::new(Semaphore::new(config.watches_max)),
             admission: tokio::sync::Mutex::default(),

@@ -337,10 +337,14 @@ impl Core {
         let lease_holds = self.lease_holds();
         let wall_ms = self.wall_ms();
         let idle = Live::default();
+        let queues = self.routes.all();
+        let answers: BTreeMap<&String, _> =
+            queues.iter().map(|queue| (&queue.uid, queue.counters.answers())).collect();
         self.read(|inner| {
             let records = inner.state.records.iter().map(|(uid, record)| {
                 let live = inner.live.get(uid).unwrap_or(&idle);
                 let mut held = held(record, live, lease_holds);
+                held.answers = answers.get(uid).copied().unwrap_or_default();
                 // It was here once before.
                 held.lost
                     .extend(inner.state.moved.get(uid).into_iter().flat_map(|m| m.lost.clone()));
@@ -419,6 +423,7 @@ fn held_as(
         lost,
         memory: Bytes(live.memory_bytes),
         started_from: None,
+        answers: api::link::Answers::default(),
     }
 }
 

@@ -173,6 +173,7 @@ mod tests {
             lost: (1..=16).rev().map(lost).collect(),
             memory: Bytes(1),
             started_from: None,
+            answers: api::link::Answers::default(),
         };
         (0..10).map(one).collect()
     }

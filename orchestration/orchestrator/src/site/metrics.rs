@@ -67,6 +67,18 @@ impl ServiceCounters {
     }
 }
 
+impl ServiceCounters {
+    /// What was answered, for the control plane.
+    pub(crate) fn answers(&self) -> api::link::Answers {
+        let [good @ .., failed] = &self.classes;
+        api::link::Answers {
+            count: good.iter().map(Counter::get).sum(),
+            failed: failed.get(),
+            sum_us: self.sum_us.get(),
+        }
+    }
+}
+
 /// All metrics of the site now.
 pub(crate) fn render(core: &Core) -> String {
     // What the system knows of this process comes first.

@@ -39,6 +39,7 @@ pub(super) fn router(state: Arc<State>, address: SocketAddr) -> Router {
         .route(paths::JOIN, post(joining::join))
         .route(paths::JOIN_TOKENS, post(joining::create_token))
         .route(paths::RENEW, post(joining::renew))
+        .route(paths::ANALYZE_QOS, post(verbs::analyze_qos))
         .route(
             &paths::home("{tenant}", "{bucket}"),
             get(homes::read).put(homes::claim).delete(homes::disclaim),

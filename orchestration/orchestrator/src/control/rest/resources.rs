@@ -95,7 +95,7 @@ pub(super) fn present(state: &State, mut resource: Resource) -> Resource {
             new.usage = state.sites(|sites| sites.usage(&resource.metadata.uid));
             resource.set_status(&new);
         }
-        Kind::Block | Kind::Decision => {}
+        Kind::Block | Kind::Policy | Kind::Decision => {}
     }
     resource
 }

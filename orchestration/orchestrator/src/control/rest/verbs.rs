@@ -1,7 +1,13 @@
 //! Verbs on one resource: migrate, logs, snapshot, restore.
 
 use super::{
-    super::{Error, apply, cache::Id, migrate, ranks, restore, runs, state::State},
+    super::{
+        Error, agents, apply,
+        cache::Id,
+        migrate::{self, Motive},
+        ranks, restore, runs,
+        state::State,
+    },
     Answer, Refusal,
     resources::{document, flag, locate, query},
 };
@@ -66,7 +72,7 @@ pub(super) async fn migrate(
     let waiting: Waiting = query(&uri)?;
     let Destination { to, ranks } = document(&state, body).await?;
     let running = match kind {
-        Kind::Service if ranks.is_empty() => migrate::begin(&state, &id, &to, "user").await?,
+        Kind::Service if ranks.is_empty() => migrate::begin(&state, &id, &to, Motive::User).await?,
         Kind::Service => {
             return Err(Refusal::new(ErrorKind::Invalid, "a service has no ranks: it moves whole"));
         }
@@ -91,6 +97,15 @@ fn recorded(id: &Id, decision: Resource, status: StatusCode) -> Response {
         response.headers_mut().insert(header::LOCATION, place);
     }
     response
+}
+
+/// Lets the policies of a service decide now, and answers with what they found.
+pub(super) async fn analyze_qos(
+    Shared(state): Shared<Arc<State>>,
+    body: Body,
+) -> Answer<Json<Value>> {
+    let asked: agents::Asked = document(&state, body).await?;
+    Ok(Json(agents::analyze(&state, asked).await?))
 }
 
 pub(super) async fn restore(
@@ -125,7 +140,7 @@ fn holder(state: &State, kind: Kind, id: &Id) -> Result<(String, String), Error>
             let cell = runs::find(state, kind, id)?;
             Ok((runs::first_site(&cell), cell.uid().to_owned()))
         }
-        Kind::Site | Kind::Block | Kind::Decision => {
+        Kind::Site | Kind::Block | Kind::Policy | Kind::Decision => {
             let message =
                 format!("a {} runs nothing: ask a service, a cell or a tissue", kind.path());
             Err(Error::refuse(ErrorKind::Invalid, message))

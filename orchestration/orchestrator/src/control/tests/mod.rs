@@ -6,6 +6,7 @@ mod losses;
 mod machines;
 mod migrations;
 mod planner;
+mod policies;
 mod resources;
 mod restores;
 mod site;

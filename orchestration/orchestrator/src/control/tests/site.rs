@@ -4,8 +4,8 @@ use super::world::Journal;
 use api::{
     Problem,
     link::{
-        Call, Desired, FromControl, FromSite, Held, HeldCell, HeldState, LINK_VERSION, Reply,
-        Stamp, Tail, Transferred,
+        Answers, Call, Desired, FromControl, FromSite, Held, HeldCell, HeldState, LINK_VERSION,
+        Reply, Stamp, Tail, Transferred,
     },
     service::Lost,
     tissue,
@@ -57,6 +57,8 @@ pub(super) struct Memory {
     pub(super) welcomes: u32,
     pub(super) tails: Vec<Tail>,
     pub(super) noted: Vec<(String, Epoch)>,
+    /// What its ingress counts, for each service.
+    pub(super) answers: Answers,
 }
 
 /// One agent; its task ends with the test.
@@ -184,6 +186,7 @@ impl Site {
             lost: one.lost.clone(),
             memory: Bytes(1),
             started_from: one.started_from,
+            answers: memory.answers,
         })
         .collect()
     }

@@ -1,0 +1,72 @@
+use super::*;
+use crate::{Kind, Resource};
+use serde_json::json;
+
+fn check(spec: &Value) -> Result<PolicySpec, String> {
+    let mut resource = Resource::new(Kind::Policy, "default", "a", spec);
+    resource.check().map_err(|error| types::chain(&error))?;
+    resource.spec().map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_service_and_its_level_are_a_policy() {
+    let yaml = "
+apiVersion: cloudskin.eu/v1alpha1
+kind: Policy
+metadata: {name: street-counter-qos}
+spec:
+  service: street-counter
+  sla: 120ms
+  model: ewma
+";
+    let mut resource: Resource = serde_saphyr::from_str(yaml).unwrap();
+
+    resource.check().unwrap();
+
+    let spec: PolicySpec = resource.spec().unwrap();
+    assert_eq!(spec.every(), Some(Period::from_millis(300_000)));
+    assert_eq!((spec.shape, spec.actuators), (Shape::Proactive, vec![Actuator::Migrate]));
+}
+
+#[test]
+fn each_link_of_the_chain_can_be_written() {
+    let spec = check(&json!({
+        "service": "a", "sla": "200ms", "shape": "reference", "model": "gbm",
+        "limits": {"edgeAbove": "200ms", "cloudBelow": "45ms"},
+        "sensors": [{"every": "5m"}, {"cron": "0 7 * * 1-5"}, {"event": "siteLost"},
+                    {"when": "mean(here.latency, 30s) > sla"}],
+        "pipeline": {"load": "latency", "resample": "30s", "gaps": "hold",
+                     "horizon": {"from": "5m", "to": "10m"}, "aggregate": {"quantile": 0.95}},
+        "figures": {"queue": {"query": "queue{site=\"$site\"}", "aggregate": "avg"}},
+        "conditions": {"go": "here.predicted > sla"},
+        "guards": {"coolDown": "10m", "quietHours": ["22:00-06:00"]},
+        "actuators": ["migrate", {"webhook": {"url": "http://127.0.0.1:9/x"}}],
+    }))
+    .unwrap();
+
+    assert_eq!(spec.sensors[2], Sensor::Event(Event::SiteLost));
+    assert_eq!(hours(&spec.guards.quiet_hours[0]), Some((1320, 360)));
+}
+
+#[test]
+fn wrong_values_are_named_with_their_field() {
+    let wrong = [
+        (json!({"sla": "0s"}), "sla"),
+        (json!({"service": "A b"}), "service"),
+        (json!({"sensors": []}), "sensors"),
+        (json!({"sensors": [{"every": "1ms"}]}), "sensors.every"),
+        (json!({"pipeline": {"horizon": {"from": "5m", "to": "5m"}}}), "pipeline.horizon"),
+        (json!({"pipeline": {"aggregate": {"quantile": 2}}}), "pipeline.aggregate"),
+        (json!({"guards": {"quietHours": ["25:00-06:00"]}}), "guards.quietHours"),
+        (json!({"actuators": [{"webhook": {"url": "ftp://x"}}]}), "actuators.webhook.url"),
+        (json!({"figures": {"a b": {"query": "x"}}}), "figures"),
+        (json!({"conditions": {"go": " "}}), "conditions"),
+        (json!({"cooldown": "5m"}), "cooldown"),
+    ];
+    for (change, field) in wrong {
+        let mut spec = json!({"service": "a", "sla": "120ms"});
+        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let error = check(&spec).unwrap_err();
+        assert!(error.contains(field), "{field}: {error}");
+    }
+}

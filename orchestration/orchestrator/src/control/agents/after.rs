@@ -1,0 +1,248 @@
+//! What really happened after a decision, beside what was forecast.
+
+use super::{measured::STEP_S, record::round};
+use crate::control::{
+    Result, apply,
+    batch::{Batch, RESOURCES},
+    cache::{Id, read_resource},
+    decisions,
+    state::{State, items},
+};
+use api::{
+    Kind, Resource,
+    decision::{DecisionSpec, DecisionStatus},
+};
+use learning::{Prediction, Sample, agent::Load};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::sync::{Arc, PoisonError};
+
+/// Points of the curve that is kept with a decision.
+const POINTS_MAX: usize = 60;
+/// What the curve shows of the time before the decision.
+const BEFORE_S: u64 = 600;
+/// A migration that has not ended is looked at again after so long, at most for so long.
+const AGAIN_MS: u64 = 10_000;
+const PATIENCE_MS: u64 = 600_000;
+/// Decisions whose truth is waited for; more are not compared.
+const OPEN_MAX: usize = 10_000;
+
+/// A decision whose truth is to come.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    id: Id,
+    due_ms: u64,
+}
+
+/// What was forecast: a decision's `prediction`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Forecast {
+    figure: Load,
+    sla_ms: f64,
+    from_s: u64,
+    to_s: u64,
+    at: String,
+    here: Option<Prediction>,
+    to: Option<String>,
+    there: Option<Prediction>,
+}
+
+/// What was measured at a place in the time that was forecast.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Truth {
+    site: String,
+    /// The figure that was forecast.
+    value: f64,
+    broken_share: f64,
+    latency_ms: Option<f64>,
+    /// Whether the forecast's interval held it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<bool>,
+}
+
+/// Waits for the truth of a decision.
+pub(super) fn open(state: &State, decision: &Resource) {
+    let Some(open) = due(decision) else { return };
+    let mut all = state.agents.open.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(all) = all.as_mut().filter(|all| all.len() < OPEN_MAX) {
+        all.push(open);
+    }
+}
+
+/// When what a policy's decision has forecast is over; nothing if it forecast nothing, or the
+/// truth is known.
+fn due(decision: &Resource) -> Option<Open> {
+    let spec: DecisionSpec = decision.spec().ok()?;
+    let forecast = Forecast::deserialize(&spec.prediction).ok()?;
+    let status: DecisionStatus = decision.status();
+    if !spec.by.starts_with("policy/") || status.observed.get("after").is_some() {
+        return None;
+    }
+    Some(Open { id: Id::of(decision), due_ms: spec.at.saturating_add(forecast.to_s * 1000) })
+}
+
+/// Compares what is due; after a start first finds what an earlier process has left open.
+pub(super) async fn close_due(state: &Arc<State>) -> Result<()> {
+    let known = state.agents.open.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    if !known {
+        let mut open = Vec::new();
+        for item in items(&*state.store, &format!("{RESOURCES}decision/")).await? {
+            open.extend(due(&read_resource(&item)?));
+        }
+        open.truncate(OPEN_MAX);
+        *state.agents.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
+    }
+    let now_ms = state.wall_ms();
+    let ready: Vec<Open> = {
+        let mut all = state.agents.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(all) = all.as_mut() else { return Ok(()) };
+        let (ready, later) = std::mem::take(all).into_iter().partition(|one| one.due_ms <= now_ms);
+        *all = later;
+        ready
+    };
+    for one in ready {
+        if !close(state, &one, now_ms).await? {
+            let mut all = state.agents.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let again = Open { due_ms: now_ms + AGAIN_MS, ..one };
+            all.get_or_insert_default().push(again);
+        }
+    }
+    Ok(())
+}
+
+/// Adds the truth to a decision; false if it is too early.
+async fn close(state: &Arc<State>, open: &Open, now_ms: u64) -> Result<bool> {
+    let Some(decision) = apply::load(state, Kind::Decision, &open.id).await? else {
+        return Ok(true);
+    };
+    let (spec, mut status): (DecisionSpec, DecisionStatus) = (decision.spec()?, decision.status());
+    let Ok(forecast) = Forecast::deserialize(&spec.prediction) else { return Ok(true) };
+    let end_ms = spec.at.saturating_add(forecast.to_s * 1000);
+    if status.outcome == decisions::PENDING && now_ms < end_ms + PATIENCE_MS {
+        return Ok(false);
+    }
+    let after = compare(state, &spec, &status, &forecast, now_ms);
+    if !status.observed.is_object() {
+        status.observed = json!({});
+    }
+    status.observed["after"] = after;
+    let mut decision = decision;
+    decision.set_status(&status);
+    let mut batch = Batch::new();
+    batch.put(decision);
+    match state.commit(batch).await {
+        Err(crate::control::Error::Raced) => Ok(false),
+        done => done.map(|_| true),
+    }
+}
+
+fn compare(
+    state: &State,
+    spec: &DecisionSpec,
+    status: &DecisionStatus,
+    forecast: &Forecast,
+    now_ms: u64,
+) -> Value {
+    let uid = spec.inputs.get("service").and_then(Value::as_str).unwrap_or_default();
+    let measured = state.agents.measured();
+    let samples = |site: &str| measured.samples(uid, site, now_ms);
+    let ahead = (spec.at + forecast.from_s * 1000, spec.at + forecast.to_s * 1000);
+    let (at, moved) =
+        (samples(&forecast.at), spec.action == "migrate" && status.outcome == decisions::DONE);
+    let mut truths = Vec::new();
+    truths.extend(truth(&forecast.at, window(&at, now_ms, ahead), forecast, forecast.here));
+    let to = forecast.to.as_ref().map(|site| (site, samples(site)));
+    if let Some((site, there)) = &to {
+        truths.extend(truth(site, window(there, now_ms, ahead), forecast, forecast.there));
+    }
+    let before = (spec.at.saturating_sub(BEFORE_S * 1000), spec.at);
+    let mut curve = window(&at, now_ms, before).to_vec();
+    let then = match &to {
+        Some((_, there)) if moved => window(there, now_ms, (spec.at, ahead.1)),
+        _ => window(&at, now_ms, (spec.at, ahead.1)),
+    };
+    let decided = curve.len();
+    curve.extend(then);
+    let each = curve.len().div_ceil(POINTS_MAX).max(1);
+    json!({
+        "truth": truths,
+        "latencyMs": curve.chunks(each).map(mean).collect::<Vec<_>>(),
+        "stepS": each * STEP_S as usize,
+        "decidedAt": decided / each,
+    })
+}
+
+/// The samples of a stretch of time; `samples` ends with the step that it is now.
+fn window(samples: &[Sample], now_ms: u64, (from_ms, to_ms): (u64, u64)) -> &[Sample] {
+    let step_ms = u64::from(STEP_S) * 1000;
+    let place = |at_ms: u64| {
+        let back = (now_ms / step_ms).saturating_sub(at_ms / step_ms);
+        let back = usize::try_from(back).unwrap_or(usize::MAX).saturating_add(1);
+        samples.len().saturating_sub(back)
+    };
+    let (from, to) = (place(from_ms), place(to_ms));
+    &samples[from.min(to)..to]
+}
+
+/// Nothing if nothing was measured there.
+fn truth(
+    site: &str,
+    samples: &[Sample],
+    forecast: &Forecast,
+    said: Option<Prediction>,
+) -> Option<Truth> {
+    let known = |sample: &Sample| match forecast.figure {
+        Load::Cpu => sample.cpu.is_some(),
+        Load::Latency | Load::Broken => !sample.stalled(),
+    };
+    if !samples.iter().any(known) {
+        return None;
+    }
+    let broken = samples.iter().filter(|sample| sample.breaks(forecast.sla_ms)).count();
+    let broken_share = broken as f64 / samples.len() as f64;
+    let known = || samples.iter().filter_map(|sample| sample.latency_ms);
+    let value = match forecast.figure {
+        Load::Broken => broken_share,
+        Load::Latency => known().fold(f64::NAN, f64::max),
+        Load::Cpu => {
+            let cpus: Vec<f64> = samples.iter().filter_map(|sample| sample.cpu).collect();
+            cpus.iter().sum::<f64>() / cpus.len() as f64
+        }
+    };
+    let within = said.map(|said| (said.low..=said.high).contains(&value));
+    Some(Truth {
+        site: site.to_owned(),
+        value: round(value),
+        broken_share: round(broken_share),
+        latency_ms: mean(samples),
+        within,
+    })
+}
+
+fn mean(samples: &[Sample]) -> Option<f64> {
+    let known: Vec<f64> = samples.iter().filter_map(|sample| sample.latency_ms).collect();
+    (!known.is_empty()).then(|| round(known.iter().sum::<f64>() / known.len() as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_of_time_is_cut_out_of_the_samples() {
+        let samples: Vec<Sample> =
+            (0..10).map(|at| Sample { latency_ms: Some(f64::from(at)), cpu: None }).collect();
+        // The last sample is of the step that began at 100 s.
+        let cut = |from_s: u64, to_s: u64| {
+            let cut = window(&samples, 102_000, (from_s * 1000, to_s * 1000));
+            (cut.len(), mean(cut))
+        };
+
+        assert_eq!(cut(90, 100), (2, Some(7.5)));
+        assert_eq!(cut(0, 60), (1, Some(0.0)));
+        assert_eq!(cut(200, 300), (0, None));
+        assert_eq!(cut(300, 200).0, 0);
+    }
+}

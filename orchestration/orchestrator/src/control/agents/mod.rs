@@ -1,0 +1,267 @@
+//! Policies that watch services: the loop in which their sensors fire, and what they say is done.
+//!
+//! What an agent says is decided in the crate `learning`, by pure functions; here measurements are
+//! gathered (`measured`, `situation`), decisions recorded (`record`), carried out (`act`), and later
+//! compared with what happened (`after`). All that must outlive the process is in the policy's
+//! status and in its decisions.
+
+mod act;
+mod after;
+mod analyze;
+mod measured;
+mod record;
+mod situation;
+mod webhook;
+
+pub(super) use analyze::{Asked, analyze};
+
+use measured::Measured;
+
+use super::{
+    Result,
+    cache::{Id, Policy, Service},
+    state::State,
+};
+use api::{
+    policy::{Event, Moved, PolicyStatus},
+    service::Phase,
+};
+use learning::agent::{Agent, Models, NoModels, Telemetry, sensor};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tracing::warn;
+use types::ErrorKind;
+
+/// How often sensors are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Moves that a policy's status remembers: those of two days.
+const MOVES_KEPT_MS: u64 = 2 * 86_400_000;
+const MOVES_MAX: usize = 1000;
+
+/// What the loop remembers; lost with the process, and rebuilt from the store.
+#[derive(Debug)]
+pub(super) struct Agents {
+    measured: Mutex<Measured>,
+    /// Agents ready to be asked.
+    compiled: Mutex<HashMap<Id, Compiled>>,
+    seen: Mutex<HashMap<Id, Seen>>,
+    /// Decisions of policies whose truth is to come.
+    open: Mutex<Option<Vec<after::Open>>>,
+    /// One run of a policy at a time.
+    turn: tokio::sync::Mutex<()>,
+    models: Arc<dyn Models>,
+    telemetry: Arc<dyn Telemetry>,
+}
+
+/// An agent, and the uid and generation of the policy that it was made of.
+type Compiled = (String, u64, Arc<Agent>);
+
+/// What was last seen of a policy's service, and of its actions.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    phase: Option<Phase>,
+    events: Vec<Event>,
+    /// A sensor on telemetry was on: it fires when it turns on.
+    on: bool,
+    /// Wall time from which on a failed action is tried again, and how often it was.
+    retry_ms: Option<u64>,
+    retries: u32,
+}
+
+impl Agents {
+    pub(super) fn new() -> Self {
+        Self {
+            measured: Mutex::default(),
+            compiled: Mutex::default(),
+            seen: Mutex::default(),
+            open: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            models: Arc::new(NoModels),
+            telemetry: Arc::new(NoTelemetry),
+        }
+    }
+
+    pub(super) fn measured(&self) -> MutexGuard<'_, Measured> {
+        lock(&self.measured)
+    }
+
+    /// The agent of a policy as it is applied now.
+    fn agent(&self, policy: &Policy) -> Result<Arc<Agent>> {
+        let (uid, generation) = (policy.uid(), policy.generation());
+        let mut compiled = lock(&self.compiled);
+        if let Some((known, of, agent)) = compiled.get(&policy.id())
+            && known == uid
+            && *of == generation
+        {
+            return Ok(agent.clone());
+        }
+        let agent = Agent::new(&policy.spec, &*self.models, &[situation::MOVE_S]);
+        let agent = Arc::new(
+            agent
+                .map_err(|error| super::Error::refuse(ErrorKind::Invalid, types::chain(&error)))?,
+        );
+        // One whose model is not there is tried anew at the next run.
+        if agent.without_model().is_none() {
+            compiled.insert(policy.id(), (uid.to_owned(), generation, agent.clone()));
+        }
+        Ok(agent)
+    }
+
+    fn seen<T>(&self, id: &Id, with: impl FnOnce(&mut Seen) -> T) -> T {
+        with(lock(&self.seen).entry(id.clone()).or_default())
+    }
+
+    fn forget(&self, known: &HashSet<Id>) {
+        lock(&self.seen).retain(|id, _| known.contains(id));
+        lock(&self.compiled).retain(|id, _| known.contains(id));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// There is no store to be asked.
+#[derive(Debug)]
+struct NoTelemetry;
+
+impl Telemetry for NoTelemetry {
+    fn range(
+        &self,
+        _: &str,
+        _: i64,
+        _: i64,
+        _: u64,
+    ) -> learning::Result<Vec<learning::agent::Series>> {
+        Err(learning::Error::Unfit("there is no telemetry store".into()))
+    }
+}
+
+/// Lets sensors fire until the control plane stops.
+pub(super) async fn run(state: Arc<State>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TICK) => {}
+            () = state.stop.cancelled() => return,
+        }
+        let policies = policies(&state);
+        let known: HashSet<Id> = policies.iter().map(|policy| policy.id()).collect();
+        state.agents.forget(&known);
+        for policy in policies {
+            if let Err(error) = look(&state, &policy).await {
+                // The next tick looks again.
+                warn!(policy = %policy.id(), error = types::chain(&error), "a policy was not run");
+            }
+        }
+        if let Err(error) = after::close_due(&state).await {
+            warn!(error = types::chain(&error), "what became of a decision was not noted");
+        }
+    }
+}
+
+fn policies(state: &State) -> Vec<Arc<Policy>> {
+    state.cache(|cache| cache.policies.values().cloned().collect())
+}
+
+/// The service that a policy looks after.
+fn service_of(state: &State, policy: &Policy) -> Option<Arc<Service>> {
+    let id = Id::new(&policy.resource.metadata.tenant, &policy.spec.service);
+    state.cache(|cache| cache.services.get(&id).cloned())
+}
+
+/// Uids of the services whose measurements a policy needs.
+pub(super) fn watched(state: &State) -> HashSet<String> {
+    state.cache(|cache| {
+        let names = cache.policies.values().flat_map(|policy| {
+            let tenant = &policy.resource.metadata.tenant;
+            let services = std::iter::once(&policy.spec.service).chain(&policy.spec.stand_ins);
+            services.map(move |service| Id::new(tenant, service))
+        });
+        names.filter_map(|id| cache.services.get(&id)).map(|one| one.uid().to_owned()).collect()
+    })
+}
+
+/// Runs a policy if one of its sensors fires.
+async fn look(state: &Arc<State>, policy: &Arc<Policy>) -> Result<()> {
+    let service = service_of(state, policy);
+    let status = note_moves(state, policy, service.as_deref()).await?;
+    let id = policy.id();
+    let phase = service.as_ref().map(|service| service.status.phase);
+    let site = service.as_ref().and_then(|service| service.status.site.clone());
+    let moved = policy.status.site.is_some() && site.is_some() && site != policy.status.site;
+    if phase == Some(Phase::Migrating) {
+        // It is looked at when it has arrived.
+        return Ok(());
+    }
+    let now_ms = state.wall_ms();
+    let (events, retry) = state.agents.seen(&id, |seen| {
+        happened(seen, phase, moved);
+        let retry = seen.retry_ms.is_some_and(|at| at <= now_ms);
+        (std::mem::take(&mut seen.events), retry)
+    });
+    let stale = status.observed_generation != policy.generation();
+    let last = status.last_run.filter(|_| !stale);
+    let why = sensor::due(&policy.spec, last, now_ms, &events)
+        .or_else(|| retry.then(|| "its last action failed".to_owned()));
+    let why = match why {
+        Some(why) => Some(why),
+        None => turned_on(state, policy, service.as_deref()),
+    };
+    match why {
+        Some(why) => act::run(state, &id, &why).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Adds what happened to the service since the last look.
+fn happened(seen: &mut Seen, phase: Option<Phase>, moved: bool) {
+    if moved {
+        seen.events.push(Event::Moved);
+    }
+    let before = std::mem::replace(&mut seen.phase, phase);
+    // What it was before this process began is not known.
+    if before.is_none() || before == phase {
+        return;
+    }
+    match phase {
+        Some(Phase::Ready) => seen.events.push(Event::Ready),
+        Some(Phase::SiteLost) => seen.events.push(Event::SiteLost),
+        Some(Phase::Failed) => seen.events.push(Event::Failed),
+        _ => {}
+    }
+}
+
+/// Why a sensor on telemetry fires, if one turned on since the last look.
+fn turned_on(state: &State, policy: &Policy, service: Option<&Service>) -> Option<String> {
+    let agent = state.agents.agent(policy).ok().filter(|agent| agent.watches())?;
+    let gathered = situation::gather(state, policy, service?)?;
+    let on = gathered.ask(|situation| agent.triggered(situation));
+    let was = state.agents.seen(&policy.id(), |seen| std::mem::replace(&mut seen.on, on.is_some()));
+    on.filter(|_| !was)
+}
+
+/// Remembers in the policy's status when the service moved and whence, whoever moved it.
+async fn note_moves(
+    state: &Arc<State>,
+    policy: &Policy,
+    service: Option<&Service>,
+) -> Result<PolicyStatus> {
+    let status = policy.status.clone();
+    let Some(site) = service.and_then(|service| service.status.site.clone()) else {
+        return Ok(status);
+    };
+    if status.site.as_ref() == Some(&site) {
+        return Ok(status);
+    }
+    record::update(state, &policy.id(), |status, now| {
+        if let Some(from) = status.site.replace(site.clone()).filter(|from| *from != site) {
+            status.moves.insert(0, Moved { at: now, from });
+        }
+        status.moves.retain(|moved| moved.at + MOVES_KEPT_MS > now);
+        status.moves.truncate(MOVES_MAX);
+    })
+    .await
+}

@@ -1,0 +1,265 @@
+//! Policies that move services, and all that can go wrong with them.
+
+use super::{site::Fault, world::World};
+use api::{
+    Kind, Resource,
+    decision::{DecisionSpec, DecisionStatus},
+    link::Answers,
+    paths,
+    policy::PolicyStatus,
+};
+use hyper::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn document(spec: &Value) -> Value {
+    json!({"apiVersion": api::API_VERSION, "kind": "Policy", "metadata": {"name": "qos"}, "spec": spec})
+}
+
+/// Looks every second, and minds the last five.
+fn quick() -> Value {
+    json!({
+        "service": "counter", "sla": "100ms",
+        "sensors": [{"every": "1s"}],
+        "pipeline": {"window": "5s", "horizon": {"from": "0s", "to": "2s"}},
+        "conditions": {"go": "here.predicted > 0.5 && here.site == \"edge\""},
+        "guards": {"coolDown": "1s"},
+    })
+}
+
+/// A service that begins at the edge and may go anywhere.
+async fn serve(world: &World) {
+    let document = world.document("counter", json!({"placement": {"site": "edge"}})).await;
+    let (status, body) = world.apply(&document).await;
+    assert_eq!(status, 201, "{body}");
+    world.ready("counter", "edge").await;
+}
+
+async fn policy(world: &World) -> PolicyStatus {
+    let path = paths::item("default", Kind::Policy, "qos");
+    let (status, body) = world.ask(Method::GET, &path, Value::Null).await;
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_value::<Resource>(body).unwrap().status()
+}
+
+async fn policy_when(
+    world: &World,
+    what: &str,
+    holds: impl Fn(&PolicyStatus) -> bool,
+) -> PolicyStatus {
+    let begun = Instant::now();
+    loop {
+        let status = policy(world).await;
+        if holds(&status) {
+            return status;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not {what}: {status:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn decision(world: &World, name: &str) -> (DecisionSpec, DecisionStatus) {
+    let path = paths::item("default", Kind::Decision, name);
+    let (status, body) = world.ask(Method::GET, &path, Value::Null).await;
+    assert_eq!(status, 200, "{body}");
+    let resource: Resource = serde_json::from_value(body).unwrap();
+    (resource.spec().unwrap(), resource.status())
+}
+
+/// Ten more answers at a site, each of which took so long.
+fn answer(world: &World, site: &str, ms: u64) {
+    world.site(site).with(|memory| {
+        memory.answers = Answers {
+            count: memory.answers.count + 10,
+            failed: 0,
+            sum_us: memory.answers.sum_us + 10 * ms * 1000,
+        };
+    });
+}
+
+/// Answers at a site until something holds.
+async fn serve_until(world: &World, site: &str, ms: u64, holds: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        answer(world, site, ms);
+        assert!(begun.elapsed() < PATIENCE, "it does not come");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn at(world: &World, site: &str) -> bool {
+    world.service("counter").await.site.as_deref() == Some(site)
+}
+
+#[tokio::test]
+async fn a_busy_service_is_moved_and_the_decision_learns_what_happened() {
+    let mut world = World::new().await;
+    serve(&world).await;
+    let (status, body) = world.apply(&document(&quick())).await;
+    assert_eq!(status, 201, "{body}");
+
+    serve_until(&world, "edge", 250, async || at(&world, "cloud").await).await;
+
+    // The control plane dies before the truth is known.
+    let status = policy_when(&world, "moved", |status| !status.moves.is_empty()).await;
+    assert_eq!((status.moves[0].from.as_str(), status.site.as_deref()), ("edge", Some("cloud")));
+    world.kill().await;
+    world.start().await;
+    let named = policy(&world).await.decisions;
+    let mut moved = None;
+    for name in &named {
+        let (spec, _) = decision(&world, name).await;
+        if spec.action == "migrate" {
+            moved = Some((name.clone(), spec));
+        }
+    }
+    let (name, spec) = moved.expect("the move is among the policy's decisions");
+    assert_eq!((spec.by.as_str(), spec.subject.as_str()), ("policy/qos", "service/counter"));
+    assert_eq!(spec.prediction["figure"], "broken");
+    assert_eq!(spec.prediction["here"]["value"], 1.0);
+    assert!(spec.inputs["measured"]["edge"]["latencyMs"].as_f64().unwrap() > 200.0, "{spec:#?}");
+    assert!(spec.reason.contains("100 % here"), "{}", spec.reason);
+    let begun = Instant::now();
+    let observed = loop {
+        let (_, status) = decision(&world, &name).await;
+        if status.observed.get("after").is_some() {
+            break status;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{status:#?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let path = format!("{}?labelSelector=policy=qos", paths::list("default", Kind::Decision));
+    let (_, list) = world.ask(Method::GET, &path, Value::Null).await;
+    let listed = list["items"].as_array().unwrap();
+    assert!(listed.iter().any(|one| one["metadata"]["name"] == *name), "{list}");
+    assert!(listed.iter().all(|one| one["spec"]["by"] == "policy/qos"));
+    assert_eq!(observed.outcome, "done");
+    assert!(
+        observed.observed["phases"].is_array() && observed.observed["after"]["truth"].is_array()
+    );
+}
+
+#[tokio::test]
+async fn a_policy_without_telemetry_or_model_or_service_goes_on_and_says_so() {
+    let world = World::new().await;
+    let lost = json!({"service": "counter", "sla": "100ms", "model": "lstm-7", "sensors": [{"every": "1s"}]});
+    world.apply(&document(&lost)).await;
+    let reason = |status: &PolicyStatus, word: &str| {
+        status
+            .conditions
+            .iter()
+            .any(|fact| fact.kind == "Ready" && !fact.status && fact.message.contains(word))
+    };
+    policy_when(&world, "idle", |status| reason(status, "nothing to decide")).await;
+    serve(&world).await;
+
+    let status =
+        policy_when(&world, "fallen back", |status| reason(status, "no model `lstm-7`")).await;
+
+    // Nothing was measured: then nothing is moved.
+    assert_eq!(status.last.unwrap().go, None);
+    // A policy is changed while it runs, and then has its model.
+    let (status, body) = world.apply(&document(&quick())).await;
+    assert_eq!(status, 200, "{body}");
+    serve_until(&world, "edge", 20, async || {
+        policy(&world).await.conditions.iter().any(|fact| fact.kind == "Ready" && fact.status)
+    })
+    .await;
+    assert!(at(&world, "edge").await);
+}
+
+#[tokio::test]
+async fn an_action_that_fails_is_recorded_and_a_dry_run_does_nothing() {
+    let world = World::new().await;
+    serve(&world).await;
+    world.site("cloud").with(|cloud| cloud.faults.insert("prepare", Fault::Refuse));
+    world.apply(&document(&quick())).await;
+
+    serve_until(&world, "edge", 250, async || {
+        policy(&world).await.conditions.iter().any(|fact| fact.kind == "Acting" && !fact.status)
+    })
+    .await;
+
+    assert!(at(&world, "edge").await, "the source serves on");
+    let mut dry = quick();
+    dry["dryRun"] = true.into();
+    world.apply(&document(&dry)).await;
+    world.site("cloud").with(|cloud| cloud.faults.clear());
+    let mut name = String::new();
+    serve_until(&world, "edge", 250, async || {
+        let status = policy(&world).await;
+        status.observed_generation == 2 && status.last.is_some_and(|last| last.go.is_some())
+    })
+    .await;
+    for known in policy(&world).await.decisions {
+        if decision(&world, &known).await.0.action == "advise" {
+            name = known;
+        }
+    }
+    let (_, status) = decision(&world, &name).await;
+    assert_eq!(status.observed["dryRun"], true);
+    assert!(at(&world, "edge").await);
+}
+
+#[tokio::test]
+async fn planning_is_asked_for_and_answered() {
+    let world = World::new().await;
+    serve(&world).await;
+    let ask = async |body: Value| world.ask(Method::POST, paths::ANALYZE_QOS, body).await;
+
+    let (status, body) = ask(json!({"service": "counter"})).await;
+    assert_eq!(
+        (status, body["message"].as_str().unwrap().contains("no policy")),
+        (404, true),
+        "{body}"
+    );
+    assert_eq!(ask(json!({"service": "nobody"})).await.0, 404);
+    assert_eq!(ask(json!({"speed": 1})).await.0, 400);
+
+    let calm = json!({"service": "counter", "sla": "100ms", "sensors": [{"event": "siteLost"}]});
+    world.apply(&document(&calm)).await;
+    let begun = Instant::now();
+    let body = loop {
+        answer(&world, "edge", 20);
+        let (status, body) = ask(json!({"application": "counter"})).await;
+        assert_eq!(status, 200, "{body}");
+        if body["analyses"][0]["prediction"]["here"].is_object() {
+            break body;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{body}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let analysis = &body["analyses"][0];
+    assert_eq!((body["site"].as_str(), analysis["policy"].as_str()), (Some("edge"), Some("qos")));
+    assert_eq!(analysis["prediction"]["here"]["value"], 0.0);
+    assert_eq!(analysis["verdict"]["go"], Value::Null);
+}
+
+#[tokio::test]
+async fn policies_are_resources_and_wrong_ones_are_refused() {
+    let world = World::new().await;
+    for (change, why) in [
+        (json!({"conditions": {"go": "here.speed > 1"}}), "`here.speed` is not known"),
+        (json!({"conditions": {"go": "sla / 0 > sla"}}), "divides by zero"),
+        (json!({"prices": {"cloudHour": -1}}), "from 0 to a billion"),
+        (json!({"sla": "0s"}), "spec.sla"),
+    ] {
+        let mut spec = quick();
+        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let (status, body) = world.apply(&document(&spec)).await;
+        assert_eq!(status, 400, "{body}");
+        assert!(body["message"].as_str().unwrap().contains(why), "{body}");
+    }
+    assert_eq!(world.apply(&document(&quick())).await.0, 201);
+    let (status, body) = world.apply(&document(&quick())).await;
+    assert_eq!(
+        (status, &body["metadata"]["generation"]),
+        (200, &json!(1)),
+        "the same changes nothing"
+    );
+    let path = paths::item("default", Kind::Policy, "qos");
+    assert_eq!(world.ask(Method::DELETE, &path, Value::Null).await.0, 202);
+    assert_eq!(world.ask(Method::GET, &path, Value::Null).await.0, 404);
+}
