@@ -2,14 +2,17 @@
 //!
 //! Start at [`Trace`] for what was measured, at [`features`] for what a model may see of it, at
 //! [`policy::Policy`] for what decides whether a service moves, and at [`replay::replay`] for what
-//! such a policy would have been worth. Decisions are pure: the past and the time go in, and
-//! nothing here reads a clock.
+//! such a policy would have been worth. Models of all kinds are trained by [`model::train`] and kept in
+//! a [`catalog::Catalog`]; a [`Monitor`] says when one no longer fits. Decisions are pure: the past and
+//! the time go in, and nothing here reads a clock.
 
+pub mod catalog;
 mod cost;
 mod error;
 pub mod features;
 pub mod forecast;
 pub mod model;
+mod monitor;
 pub mod policy;
 mod predict;
 pub mod replay;
@@ -17,5 +20,6 @@ mod trace;
 
 pub use cost::{Cost, Prices};
 pub use error::{Error, Result};
+pub use monitor::{Drift, Monitor};
 pub use predict::{Past, Prediction, Predictor, Reason};
 pub use trace::{Sample, SiteTrace, Stretch, Trace};
