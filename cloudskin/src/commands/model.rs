@@ -3,6 +3,7 @@
 mod change;
 mod evaluate;
 mod files;
+mod rightsize;
 mod show;
 mod train;
 
@@ -39,6 +40,7 @@ enum Command {
     Show(show::Show),
     Predict(evaluate::Predict),
     Evaluate(evaluate::Evaluate),
+    Rightsize(rightsize::Rightsize),
     Promote(change::Promote),
     Rollback(change::Rollback),
     Export(files::Export),
@@ -53,6 +55,7 @@ pub(crate) fn run(args: &ModelArgs) -> anyhow::Result<ExitCode> {
         Command::Show(args) => show::show(args)?,
         Command::Predict(args) => evaluate::predict(args)?,
         Command::Evaluate(args) => evaluate::evaluate(args)?,
+        Command::Rightsize(args) => rightsize::run(args)?,
         Command::Promote(args) => change::promote(args)?,
         Command::Rollback(args) => change::rollback(args)?,
         Command::Export(args) => files::export(args)?,

@@ -79,6 +79,7 @@ const COMMANDS: &[&str] = &[
     "model show",
     "model predict",
     "model evaluate",
+    "model rightsize",
     "model promote",
     "model rollback",
     "model export",

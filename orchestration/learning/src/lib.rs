@@ -16,10 +16,12 @@ mod monitor;
 pub mod policy;
 mod predict;
 pub mod replay;
+mod rightsize;
 mod trace;
 
 pub use cost::{Cost, Prices};
 pub use error::{Error, Result};
 pub use monitor::{Drift, Monitor};
 pub use predict::{Past, Prediction, Predictor, Reason};
+pub use rightsize::{Sizing, rightsize};
 pub use trace::{Sample, SiteTrace, Stretch, Trace};

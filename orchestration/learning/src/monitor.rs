@@ -195,7 +195,7 @@ mod tests {
     fn a_figure_that_moves_is_named_once_and_one_that_is_rare_as_before_is_not() {
         let (mut monitor, mut draw) = (monitor(), Draw(9));
         let mut window = |by: f64| -> Vec<Drift> {
-            let rare = |at: u32| f64::from(u8::from(at % 60 == 0));
+            let rare = |at: u32| f64::from(u8::from(at.is_multiple_of(60)));
             (0..WINDOW).flat_map(|at| monitor.saw(&[part(&mut draw) + by, rare(at)])).collect()
         };
 

@@ -9,7 +9,6 @@ use clap::Args;
 use learning::{
     Trace,
     catalog::{Catalog, Gate, MARGIN},
-    model::Score,
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -126,12 +125,12 @@ fn gate(args: &Promote, catalog: &Catalog, version: u32) -> anyhow::Result<Gate>
         Err(error) => return Err(error.into()),
     };
     let trace = Trace::read_all(&args.data)?;
-    let score = |version: u32| -> anyhow::Result<Score> {
+    let error = |version: u32| -> anyhow::Result<f64> {
         let record = catalog.record(&args.which.name, version)?;
         let (examples, _) = examples(&trace, &record, args.test_share)?;
-        Ok(catalog.model(&args.which.name, version)?.tried(&examples)?)
+        Ok(catalog.model(&args.which.name, version)?.tried(&examples)?.rmse)
     };
-    Ok(Gate::Tested { margin, candidate: score(version)?, current: score(current)? })
+    Ok(Gate::Tested { margin, candidate: error(version)?, current: error(current)? })
 }
 
 pub(crate) fn rollback(args: &Rollback) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! Whether a version may take the place of the one in production.
 
 use super::Record;
-use crate::{Error, Result, model::Score};
+use crate::{Error, Result};
 
 /// By which share the root mean square error may be higher: what differs less is chance.
 pub const MARGIN: f64 = 0.02;
@@ -18,10 +18,10 @@ pub enum Gate {
     Tested {
         /// By which share it may be worse.
         margin: f64,
-        /// The version's figures.
-        candidate: Score,
-        /// Those of the one in production.
-        current: Score,
+        /// The version's root mean square error.
+        candidate: f64,
+        /// That of the one in production.
+        current: f64,
     },
     /// Whoever asks has decided.
     Forced,
@@ -54,7 +54,7 @@ impl Gate {
         let (margin, [one, other]) = match *self {
             Self::Tested { margin, candidate, current } => (margin, [candidate, current]),
             Self::Recorded { margin } if candidate.tested == current.tested => {
-                (margin, [candidate.score, current.score])
+                (margin, [candidate.score.rmse, current.score.rmse])
             }
             _ => {
                 return Err(Error::Refused(format!(
@@ -64,7 +64,7 @@ impl Gate {
                 )));
             }
         };
-        compare(candidate.id, current.id, margin, one.rmse, other.rmse)
+        compare(candidate.id, current.id, margin, one, other)
     }
 }
 

@@ -146,7 +146,7 @@ mod tests {
         cell.forward(&sequence, &mut tape);
         cell.backward(&sequence, &tape, 1.0, &mut slopes);
 
-        for at in 0..cell.weights.len() {
+        for (at, expected) in slopes.iter().enumerate() {
             let kept = cell.weights[at];
             let mut said = |by: f64| {
                 cell.weights[at] = kept + by;
@@ -154,7 +154,7 @@ mod tests {
             };
             let slope = (said(1e-5) - said(-1e-5)) / 2e-5;
             cell.weights[at] = kept;
-            assert!((slope - slopes[at]).abs() < 1e-6, "{at}: {slope} {}", slopes[at]);
+            assert!((slope - expected).abs() < 1e-6, "{at}: {slope} {expected}");
         }
     }
 }

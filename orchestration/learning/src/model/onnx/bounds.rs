@@ -190,7 +190,10 @@ impl<'a> Walk<'a> {
             ("Gemm", [a, b, ..]) => self.gemm(node, &a.shape, &b.shape).ok_or_else(misfit)?,
             ("MatMul", [a, b]) => self.matmul(&a.shape, &b.shape).ok_or_else(misfit)?,
             ("BatchNormalization", [_, ..]) => Ok(first.clone()),
-            ("Flatten", [_]) => Ok(vec![1, volume(first)]).filter_axis(node),
+            ("Flatten", [_]) if axis_is_1(node) => match &first[..] {
+                [rows, rest @ ..] => Ok(vec![*rows, volume(rest)]),
+                [] => Ok(vec![1, 1]),
+            },
             ("Concat", _) => concat(node, inputs).ok_or_else(misfit),
             ("Reshape", [_, to]) => reshaped(first, to.whole.as_deref()).ok_or_else(misfit),
             _ => Err(refused(op)),
@@ -218,18 +221,9 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Rows of one only, as all that is run here: other axes would mix rows.
-trait FilterAxis {
-    fn filter_axis(self, node: &NodeProto) -> Self;
-}
-
-impl FilterAxis for Result<Shape> {
-    fn filter_axis(self, node: &NodeProto) -> Self {
-        match attribute(node, "axis").map_or(1, |it| it.i) {
-            1 => self,
-            _ => Err(refused("Flatten on another axis than 1")),
-        }
-    }
+/// Everything but the first dimension becomes one.
+fn axis_is_1(node: &NodeProto) -> bool {
+    attribute(node, "axis").is_none_or(|it| it.i == 1)
 }
 
 fn concat(node: &NodeProto, inputs: &[Known]) -> Option<Shape> {
