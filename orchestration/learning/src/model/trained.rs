@@ -284,9 +284,14 @@ impl Trained {
 pub(super) fn spread(past: &Past, target: Target, grain: f64) -> f64 {
     let samples = (SPREAD_S.min(PAST_S) / past.step_s.max(1)).max(1) as usize;
     let last = &past.here[past.here.len().saturating_sub(samples)..];
-    let values = || last.iter().filter_map(|sample| target.series(sample));
-    let (highest, usual) = (values().fold(f64::NAN, f64::max), crate::features::mean(values()));
-    grain + (highest - usual).max(0.0)
+    let values = last.iter().filter_map(|sample| target.series(sample));
+    let mut sorted: Vec<_> = values.filter(|value| value.is_finite()).collect();
+    sorted.sort_by(f64::total_cmp);
+    if sorted.is_empty() {
+        return grain;
+    }
+    // Not the highest: the first answer after a stall took as long as the stall.
+    grain + quantile(&sorted, 0.9) - quantile(&sorted, 0.5)
 }
 
 impl Predictor for Trained {
