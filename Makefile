@@ -13,10 +13,10 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 LANGUAGE ?= c
 ROUNDS ?= 200
 FUZZ_SECONDS ?= 180
-FUZZ_TARGETS := snapshot record journal module frames images geds s3
+FUZZ_TARGETS := snapshot record journal module frames images geds s3 onnx
 PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help web install demo demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin
+.PHONY: help web install demo demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin bench-learning
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -65,7 +65,7 @@ fuzz:  ## fuzz what reads strangers' bytes; FUZZ_SECONDS=180 for each target
 	        cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-bench: bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin  ## every benchmark
+bench: bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin bench-learning  ## every benchmark
 
 bench-cells: setup  ## cells: starts, requests, density, migration; writes target/bench/cells.json
 	cargo build --release --locked -p cloudskin -p benches
@@ -82,6 +82,10 @@ bench-isolation: setup  ## a service beside guests that mean no good; writes tar
 bench-geds:  ## the ephemeral store beside memory, files, Redis and another S3 server; writes target/bench/geds.json
 	cargo build --release --locked -p cloudskin -p benches
 	cargo run --release --locked -p benches --bin bench geds
+
+bench-learning:  ## models beside scikit-learn, XGBoost and LightGBM from PyPI, one core each; writes target/bench/learning.json
+	cargo build --release --locked -p benches
+	cargo run --release --locked -p benches --bin bench learning
 
 bench-simulate:  ## the simulator: 1,000,000 jobs on 10,000 hosts under each policy
 	cargo run --release --locked -p decide --example million_jobs

@@ -3,7 +3,7 @@
 //! `make bench-<area>` runs the binary of this crate: it prints a table and writes
 //! `target/bench/<area>.json`. Start at [`Suite`]; what a row means is at [`Row`], how two things
 //! are compared at [`Pairs`]. The areas are modules: [`cells`](mod@cells), [`hpc`],
-//! [`isolation`](mod@isolation) and [`geds`](mod@geds).
+//! [`isolation`](mod@isolation), [`geds`](mod@geds) and [`learning`](mod@learning).
 
 #![expect(clippy::print_stdout, reason = "these programs print tables")]
 
@@ -24,6 +24,7 @@ pub mod echo;
 pub mod geds;
 pub mod hpc;
 pub mod isolation;
+pub mod learning;
 
 pub use context::Context;
 pub use machine::Machine;

@@ -2,7 +2,7 @@
 
 use crate::commands::{
     apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, geds, get,
-    join, logs, migrate, mpirun, play, policy, replay, restore, run, scale, serve, services,
+    join, logs, migrate, model, mpirun, play, policy, replay, restore, run, scale, serve, services,
     simulate, snapshot, status, token, toolchain, top, twin, up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
@@ -102,6 +102,7 @@ pub(crate) enum Command {
     Policy(policy::Policy),
     Replay(replay::Replay),
     Twin(twin::Twin),
+    Model(model::ModelArgs),
     Geds(geds::GedsArgs),
     Serve(serve::Serve),
     Why(why::Why),

@@ -54,11 +54,13 @@ fn kind(error: &anyhow::Error) -> ErrorKind {
         let cell = || cause.downcast_ref::<cells::Error>().map(cells::Error::kind);
         let build = || cause.downcast_ref::<toolchain::Error>().map(toolchain::Error::kind);
         let geds = || cause.downcast_ref::<geds::Error>().map(geds::Error::kind);
+        let learning = || cause.downcast_ref::<learning::Error>().map(learning::Error::kind);
         let trust = || cause.downcast_ref::<trust::Error>().map(trust::Error::kind);
         failure
             .or_else(client)
             .or_else(supervisor)
             .or_else(geds)
+            .or_else(learning)
             .or_else(control)
             .or_else(cell)
             .or_else(build)

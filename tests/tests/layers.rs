@@ -26,8 +26,13 @@ const EXAMPLES: &str = "examples";
 const SDK: &str = "sdk";
 
 /// A heavy dependency, with all crates whose names begin with its own, and who alone uses it.
-const HOMES: [(&str, &str); 4] =
-    [("wasmtime", "cells"), ("object_store", "geds"), ("kube", "orchestrator"), ("tonic", "api")];
+const HOMES: [(&str, &str); 5] = [
+    ("wasmtime", "cells"),
+    ("object_store", "geds"),
+    ("kube", "orchestrator"),
+    ("tonic", "api"),
+    ("tract", "learning"),
+];
 
 /// Where a crate stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
-//! `make bench-cells`, `bench-hpc`, `bench-isolation`, `bench-geds`: what the layers promise.
+//! `make bench-cells`, `bench-hpc`, `bench-isolation`, `bench-geds`, `bench-learning`: what the layers promise.
 
-use benches::{Options, Suite, cells, echo, geds, hpc, isolation};
+use benches::{Options, Suite, cells, echo, geds, hpc, isolation, learning};
 use clap::{Parser, ValueEnum};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -32,6 +32,8 @@ enum Area {
     Isolation,
     /// The ephemeral store beside memory, files, Redis and another S3 server
     Geds,
+    /// Models beside scikit-learn, XGBoost and LightGBM
+    Learning,
     /// The native peer of requests; serves until it is killed
     #[value(name = echo::SUBCOMMAND, hide = true)]
     EchoServer,
@@ -50,6 +52,7 @@ impl Area {
             Self::Hpc => Some(hpc::SUITE),
             Self::Isolation => Some(isolation::SUITE),
             Self::Geds => Some(geds::SUITE),
+            Self::Learning => Some(learning::SUITE),
             Self::EchoServer | Self::FileServer | Self::TcpServer => None,
         }
     }

@@ -18,6 +18,7 @@ pub(crate) mod get;
 pub(crate) mod join;
 pub(crate) mod logs;
 pub(crate) mod migrate;
+pub(crate) mod model;
 pub(crate) mod mpirun;
 pub(crate) mod place;
 pub(crate) mod play;
@@ -59,6 +60,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => return replay::run(&args),
         Command::Twin(args) => return twin::run(&args),
         Command::Policy(args) => return policy::run(&args, verbose),
+        Command::Model(args) => return model::run(&args),
         Command::Geds(args) => return geds::run(&args, &session),
         Command::Run(args) if args.is_local() => return run::run_here(&args, &session),
         Command::Mpirun(args) if args.is_local() => return mpirun::run_here(args, &session),
@@ -106,6 +108,7 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(&args),
         Command::Twin(args) => twin::run(&args),
         Command::Policy(args) => policy::run(&args, false),
+        Command::Model(args) => model::run(&args),
         Command::Geds(args) => geds::run(&args, session),
         Command::Serve(args) => serve::run(args).await,
         Command::Run(args) => run::run_there(args, session).await,

@@ -4,6 +4,7 @@
 
 mod help;
 mod local;
+mod models;
 mod mounts;
 mod moves;
 mod objects;

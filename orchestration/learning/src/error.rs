@@ -15,6 +15,29 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A file or folder of a catalog cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of a catalog is not what was written.
+    #[error("`{}` is damaged: {reason}", path.display())]
+    Damaged {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no such model or version.
+    #[error("{0}")]
+    Unknown(String),
+    /// A version is not promoted, for it is worse, or cannot be compared.
+    #[error("{0}")]
+    Refused(String),
     /// A file is no CSV of the kinds that are known, or a line of it is wrong.
     #[error("`{}`, line {line}: {reason}", path.display())]
     Line {
@@ -45,8 +68,10 @@ impl Error {
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 ErrorKind::NotFound
             }
-            Self::Read { .. } => ErrorKind::Unavailable,
-            Self::Line { .. } | Self::Unfit(_) => ErrorKind::Invalid,
+            Self::Unknown(_) => ErrorKind::NotFound,
+            Self::Refused(_) => ErrorKind::Conflict,
+            Self::Read { .. } | Self::Write { .. } => ErrorKind::Unavailable,
+            Self::Line { .. } | Self::Unfit(_) | Self::Damaged { .. } => ErrorKind::Invalid,
             Self::TooMuch { .. } => ErrorKind::Exhausted,
         }
     }

@@ -3,7 +3,7 @@
 //! A figure is made of the samples up to a moment, which are all that is given: what comes later
 //! cannot leak into it.
 
-use crate::Sample;
+use crate::{Past, Sample};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -49,6 +49,11 @@ pub enum Feature {
         /// Of how many seconds.
         last_s: u32,
     },
+    /// The most processors in use.
+    CpuMax {
+        /// Of how many seconds.
+        last_s: u32,
+    },
 }
 
 /// How far back features look.
@@ -66,6 +71,7 @@ impl fmt::Display for Feature {
             Self::SinceBurst { ms } => write!(f, "since_burst_{ms}ms"),
             Self::ShareStalled { last_s } => write!(f, "share_stalled_{last_s}s"),
             Self::CpuMean { last_s } => write!(f, "cpu_mean_{last_s}s"),
+            Self::CpuMax { last_s } => write!(f, "cpu_max_{last_s}s"),
         }
     }
 }
@@ -98,6 +104,15 @@ impl Features {
         Self { step_s, each }
     }
 
+    /// Those of [`Features::of_latency`], and the processors in use over more windows.
+    pub fn of_cpu(step_s: u32, levels_ms: &[f64]) -> Self {
+        let mut features = Self::of_latency(step_s, levels_ms);
+        let means = [1, 60, 120, 600, 1800, 3600].map(|last_s| Feature::CpuMean { last_s });
+        let most = [60, 300, 1200, 3600].map(|last_s| Feature::CpuMax { last_s });
+        features.each.extend(means.into_iter().chain(most));
+        features
+    }
+
     /// How many samples of the past matter.
     pub fn past(&self) -> usize {
         (PAST_S / self.step_s.max(1)) as usize + 1
@@ -117,10 +132,24 @@ impl Features {
         row
     }
 
+    /// The figures of a service's past, beside those of the other place if there is one.
+    pub fn of_past(&self, past: &Past) -> Vec<f64> {
+        match past.there {
+            [] => self.of(past.here),
+            there => self.of_pair(past.here, there),
+        }
+    }
+
     /// The names of a pair's figures.
     pub fn pair_names(&self) -> Vec<String> {
-        let of = |site: &'static str| self.each.iter().map(move |each| format!("{site}.{each}"));
-        of("here").chain(of("there")).collect()
+        let mut names = self.names("here");
+        names.extend(self.names("there"));
+        names
+    }
+
+    /// The names of a place's figures.
+    pub fn names(&self, place: &str) -> Vec<String> {
+        self.each.iter().map(|each| format!("{place}.{each}")).collect()
     }
 
     fn one(&self, feature: Feature, past: &[Sample]) -> f64 {
@@ -142,6 +171,9 @@ impl Features {
             Feature::ShareStalled { last_s } => share(last(last_s).iter().map(Sample::stalled)),
             Feature::CpuMean { last_s } => {
                 mean(last(last_s).iter().filter_map(|sample| sample.cpu))
+            }
+            Feature::CpuMax { last_s } => {
+                last(last_s).iter().filter_map(|sample| sample.cpu).fold(f64::NAN, f64::max)
             }
             Feature::SinceAbove { ms } => {
                 let last = past.iter().rposition(|sample| sample.breaks(ms));

@@ -2,23 +2,30 @@
 //!
 //! Start at [`Trace`] for what was measured, at [`features`] for what a model may see of it, at
 //! [`policy::Policy`] for what decides whether a service moves, and at [`replay::replay`] for what
-//! such a policy would have been worth. [`agent`] makes such a policy of what users declare. Decisions are pure: the past and the time go in, and
-//! nothing here reads a clock.
+//! such a policy would have been worth; [`agent`] makes one of what users declare, and [`twin`] plays
+//! any in days that nobody recorded. Models of all kinds are trained by [`model::train`] and kept in a
+//! [`catalog::Catalog`]; a [`Monitor`] says when one no longer fits. Decisions are pure: the past and
+//! the time go in, and nothing here reads a clock.
 
 pub mod agent;
+pub mod catalog;
 mod cost;
 mod error;
 pub mod features;
 pub mod forecast;
 pub mod model;
+mod monitor;
 pub mod policy;
 mod predict;
 pub mod replay;
+mod rightsize;
 mod trace;
 pub mod twin;
 pub mod weigh;
 
 pub use cost::{Cost, Prices};
 pub use error::{Error, Result};
+pub use monitor::{Drift, Monitor};
 pub use predict::{Past, Prediction, Predictor, Reason};
+pub use rightsize::{Sizing, rightsize};
 pub use trace::{Sample, SiteTrace, Stretch, Trace};

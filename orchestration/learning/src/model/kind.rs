@@ -1,6 +1,6 @@
 //! The kinds of models that can be asked for by name.
 
-use super::{Boosting, Design, Forest, Growth, Model, Ridge, Trees};
+use super::{Boosting, Design, Forest, Growth, Model, Onnx, Polynomial, Ridge, Trees};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +76,23 @@ pub enum Fitted {
     Ridge(Ridge),
     /// Gradient boosting or a forest.
     Trees(Trees),
+    /// Polynomial regression.
+    Polynomial(Polynomial),
+    /// What an ONNX file says.
+    Onnx(Onnx),
+}
+
+impl Fitted {
+    /// Whether it can be asked for any row: what came from outside is asked first.
+    pub fn is_sound(&self) -> bool {
+        match self {
+            Self::Ridge(model) => model.is_sound(),
+            Self::Trees(model) => model.is_sound(),
+            Self::Polynomial(model) => model.is_sound(),
+            // It was checked when it was read.
+            Self::Onnx(_) => true,
+        }
+    }
 }
 
 impl Model for Fitted {
@@ -83,6 +100,8 @@ impl Model for Fitted {
         match self {
             Self::Ridge(model) => model.predict(row),
             Self::Trees(model) => model.predict(row),
+            Self::Polynomial(model) => model.predict(row),
+            Self::Onnx(model) => model.predict(row),
         }
     }
 
@@ -90,6 +109,15 @@ impl Model for Fitted {
         match self {
             Self::Ridge(model) => model.usual(),
             Self::Trees(model) => model.usual(),
+            Self::Polynomial(model) => model.usual(),
+            Self::Onnx(model) => model.usual(),
         }
+    }
+}
+
+impl Fitted {
+    /// The model as an ONNX file with texts about it.
+    pub fn to_onnx(&self, about: &[(String, String)]) -> Vec<u8> {
+        super::onnx::Exported(self).file(about)
     }
 }

@@ -1,18 +1,46 @@
-//! What is fitted to rows of figures and answers a number for another row.
+//! What is fitted to what was measured, and says what comes.
+//!
+//! A [`Model`] is fitted to rows of figures and answers a number for another row. A [`Trained`]
+//! model of any [`Method`] is asked about a past and answers with an interval: [`train`] makes one of
+//! [`Examples`].
 
 mod bins;
 mod conformal;
+mod examples;
 mod folds;
+mod grow;
 mod kind;
+mod lstm;
+mod method;
+mod onnx;
+mod path;
+mod polynomial;
 mod ridge;
+mod score;
+mod target;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod trained;
+mod training;
 mod tree;
 mod trees;
 
 pub use conformal::Conformal;
 pub(crate) use conformal::quantile;
+pub use examples::{Example, Examples, Question};
 pub use folds::{Fold, folds};
 pub use kind::{Fitted, Kind};
+pub use lstm::Network;
+pub use method::Method;
+pub use onnx::Onnx;
+pub use polynomial::Polynomial;
 pub use ridge::{Design, Ridge};
+pub use score::{Met, Score};
+pub use target::Target;
+pub use trained::{Reference, Tenths, Trained};
+pub use training::{Doing, Searched, Watch, imported, search, train};
 pub(crate) use tree::Draw;
 pub use tree::Growth;
 pub use trees::{Boosting, Forest, Trees};

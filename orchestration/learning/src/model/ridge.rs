@@ -40,6 +40,18 @@ impl Design {
     /// # Errors
     /// No rows, rows of different lengths, or more than 2,000 figures.
     pub fn new(rows: &[Vec<f64>]) -> Result<Self> {
+        let width = Self::check(rows)?;
+        let column = |at: usize| rows.iter().map(move |row| row[at]).filter(|x| x.is_finite());
+        let usual = Usual::of(rows);
+        let scale: Vec<_> = (0..width).map(|at| scale(column(at), usual.0[at])).collect();
+        let mut design = Self { usual, scale, rows: Vec::new(), products: Vec::new() };
+        design.rows = rows.iter().flat_map(|row| design.standardised(row)).collect();
+        design.products = products(&design.rows, width);
+        Ok(design)
+    }
+
+    /// How many figures the rows have.
+    pub(super) fn check(rows: &[Vec<f64>]) -> Result<usize> {
         let width = rows.first().map_or(0, Vec::len);
         if width == 0 || rows.iter().any(|row| row.len() != width) {
             return Err(Error::Unfit("a model needs rows of figures, all of one length".into()));
@@ -48,13 +60,7 @@ impl Design {
             let what = format!("a row of {width} figures");
             return Err(Error::TooMuch { what, limit: FEATURES_MAX as u64 });
         }
-        let column = |at: usize| rows.iter().map(move |row| row[at]).filter(|x| x.is_finite());
-        let usual = Usual::of(rows);
-        let scale: Vec<_> = (0..width).map(|at| scale(column(at), usual.0[at])).collect();
-        let mut design = Self { usual, scale, rows: Vec::new(), products: Vec::new() };
-        design.rows = rows.iter().flat_map(|row| design.standardised(row)).collect();
-        design.products = products(&design.rows, width);
-        Ok(design)
+        Ok(width)
     }
 
     fn standardised(&self, row: &[f64]) -> Vec<f64> {
@@ -102,6 +108,23 @@ impl Model for Ridge {
 }
 
 impl Ridge {
+    /// A model of nothing.
+    pub(super) fn nothing() -> Self {
+        Self { base: 0.0, usual: Usual(Vec::new()), weights: Vec::new() }
+    }
+
+    /// Whether a prediction for any row is a number: what came from outside is asked first.
+    pub fn is_sound(&self) -> bool {
+        let numbers = self.usual.0.iter().chain(&self.weights).chain([&self.base]);
+        self.usual.0.len() == self.weights.len() && numbers.into_iter().all(|x| x.is_finite())
+    }
+
+    /// The prediction where all figures are 0, and what a unit of each adds.
+    pub(crate) fn line(&self) -> (f64, &[f64]) {
+        let usual: f64 = self.usual.0.iter().zip(&self.weights).map(|(x, weight)| x * weight).sum();
+        (self.base - usual, &self.weights)
+    }
+
     fn parts(&self, row: &[f64]) -> impl Iterator<Item = (usize, f64)> {
         let each = row.iter().zip(self.usual.0.iter().zip(&self.weights)).enumerate();
         each.map(|(at, (x, (usual, weight)))| {

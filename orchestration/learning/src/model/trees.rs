@@ -7,7 +7,8 @@
 use super::{
     Model, Usual,
     bins::Bins,
-    tree::{Draw, Grower, Growth, Tree},
+    grow::{Counted, Grower, ROWS_MAX},
+    tree::{Draw, Growth, Tree},
 };
 use crate::{Error, Result, features::mean};
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,23 @@ impl Model for Trees {
 }
 
 impl Trees {
+    /// Trees from elsewhere.
+    pub(super) fn of(base: f64, rate: f64, usual: Usual, trees: Vec<Tree>) -> Self {
+        Self { base, rate, usual, trees }
+    }
+
+    pub(super) fn base(&self) -> f64 {
+        self.base
+    }
+
+    pub(super) fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    pub(super) fn each(&self) -> impl Iterator<Item = &Tree> {
+        self.trees.iter()
+    }
+
     /// Whether a prediction for any row ends and is a number: what came from outside is asked first.
     pub fn is_sound(&self) -> bool {
         let width = self.usual.0.len();
@@ -93,13 +111,14 @@ impl Boosting {
         let mut rest: Vec<_> = targets.iter().map(|target| target - base).collect();
         let all: Vec<_> = (0..bins.rows() as u32).collect();
         let mut grower = Grower::new(&bins, self.growth, 0);
+        let mut values = Counted::default();
         let mut trees = Vec::with_capacity(self.trees);
         for _ in 0..self.trees {
-            let tree = grower.grow(&all, &rest);
-            for (rest, row) in rest.iter_mut().zip(rows) {
-                *rest -= self.rate * tree.predict(row);
+            values.set(&rest, |_| 1);
+            trees.push(grower.grow(&all, &values));
+            for (rows, value) in grower.leaves() {
+                rows.iter().for_each(|&row| rest[row as usize] -= self.rate * value);
             }
-            trees.push(tree);
         }
         Ok(Trees { base, rate: self.rate, usual: Usual::of(rows), trees })
     }
@@ -118,13 +137,16 @@ impl Forest {
         };
         let mut grower = Grower::new(&bins, Growth { figures, ..self.growth }, self.seed);
         let mut draw = Draw(!self.seed);
-        let trees = (0..self.trees).map(|_| {
-            let mut drawn: Vec<_> =
-                (0..rows.len()).map(|_| draw.below(rows.len()) as u32).collect();
-            drawn.sort_unstable();
-            grower.grow(&drawn, targets)
-        });
-        let trees = trees.collect();
+        let mut values = Counted::default();
+        let mut trees = Vec::with_capacity(self.trees);
+        for _ in 0..self.trees {
+            let mut times = vec![0_u32; rows.len()];
+            (0..rows.len()).for_each(|_| times[draw.below(rows.len())] += 1);
+            values.set(targets, |row| times[row]);
+            let drawn: Vec<_> =
+                (0..rows.len() as u32).filter(|&row| times[row as usize] > 0).collect();
+            trees.push(grower.grow(&drawn, &values));
+        }
         Ok(Trees { base: 0.0, rate: 1.0 / self.trees as f64, usual: Usual::of(rows), trees })
     }
 }
@@ -135,6 +157,10 @@ fn checked(rows: &[Vec<f64>], targets: &[f64], trees: usize) -> Result<Bins> {
     }
     if !(1..=TREES_MAX).contains(&trees) {
         return Err(Error::Unfit(format!("{trees} trees: from 1 to {TREES_MAX} can be grown")));
+    }
+    if rows.len() > ROWS_MAX {
+        let what = format!("{} rows", rows.len());
+        return Err(Error::TooMuch { what, limit: ROWS_MAX as u64 });
     }
     Bins::new(rows)
 }

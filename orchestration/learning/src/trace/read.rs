@@ -22,7 +22,18 @@ impl Trace {
     /// A file that cannot be read, one that is none of these, with the line, and a folder
     /// without any.
     pub fn read(path: &Path) -> Result<Self> {
-        let files = files(path)?;
+        Self::read_all(&[path.to_owned()])
+    }
+
+    /// Reads several files or folders together, as [`Trace::read`] reads one.
+    ///
+    /// # Errors
+    /// As of it.
+    pub fn read_all(paths: &[PathBuf]) -> Result<Self> {
+        let mut files = Vec::new();
+        for path in paths {
+            files.extend(self::files(path)?);
+        }
         let mut grid = Grid::default();
         let (mut done, mut step_s) = (dlstreamer::Done::default(), 0);
         for file in &files {

@@ -1,0 +1,181 @@
+//! `cloudskin model`: models that are trained from telemetry, and kept in a catalog.
+
+mod change;
+mod evaluate;
+mod files;
+mod rightsize;
+mod show;
+mod train;
+
+use clap::{Args, Subcommand};
+use learning::{Trace, catalog::Catalog};
+use orchestrator::supervisor::DataFolder;
+use std::{path::PathBuf, process::ExitCode};
+use types::Period;
+
+/// Train models from telemetry, compare and keep them
+///
+/// A model predicts a figure of a service some minutes ahead. Each training adds a version to the
+/// catalog, with its figures on the last part of the data, which it has not seen; `promote` puts one
+/// into use if it is no worse than the one before. Needs no control plane.
+#[derive(Debug, Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  cloudskin model train --kind gbm --data traces/*.csv --target latency --horizon 10m
+  cloudskin model ls
+  cloudskin model promote latency/1
+  cloudskin model predict latency --data traces/"
+)]
+pub(crate) struct ModelArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::Train),
+    Ls(show::List),
+    Show(show::Show),
+    Predict(evaluate::Predict),
+    Evaluate(evaluate::Evaluate),
+    Rightsize(rightsize::Rightsize),
+    Promote(change::Promote),
+    Rollback(change::Rollback),
+    Export(files::Export),
+    Import(files::Import),
+    Rm(change::Remove),
+}
+
+pub(crate) fn run(args: &ModelArgs) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Train(args) => train::run(args)?,
+        Command::Ls(args) => show::list(args)?,
+        Command::Show(args) => show::show(args)?,
+        Command::Predict(args) => evaluate::predict(args)?,
+        Command::Evaluate(args) => evaluate::evaluate(args)?,
+        Command::Rightsize(args) => rightsize::run(args)?,
+        Command::Promote(args) => change::promote(args)?,
+        Command::Rollback(args) => change::rollback(args)?,
+        Command::Export(args) => files::export(args)?,
+        Command::Import(args) => files::import(args)?,
+        Command::Rm(args) => change::remove(args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where models are kept.
+#[derive(Debug, Args)]
+struct CatalogArgs {
+    /// The folder of the catalog [default: `models` in the data folder]
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
+}
+
+impl CatalogArgs {
+    fn open(&self) -> anyhow::Result<Catalog> {
+        match &self.catalog {
+            Some(folder) => Ok(Catalog::at(folder)),
+            None => Ok(Catalog::at(DataFolder::default_root()?.join("models"))),
+        }
+    }
+}
+
+/// What was measured.
+#[derive(Debug, Args)]
+struct DataArgs {
+    /// What was measured: files, or folders of .csv and .csv.gz files
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    data: Vec<PathBuf>,
+    /// The last part of the data, which is tested on
+    #[arg(long, default_value_t = 0.3, value_name = "SHARE", value_parser = share)]
+    test_share: f64,
+}
+
+impl DataArgs {
+    fn read(&self) -> anyhow::Result<Trace> {
+        Ok(Trace::read_all(&self.data)?)
+    }
+}
+
+/// A model, and one of its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Which {
+    name: String,
+    version: Option<u32>,
+}
+
+impl std::str::FromStr for Which {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((name, version)) = text.split_once('/') else {
+            return Ok(Self { name: text.to_owned(), version: None });
+        };
+        let number = version.strip_prefix('v').unwrap_or(version).parse().ok();
+        let version = number.ok_or_else(|| format!("`{version}` is no version: write a number"))?;
+        Ok(Self { name: name.to_owned(), version: Some(version) })
+    }
+}
+
+impl Which {
+    /// The version that is named; else the one in production, else the latest.
+    fn version(&self, catalog: &Catalog) -> anyhow::Result<u32> {
+        if let Some(version) = self.version {
+            return Ok(version);
+        }
+        if let Ok(production) = catalog.production(&self.name) {
+            return Ok(production.record.id);
+        }
+        let latest = catalog.versions(&self.name)?.last().copied();
+        let missing = || learning::Error::Unknown(format!("there is no model `{}`", self.name));
+        Ok(latest.ok_or_else(missing)?)
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.05..=0.9).contains(share));
+    share.ok_or_else(|| "write a number from 0.05 to 0.9".to_owned())
+}
+
+fn seconds(text: &str) -> Result<u32, String> {
+    let period: Period = text.parse().map_err(|error| format!("{error}"))?;
+    let seconds = u32::try_from(period.0.as_secs()).ok();
+    let whole = seconds.filter(|_| period.0.subsec_nanos() == 0 && period.0.as_secs() <= 604_800);
+    whole.ok_or_else(|| "write whole seconds, at most a week".to_owned())
+}
+
+/// `10m`, which begins now, or `5m..10m`.
+fn ahead(text: &str) -> Result<(u32, u32), String> {
+    match text.split_once("..") {
+        Some((from, to)) => Ok((seconds(from)?, seconds(to)?)),
+        None => Ok((0, seconds(text)?)),
+    }
+}
+
+/// `0s..10m`.
+fn period(ahead: (u32, u32)) -> String {
+    let of = |seconds: u32| Period::from_millis(u64::from(seconds) * 1000);
+    match ahead {
+        (0, to) => of(to).to_string(),
+        (from, to) => format!("{}..{}", of(from), of(to)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_stretches_are_written_as_they_are_read() {
+        let which = |text: &str| text.parse::<Which>();
+        assert_eq!(which("latency").unwrap().version, None);
+        assert_eq!(which("latency/3").unwrap(), which("latency/v3").unwrap());
+        assert!(which("latency/last").is_err());
+        assert_eq!(ahead("10m"), Ok((0, 600)));
+        assert_eq!(ahead("5m..10m"), Ok((300, 600)));
+        assert!(ahead("..5m").is_err() && ahead("1500ms").is_err() && ahead("8d").is_err());
+        assert_eq!((period((0, 600)), period((300, 600))), ("10m".into(), "5m..10m".into()));
+    }
+}

@@ -1,0 +1,111 @@
+//! `cloudskin model`: from recorded telemetry to a version in production, and back.
+
+use crate::{Run, command, finish};
+use std::{fmt::Write, path::Path};
+
+/// Three hours of two sites, ten seconds apart, with bursts that come every twenty minutes.
+fn trace() -> String {
+    let mut text = "timestamp,site,latency_ms,cpu\n".to_owned();
+    for at in 0..1080_u32 {
+        for (site, name) in ["edge", "cloud"].iter().enumerate() {
+            let burst = if (at + 30 * site as u32) % 120 < 20 { 60 } else { 0 };
+            let latency = 60 + burst + at * 7919 % 13;
+            writeln!(text, "{},{name},{latency},{}.5", 1_700_000_000 + at * 10, 1 + burst / 20)
+                .unwrap();
+        }
+    }
+    text
+}
+
+async fn run(home: &Path, words: &str) -> Run {
+    finish(command(home), words, "").await
+}
+
+fn json(run: Run) -> serde_json::Value {
+    serde_json::from_str(&run.ok()).unwrap()
+}
+
+#[tokio::test]
+async fn a_model_goes_from_telemetry_to_production_and_back() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("a.csv"), trace()).unwrap();
+    let cloudskin = async |words: &str| run(home.path(), &format!("model {words}")).await;
+    let train = "--data a.csv --target latency --horizon 5m";
+
+    let text = cloudskin(&format!("train --kind gbm {train}")).await.ok();
+    assert!(
+        text.contains("latency/v1") && text.contains("80 % HOLDS") && text.contains("MiB"),
+        "{text}"
+    );
+    let second = json(cloudskin(&format!("train --kind ridge {train} --search 3 -o json")).await);
+    assert_eq!((&second["id"], &second["made"]["searched"]), (&2.into(), &3.into()));
+    let naive = json(cloudskin(&format!("train --kind naive {train} -o json")).await);
+    assert!(naive["score"]["rmse"].as_f64() > second["score"]["rmse"].as_f64(), "{naive} {second}");
+
+    cloudskin("promote latency/2").await.ok();
+    let refused = cloudskin("promote latency/3").await;
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(refused.err.contains("worse by more than"), "{refused:?}");
+    cloudskin("promote latency/3 --force").await.ok();
+    assert!(cloudskin("rollback latency").await.ok().contains("latency/v2 is in production again"));
+    let list = json(cloudskin("ls -o json").await);
+    let stages: Vec<_> =
+        list.as_array().unwrap().iter().map(|one| one["stage"].as_str().unwrap()).collect();
+    assert_eq!(stages, ["candidate", "production", "retired"]);
+    assert!(cloudskin("show latency").await.ok().contains("latency/v2"));
+
+    let said = json(cloudskin("predict latency --data a.csv -o json").await);
+    let (one, reason) = (&said[0]["prediction"], &said[0]["reasons"][0]);
+    assert!(one["low"].as_f64() <= one["value"].as_f64() && reason["adds"].is_number(), "{said}");
+    let tested = cloudskin("evaluate latency/1 latency/2 --data a.csv").await.ok();
+    assert!(tested.contains("latency/v1") && tested.contains("latency/v2"), "{tested}");
+
+    cloudskin("export latency/1 gbm.onnx").await.ok();
+    let import = "import gbm.onnx --name theirs --target latency --horizon 5m --data a.csv -o json";
+    let theirs = json(cloudskin(import).await);
+    let (first, theirs) =
+        (json(cloudskin("show latency/1 -o json").await), &theirs["score"]["rmse"]);
+    let off = theirs.as_f64().unwrap() / first["score"]["rmse"].as_f64().unwrap() - 1.0;
+    assert!(off.abs() < 0.01, "{theirs} {first}");
+    let exported = cloudskin("export latency/3 mlruns").await.ok();
+    let folder = exported.trim().rsplit(' ').next().unwrap();
+    assert_eq!(json(cloudskin(&format!("import {folder} -o json")).await)["id"], 4);
+
+    assert_eq!(cloudskin("rm latency/2").await.code, 4);
+    cloudskin("rm latency/3").await.ok();
+    assert_eq!(cloudskin("show latency/3").await.code, 3);
+}
+
+#[tokio::test]
+async fn mistakes_are_told_and_leave_nothing_behind() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("a.csv"), trace()).unwrap();
+    std::fs::write(home.path().join("no.onnx"), "no onnx").unwrap();
+    let train = "train --data a.csv --target latency --horizon 5m";
+    for (words, code, text) in [
+        (format!("{train} --kind magic"), 2, "write one of naive"),
+        (format!("{train} --kind gbm --horizon 0s"), 2, "cannot be used multiple times"),
+        (format!("{train} --kind gbm --name ../up"), 2, "is no name of a model"),
+        (format!("{train} --kind gbm --memory-max 1Ki"), 8, "--memory-max"),
+        ("train --kind gbm --data a.csv --target p99 --horizon 5m".into(), 2, "is no target"),
+        (
+            "train --kind gbm --data no.csv --target cpu --horizon 5m".into(),
+            3,
+            "cannot read `no.csv`",
+        ),
+        ("show nothing".into(), 3, "there is no model `nothing`"),
+        ("promote latency".into(), 2, "say which version"),
+        ("import no.onnx".into(), 2, "give --name"),
+        (
+            "import no.onnx --name a --target latency --horizon 5m --data a.csv".into(),
+            2,
+            "no ONNX file",
+        ),
+    ] {
+        let failed = run(home.path(), &format!("model {words}")).await;
+        assert_eq!(failed.code, code, "{words}: {failed:?}");
+        assert!(failed.err.contains(text), "{words}: {failed:?}");
+    }
+    let list = run(home.path(), "model ls -o json").await.ok();
+    assert_eq!(list.trim(), "[]");
+}

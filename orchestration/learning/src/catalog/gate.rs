@@ -1,0 +1,83 @@
+//! Whether a version may take the place of the one in production.
+
+use super::Record;
+use crate::{Error, Result};
+
+/// By which share the root mean square error may be higher: what differs less is chance.
+pub const MARGIN: f64 = 0.02;
+
+/// What a promotion is judged by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gate {
+    /// The back-tests of both versions, if these were of the same data.
+    Recorded {
+        /// By which share it may be worse.
+        margin: f64,
+    },
+    /// Both were tested again, on the same held-out data.
+    Tested {
+        /// By which share it may be worse.
+        margin: f64,
+        /// The version's root mean square error.
+        candidate: f64,
+        /// That of the one in production.
+        current: f64,
+    },
+    /// Whoever asks has decided.
+    Forced,
+}
+
+impl Gate {
+    /// Says why it may; `current` is the record of what is in production now, or why it cannot be read.
+    ///
+    /// # Errors
+    /// It may not, with the reason.
+    pub(super) fn judge(
+        &self,
+        candidate: &Record,
+        current: Result<Option<Record>>,
+    ) -> Result<String> {
+        if *self == Self::Forced {
+            return Ok("promoted without a test, as was asked for".into());
+        }
+        // What cannot be read is not better.
+        let Ok(Some(current)) = current else {
+            return Ok("there is no other version to compare with".into());
+        };
+        if (candidate.target, candidate.ahead) != (current.target, current.ahead) {
+            return Err(Error::Refused(format!(
+                "version {} predicts `{}`, and version {}, in production, `{}`: they cannot be compared \
+                 (`--force` promotes without a test)",
+                candidate.id, candidate.target, current.id, current.target
+            )));
+        }
+        let (margin, [one, other]) = match *self {
+            Self::Tested { margin, candidate, current } => (margin, [candidate, current]),
+            Self::Recorded { margin } if candidate.tested == current.tested => {
+                (margin, [candidate.score.rmse, current.score.rmse])
+            }
+            _ => {
+                return Err(Error::Refused(format!(
+                    "versions {} and {} were tested on different data: give data to test both on, or \
+                     `--force` to promote without a test",
+                    candidate.id, current.id
+                )));
+            }
+        };
+        compare(candidate.id, current.id, margin, one, other)
+    }
+}
+
+fn compare(one: u32, other: u32, margin: f64, error: f64, current: f64) -> Result<String> {
+    let figures = format!(
+        "root mean square error {error:.4} of version {one}, {current:.4} of version {other}, in production"
+    );
+    // What is not a number is not better.
+    match error <= current * (1.0 + margin) {
+        true => Ok(figures),
+        false => Err(Error::Refused(format!(
+            "worse by more than {:.1} %: {figures} (`--force` promotes it all the same)",
+            100.0 * margin
+        ))),
+    }
+}

@@ -1,0 +1,313 @@
+//! Trained models, kept: versions of each name, with what they were trained on and how good they are.
+//!
+//! A catalog is a folder. Each version is a folder of its own that appears whole and never changes;
+//! which version is used is in one small file beside them. So a process that is killed at any line
+//! leaves what was there before or what is there after, and a damaged file costs its own version
+//! alone: [`Catalog::production`] answers the last one that is sound, and says so.
+//!
+//! ```text
+//! latency/stages              production now and before, and what was retired
+//! latency/stages.before       the same before the last change
+//! latency/v3/version          its record, as JSON
+//! latency/v3/model            the model
+//! ```
+
+mod file;
+mod gate;
+pub mod mlflow;
+mod stages;
+#[cfg(test)]
+mod tests;
+mod version;
+
+pub use gate::{Gate, MARGIN};
+pub use version::{Data, Made, Record, Stage};
+
+use crate::{
+    Error, Result,
+    model::{Fitted, Trained},
+};
+use stages::Stages;
+use std::path::{Path, PathBuf};
+
+/// No model is larger.
+pub const MODEL_MAX_BYTES: u64 = 256 << 20;
+/// Versions of a name; older ones are removed by `rm`.
+const VERSIONS_MAX: usize = 10_000;
+
+/// A folder of models.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    folder: PathBuf,
+}
+
+/// The model that is used, and what had to be passed by to find it.
+#[derive(Debug)]
+pub struct Production {
+    /// Its record.
+    pub record: Record,
+    /// The model.
+    pub model: Trained,
+    /// Why newer ones are not used; empty if all is well.
+    pub passed_by: Vec<String>,
+}
+
+impl Catalog {
+    /// The catalog in a folder, which need not exist.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The names of all models, ascending.
+    ///
+    /// # Errors
+    /// A folder that cannot be read; one that is not there is empty.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let mut names = entries(&self.folder)?;
+        names.retain(|name| check_name(name).is_ok());
+        names.sort();
+        Ok(names)
+    }
+
+    /// The numbers of a model's versions, ascending.
+    ///
+    /// # Errors
+    /// As of [`Catalog::names`].
+    pub fn versions(&self, name: &str) -> Result<Vec<u32>> {
+        check_name(name)?;
+        let number = |entry: String| entry.strip_prefix('v')?.parse::<u32>().ok();
+        let mut found: Vec<_> =
+            entries(&self.folder.join(name))?.into_iter().filter_map(number).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The record of a version, with its stage.
+    ///
+    /// # Errors
+    /// A version that is not there, or whose record is damaged.
+    pub fn record(&self, name: &str, id: u32) -> Result<Record> {
+        let path = self.version(name, id)?.join("version");
+        let mut record: Record = file::read_json(&path, 1 << 20)?;
+        record.stage = self.stages(name)?.0.stage(id);
+        Ok(record)
+    }
+
+    /// The model of a version.
+    ///
+    /// # Errors
+    /// As of [`Catalog::record`]; a model that is damaged, too large, or of a shape that cannot be
+    /// asked.
+    pub fn model(&self, name: &str, id: u32) -> Result<Trained> {
+        let path = self.version(name, id)?.join("model");
+        read_model(&path)
+    }
+
+    /// Adds a version, and answers its record with its number and, if there is one in use, its parent.
+    ///
+    /// # Errors
+    /// A name that is none, a model that is too large, or a disk that cannot be written.
+    pub fn add(&self, mut record: Record, model: &Trained) -> Result<Record> {
+        check_name(&record.name)?;
+        let folder = self.folder.join(&record.name);
+        let bytes = postcard::to_stdvec(model)
+            .map_err(|error| Error::Unfit(format!("the model cannot be written: {error}")))?;
+        if bytes.len() as u64 > MODEL_MAX_BYTES {
+            let what = format!("a model of {} bytes", bytes.len());
+            return Err(Error::TooMuch { what, limit: MODEL_MAX_BYTES });
+        }
+        let _lock = file::lock(&folder)?;
+        let versions = self.versions(&record.name)?;
+        if versions.len() >= VERSIONS_MAX {
+            let what = format!("one more version of `{}`", record.name);
+            return Err(Error::TooMuch { what, limit: VERSIONS_MAX as u64 });
+        }
+        let stages = self.stages(&record.name)?.0;
+        // A number is given once, also when the last version was removed.
+        record.id = versions.last().copied().unwrap_or(0).max(stages.last_id) + 1;
+        record.parent = stages.production();
+        record.model_bytes = bytes.len() as u64;
+        record.stage = Stage::Candidate;
+        let draft = folder.join(".draft");
+        file::clear(&draft)?;
+        file::write_new(&draft.join("model"), &bytes)?;
+        file::write_json(&draft.join("version"), &record)?;
+        file::rename(&draft, &folder.join(format!("v{}", record.id)))?;
+        Ok(record)
+    }
+
+    /// The version that is used. If its files are damaged, the one that was used before, and so on;
+    /// what was passed by is said.
+    ///
+    /// # Errors
+    /// None was promoted, or none of those is sound.
+    pub fn production(&self, name: &str) -> Result<Production> {
+        let (stages, mut passed_by) = match self.stages(name) {
+            Ok(found) => found,
+            Err(error) => (Stages::default(), vec![error.to_string()]),
+        };
+        if stages.history.is_empty() && passed_by.is_empty() {
+            return Err(Error::Unknown(match self.versions(name)?.is_empty() {
+                true => format!("there is no model `{name}`"),
+                false => format!("no version of `{name}` is in production: promote one"),
+            }));
+        }
+        for &id in stages.history.iter().rev() {
+            match self.record(name, id).and_then(|record| Ok((record, self.model(name, id)?))) {
+                Ok((record, model)) => return Ok(Production { record, model, passed_by }),
+                Err(error) => passed_by.push(types::chain(&error)),
+            }
+        }
+        let text = format!("no version of `{name}` can be used: {}", passed_by.join("; "));
+        Err(Error::Unknown(text))
+    }
+
+    /// Puts a version into production, if the gate lets it.
+    ///
+    /// # Errors
+    /// A version that is not there or damaged; one that the gate refuses, with the reason.
+    pub fn promote(&self, name: &str, id: u32, gate: &Gate) -> Result<String> {
+        let candidate = self.record(name, id)?;
+        self.model(name, id)?;
+        let _lock = file::lock(&self.folder.join(name))?;
+        let stages = self.stages(name)?.0;
+        let current = stages.production().filter(|current| *current != id);
+        let current = current.map(|current| self.record(name, current)).transpose();
+        let reason = gate.judge(&candidate, current)?;
+        self.change(name, |stages| stages.promote(id))?;
+        Ok(reason)
+    }
+
+    /// Takes the version in production out of it; the one before is used again. Answers both.
+    ///
+    /// # Errors
+    /// No version was in production before.
+    pub fn rollback(&self, name: &str) -> Result<(u32, u32)> {
+        let _lock = file::lock(&self.folder.join(name))?;
+        let [.., before, now] = self.stages(name)?.0.history[..] else {
+            return Err(Error::Refused(format!("no version of `{name}` was in production before")));
+        };
+        self.model(name, before)?;
+        self.change(name, Stages::rollback)?;
+        Ok((now, before))
+    }
+
+    /// Removes a version.
+    ///
+    /// # Errors
+    /// One that is in production, or not there.
+    pub fn remove(&self, name: &str, id: u32) -> Result<()> {
+        let path = self.version(name, id)?;
+        let folder = self.folder.join(name);
+        let _lock = file::lock(&folder)?;
+        if self.stages(name)?.0.production() == Some(id) {
+            let text = format!("version {id} of `{name}` is in production: promote another first");
+            return Err(Error::Refused(text));
+        }
+        self.change(name, |stages| stages.forget(id))?;
+        let gone = folder.join(".removed");
+        file::clear(&gone)?;
+        // It disappears whole.
+        file::rename(&path, &gone.join("version"))?;
+        file::clear(&gone)
+    }
+
+    /// What a version is as an ONNX file; nothing for kinds that ONNX has no operators for.
+    ///
+    /// # Errors
+    /// As of [`Catalog::model`].
+    pub fn onnx(&self, name: &str, id: u32) -> Result<Option<Vec<u8>>> {
+        let (record, model) = (self.record(name, id)?, self.model(name, id)?);
+        let about = [
+            ("cloudskin.name".to_owned(), format!("{name}/v{id}")),
+            ("cloudskin.target".to_owned(), record.target.to_string()),
+            ("cloudskin.ahead_s".to_owned(), format!("{}..{}", record.ahead.0, record.ahead.1)),
+            ("cloudskin.figures".to_owned(), model.names().join(",")),
+        ];
+        Ok(model.fitted().map(|fitted: &Fitted| fitted.to_onnx(&about)))
+    }
+
+    fn version(&self, name: &str, id: u32) -> Result<PathBuf> {
+        check_name(name)?;
+        let path = self.folder.join(name).join(format!("v{id}"));
+        match path.is_dir() {
+            true => Ok(path),
+            false => Err(Error::Unknown(format!("there is no version {id} of a model `{name}`"))),
+        }
+    }
+
+    /// Which versions are used; with what is wrong with the file, if the one before was read.
+    fn stages(&self, name: &str) -> Result<(Stages, Vec<String>)> {
+        let path = self.folder.join(name).join("stages");
+        match file::read_json(&path, 1 << 20) {
+            Ok(stages) => Ok((stages, Vec::new())),
+            Err(Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok((Stages::default(), Vec::new()))
+            }
+            Err(error) => {
+                let before = file::read_json(&path.with_extension("before"), 1 << 20);
+                before.map(|stages| (stages, vec![error.to_string()])).map_err(|_| error)
+            }
+        }
+    }
+
+    /// Whoever calls it holds the lock.
+    fn change(&self, name: &str, change: impl FnOnce(&mut Stages)) -> Result<()> {
+        let path = self.folder.join(name).join("stages");
+        let (mut stages, wrong) = self.stages(name)?;
+        if wrong.is_empty() {
+            file::write_json(&path.with_extension("before"), &stages)?;
+        }
+        change(&mut stages);
+        file::write_json(&path, &stages)
+    }
+}
+
+/// A model's file, checked so that it can be asked anything.
+fn read_model(path: &Path) -> Result<Trained> {
+    let bytes = file::read(path, MODEL_MAX_BYTES)?;
+    let damaged = |reason: &str| Error::Damaged { path: path.to_owned(), reason: reason.into() };
+    let model: Trained =
+        postcard::from_bytes(&bytes).map_err(|_| damaged("it holds no model of this version"))?;
+    match model.is_sound() {
+        true => Ok(model),
+        false => Err(damaged("its parts do not fit together")),
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<String>> {
+    let failed = |source| Error::Read { path: folder.to_owned(), source };
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.path().is_dir() {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    Ok(names)
+}
+
+/// Names are folders: they cannot lead elsewhere.
+fn check_name(name: &str) -> Result<()> {
+    let letters =
+        |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
+    let known = !name.is_empty() && name.len() <= 63 && name.bytes().all(letters);
+    match known && !name.starts_with('-') {
+        true => Ok(()),
+        false => {
+            let shown: String = name.chars().take(80).collect();
+            Err(Error::Unfit(format!(
+                "`{shown}` is no name of a model: write at most 63 small letters, digits and `-`"
+            )))
+        }
+    }
+}
