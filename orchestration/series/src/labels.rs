@@ -32,7 +32,9 @@ impl Labels {
         pairs.sort();
         if pairs.len() > LABELS_MAX {
             let count = pairs.len();
-            return Err(Error::Labels(format!("a series has {count} labels: at most {LABELS_MAX}")));
+            return Err(Error::Labels(format!(
+                "a series has {count} labels: at most {LABELS_MAX}"
+            )));
         }
         if let Some(twice) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(Error::Labels(format!("label `{}` stands there twice", twice[0].0)));

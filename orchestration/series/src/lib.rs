@@ -1,11 +1,17 @@
 //! Telemetry: series of measured values, kept on disk and queried in PromQL.
 //!
-//! Start at [`Store`]: it takes samples and finds them again.
+//! Start at [`Store`]: it takes samples and finds them again. Queries are in [`query`], pages that are
+//! fetched in [`scrape`], what others send in [`push`], and Prometheus' HTTP API over all of it in [`http`].
 
 mod error;
+pub mod exposition;
+pub mod http;
 mod labels;
 mod matcher;
+pub mod push;
+pub mod query;
 mod sample;
+pub mod scrape;
 mod store;
 
 pub use error::{Error, Result};

@@ -106,7 +106,9 @@ impl Block {
         }
         let version = u16::from_le_bytes([head[8], head[9]]);
         if version != VERSION {
-            return Err(corrupt(&format!("its format has version {version}, and this reads {VERSION}")));
+            return Err(corrupt(&format!(
+                "its format has version {version}, and this reads {VERSION}"
+            )));
         }
         let mut footer = [0; FOOTER_BYTES as usize];
         file.read_exact_at(&mut footer, bytes - FOOTER_BYTES).map_err(failed("read"))?;
@@ -116,8 +118,8 @@ impl Block {
         }
         let mut index = vec![0; usize::try_from(bytes - offset).unwrap_or_default()];
         file.read_exact_at(&mut index, offset).map_err(failed("read"))?;
-        let (series, first_ms, last_ms) =
-            read_index(&index, offset).ok_or_else(|| corrupt("its index is not what was written"))?;
+        let (series, first_ms, last_ms) = read_index(&index, offset)
+            .ok_or_else(|| corrupt("its index is not what was written"))?;
         let mut places: Vec<_> =
             series.into_iter().map(|(labels, places)| (number(labels), places)).collect();
         places.sort_unstable_by_key(|(id, _)| *id);
@@ -140,7 +142,9 @@ impl Block {
     /// The samples of a chunk.
     pub(crate) fn read(&self, place: &Place) -> Result<Vec<Sample>> {
         let mut bytes = vec![0; place.length as usize];
-        self.file.read_exact_at(&mut bytes, place.offset).map_err(Error::disk("read", &self.path))?;
+        self.file
+            .read_exact_at(&mut bytes, place.offset)
+            .map_err(Error::disk("read", &self.path))?;
         let intact = crc32c::crc32c(&bytes) == place.sum;
         intact.then(|| unpack(&bytes, place.count)).flatten().ok_or_else(|| Error::Corrupt {
             path: self.path.clone(),
@@ -186,7 +190,8 @@ fn read_index(bytes: &[u8], end: u64) -> Option<Index> {
     while !reader.is_empty() {
         let labels = reader.labels()?;
         let count = reader.number()?;
-        let places = (0..count).map(|_| read_place(&mut reader, end)).collect::<Option<Vec<_>>>()?;
+        let places =
+            (0..count).map(|_| read_place(&mut reader, end)).collect::<Option<Vec<_>>>()?;
         series.push((labels, places));
     }
     Some((series, first_ms, last_ms))
@@ -219,7 +224,10 @@ mod tests {
         let path = Block::write(folder.path(), [(&labels, &[chunk][..])].into_iter()).unwrap();
 
         let block = Block::open(&path, |_| 3).unwrap();
-        assert_eq!((block.first_ms, block.last_ms, last_ms_of("block-00000000000010-00000000000020")), (10, 20, Some(20)));
+        assert_eq!(
+            (block.first_ms, block.last_ms, last_ms_of("block-00000000000010-00000000000020")),
+            (10, 20, Some(20))
+        );
         let samples = block.read(&block.places(3)[0]).unwrap();
         assert_eq!(samples, [Sample::new(10, 1.0), Sample::new(20, 2.0)]);
 

@@ -67,7 +67,8 @@ impl Chunk {
     }
 
     fn put_time(&mut self, change: i64) {
-        let class = WIDTHS.iter().position(|width| fits(change, *width)).unwrap_or(WIDTHS.len() - 1);
+        let class =
+            WIDTHS.iter().position(|width| fits(change, *width)).unwrap_or(WIDTHS.len() - 1);
         // Ones, and a zero behind them unless there is no longer row.
         for _ in 0..class {
             self.put(1, 1);

@@ -103,7 +103,9 @@ impl Index {
             if matcher.admits("") {
                 return None;
             }
-            let Some(values) = self.holders.get(matcher.name.as_str()) else { return Some(Vec::new()) };
+            let Some(values) = self.holders.get(matcher.name.as_str()) else {
+                return Some(Vec::new());
+            };
             match &matcher.test {
                 Test::Is(value) => Some(values.get(value.as_str()).cloned().unwrap_or_default()),
                 _ => {
@@ -137,7 +139,8 @@ mod tests {
     #[test]
     fn matchers_find_who_has_a_label_and_who_has_not() {
         let mut index = Index::default();
-        let mut add = |pairs: &[(&str, &str)]| index.number(&Labels::new(pairs.iter().copied()).unwrap());
+        let mut add =
+            |pairs: &[(&str, &str)]| index.number(&Labels::new(pairs.iter().copied()).unwrap());
         let (a, b) = (add(&[(NAME, "up"), ("site", "edge")]), add(&[(NAME, "up")]));
         let c = add(&[(NAME, "down"), ("site", "cloud")]);
         let found = |index: &Index, matchers: &[Matcher]| -> Vec<u32> {

@@ -133,7 +133,8 @@ impl Log {
             .map_err(Error::disk("open", &path))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(Error::disk("read", &path))?;
-        let (entries, good) = read(&bytes).map_err(|what| Error::Corrupt { path: path.clone(), what })?;
+        let (entries, good) =
+            read(&bytes).map_err(|what| Error::Corrupt { path: path.clone(), what })?;
         let cut = bytes.len() as u64 - good;
         if cut > 0 {
             file.set_len(good).map_err(Error::disk("cut", &path))?;
@@ -166,11 +167,7 @@ impl Log {
         Ok(())
     }
 
-    /// Brings what was appended to the disk, so that it survives a power cut, too.
-    pub(crate) fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(Error::disk("sync", &self.path))
-    }
-
+    /// Another hold on the file, to bring it to the disk with.
     pub(crate) fn file(&self) -> io::Result<File> {
         self.file.try_clone()
     }

@@ -53,7 +53,8 @@ impl Store {
         }
         let named = named.into_iter().filter(|(own, id)| own == id).map(|(_, id)| id).collect();
         let counts = Stats { cut_bytes, ..Stats::default() };
-        let inner = Inner { index, head, blocks, log, log_number, named, horizon_ms, damaged, counts };
+        let inner =
+            Inner { index, head, blocks, log, log_number, named, horizon_ms, damaged, counts };
         Ok(Self {
             folder: folder.to_owned(),
             limits,

@@ -1,12 +1,6 @@
 //! What is done now and then: blocks are written, old ones removed, the log is synced.
 
-use super::{
-    Inner, Store,
-    block::Block,
-    checkpoint,
-    log::Log,
-    millis,
-};
+use super::{Inner, Store, block::Block, checkpoint, log::Log, millis};
 use crate::{Error, Result};
 use std::{collections::HashSet, fs, sync::Arc};
 use tracing::warn;
@@ -46,7 +40,8 @@ impl Store {
             // From here on nothing older is added, so that the block holds all of it.
             inner.horizon_ms = inner.horizon_ms.max(cut_ms);
             let labelled = |(id, chunks)| Some((inner.index.labels(id)?.clone(), chunks));
-            let chunks: Vec<_> = inner.head.before(cut_ms).into_iter().filter_map(labelled).collect();
+            let chunks: Vec<_> =
+                inner.head.before(cut_ms).into_iter().filter_map(labelled).collect();
             chunks
         };
         if !chunks.is_empty() {
