@@ -5,6 +5,8 @@
 
 mod error;
 pub mod exposition;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 mod labels;
 mod matcher;

@@ -4,6 +4,9 @@ mod answers;
 mod ask;
 mod form;
 mod push;
+mod serve;
+
+pub use serve::serve;
 
 use crate::{Store, query::QueryLimits};
 use axum::{

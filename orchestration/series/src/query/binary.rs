@@ -182,6 +182,7 @@ impl Matching<'_> {
             self.check_unique(&key, &one, &anybody, swapped)?;
             let many = many.remove(&key).unwrap_or_default();
             let first = joined.len();
+            self.evaluator.check_size(first + many.len() * one.len(), self.frame)?;
             for left in &many {
                 joined.extend(one.iter().map(|right| self.pair(left, right, swapped)));
             }

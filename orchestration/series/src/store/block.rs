@@ -175,7 +175,7 @@ fn put_file(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 type Index = (Vec<(Labels, Vec<Place>)>, i64, i64);
 
 /// The index with its footer; none if it is not what was written. `end` is where the chunks end.
-fn read_index(bytes: &[u8], end: u64) -> Option<Index> {
+pub(crate) fn read_index(bytes: &[u8], end: u64) -> Option<Index> {
     let (checked, sum) = bytes.split_last_chunk::<4>()?;
     if crc32c::crc32c(checked) != u32::from_le_bytes(*sum) {
         return None;

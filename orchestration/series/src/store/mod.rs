@@ -3,7 +3,7 @@
 //! A batch is in the log before it is in memory, so whatever was acknowledged survives the death of the process, and
 //! a power cut but for the seconds since the last [`Store::maintain`].
 
-mod block;
+pub(crate) mod block;
 pub(crate) mod codec;
 mod head;
 mod index;

@@ -60,6 +60,7 @@ impl Store {
     fn remove_old(&self, now_ms: i64) -> Result<()> {
         let oldest = now_ms.saturating_sub(millis(self.limits.age));
         let mut inner = self.write();
+        let before = inner.blocks.len();
         while let Some(first) = inner.blocks.first() {
             let too_much = inner.disk_bytes() > self.limits.disk.0;
             if first.last_ms >= oldest && !too_much {
@@ -75,7 +76,10 @@ impl Store {
         for (path, _) in gone {
             fs::remove_file(&path).map_err(Error::disk("remove", &path))?;
         }
-        inner.forget_empty();
+        // A series is empty when its last block goes, and at no other time.
+        if inner.blocks.len() < before {
+            inner.forget_empty();
+        }
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 mod api;
 mod beside_prometheus;
+mod dashboards;
 mod kill;
+mod serving;
 mod store;
 mod world;
