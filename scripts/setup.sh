@@ -10,8 +10,9 @@ packages=(
     binaryen
     # Programs of the host that link C.
     gcc libc6-dev
-    # The camera decodes with ffmpeg; dig and nsupdate test our DNS; runc is a peer in benchmarks.
-    ffmpeg bind9-dnsutils runc
+    # The camera decodes with ffmpeg; dig and nsupdate test our DNS; runc is a peer in benchmarks;
+    # our answers to queries are compared with those of prometheus.
+    ffmpeg bind9-dnsutils runc prometheus
     # Clients of the S3 endpoint, and what Python's are installed with.
     s3cmd rclone python3-venv
     ca-certificates curl git

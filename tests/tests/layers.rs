@@ -11,7 +11,7 @@ const LAYERS: [&str; 5] = ["base", "infrastructure", "execution", "orchestration
 const ORDERS: [(&str, &[&str]); 3] = [
     ("infrastructure", &["geds", "streams", "nexus", "s3"]),
     ("execution", &["shield", "mpi", "openmp", "isolation", "cells"]),
-    ("orchestration", &["learning", "orchestrator", "functions", "dataspace"]),
+    ("orchestration", &["series", "learning", "orchestrator", "functions", "dataspace"]),
 ];
 
 /// These look at every layer, and no crate uses them.
