@@ -43,5 +43,8 @@ pub const JOIN_TOKENS: &str = "/apis/v1/join-tokens";
 /// Where a site gets its next certificate.
 pub const RENEW: &str = "/apis/v1/renew";
 
+/// Below it is Prometheus' HTTP API over what the control plane and its sites measure.
+pub const PROMETHEUS: &str = "/prometheus";
+
 /// What this control plane is: version, addresses, sites.
 pub const STATUS: &str = "/apis/v1/status";

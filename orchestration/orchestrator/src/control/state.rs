@@ -10,6 +10,7 @@ use super::{
     planner::Planner,
     ranks::Lately,
     sites::Sites,
+    telemetry::Telemetry,
 };
 use crate::trust::{Authority, JoinTokens, Registry};
 use api::{link::Held, service::Lost};
@@ -38,6 +39,7 @@ pub(super) struct State {
     pub(super) join_tokens: JoinTokens,
     pub(super) blobs: Blobs,
     pub(super) metrics: Metrics,
+    pub(super) telemetry: Telemetry,
     pub(super) planner: Planner,
     /// Moves by which ranks came together.
     pub(super) lately: Lately,
@@ -75,6 +77,7 @@ impl State {
             join_tokens: JoinTokens::open(&config.data_dir)?,
             blobs: Blobs::open(&config)?,
             metrics: Metrics::new(),
+            telemetry: Telemetry::open(&config, clock.clone())?,
             planner: Planner::open(&config)?,
             lately: Lately::default(),
             watches: Arc::new(Semaphore::new(config.watches_max)),
