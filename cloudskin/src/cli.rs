@@ -2,8 +2,8 @@
 
 use crate::commands::{
     apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, geds, get,
-    join, logs, migrate, mpirun, play, replay, restore, run, scale, serve, services, simulate,
-    snapshot, status, token, toolchain, top, up, version, wait, why,
+    join, logs, migrate, mpirun, play, query, replay, restore, run, scale, serve, services,
+    simulate, snapshot, status, token, toolchain, top, up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 use std::ffi::OsString;
@@ -100,6 +100,7 @@ pub(crate) enum Command {
     Play(play::Play),
     Simulate(simulate::Simulate),
     Replay(replay::Replay),
+    Query(query::Query),
     Geds(geds::GedsArgs),
     Serve(serve::Serve),
     Why(why::Why),

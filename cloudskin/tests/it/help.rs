@@ -25,6 +25,7 @@ const COMMANDS: &[&str] = &[
     "play",
     "simulate",
     "replay",
+    "query",
     "geds",
     "serve",
     "why",
@@ -75,6 +76,7 @@ const COMMANDS: &[&str] = &[
     "geds trigger work",
     "serve geds",
     "serve s3",
+    "serve telemetry",
 ];
 
 async fn run(words: &str) -> crate::Run {
