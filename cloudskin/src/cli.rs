@@ -2,8 +2,8 @@
 
 use crate::commands::{
     apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, geds, get,
-    join, logs, migrate, model, mpirun, play, policy, replay, restore, run, scale, serve, services,
-    simulate, snapshot, status, token, toolchain, top, twin, up, version, wait, why,
+    join, logs, migrate, model, mpirun, play, policy, query, replay, restore, run, scale, serve,
+    services, simulate, snapshot, status, token, toolchain, top, twin, up, version, wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 use std::ffi::OsString;
@@ -103,6 +103,7 @@ pub(crate) enum Command {
     Replay(replay::Replay),
     Twin(twin::Twin),
     Model(model::ModelArgs),
+    Query(query::Query),
     Geds(geds::GedsArgs),
     Serve(serve::Serve),
     Why(why::Why),

@@ -395,6 +395,8 @@ pub enum Call {
         /// The migration.
         migration: String,
     },
+    /// What the site tells of itself.
+    Metrics,
     /// Reads what a service or cell wrote to its standard error (and output, for a cell).
     Logs {
         /// Of which.
@@ -435,6 +437,11 @@ pub enum Reply {
     },
     /// The state has arrived whole; the source is stopped.
     Transferred(Transferred),
+    /// What the site tells of itself.
+    Metrics {
+        /// In OpenMetrics.
+        text: String,
+    },
     /// A piece of a log.
     Logs {
         /// Where the piece begins; later than asked when older bytes are gone.

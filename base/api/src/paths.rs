@@ -46,5 +46,8 @@ pub const RENEW: &str = "/apis/v1/renew";
 /// Where the policies of a service are asked to decide now: `{"service": NAME}`.
 pub const ANALYZE_QOS: &str = "/analyze_qos";
 
+/// Below it is Prometheus' HTTP API over what the control plane and its sites measure.
+pub const PROMETHEUS: &str = "/prometheus";
+
 /// What this control plane is: version, addresses, sites.
 pub const STATUS: &str = "/apis/v1/status";

@@ -23,6 +23,7 @@ pub(crate) mod mpirun;
 pub(crate) mod place;
 pub(crate) mod play;
 pub(crate) mod policy;
+pub(crate) mod query;
 pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod rows;
@@ -96,6 +97,7 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate::run(args, session).await,
         Command::Snapshot(args) => snapshot::run(args, session).await,
         Command::Why(args) => why::run(args, session).await,
+        Command::Query(args) => query::run(args, session).await,
         Command::Top(args) => top::run(args, session).await,
         Command::Dashboard(args) => dashboard::run(args, session),
         Command::Config(args) => config::run(args),

@@ -1,6 +1,7 @@
 //! `cloudskin serve`: one part of the platform, alone.
 
 mod sites;
+mod telemetry;
 pub(crate) mod work;
 
 use super::{
@@ -29,7 +30,8 @@ use work::Runners;
     after_help = "\
 Examples:
   cloudskin serve geds                       a store for the programs of this machine
-  cloudskin serve s3                         the same, and S3 clients on http://127.0.0.1:9000"
+  cloudskin serve s3                         the same, and S3 clients on http://127.0.0.1:9000
+  cloudskin serve telemetry                  measured series, and Prometheus' API on http://127.0.0.1:9090"
 )]
 pub(crate) struct Serve {
     #[command(subcommand)]
@@ -40,6 +42,7 @@ pub(crate) struct Serve {
 enum Part {
     Geds(GedsNode),
     S3(S3Endpoint),
+    Telemetry(telemetry::Telemetry),
 }
 
 /// What a store may use, and whose it is.
@@ -124,6 +127,7 @@ pub(crate) async fn run(args: Serve) -> anyhow::Result<ExitCode> {
     match args.part {
         Part::Geds(args) => serve_geds(args).await,
         Part::S3(args) => serve_s3(args).await,
+        Part::Telemetry(args) => telemetry::run(args).await,
     }
 }
 

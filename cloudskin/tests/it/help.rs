@@ -29,6 +29,7 @@ const COMMANDS: &[&str] = &[
     "replay",
     "twin",
     "model",
+    "query",
     "geds",
     "serve",
     "why",
@@ -93,6 +94,7 @@ const COMMANDS: &[&str] = &[
     "model rm",
     "serve geds",
     "serve s3",
+    "serve telemetry",
 ];
 
 async fn run(words: &str) -> crate::Run {

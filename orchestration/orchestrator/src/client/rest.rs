@@ -14,6 +14,9 @@ use types::{Digest, Token};
 /// An ordinary request is answered in milliseconds; this long means that nobody is there.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
+/// A query may take a minute.
+const QUERY_LIMIT: Duration = Duration::from_secs(70);
+
 /// The largest answer that is read: far above any list, far below what would harm.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
 
@@ -179,6 +182,26 @@ impl Client {
     /// If it refuses or cannot be reached.
     pub async fn status(&self) -> Result<serde_json::Value> {
         self.json(Method::GET, paths::STATUS, Bytes::new()).await
+    }
+
+    /// Asks Prometheus' API of the control plane, or of `cloudskin serve telemetry`: `query` or `query_range`, with the
+    /// parameters as a form. Gives `data` of the answer.
+    ///
+    /// # Errors
+    /// What the API says of the query; if it refuses or cannot be reached.
+    pub async fn query(&self, what: &str, form: String) -> Result<serde_json::Value> {
+        let path = format!("{}/api/v1/{what}", paths::PROMETHEUS);
+        let kind = [(header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
+        let work = async {
+            let sent = self.send(Method::POST, &path, form.into(), &kind).await?;
+            self.read(sent).await
+        };
+        let body = tokio::time::timeout(QUERY_LIMIT, work)
+            .await
+            .map_err(|_| self.silent(QUERY_LIMIT))??;
+        let answer: serde_json::Value = serde_json::from_slice(&body)
+            .map_err(|_| self.foreign("it answers no JSON".to_owned()))?;
+        Ok(answer["data"].clone())
     }
 
     /// All resources of a kind that have these labels.
@@ -415,6 +438,14 @@ impl Client {
     fn refusal(&self, status: StatusCode, body: &[u8]) -> Error {
         match serde_json::from_slice::<Problem>(body) {
             Ok(problem) => Error::Refused(problem),
+            Err(_) if query_error(body).is_some() => {
+                let kind = match status {
+                    StatusCode::BAD_REQUEST => types::ErrorKind::Invalid,
+                    StatusCode::UNPROCESSABLE_ENTITY => types::ErrorKind::Unsupported,
+                    _ => types::ErrorKind::Unavailable,
+                };
+                Error::Refused(Problem::new(kind, query_error(body).unwrap_or_default()))
+            }
             Err(_) if status == StatusCode::UNAUTHORIZED => Error::Refused(Problem::new(
                 types::ErrorKind::Unauthenticated,
                 "the control plane wants a token: give --token or use a context",
@@ -446,6 +477,13 @@ impl Client {
 
 /// Host and port of a control plane's address.
 /// Whether this host and port are reached without leaving the machine.
+/// What Prometheus' API says is wrong with a query.
+fn query_error(body: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    answer["errorType"].as_str()?;
+    answer["error"].as_str().map(str::to_owned)
+}
+
 fn is_this_machine(authority: &str) -> bool {
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');

@@ -47,6 +47,10 @@ pub struct Config {
     pub ended_cells_max: usize,
     /// Between the end of one move by which ranks come together and the next.
     pub compaction_pause: Duration,
+    /// Between two looks at the metrics of all sites.
+    pub scrape_interval: Duration,
+    /// What of them is kept.
+    pub telemetry: series::Limits,
     /// How long a blob stays that no resource mentions and nobody asks for.
     pub blob_retention: Duration,
 }
@@ -75,6 +79,8 @@ impl Config {
             running_cells_max: 64,
             ended_cells_max: 1000,
             compaction_pause: Duration::from_secs(30),
+            scrape_interval: Duration::from_secs(15),
+            telemetry: series::Limits::default(),
             blob_retention: Duration::from_secs(24 * 3600),
         }
     }

@@ -148,6 +148,7 @@ fn name_of(call: &Call) -> &'static str {
         Call::Activate { .. } => "`activate`",
         Call::Release { .. } => "`release`",
         Call::Abort { .. } => "`abort`",
+        Call::Metrics => "`metrics`",
         Call::Logs { .. } => "`logs`",
         Call::Tissue { step, .. } => name_of_step(step),
         Call::Snapshot { .. } => "`snapshot`",

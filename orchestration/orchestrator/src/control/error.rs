@@ -45,6 +45,9 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The store of measured series failed.
+    #[error(transparent)]
+    Series(#[from] series::Error),
     /// Someone else changed what was to be written.
     #[error("the state changed meanwhile: read again and decide anew")]
     Raced,
@@ -63,6 +66,7 @@ impl Error {
             Self::Folder { .. } | Self::Token(_) => ErrorKind::Internal,
             Self::Trust(error) => error.kind(),
             Self::Store(error) => error.kind(),
+            Self::Series(error) => error.kind(),
             Self::Stored { .. } => ErrorKind::Corrupt,
             Self::Raced => ErrorKind::Conflict,
             Self::Document(_) | Self::Quotas { .. } => ErrorKind::Invalid,

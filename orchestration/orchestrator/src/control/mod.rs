@@ -38,6 +38,7 @@ mod sites;
 mod state;
 mod status;
 mod sweeper;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -100,6 +101,8 @@ impl Control {
         let converging = tokio::spawn(converge::run(self.state.clone()));
         self.state.tasks.spawn(sweeper::run(self.state.clone()));
         self.state.tasks.spawn(agents::run(self.state.clone()));
+        self.state.tasks.spawn(telemetry::run(self.state.clone()));
+        self.state.tasks.spawn(telemetry::upkeep(self.state.clone()));
         let served = server::serve(self.state.clone(), listeners.into(), shutdown).await;
         self.state.stop.cancel();
         self.state.tasks.close();

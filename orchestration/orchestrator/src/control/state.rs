@@ -11,6 +11,7 @@ use super::{
     planner::Planner,
     ranks::Lately,
     sites::Sites,
+    telemetry::Telemetry,
 };
 use crate::trust::{Authority, JoinTokens, Registry};
 use api::{link::Held, service::Lost};
@@ -39,6 +40,7 @@ pub(super) struct State {
     pub(super) join_tokens: JoinTokens,
     pub(super) blobs: Blobs,
     pub(super) metrics: Metrics,
+    pub(super) telemetry: Telemetry,
     pub(super) planner: Planner,
     /// Policies that watch services.
     pub(super) agents: Agents,
@@ -78,6 +80,7 @@ impl State {
             join_tokens: JoinTokens::open(&config.data_dir)?,
             blobs: Blobs::open(&config)?,
             metrics: Metrics::new(),
+            telemetry: Telemetry::open(&config, clock.clone())?,
             planner: Planner::open(&config)?,
             agents: Agents::new(),
             lately: Lately::default(),

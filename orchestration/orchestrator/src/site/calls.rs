@@ -41,9 +41,22 @@ pub(crate) async fn answer(core: &Arc<Core>, call: Call) -> Result<Reply, Proble
         }
         Call::Abort { migration } => abort(core, migration).await,
         Call::Tissue { uid, number, step } => tissues::step(core, &uid, number, step).await,
+        Call::Metrics => metrics(core),
         Call::Logs { uid, offset, limit } => logs(core, &uid, offset, limit).await,
         Call::Snapshot { uid } => snapshot(core, &uid).await,
     }
+}
+
+/// Most bytes of the metrics: the message that carries them is bounded, and a longer one ends the link.
+const METRICS_MAX_BYTES: usize = 6 << 20;
+
+fn metrics(core: &Core) -> Result<Reply, Problem> {
+    let text = super::metrics::render(core);
+    if text.len() > METRICS_MAX_BYTES {
+        let message = format!("the metrics have {} bytes: at most {METRICS_MAX_BYTES}", text.len());
+        return Err(Problem::new(ErrorKind::Exhausted, message));
+    }
+    Ok(Reply::Metrics { text })
 }
 
 fn unknown(migration: &str) -> Problem {

@@ -51,6 +51,7 @@ pub(super) fn router(state: Arc<State>, address: SocketAddr) -> Router {
         .route(&format!("{one}/logs"), get(verbs::logs))
         .route(&format!("{one}/snapshot"), post(verbs::snapshot))
         .route(&format!("{one}/restore"), post(verbs::restore))
+        .nest(paths::PROMETHEUS, state.telemetry.api().router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(
@@ -77,9 +78,7 @@ async fn status(Shared(state): Shared<Arc<State>>) -> Json<overview::Overview> {
 }
 
 async fn metrics(Shared(state): Shared<Arc<State>>) -> Answer {
-    let sites = state.sites(|sites| sites.connected().len());
-    let services = state.cache(|cache| cache.services.len());
-    let text = state.metrics.render(sites, services).map_err(|error| {
+    let text = state.metrics_now().map_err(|error| {
         Refusal::new(ErrorKind::Internal, format!("the metrics cannot be written: {error}"))
     })?;
     Ok(([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], text).into_response())

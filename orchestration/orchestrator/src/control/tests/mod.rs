@@ -11,4 +11,5 @@ mod resources;
 mod restores;
 mod site;
 mod store;
+mod telemetry;
 mod world;

@@ -318,6 +318,10 @@ impl Memory {
                 self.turn(&migration, HeldState::HandedOver, Some(HeldState::Serving))?;
                 self.turn(&migration, HeldState::Prepared, None)
             }
+            Call::Metrics => {
+                let text = "# TYPE cells gauge\ncells{tenant=\"lab\"} 3\n# EOF\n".to_owned();
+                Ok(Reply::Metrics { text })
+            }
             Call::Logs { offset, limit, .. } => {
                 let text: String = "hello from the cell"
                     .chars()
@@ -374,6 +378,7 @@ fn name_of(call: &Call) -> &'static str {
         Call::Activate { .. } => "activate",
         Call::Release { .. } => "release",
         Call::Abort { .. } => "abort",
+        Call::Metrics => "metrics",
         Call::Logs { .. } => "logs",
         Call::Snapshot { .. } => "snapshot",
         Call::Tissue { .. } => "tissue",

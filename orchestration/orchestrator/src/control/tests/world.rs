@@ -1,7 +1,7 @@
 //! One control plane that can die and come back, and its sites.
 
 use super::{
-    super::{Config, Control, Names, sweeper},
+    super::{Config, Control, Names, sweeper, telemetry},
     site::Site,
     store::{Fuse, Mortal},
 };
@@ -181,6 +181,8 @@ impl World {
         let mut config = Config::new(self.folder.path().join("control"), address);
         config.lease = LEASE;
         config.margin = MARGIN;
+        // Tests ask for metrics when they want them.
+        config.scrape_interval = Duration::from_secs(3600);
         config.call_timeout = Duration::from_millis(400);
         config.prepare_timeout = Duration::from_millis(400);
         config.transfer_timeout = Duration::from_millis(400);
@@ -242,6 +244,12 @@ impl World {
     pub(super) async fn sweep(&self, retention: Duration) -> u64 {
         let state = self.process.as_ref().unwrap().control.state.clone();
         sweeper::sweep(&state, retention).await.unwrap().files
+    }
+
+    /// Asks everybody for metrics.
+    pub(super) async fn scrape(&self) {
+        let state = self.process.as_ref().unwrap().control.state.clone();
+        telemetry::round(&state).await;
     }
 
     /// Time passes.
