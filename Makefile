@@ -28,6 +28,7 @@ demo: setup  ## a live service moves between two sites under a street camera; mi
 test: setup format lint  ## everything that must hold: format, lints, all tests; sets up what they need
 	@scripts/documented.sh
 	@sdk/python/test.sh
+	@web/test.sh
 	cargo nextest run --workspace --locked --profile $(PROFILE)
 
 check: format  ## the same without setting anything up, tests before lints: before a commit

@@ -15,6 +15,8 @@ packages=(
     ffmpeg bind9-dnsutils runc prometheus
     # Clients of the S3 endpoint, and what Python's are installed with.
     s3cmd rclone python3-venv
+    # The browser that the dashboard is tested in.
+    chromium
     ca-certificates curl git
 )
 # What Rust programs with OpenMP are built for.

@@ -88,7 +88,7 @@ fn promises(text: &str) -> Vec<Promise> {
     rows
 }
 
-/// Why nothing enforces this promise, if so. What enforces it is a test (`file::test`) or a row of
+/// Why nothing enforces this promise, if so. What enforces it is a test (`file::test`, which JavaScript names by a sentence) or a row of
 /// a benchmark (`bench area/row`); a promise that is not kept yet begins with "not yet".
 fn objection(promise: &Promise, benches: &str) -> Option<String> {
     if promise.enforced.starts_with("not yet") {
@@ -112,8 +112,12 @@ fn missing(name: &str, benches: &str) -> Option<String> {
     let Ok(source) = fs::read_to_string(root().join(file)) else {
         return Some(format!("there is no file `{file}`"));
     };
-    let keyword = if file.ends_with(".py") { "def" } else { "fn" };
-    let found = source.contains(&format!("{keyword} {test}("));
+    let named = match file.rsplit_once('.') {
+        Some((_, "py")) => format!("def {test}("),
+        Some((_, "mjs")) => format!("test(\"{test}\""),
+        _ => format!("fn {test}("),
+    };
+    let found = source.contains(&named);
     (!found).then(|| format!("`{file}` has no test `{test}`"))
 }
 

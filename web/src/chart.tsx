@@ -97,9 +97,9 @@ function options(
         },
       },
     },
-    axes: [axis, { ...axis, size: 60, values: (_, values) => values.map((value) => `${value}${unit}`) }],
+    axes: [{ ...axis, values: (_, times) => times.map(clock) }, { ...axis, size: 60, values: (_, values) => values.map((value) => `${value}${unit}`) }],
     series: [
-      {},
+      { value: (_, seconds) => (seconds === null ? "–" : clock(seconds)) },
       ...names.map((label, at) => ({
         label,
         stroke: colour(COLOURS[at % COLOURS.length]!),
@@ -111,6 +111,8 @@ function options(
     hooks: { drawClear: [(plot) => bandsOf(plot, latest.current.bands)], draw: [(plot) => linesOf(plot, latest.current)] },
   };
 }
+
+const clock = (seconds: number) => new Date(1000 * seconds).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
 
 /** Forecasts lie behind the curves. */
 function bandsOf(plot: uPlot, bands: Band[]) {
@@ -135,6 +137,8 @@ function linesOf(plot: uPlot, { level, marks }: { level?: Level; marks: Mark[] }
   const ratio = devicePixelRatio;
   ctx.save();
   ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
   if (level) {
     const y = plot.valToPos(level.value, "y", true);
     ctx.strokeStyle = ctx.fillStyle = colour("--bad");

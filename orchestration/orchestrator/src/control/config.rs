@@ -7,6 +7,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub struct Config {
     /// Where tokens and blobs are kept.
     pub data_dir: PathBuf,
+    /// The catalog's folder: models that policies forecast with.
+    pub models: PathBuf,
     /// The address that [`Control::run`](super::Control::run) is given a listener for; its host
     /// is accepted in `Host` and `Origin`.
     pub listen: SocketAddr,
@@ -59,6 +61,8 @@ impl Config {
     /// The defaults for this data folder and address.
     pub fn new(data_dir: PathBuf, listen: SocketAddr) -> Self {
         Self {
+            // Beside its own: a continuum has one catalog.
+            models: data_dir.with_file_name("models"),
             data_dir,
             listen,
             bind: None,

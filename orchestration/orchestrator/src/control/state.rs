@@ -72,6 +72,7 @@ impl State {
     ) -> Result<Self> {
         let folder = |source| Error::Folder { path: config.data_dir.clone(), source };
         std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
+        let telemetry = Telemetry::open(&config, clock.clone())?;
         let state = Self {
             user_token: Token::load_or_create(&config.data_dir.join("token"))?,
             site_token: Token::load_or_create(&config.data_dir.join("site-token"))?,
@@ -80,9 +81,9 @@ impl State {
             join_tokens: JoinTokens::open(&config.data_dir)?,
             blobs: Blobs::open(&config)?,
             metrics: Metrics::new(),
-            telemetry: Telemetry::open(&config, clock.clone())?,
+            agents: Agents::new(&config.models, telemetry.store()),
+            telemetry,
             planner: Planner::open(&config)?,
-            agents: Agents::new(),
             lately: Lately::default(),
             watches: Arc::new(Semaphore::new(config.watches_max)),
             admission: tokio::sync::Mutex::default(),

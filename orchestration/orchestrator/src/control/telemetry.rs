@@ -43,6 +43,10 @@ impl Telemetry {
         Ok(Self { store: Arc::new(store), clock, own: Mutex::new(own), sites: Mutex::default() })
     }
 
+    pub(super) fn store(&self) -> Arc<Store> {
+        self.store.clone()
+    }
+
     pub(super) fn api(&self) -> Api {
         Api::new(self.store.clone(), self.clock.clone(), QueryLimits::default())
     }

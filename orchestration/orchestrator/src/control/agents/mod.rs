@@ -11,6 +11,7 @@ mod analyze;
 mod measured;
 mod record;
 mod situation;
+mod sources;
 mod webhook;
 
 pub(super) use analyze::{Asked, analyze};
@@ -26,17 +27,24 @@ use api::{
     policy::{Event, Moved, PolicyStatus},
     service::Phase,
 };
-use learning::agent::{Agent, Models, NoModels, Telemetry, sensor};
+use learning::{
+    agent::{Agent, Models, Telemetry, sensor},
+    catalog::Catalog,
+};
+use sources::{Kept, Stored};
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tracing::warn;
 use types::ErrorKind;
 
 /// How often sensors are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How long an agent goes on with the model that was in production when it was made.
+const MODEL_AGE_MAX: Duration = Duration::from_secs(60);
 /// Moves that a policy's status remembers: those of two days.
 const MOVES_KEPT_MS: u64 = 2 * 86_400_000;
 const MOVES_MAX: usize = 1000;
@@ -56,8 +64,15 @@ pub(super) struct Agents {
     telemetry: Arc<dyn Telemetry>,
 }
 
-/// An agent, and the uid and generation of the policy that it was made of.
-type Compiled = (String, u64, Arc<Agent>);
+/// An agent, and what it was made of.
+#[derive(Debug)]
+struct Compiled {
+    /// Of the policy.
+    uid: String,
+    generation: u64,
+    agent: Arc<Agent>,
+    made: Instant,
+}
 
 /// What was last seen of a policy's service, and of its actions.
 #[derive(Debug, Clone, Default)]
@@ -72,15 +87,16 @@ struct Seen {
 }
 
 impl Agents {
-    pub(super) fn new() -> Self {
+    /// With the models of a catalog's folder, and the store of series.
+    pub(super) fn new(models: &Path, series: Arc<series::Store>) -> Self {
         Self {
             measured: Mutex::default(),
             compiled: Mutex::default(),
             seen: Mutex::default(),
             open: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            models: Arc::new(NoModels),
-            telemetry: Arc::new(NoTelemetry),
+            models: Arc::new(Kept(Catalog::at(models))),
+            telemetry: Arc::new(Stored(series)),
         }
     }
 
@@ -92,11 +108,12 @@ impl Agents {
     fn agent(&self, policy: &Policy) -> Result<Arc<Agent>> {
         let (uid, generation) = (policy.uid(), policy.generation());
         let mut compiled = lock(&self.compiled);
-        if let Some((known, of, agent)) = compiled.get(&policy.id())
-            && known == uid
-            && *of == generation
+        if let Some(known) = compiled.get(&policy.id())
+            && known.uid == uid
+            && known.generation == generation
+            && known.made.elapsed() < MODEL_AGE_MAX
         {
-            return Ok(agent.clone());
+            return Ok(known.agent.clone());
         }
         let agent = Agent::new(&policy.spec, &*self.models, &[situation::MOVE_S]);
         let agent = Arc::new(
@@ -105,7 +122,9 @@ impl Agents {
         );
         // One whose model is not there is tried anew at the next run.
         if agent.without_model().is_none() {
-            compiled.insert(policy.id(), (uid.to_owned(), generation, agent.clone()));
+            let (uid, made) = (uid.to_owned(), Instant::now());
+            let known = Compiled { uid, generation, agent: agent.clone(), made };
+            compiled.insert(policy.id(), known);
         }
         Ok(agent)
     }
@@ -122,22 +141,6 @@ impl Agents {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// There is no store to be asked.
-#[derive(Debug)]
-struct NoTelemetry;
-
-impl Telemetry for NoTelemetry {
-    fn range(
-        &self,
-        _: &str,
-        _: i64,
-        _: i64,
-        _: u64,
-    ) -> learning::Result<Vec<learning::agent::Series>> {
-        Err(learning::Error::Unfit("there is no telemetry store".into()))
-    }
 }
 
 /// Lets sensors fire until the control plane stops.
