@@ -111,10 +111,15 @@ if (given) {
 export const token = given ?? sessionStorage.getItem("token") ?? "";
 export const tenant = new URLSearchParams(location.search).get("tenant") ?? "default";
 
+/** How long an answer may take. */
+const ANSWER_MS = 8000;
+
 const headers = { Authorization: `Bearer ${token}` };
 
 export async function read<T>(path: string, signal?: AbortSignal): Promise<T> {
-  const answer = await fetch(path, { headers, cache: "no-store", signal });
+  // A control plane that hangs is as good as gone.
+  const late = AbortSignal.timeout(ANSWER_MS);
+  const answer = await fetch(path, { headers, cache: "no-store", signal: signal ? AbortSignal.any([signal, late]) : late });
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error(body.message ?? body.error ?? answer.statusText);
   return body as T;

@@ -1,6 +1,6 @@
 //! `cloudskin model promote`, `rollback` and `rm`.
 
-use super::{CatalogArgs, Which, share, train::examples};
+use super::{CatalogArgs, Which, evaluate::overlaps, share, train::examples};
 use crate::{
     exit::Failure,
     output::{FormatArgs, print},
@@ -8,7 +8,7 @@ use crate::{
 use clap::Args;
 use learning::{
     Trace,
-    catalog::{Catalog, Gate, MARGIN},
+    catalog::{Catalog, Gate, MARGIN, Record},
 };
 use serde::Serialize;
 use std::path::PathBuf;
@@ -125,12 +125,21 @@ fn gate(args: &Promote, catalog: &Catalog, version: u32) -> anyhow::Result<Gate>
         Err(error) => return Err(error.into()),
     };
     let trace = Trace::read_all(&args.data)?;
+    // Both are asked at the same moments.
+    let every_s = catalog.record(&args.which.name, version)?.every_s;
     let error = |version: u32| -> anyhow::Result<f64> {
-        let record = catalog.record(&args.which.name, version)?;
-        let (examples, _) = examples(&trace, &record, args.test_share)?;
+        let record = Record { every_s, ..catalog.record(&args.which.name, version)? };
+        let (examples, data) = examples(&trace, &record, args.test_share)?;
+        if overlaps(&record, &data) {
+            let text = format!(
+                "version {version} was trained on some of this data: give other data, or --force"
+            );
+            return Err(Failure::error(ErrorKind::Invalid, text));
+        }
         Ok(catalog.model(&args.which.name, version)?.tried(&examples)?.rmse)
     };
-    Ok(Gate::Tested { margin, candidate: error(version)?, current: error(current)? })
+    let (candidate, against) = (error(version)?, current);
+    Ok(Gate::Tested { margin, candidate, current: error(current)?, against })
 }
 
 pub(crate) fn rollback(args: &Rollback) -> anyhow::Result<()> {

@@ -91,7 +91,7 @@ pub(crate) fn evaluate(args: &Evaluate) -> anyhow::Result<()> {
     args.format.print(&each, &text(&each, Style::for_stdout()))
 }
 
-fn overlaps(record: &Record, data: &Data) -> bool {
+pub(super) fn overlaps(record: &Record, data: &Data) -> bool {
     record.trained.from_s < data.to_s && data.from_s < record.trained.to_s
 }
 

@@ -30,7 +30,7 @@ use std::{
 
 pub(crate) use link::Link;
 pub(crate) use memory::{Mapped, Space};
-pub(crate) use records::{DRAWS_MAX, Found, SUMMED_MAX, never_drawn, new_header};
+pub(crate) use records::{Found, SUMMED_MAX, new_header};
 
 /// A process's session with its node.
 #[derive(Debug)]

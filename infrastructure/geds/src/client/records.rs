@@ -20,15 +20,6 @@ use std::{
 /// its bytes leave memory.
 pub(crate) const SUMMED_MAX: usize = 4 << 10;
 
-/// How often a version is drawn for one record; others are faster once or twice.
-pub(crate) const DRAWS_MAX: u32 = 16;
-
-/// All versions that are drawn are earlier than the newest one.
-pub(crate) fn never_drawn() -> Error {
-    let why = "a name has a version that was never given out".to_owned();
-    Error::Corrupt { what: "the tenant's index in shared memory".to_owned(), why }
-}
-
 /// What a process needs to write records.
 #[derive(Debug)]
 pub(crate) struct Records {
@@ -119,27 +110,27 @@ impl Client {
         mut record: Record<'_>,
         put: &Put,
     ) -> Result<Header> {
-        let mut draws = 0..DRAWS_MAX;
         loop {
-            let behind = Cell::new(false);
+            let ahead = Cell::new(None);
             let check = |newest: Option<&Header>| {
                 check_put(bucket, record.key, put, newest)?;
-                behind.set(newest.is_some_and(|newest| newest.version > record.header.version));
-                let found = newest.map(|newest| newest.version).filter(|_| behind.get());
-                match found {
-                    Some(_) => Err(changed(bucket, record.key, record.header.version, found)),
+                let own = record.header.version;
+                ahead.set(newest.map(|newest| newest.version).filter(|newest| *newest > own));
+                match ahead.get() {
+                    Some(_) => Err(changed(bucket, record.key, own, ahead.get())),
                     None => Ok(()),
                 }
             };
-            match self.publish(bucket, &record, check) {
-                Err(_) if behind.get() => {
-                    draws.next().ok_or_else(never_drawn)?;
-                    record.header.version = self.index.next_version();
+            match (self.publish(bucket, &record, check), ahead.get()) {
+                (Err(_), Some(newest)) => {
+                    record.header.version = self.index.version_after(newest)?;
                 }
-                Err(error) => return Err(error),
+                (Err(error), None) => return Err(error),
                 // Who waits until the object is durable waits for the journal anyway.
-                Ok(noted) if noted && !put.durable => return self.tell().map(|()| record.header),
-                Ok(_) => return Ok(record.header),
+                (Ok(noted), _) if noted && !put.durable => {
+                    return self.tell().map(|()| record.header);
+                }
+                (Ok(_), _) => return Ok(record.header),
             }
         }
     }

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     Error, Part, Put, Result, Stat, check_key,
-    client::{DRAWS_MAX, never_drawn},
     put::Record,
     shared::record::{Header, Place},
     wire::Piece,
@@ -42,15 +41,15 @@ impl Tenant {
                 state.compose(pieces)
             }
         };
-        let mut draws = 0..DRAWS_MAX;
+        let mut version = state.index.next_version();
         let header = loop {
-            draws.next().ok_or_else(never_drawn)?;
-            let version = state.index.next_version();
             let header = Header::new(version, number, size, place).classed(put.class);
             let record = Record { header, key, attributes: &attributes, former: "" };
             if state.publish(&record, Expected::Asked { bucket, put })? {
                 break header;
             }
+            let newest = state.newest_version(number, key)?;
+            version = state.index.version_after(newest)?;
         };
         state.flush_journal();
         Ok(stat_of(&header, &attributes, tier_of(place)))

@@ -164,6 +164,14 @@ impl State {
         Ok(true)
     }
 
+    /// The version of the newest record of a name, deleted or not; 0 if there is none.
+    pub(super) fn newest_version(&self, bucket: u32, key: &str) -> Result<u64> {
+        let chain = self.index.chain(bucket, key.as_bytes());
+        let newest =
+            chain.read(key.as_bytes(), |found| found.map(|(_, slot)| slot.header().version));
+        newest.map(|(_, version)| version.unwrap_or_default())
+    }
+
     fn take_slot(&mut self, class: usize) -> Result<u32> {
         let Self { index, index_file, chunks, slots, .. } = self;
         slots.take(index, class, |full| {

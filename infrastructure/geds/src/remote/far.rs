@@ -280,15 +280,16 @@ impl Far {
             thread::scope(|scope| {
                 let ask = |peer: &Arc<Peer>| {
                     let (peer, tenant) = (Arc::clone(peer), self.name.clone());
-                    scope.spawn(move || (peer.ask(&Request::Buckets { tenant }), peer))
+                    let ask = move || (peer.ask(&Request::Buckets { tenant }), peer);
+                    thread::Builder::new().spawn_scoped(scope, ask)
                 };
-                let asked: Vec<_> = some.iter().map(ask).collect();
+                let asked: Vec<_> = some.iter().filter_map(|peer| ask(peer).ok()).collect();
                 for (answer, peer) in asked.into_iter().filter_map(|asked| asked.join().ok()) {
                     match answer {
                         Ok(Answer::Buckets(buckets)) => all.extend(buckets),
                         Ok(_) => {}
                         Err(error) => {
-                            tracing::debug!(site = peer.site, %error, "its buckets are left out");
+                            tracing::warn!(site = peer.site, %error, "its buckets are left out");
                         }
                     }
                 }

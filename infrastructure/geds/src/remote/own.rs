@@ -39,14 +39,18 @@ impl Own {
         let own = once();
         let (site, other, proof) = match ask(&Request::Challenge { site, nonce: own.clone() })? {
             Answer::Challenge { site, nonce, proof } => (site, nonce, proof),
-            answer => return welcomed(answer),
+            Answer::Refused(refusal) => return Err(refusal.into()),
+            // A welcome without a proof is a stranger's.
+            _ => return Err(unexpected()),
         };
         let talk = Talk { token, asks: &self.site, answers: &site, at: to, nonces: [&own, &other] };
         if !talk.is_proof(ANSWERS, &proof) {
             let why = format!("what answers at {to} does not have the token of these sites");
             return Err(Error::Denied(why));
         }
-        welcomed(ask(&Request::Prove { proof: talk.proof(ASKS) })?)
+        let welcome = welcomed(ask(&Request::Prove { proof: talk.proof(ASKS) })?)?;
+        // The name that was proved, and not another one.
+        if welcome.0 == site { Ok(welcome) } else { Err(unexpected()) }
     }
 
     /// The name of who comes to `at` and says `hello`, if it has shown what it must. `ask` answers, and gives what is said
@@ -185,6 +189,9 @@ mod tests {
             Err(unexpected())
         });
         assert!(hello.contains("edge") && !hello.contains("secret"), "{hello}");
+
+        let welcome = || Answer::Welcome { site: "cloud".to_owned(), run: 1 };
+        assert!(edge.introduce(at(1), |_| Ok(welcome())).is_err(), "it has proved nothing");
 
         let talk = |nonces| Talk { token, asks: "edge", answers: "cloud", at: at(1), nonces };
         let proof = talk(["1", "2"]).proof(ASKS);

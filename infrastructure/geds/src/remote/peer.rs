@@ -257,6 +257,7 @@ fn repeatable(request: &Request) -> bool {
             | Request::Claim { .. }
             | Request::Disclaim { .. }
             | Request::Bucket { .. }
+            | Request::Buckets { .. }
             | Request::List { .. }
             | Request::Stat { .. }
             | Request::Keep { .. }

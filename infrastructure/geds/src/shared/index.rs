@@ -178,6 +178,19 @@ impl Index {
         self.region.word(AT_VERSION).map_or(0, |word| word.fetch_add(1, Relaxed))
     }
 
+    /// A new version's number, after one that somebody was given.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if nobody was.
+    pub(crate) fn version_after(&self, newest: u64) -> Result<u64> {
+        let drawn = self.next_version();
+        if drawn > newest {
+            Ok(drawn)
+        } else {
+            Err(damaged("it has a version that was never given out"))
+        }
+    }
+
     /// The node's clock, which stands still while it sleeps.
     pub(crate) fn tick(&self) -> u32 {
         self.region.word(AT_TICK).map_or(0, |word| word.load(Relaxed) as u32)

@@ -235,6 +235,9 @@ impl Agent {
         let lost = format!("moving broke the level for {:.0} s more than staying", found.seconds);
         Some(match found.home.checked_sub(1) {
             None => (None, format!("{lost}: it rests until the window ends")),
+            Some(home) if home >= moment.others.len() => {
+                (None, format!("{lost}: it rests until the window ends, for it cannot go back"))
+            }
             Some(home) => (Some(home), format!("{lost}: it goes back and rests")),
         })
     }

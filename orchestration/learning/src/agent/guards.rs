@@ -85,8 +85,9 @@ pub(super) struct Regret {
 
 /// The regret of the window that it is; nothing if the service did not move in it.
 ///
-/// A moment counts when the level was broken at one of the two places only, and what was not
-/// measured at the other speaks for it: the figure is never lower than the truth.
+/// A moment counts when the level was broken at one of the two places only. One without an answer
+/// counts as broken where it is, and as fine where it was; of one before anything was measured
+/// nothing is known.
 pub(super) fn regret(
     guards: &Guards,
     moment: &Moment,
@@ -103,13 +104,14 @@ pub(super) fn regret(
     for back in 0..=into_s / step_s {
         let ago_s = back * step_s;
         let place = place_at(moment, &moves, ago_s);
-        let broken = |place: usize| {
-            let sample = past(moment, place).iter().rev().nth(usize::try_from(back).ok()?)?;
-            sample.latency_ms.map(|latency| latency > sla_ms)
-        };
-        if place != home {
-            let own = broken(place).unwrap_or(true);
-            let other = broken(home).unwrap_or(false);
+        let sample =
+            |place: usize| past(moment, place).iter().rev().nth(usize::try_from(back).ok()?);
+        if place != home
+            && let Some(own) = sample(place)
+        {
+            let own = own.breaks(sla_ms);
+            let other = sample(home).and_then(|sample| sample.latency_ms);
+            let other = other.is_some_and(|latency| latency > sla_ms);
             seconds += (f64::from(u8::from(own)) - f64::from(u8::from(other))) * step_s as f64;
         }
     }

@@ -22,26 +22,23 @@ pub enum Gate {
         candidate: f64,
         /// That of the one in production.
         current: f64,
+        /// Which one that was.
+        against: u32,
     },
     /// Whoever asks has decided.
     Forced,
 }
 
 impl Gate {
-    /// Says why it may; `current` is the record of what is in production now, or why it cannot be read.
+    /// Says why it may; `current` is the record of what is used now, if there is another one.
     ///
     /// # Errors
     /// It may not, with the reason.
-    pub(super) fn judge(
-        &self,
-        candidate: &Record,
-        current: Result<Option<Record>>,
-    ) -> Result<String> {
+    pub(super) fn judge(&self, candidate: &Record, current: Option<&Record>) -> Result<String> {
         if *self == Self::Forced {
             return Ok("promoted without a test, as was asked for".into());
         }
-        // What cannot be read is not better.
-        let Ok(Some(current)) = current else {
+        let Some(current) = current else {
             return Ok("there is no other version to compare with".into());
         };
         if (candidate.target, candidate.ahead) != (current.target, current.ahead) {
@@ -52,8 +49,16 @@ impl Gate {
             )));
         }
         let (margin, [one, other]) = match *self {
-            Self::Tested { margin, candidate, current } => (margin, [candidate, current]),
-            Self::Recorded { margin } if candidate.tested == current.tested => {
+            Self::Tested { against, .. } if against != current.id => {
+                return Err(Error::Refused(format!(
+                    "version {} is in production by now, and version {against} was tested: test again",
+                    current.id
+                )));
+            }
+            Self::Tested { margin, candidate, current, .. } => (margin, [candidate, current]),
+            Self::Recorded { margin }
+                if (&candidate.tested, candidate.every_s) == (&current.tested, current.every_s) =>
+            {
                 (margin, [candidate.score.rmse, current.score.rmse])
             }
             _ => {

@@ -114,6 +114,9 @@ impl Catalog {
     /// A name that is none, a model that is too large, or a disk that cannot be written.
     pub fn add(&self, mut record: Record, model: &Trained) -> Result<Record> {
         check_name(&record.name)?;
+        if (record.target, record.ahead) != (model.target, model.ahead) {
+            return Err(Error::Unfit("the record is of another model".into()));
+        }
         let folder = self.folder.join(&record.name);
         let bytes = postcard::to_stdvec(model)
             .map_err(|error| Error::Unfit(format!("the model cannot be written: {error}")))?;
@@ -172,13 +175,13 @@ impl Catalog {
     /// # Errors
     /// A version that is not there or damaged; one that the gate refuses, with the reason.
     pub fn promote(&self, name: &str, id: u32, gate: &Gate) -> Result<String> {
+        let _lock = file::lock(&self.folder.join(name))?;
         let candidate = self.record(name, id)?;
         self.model(name, id)?;
-        let _lock = file::lock(&self.folder.join(name))?;
-        let stages = self.stages(name)?.0;
-        let current = stages.production().filter(|current| *current != id);
-        let current = current.map(|current| self.record(name, current)).transpose();
-        let reason = gate.judge(&candidate, current)?;
+        // What is really used, past damaged ones.
+        let used = self.production(name).ok().map(|production| production.record);
+        let used = used.filter(|used| used.id != id);
+        let reason = gate.judge(&candidate, used.as_ref())?;
         self.change(name, |stages| stages.promote(id))?;
         Ok(reason)
     }

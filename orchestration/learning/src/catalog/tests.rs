@@ -101,7 +101,9 @@ fn a_worse_version_or_one_of_other_data_is_not_promoted() {
     assert!(refused(4, &GATE).contains("worse"), "{}", refused(4, &GATE));
     assert_eq!(catalog.production("latency").unwrap().record.id, 1);
     let (candidate, current) = (record.score.rmse, record.score.rmse);
-    catalog.promote("latency", 3, &Gate::Tested { margin: 0.0, candidate, current }).unwrap();
+    catalog
+        .promote("latency", 3, &Gate::Tested { margin: 0.0, candidate, current, against: 1 })
+        .unwrap();
     catalog.promote("latency", 2, &Gate::Forced).unwrap();
     assert_eq!(catalog.production("latency").unwrap().record.id, 2);
 }

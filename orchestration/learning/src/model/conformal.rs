@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 const STEP: f64 = 0.01;
 /// With fewer errors nothing is said.
 const ERRORS_MIN: usize = 10;
+/// No model remembers more.
+const ERRORS_MAX: usize = 100_000;
 
 /// Recent errors of a forecast.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,14 @@ impl Conformal {
     pub fn new(share: f64, most: usize) -> Self {
         let aim = (1.0 - share.clamp(0.01, 0.99)) / 2.0;
         Self { errors: VecDeque::new(), most: most.max(ERRORS_MIN), aim, below: aim, above: aim }
+    }
+
+    /// Whether it is one that was made here: what came from outside is asked first.
+    pub(super) fn is_sound(&self) -> bool {
+        (ERRORS_MIN..=ERRORS_MAX).contains(&self.most)
+            && self.errors.len() <= self.most
+            && self.errors.iter().all(|error| error.is_finite())
+            && [self.aim, self.below, self.above].iter().all(|share| (0.0..=0.5).contains(share))
     }
 
     /// The interval around a forecast; nothing while too little is known. `spread` says how uncertain
@@ -54,7 +64,7 @@ impl Conformal {
             self.below = (self.below + STEP * (self.aim - missed(truth < low))).clamp(0.0, 0.5);
             self.above = (self.above + STEP * (self.aim - missed(truth > high))).clamp(0.0, 0.5);
         }
-        if self.errors.len() == self.most {
+        while self.errors.len() >= self.most {
             self.errors.pop_front();
         }
         self.errors.push_back(error);

@@ -254,6 +254,7 @@ impl Trained {
         steps
             && self.features.each.len() <= 1000
             && self.reference.is_sound(self.width())
+            && self.conformal.is_sound()
             && self.body.is_sound(self.width())
     }
 

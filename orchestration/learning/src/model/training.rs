@@ -154,8 +154,10 @@ fn validated(examples: &Examples, method: &Method, seed: u64) -> Result<Vec<(usi
 fn parts(examples: &Examples) -> Vec<(Vec<usize>, Vec<usize>)> {
     let (trace, each) = (examples.trace, &examples.each);
     let (first, last) = (each[0].at, each[each.len() - 1].at);
+    // What is learned from behind a block sees its samples, and truths reach into it from both sides.
+    let ahead_s = examples.question.ahead.1;
     let (before, after) =
-        (trace.samples_in(PAST_S / 2), trace.samples_in(examples.question.ahead.1) + 1);
+        (trace.samples_in(ahead_s.max(PAST_S / 2)), trace.samples_in(ahead_s) + 1);
     let block = trace.samples_in(BLOCK_S);
     let dealt = folds(first..last + 1, 1, block, FOLDS, before, after);
     let mut parts = Vec::new();

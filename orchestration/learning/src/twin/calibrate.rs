@@ -43,7 +43,9 @@ pub fn calibrate(trace: &Trace) -> Result<Parameters> {
     let memory = memory(&scores);
     let coupling = match &mut scores[..] {
         [one, other, ..] => {
-            correlation(one.iter().copied().zip(other.iter().copied())).clamp(0.0, 1.0)
+            // Both end with the trace; one may have begun later.
+            let (one, other) = (one.iter().rev().copied(), other.iter().rev().copied());
+            correlation(one.zip(other)).clamp(0.0, 1.0)
         }
         _ => 0.0,
     };

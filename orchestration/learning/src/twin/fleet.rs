@@ -165,7 +165,8 @@ impl Fleet<'_> {
         let warm = (PAST_S / self.parameters.step_s) as usize;
         while state.at < steps {
             state.go(steps);
-            if state.at >= warm {
+            // Moves at the day's end would never take effect.
+            if state.at >= warm && state.at < steps {
                 state.guests_decide(policy);
             }
             progress(state.at, steps);

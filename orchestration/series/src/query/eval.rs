@@ -9,10 +9,13 @@ use super::{
 };
 use crate::{Error, Result, Store};
 use promql_parser::parser::{Call, Expr, SubqueryExpr};
-use std::time::Instant;
+use std::{cell::Cell, time::Instant};
 
 /// Between the moments of a subquery that says no step, as Prometheus' default interval.
 const SUBQUERY_STEP_MS: i64 = 60_000;
+
+/// How many parts of a query may give as much as one may.
+const PARTS_MAX: usize = 4;
 
 /// What an expression gives.
 pub(super) enum Value {
@@ -29,13 +32,15 @@ pub(super) struct Evaluator<'a> {
     /// From when to when was asked for, in milliseconds; the last step may be earlier.
     pub(super) asked: (i64, i64),
     deadline: Deadline,
+    /// Values that its parts gave so far: those of the left side are held while the right one is evaluated.
+    given: Cell<usize>,
 }
 
 impl<'a> Evaluator<'a> {
     pub(super) fn new(store: &'a Store, asked: (i64, i64), limits: &'a QueryLimits) -> Self {
         let at = Instant::now() + limits.timeout;
         let deadline = Deadline { at, timeout: limits.timeout };
-        Self { store, limits, asked, deadline }
+        Self { store, limits, asked, deadline, given: Cell::new(0) }
     }
 
     /// Refuses to go on when the time is up.
@@ -78,7 +83,10 @@ impl<'a> Evaluator<'a> {
     /// Refuses what would take too much memory.
     pub(super) fn check_size(&self, columns: usize, frame: Frame) -> Result<()> {
         let limit = self.limits.samples_max;
-        match columns.saturating_mul(frame.count) <= limit {
+        let size = columns.saturating_mul(frame.count);
+        let given = self.given.get().saturating_add(size);
+        self.given.set(given);
+        match size <= limit && given <= limit.saturating_mul(PARTS_MAX) {
             true => Ok(()),
             false => Err(Error::TooMuch(format!(
                 "a part of the query gives more than {limit} values: ask for fewer series or a longer step"

@@ -152,8 +152,17 @@ impl Block {
         })
     }
 
+    /// The numbers of its series, and when the last sample of each is.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (u32, i64)> {
+        self.places.iter().filter_map(|(id, places)| Some((*id, places.last()?.last_ms)))
+    }
+
+    /// Removes its file, if somebody else has not.
     pub(crate) fn remove(&self) -> Result<()> {
-        fs::remove_file(&self.path).map_err(Error::disk("remove", &self.path))
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(Error::disk("remove", &self.path)),
+        }
     }
 }
 

@@ -31,6 +31,9 @@ use std::{
 /// Of so many metrics the description is remembered.
 const DESCRIBED_MAX: usize = 20_000;
 
+/// Of a metric's help and unit, no more is kept.
+const DESCRIPTION_MAX_BYTES: usize = 1 << 10;
+
 /// A series with the samples that were asked for, in the order of time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
@@ -230,8 +233,10 @@ impl Store {
         self.read().index.values(name)
     }
 
-    /// Remembers what a metric is, for those who ask; not on disk.
-    pub fn describe(&self, name: &str, description: Description) {
+    /// Remembers what a metric is, for those who ask; not on disk. Longer texts are cut.
+    pub fn describe(&self, name: &str, mut description: Description) {
+        cut(&mut description.help);
+        cut(&mut description.unit);
         let mut described = self.described.write().unwrap_or_else(PoisonError::into_inner);
         if described.len() < DESCRIBED_MAX || described.contains_key(name) {
             described.insert(name.to_owned(), description);
@@ -280,6 +285,11 @@ struct Draft {
     unnamed: Vec<(u32, Labels)>,
     samples: Vec<(u32, Sample)>,
     appended: Appended,
+}
+
+/// Cuts a text of a description between two characters.
+fn cut(text: &mut String) {
+    text.truncate(text.floor_char_boundary(DESCRIPTION_MAX_BYTES));
 }
 
 impl Inner {

@@ -42,12 +42,19 @@ impl Store {
         let (blocks, damaged) = open_blocks(found.blocks, &mut index)?;
         let horizon_ms = blocks.iter().map(|block| block.last_ms.saturating_add(1)).max();
         let horizon_ms = horizon_ms.unwrap_or(i64::MIN);
+        let mut stored: HashMap<u32, i64> = HashMap::new();
+        for (id, last_ms) in blocks.iter().flat_map(|block| block.ends()) {
+            let known = stored.entry(id).or_insert(last_ms);
+            *known = last_ms.max(*known);
+        }
         let mut head = Head::new(millis(limits.block));
         for entry in entries {
             let Entry::Sample(id, sample) = entry else { continue };
             let Some(id) = named.get(&id) else { continue };
-            // What is in a block was in the log, too, when the process died between the two.
-            if sample.time_ms >= horizon_ms && fate(head.last(*id), sample) == Fate::Stored {
+            // What is in a block was in the log, too, when the process died between the two. Of a series that went on
+            // while the block was written, what the log has is in none.
+            let is_new = stored.get(id).is_none_or(|last_ms| sample.time_ms > *last_ms);
+            if is_new && fate(head.last(*id), sample) == Fate::Stored {
                 head.push(*id, sample);
             }
         }

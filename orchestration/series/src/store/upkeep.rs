@@ -13,15 +13,14 @@ impl Store {
     /// [`Error::Disk`], when it can be tried again; nothing is lost.
     pub fn maintain(&self, now_ms: i64) -> Result<()> {
         let _turn = self.upkeep_turn();
+        // First what makes room: the rest may need it. What fails keeps nothing else from being done.
+        let removed = self.remove_old(now_ms);
         let cut = self.read().due(self, now_ms);
-        if let Some(cut_ms) = cut {
-            self.write_block(cut_ms)?;
-        }
-        self.remove_old(now_ms)?;
+        let written = cut.map_or(Ok(()), |cut_ms| self.write_block(cut_ms));
         // Outside the lock: a slow disk delays nobody.
         let file = self.read().log.file();
         let synced = file.and_then(|file| file.sync_data());
-        synced.map_err(Error::disk("sync", &self.folder))
+        removed.and(written).and(synced.map_err(Error::disk("sync", &self.folder)))
     }
 
     /// Writes all that is in memory into a block.
@@ -89,9 +88,11 @@ impl Inner {
     fn due(&self, store: &Store, now_ms: i64) -> Option<i64> {
         let (first_ms, last_ms) = self.head.span()?;
         let limits = &store.limits;
-        // The log is not packed: as a block the same takes a fraction.
-        let too_much = self.log.bytes() > limits.disk.0 / 4 || self.head.bytes() > limits.memory.0;
-        if too_much {
+        // The log is not packed: as a block the same takes a fraction. It is read whole when the store is opened.
+        let log_max = (limits.disk.0 / 4).min(limits.memory.0);
+        if self.log.bytes() > log_max || self.head.bytes() > limits.memory.0 {
+            // What somebody's clock is ahead with must not make everybody else's samples late.
+            let last_ms = if first_ms <= now_ms { last_ms.min(now_ms) } else { last_ms };
             return Some(last_ms.saturating_add(1));
         }
         let block_ms = millis(limits.block).max(1);

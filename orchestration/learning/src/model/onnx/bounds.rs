@@ -10,6 +10,10 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 /// Operators in a graph.
 const NODES_MAX: usize = 2_000;
+/// Inputs of an operator.
+const INPUTS_MAX: usize = 16;
+/// Constants beside them.
+const CONSTANTS_MAX: usize = 4_000;
 /// Dimensions of a tensor.
 const RANK_MAX: usize = 4;
 /// Numbers in all tensors together: 64 MB.
@@ -65,6 +69,10 @@ pub(super) fn check(graph: &GraphProto, input: &str, width: usize) -> Result<()>
     if graph.node.len() > NODES_MAX {
         let what = format!("an ONNX graph of {} operators", graph.node.len());
         return Err(Error::TooMuch { what, limit: NODES_MAX as u64 });
+    }
+    if graph.initializer.len() > CONSTANTS_MAX {
+        let what = format!("an ONNX graph of {} constants", graph.initializer.len());
+        return Err(Error::TooMuch { what, limit: CONSTANTS_MAX as u64 });
     }
     if !graph.sparse_initializer.is_empty() {
         return Err(Error::Unfit("the ONNX file has sparse constants, which are not read".into()));
@@ -145,6 +153,10 @@ impl<'a> Walk<'a> {
         if !node.domain.is_empty() && node.domain != "ai.onnx" {
             return Err(refused(op));
         }
+        if node.input.len() > INPUTS_MAX {
+            let what = format!("an operator of {} inputs", node.input.len());
+            return Err(Error::TooMuch { what, limit: INPUTS_MAX as u64 });
+        }
         if node.attribute.iter().any(|it| it.g.is_some() || !it.graphs.is_empty()) {
             return Err(refused(op));
         }
@@ -169,7 +181,7 @@ impl<'a> Walk<'a> {
             })
             .collect();
         let shape = self.shape(node, &inputs?)?;
-        self.work(volume(&shape))?;
+        self.work(volume(&shape).saturating_mul(node.input.len().max(1) as u64))?;
         self.put(output, shape, None)
     }
 

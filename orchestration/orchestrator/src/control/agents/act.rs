@@ -1,6 +1,6 @@
 //! One run of a policy, and what comes of it.
 
-use super::{after, record, service_of, situation, webhook};
+use super::{after, apart, note_moves, record, service_of, situation, webhook};
 use crate::control::{
     Result, apply,
     cache::{Id, Policy, Service},
@@ -22,6 +22,8 @@ use tracing::{info, warn};
 /// An action that failed is tried again so soon, and so often.
 const RETRY_MS: u64 = 30_000;
 const RETRIES_MAX: u32 = 3;
+/// Then it moves nothing for so long.
+const REST_MS: u64 = 15 * 60_000;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -36,17 +38,29 @@ pub(super) struct Ran {
 /// Runs a policy now: asks it, does what it says, and writes it down.
 pub(super) async fn run(state: &Arc<State>, id: &Id, why: &str) -> Result<Ran> {
     let _turn = state.agents.turn.lock().await;
-    let policy = state.cache(|cache| cache.policies.get(id).cloned());
-    let policy = policy.ok_or_else(|| apply::not_found(Kind::Policy, id))?;
-    let Some((service, gathered)) = subject(state, &policy) else {
+    let known = || {
+        let policy = state.cache(|cache| cache.policies.get(id).cloned());
+        policy.ok_or_else(|| apply::not_found(Kind::Policy, id))
+    };
+    // What its guards count is what happened until now.
+    let policy = known()?;
+    note_moves(state, &policy, service_of(state, &policy).as_deref()).await?;
+    let policy = known()?;
+    let (asked, of) = (state.clone(), policy.clone());
+    let Some((service, gathered)) = apart(move || subject(&asked, &of)).await? else {
         let why =
             format!("`service/{}` is not ready: there is nothing to decide", policy.spec.service);
         record::idle(state, &policy, &why).await?;
         let said = Said { reason: why, ..Said::default() };
         return Ok(Ran { said, spec: None, decision: None });
     };
-    let agent = state.agents.agent(&policy)?;
-    let advice = gathered.ask(|situation| agent.advise(situation));
+    let (asked, of) = (state.clone(), policy.clone());
+    let agent = apart(move || asked.agents.agent(&of)).await??;
+    let mut advice = gathered.ask(|situation| agent.advise(situation));
+    if advice.verdict.go.is_some() && rests(state, id) {
+        advice.verdict.go = None;
+        advice.held = Some("its last moves failed: it rests".to_owned());
+    }
     let said = record::said(&gathered, &advice);
     let asked = (&*agent, &gathered, &advice);
     let spec = record::decision(&policy, service.uid(), asked, action(&policy, &advice), why);
@@ -58,6 +72,14 @@ pub(super) async fn run(state: &Arc<State>, id: &Id, why: &str) -> Result<Ran> {
     }
     record::note(state, &policy, &said, decision.as_deref()).await?;
     Ok(Ran { said, spec: Some(spec), decision })
+}
+
+/// Whether it moves nothing for a while, because its moves fail.
+fn rests(state: &State, id: &Id) -> bool {
+    let now_ms = state.wall_ms();
+    state.agents.seen(id, |seen| {
+        seen.rests_ms.take_if(|until| *until <= now_ms).is_none() && seen.rests_ms.is_some()
+    })
 }
 
 /// The service, if it is where it can be decided about.
@@ -153,7 +175,11 @@ async fn settle(state: &Arc<State>, id: &Id, problem: Option<String>) {
             seen.retries += 1;
             seen.retry_ms = Some(now_ms + RETRY_MS);
         }
-        _ => (seen.retries, seen.retry_ms) = (0, None),
+        Some(_) => {
+            (seen.retries, seen.retry_ms) = (0, None);
+            seen.rests_ms = Some(now_ms + REST_MS);
+        }
+        None => (seen.retries, seen.retry_ms, seen.rests_ms) = (0, None, None),
     });
     if let Err(error) = record::acted(state, id, problem).await {
         // Its decision says it, too.

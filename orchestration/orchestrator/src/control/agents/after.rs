@@ -89,7 +89,8 @@ pub(super) async fn close_due(state: &Arc<State>) -> Result<()> {
     if !known {
         let mut open = Vec::new();
         for item in items(&*state.store, &format!("{RESOURCES}decision/")).await? {
-            open.extend(due(&read_resource(&item)?));
+            // One that cannot be read keeps no others from their truth.
+            open.extend(read_resource(&item).ok().as_ref().and_then(due));
         }
         open.truncate(OPEN_MAX);
         *state.agents.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
@@ -103,7 +104,13 @@ pub(super) async fn close_due(state: &Arc<State>) -> Result<()> {
         ready
     };
     for one in ready {
-        if !close(state, &one, now_ms).await? {
+        let closed = close(state, &one, now_ms).await.unwrap_or_else(|error| {
+            let error = types::chain(&error);
+            tracing::warn!(decision = %one.id, error, "what became of a decision was not noted");
+            // What cannot be noted for so long never can.
+            now_ms > one.due_ms + PATIENCE_MS
+        });
+        if !closed {
             let mut all = state.agents.open.lock().unwrap_or_else(PoisonError::into_inner);
             let again = Open { due_ms: now_ms + AGAIN_MS, ..one };
             all.get_or_insert_default().push(again);
@@ -152,10 +159,15 @@ fn compare(
     let (at, moved) =
         (samples(&forecast.at), spec.action == "migrate" && status.outcome == decisions::DONE);
     let mut truths = Vec::new();
-    truths.extend(truth(&forecast.at, window(&at, now_ms, ahead), forecast, forecast.here));
+    // Of where it was nothing is known once it has left; of where it went, from when it was there.
+    if !moved {
+        truths.extend(truth(&forecast.at, window(&at, now_ms, ahead), forecast, forecast.here));
+    }
     let to = forecast.to.as_ref().map(|site| (site, samples(site)));
     if let Some((site, there)) = &to {
-        truths.extend(truth(site, window(there, now_ms, ahead), forecast, forecast.there));
+        let since = status.ended.filter(|_| moved).unwrap_or_default().max(ahead.0);
+        let there = window(there, now_ms, (since, ahead.1));
+        truths.extend(truth(site, there, forecast, forecast.there));
     }
     let before = (spec.at.saturating_sub(BEFORE_S * 1000), spec.at);
     let mut curve = window(&at, now_ms, before).to_vec();

@@ -121,7 +121,7 @@ impl Series {
     fn samples(&self, now: u64) -> Vec<Sample> {
         let mut last = None;
         let sample = |slot: &Slot| {
-            let all = slot.count + slot.failed;
+            let all = slot.count.saturating_add(slot.failed);
             let latency_ms = match (slot.count, slot.failed) {
                 (1.., _) => Some(slot.sum_us as f64 / 1000.0 / f64::from(all)),
                 // Whoever asked got no answer.

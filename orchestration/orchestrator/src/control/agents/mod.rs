@@ -84,6 +84,8 @@ struct Seen {
     /// Wall time from which on a failed action is tried again, and how often it was.
     retry_ms: Option<u64>,
     retries: u32,
+    /// Wall time until which it moves nothing, because its moves fail.
+    rests_ms: Option<u64>,
 }
 
 impl Agents {
@@ -107,7 +109,7 @@ impl Agents {
     /// The agent of a policy as it is applied now.
     fn agent(&self, policy: &Policy) -> Result<Arc<Agent>> {
         let (uid, generation) = (policy.uid(), policy.generation());
-        let mut compiled = lock(&self.compiled);
+        let compiled = lock(&self.compiled);
         if let Some(known) = compiled.get(&policy.id())
             && known.uid == uid
             && known.generation == generation
@@ -115,6 +117,8 @@ impl Agents {
         {
             return Ok(known.agent.clone());
         }
+        // A model is read from disk: others need not wait for it.
+        drop(compiled);
         let agent = Agent::new(&policy.spec, &*self.models, &[situation::MOVE_S]);
         let agent = Arc::new(
             agent
@@ -124,7 +128,7 @@ impl Agents {
         if agent.without_model().is_none() {
             let (uid, made) = (uid.to_owned(), Instant::now());
             let known = Compiled { uid, generation, agent: agent.clone(), made };
-            compiled.insert(policy.id(), known);
+            lock(&self.compiled).insert(policy.id(), known);
         }
         Ok(agent)
     }
@@ -193,16 +197,14 @@ async fn look(state: &Arc<State>, policy: &Arc<Policy>) -> Result<()> {
     let status = note_moves(state, policy, service.as_deref()).await?;
     let id = policy.id();
     let phase = service.as_ref().map(|service| service.status.phase);
-    let site = service.as_ref().and_then(|service| service.status.site.clone());
-    let moved = policy.status.site.is_some() && site.is_some() && site != policy.status.site;
     if phase == Some(Phase::Migrating) {
         // It is looked at when it has arrived.
         return Ok(());
     }
     let now_ms = state.wall_ms();
     let (events, retry) = state.agents.seen(&id, |seen| {
-        happened(seen, phase, moved);
-        let retry = seen.retry_ms.is_some_and(|at| at <= now_ms);
+        happened(seen, phase);
+        let retry = seen.retry_ms.take_if(|at| *at <= now_ms).is_some();
         (std::mem::take(&mut seen.events), retry)
     });
     let stale = status.observed_generation != policy.generation();
@@ -211,7 +213,7 @@ async fn look(state: &Arc<State>, policy: &Arc<Policy>) -> Result<()> {
         .or_else(|| retry.then(|| "its last action failed".to_owned()));
     let why = match why {
         Some(why) => Some(why),
-        None => turned_on(state, policy, service.as_deref()),
+        None => turned_on(state, policy, service).await?,
     };
     match why {
         Some(why) => act::run(state, &id, &why).await.map(drop),
@@ -220,10 +222,7 @@ async fn look(state: &Arc<State>, policy: &Arc<Policy>) -> Result<()> {
 }
 
 /// Adds what happened to the service since the last look.
-fn happened(seen: &mut Seen, phase: Option<Phase>, moved: bool) {
-    if moved {
-        seen.events.push(Event::Moved);
-    }
+fn happened(seen: &mut Seen, phase: Option<Phase>) {
     let before = std::mem::replace(&mut seen.phase, phase);
     // What it was before this process began is not known.
     if before.is_none() || before == phase {
@@ -238,12 +237,28 @@ fn happened(seen: &mut Seen, phase: Option<Phase>, moved: bool) {
 }
 
 /// Why a sensor on telemetry fires, if one turned on since the last look.
-fn turned_on(state: &State, policy: &Policy, service: Option<&Service>) -> Option<String> {
-    let agent = state.agents.agent(policy).ok().filter(|agent| agent.watches())?;
-    let gathered = situation::gather(state, policy, service?)?;
-    let on = gathered.ask(|situation| agent.triggered(situation));
+async fn turned_on(
+    state: &Arc<State>,
+    policy: &Arc<Policy>,
+    service: Option<Arc<Service>>,
+) -> Result<Option<String>> {
+    let Some(service) = service else { return Ok(None) };
+    let (asked, of) = (state.clone(), policy.clone());
+    let on = apart(move || {
+        let agent = asked.agents.agent(&of).ok().filter(|agent| agent.watches())?;
+        let gathered = situation::gather(&asked, &of, &service)?;
+        gathered.ask(|situation| agent.triggered(situation))
+    });
+    let on = on.await?;
     let was = state.agents.seen(&policy.id(), |seen| std::mem::replace(&mut seen.on, on.is_some()));
-    on.filter(|_| !was)
+    Ok(on.filter(|_| !was))
+}
+
+/// Does what reads files, or may take long, where it holds up nobody else.
+async fn apart<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(act)
+        .await
+        .map_err(|error| super::Error::refuse(ErrorKind::Internal, error.to_string()))
 }
 
 /// Remembers in the policy's status when the service moved and whence, whoever moved it.
@@ -258,6 +273,9 @@ async fn note_moves(
     };
     if status.site.as_ref() == Some(&site) {
         return Ok(status);
+    }
+    if status.site.is_some() {
+        state.agents.seen(&policy.id(), |seen| seen.events.push(Event::Moved));
     }
     record::update(state, &policy.id(), |status, now| {
         if let Some(from) = status.site.replace(site.clone()).filter(|from| *from != site) {

@@ -11,11 +11,14 @@ use learning::{
     agent::{Figures, Situation, Went},
     policy::{Moment, Place},
 };
+use std::time::{Duration, Instant};
 
 /// Seconds that a move of a cell takes, start at the target included.
 pub(super) const MOVE_S: u32 = 5;
 /// Places that are compared, at most.
 const PLACES_MAX: usize = 64;
+/// How long all figures of a policy may take.
+const FIGURES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// All that is known of a policy's service now.
 #[derive(Debug)]
@@ -80,15 +83,16 @@ pub(super) fn gather(state: &State, policy: &Policy, service: &Service) -> Optio
     drop(measured);
     let ago = |at: u64| now_ms.saturating_sub(at) / 1000;
     let moves = &policy.status.moves;
+    // A site that it cannot go to now has a number behind all others.
     let went = |moved: &api::policy::Moved| {
-        let from = places.iter().position(|place| place.site == moved.from)?;
-        Some(Went { ago_s: ago(moved.at), from })
+        let from = places.iter().position(|place| place.site == moved.from);
+        Went { ago_s: ago(moved.at), from: from.unwrap_or(places.len()) }
     };
     let figures = figures(state, policy, &places, now_ms);
     Some(Gathered {
         now_ms,
         moved_s_ago: moves.iter().map(|moved| ago(moved.at)).collect(),
-        trail: moves.iter().map(went).collect(),
+        trail: Some(moves.iter().map(went).collect()),
         places,
         figures,
     })
@@ -131,7 +135,10 @@ fn stand_in(mut own: Vec<Sample>, other: Vec<Sample>) -> Vec<Sample> {
 
 /// The figures that the policy names, for each place; nothing where telemetry does not answer.
 fn figures(state: &State, policy: &Policy, places: &[At], now_ms: u64) -> Figures {
+    let until = Instant::now() + FIGURES_TIMEOUT;
     let one = |figure: &Figure, site: &str| {
+        // Of what takes too long nothing is known.
+        until.checked_duration_since(Instant::now())?;
         let query = figure.query.replace("$site", site).replace("$service", &policy.spec.service);
         let to = i64::try_from(now_ms).ok()?;
         let from = to.saturating_sub(i64::try_from(millis(figure.last)).ok()?);
