@@ -44,8 +44,9 @@ pub fn calibrate(trace: &Trace) -> Result<Parameters> {
     let coupling = match &mut scores[..] {
         [one, other, ..] => {
             // Both end with the trace; one may have begun later.
-            let (one, other) = (one.iter().rev().copied(), other.iter().rev().copied());
-            correlation(one.zip(other)).clamp(0.0, 1.0)
+            let both = one.len().min(other.len());
+            let last = |all: &[f64]| all[all.len() - both..].to_vec();
+            correlation(last(one).into_iter().zip(last(other))).clamp(0.0, 1.0)
         }
         _ => 0.0,
     };
