@@ -6,6 +6,7 @@ use openmp::{
 };
 use std::{
     cell::UnsafeCell,
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{
         Arc,
@@ -47,8 +48,11 @@ pub(crate) struct Native {
 impl Guest for Native {
     fn call(&mut self, function: u32, args: &[u32], _: bool) -> Result<u32> {
         let body = self.program.functions.get(function as usize).cloned();
-        let body = body.ok_or(Error::Guest { thread: 0, source: "no such function".into() })?;
-        body(self, args)
+        let trap = |source: &str| Error::Guest { thread: 0, source: source.into() };
+        let body = body.ok_or_else(|| trap("no such function"))?;
+        // As a guest's trap does, it ends the program: the others would wait for this thread.
+        catch_unwind(AssertUnwindSafe(|| body(self, args)))
+            .unwrap_or_else(|_| Err(trap("a function panicked")))
     }
 
     fn malloc(&mut self, bytes: u32) -> Result<u32> {
