@@ -212,11 +212,11 @@ impl Catalog {
             let text = format!("version {id} of `{name}` is in production: promote another first");
             return Err(Error::Refused(text));
         }
-        self.change(name, |stages| stages.forget(id))?;
         let gone = folder.join(".removed");
         file::clear(&gone)?;
-        // It disappears whole.
+        // It disappears whole, and first: one that is there keeps its stage.
         file::rename(&path, &gone.join("version"))?;
+        self.change(name, |stages| stages.forget(id))?;
         file::clear(&gone)
     }
 
