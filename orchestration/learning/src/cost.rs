@@ -4,12 +4,9 @@
 //! an edge box by its energy), the control plane, a penalty that grows exponentially with what a
 //! service level is exceeded by, and the time for which two instances run while one moves.
 
-use crate::{Error, Result};
+use crate::{Error, Result, document};
 use serde::{Deserialize, Serialize};
-use std::{io::Read, path::Path};
-
-/// A list of prices is short.
-const FILE_MAX_BYTES: u64 = 1 << 20;
+use std::path::Path;
 
 /// Prices in euro.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -95,14 +92,7 @@ impl Prices {
     /// # Errors
     /// A file that cannot be read, an unknown name, or a price that is negative or no number.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path)
-            .and_then(|file| std::io::read_to_string(file.take(FILE_MAX_BYTES)));
-        let text = file.map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        let unfit = |reason: String| Error::Unfit(format!("`{}`: {reason}", path.display()));
-        let options = serde_saphyr::options! { with_snippet: false };
-        let prices: Self = serde_saphyr::from_str_with_options(&text, options)
-            .map_err(|error| unfit(error.to_string()))?;
-        prices.checked().map_err(unfit)
+        document::read(path, Self::checked)
     }
 
     /// Takes them from a document; those that it does not name are as usual.

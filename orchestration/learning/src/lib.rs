@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod catalog;
 mod cost;
+mod document;
 mod error;
 pub mod features;
 pub mod forecast;

@@ -1,11 +1,9 @@
 //! What the twin knows of the sites that it stands for.
 
-use crate::{Error, Result};
+use crate::{Error, Result, document};
 use serde::{Deserialize, Serialize};
-use std::{io::Read, path::Path};
+use std::path::Path;
 
-/// A file of parameters is short.
-const FILE_MAX_BYTES: u64 = 1 << 20;
 /// More sites in one file stand for no testbed.
 const SITES_MAX: usize = 1_000;
 /// The normal scores at which the processors in use are given, and how far they are apart.
@@ -79,15 +77,7 @@ impl Parameters {
     /// # Errors
     /// A file that cannot be read, names that are not known, and numbers that stand for no site.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path)
-            .and_then(|file| std::io::read_to_string(file.take(FILE_MAX_BYTES)));
-        let text = file.map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        let unfit = |reason: String| Error::Unfit(format!("`{}`: {reason}", path.display()));
-        let options = serde_saphyr::options! { with_snippet: false };
-        let read: Self = serde_saphyr::from_str_with_options(&text, options)
-            .map_err(|error| unfit(error.to_string()))?;
-        read.check().map_err(unfit)?;
-        Ok(read)
+        document::read(path, |read: Self| read.check().map(|()| read))
     }
 
     /// As [`Parameters::read`] takes it.

@@ -2,12 +2,9 @@
 //! service whose users move along.
 
 use super::Parameters;
-use crate::{Error, Result};
+use crate::{Error, Result, document};
 use serde::{Deserialize, Serialize};
-use std::{io::Read, path::Path};
-
-/// A file of a scenario is short.
-const FILE_MAX_BYTES: u64 = 1 << 20;
+use std::path::Path;
 
 /// Edge sites along a road, a cloud, and a day there.
 ///
@@ -149,15 +146,7 @@ impl Scenario {
     /// # Errors
     /// A file that cannot be read, an unknown name, or numbers that stand for no place or time.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path)
-            .and_then(|file| std::io::read_to_string(file.take(FILE_MAX_BYTES)));
-        let text = file.map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        let unfit = |reason: String| Error::Unfit(format!("`{}`: {reason}", path.display()));
-        let options = serde_saphyr::options! { with_snippet: false };
-        let read: Self = serde_saphyr::from_str_with_options(&text, options)
-            .map_err(|error| unfit(error.to_string()))?;
-        read.check().map_err(|error| unfit(error.to_string()))?;
-        Ok(read)
+        document::read(path, |read: Self| read.check().map(|()| read))
     }
 
     /// Whether a day could be like that.
