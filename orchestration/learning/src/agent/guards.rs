@@ -195,6 +195,11 @@ mod tests {
             assert_eq!(found, Regret { seconds: 10.0, home: 1 });
             assert_eq!(regret(&guards, moment, &[], 5.0), None);
         });
+        // It moved long before the first sample that is there, as after a restart: of that nothing is known.
+        with(21_000, &[20_000], |moment| {
+            let found = regret(&guards, moment, &[Went { ago_s: 20_000, from: 1 }], 5.0).unwrap();
+            assert_eq!(found, Regret { seconds: 30.0, home: 1 });
+        });
         // The window has just begun: what lies before does not count.
         with(21_600, &[50], |moment| {
             assert_eq!(regret(&guards, moment, &[Went { ago_s: 50, from: 1 }], 5.0), None);

@@ -108,6 +108,26 @@ fn a_worse_version_or_one_of_other_data_is_not_promoted() {
     assert_eq!(catalog.production("latency").unwrap().record.id, 2);
 }
 
+#[test]
+fn the_gate_compares_with_what_is_used_past_a_damaged_version() {
+    let (_folder, catalog) = catalog();
+    let (record, model) = trained("ridge");
+    for id in 1..=2 {
+        catalog.add(record.clone(), &model).unwrap();
+        catalog.promote("latency", id, &GATE).unwrap();
+    }
+    let mut worse = record.clone();
+    worse.score.rmse *= 1.0 + 2.0 * MARGIN;
+    catalog.add(worse, &model).unwrap();
+    fs::write(catalog.folder().join("latency/v2/version"), "damaged").unwrap();
+
+    let refused = |gate: &Gate| catalog.promote("latency", 3, gate).unwrap_err().to_string();
+    assert!(refused(&GATE).contains("worse"), "{}", refused(&GATE));
+    let tested = Gate::Tested { margin: 0.0, candidate: 1.0, current: 2.0, against: 2 };
+    assert!(refused(&tested).contains("test again"), "{}", refused(&tested));
+    assert_eq!(catalog.production("latency").unwrap().record.id, 1);
+}
+
 /// Whatever happens to the newest files, the last good version is used, and what was passed by is said.
 #[test]
 fn a_damaged_version_costs_itself_alone() {

@@ -63,6 +63,20 @@ fn a_file_of_another_shape_says_which() {
     assert_eq!(huge.kind(), types::ErrorKind::Exhausted);
 }
 
+#[test]
+fn parts_are_counted_before_they_are_read_into_memory() {
+    // A graph of so many operators, each of two bytes in the file and of hundreds in memory.
+    let graph = |operators: usize| {
+        let mut file = vec![0x3a];
+        prost::encoding::encode_varint(2 * operators as u64, &mut file);
+        file.extend([0x0a, 0].repeat(operators));
+        read(file).unwrap_err().to_string()
+    };
+
+    assert!(graph(200_000).contains("more parts"), "{}", graph(200_000));
+    assert!(!graph(10).contains("more parts"), "{}", graph(10));
+}
+
 /// Each is a file that would run long, fill memory, or read what it should not.
 #[test]
 fn what_has_no_bound_is_refused_before_it_is_run() {

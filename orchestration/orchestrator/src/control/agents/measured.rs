@@ -1,4 +1,4 @@
-//! What sites report of services, in a window: until a store of telemetry keeps it for longer.
+//! What sites report of services, in steps of seconds and for a day: finer than what is scraped into the store of series.
 
 use api::link::{Answers, Held, HeldState};
 use learning::Sample;
