@@ -15,8 +15,9 @@ use crate::{
     shared::record::{DELETED, Header, Place},
     wire::{Reply, Request},
 };
+use arc_swap::ArcSwap;
 use std::sync::{
-    Arc, PoisonError, RwLock,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -34,7 +35,9 @@ pub struct Geds {
 struct Shared {
     /// How the node is joined again when it was started again; none for one in this process.
     config: Option<Config>,
-    client: RwLock<Arc<Client>>,
+    client: ArcSwap<Client>,
+    /// Held by who joins it again.
+    joining: Mutex<()>,
     /// Whether copies of any other site's bucket may be here: what is here alone is viewed without asking.
     far: AtomicBool,
 }
@@ -47,24 +50,23 @@ impl Geds {
     /// cannot be used.
     pub fn open(config: Config) -> Result<Self> {
         let again = config.joins().then(|| config.clone());
-        let client = RwLock::new(Client::open(config)?);
-        Ok(Self { shared: Arc::new(Shared { config: again, client, far: AtomicBool::default() }) })
+        Ok(Self::sharing(again, Client::open(config)?))
     }
 
     pub(crate) fn of(client: Arc<Client>) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                config: None,
-                client: RwLock::new(client),
-                far: AtomicBool::default(),
-            }),
-        }
+        Self::sharing(None, client)
+    }
+
+    fn sharing(config: Option<Config>, client: Arc<Client>) -> Self {
+        let (client, joining, far) =
+            (ArcSwap::new(client), Mutex::default(), AtomicBool::default());
+        Self { shared: Arc::new(Shared { config, client, joining, far }) }
     }
 
     /// The session with the node: a new one if the node of the former has gone and one is there
     /// again. What belongs to the former is done with that.
     pub(crate) fn client(&self) -> Arc<Client> {
-        let client = Arc::clone(&self.shared.client.read().unwrap_or_else(PoisonError::into_inner));
+        let client = self.shared.client.load_full();
         match &self.shared.config {
             Some(config) if client.link.check().is_err() => self.join_again(config),
             _ => client,
@@ -72,14 +74,15 @@ impl Geds {
     }
 
     fn join_again(&self, config: &Config) -> Arc<Client> {
-        let mut client = self.shared.client.write().unwrap_or_else(PoisonError::into_inner);
-        if client.link.check().is_err()
-            && let Ok(new) = Client::open(config.clone())
-        {
-            new.inherit(&client);
-            *client = new;
+        let _one = self.shared.joining.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = self.shared.client.load_full();
+        if client.link.check().is_ok() {
+            return client;
         }
-        Arc::clone(&client)
+        let Ok(new) = Client::open(config.clone()) else { return client };
+        new.inherit(&client);
+        self.shared.client.store(Arc::clone(&new));
+        new
     }
 
     /// Whether copies of another site's bucket may be here.
@@ -274,6 +277,19 @@ impl Geds {
             Ok(Reply::Page(page)) => Ok(page),
             Ok(_) => Err(unexpected()),
             Err(failed) => self.list_far(bucket, listing, failed),
+        }
+    }
+
+    /// Whether there may be objects whose keys begin with `folder`, which ends with `/`, and go on
+    /// behind it. `false` is certain; `true` is not, and [`list`](Self::list) knows. Makes no system
+    /// call, and says `true` of buckets with a back end and of other sites' buckets.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub fn may_have_below(&self, bucket: &str, folder: &str) -> Result<bool> {
+        match self.client().may_have_below(bucket, folder) {
+            Err(Error::NoBucket { .. }) => Ok(true),
+            answer => answer,
         }
     }
 

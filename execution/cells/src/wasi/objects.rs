@@ -8,6 +8,7 @@
 //! `names` knows what is open, by name; an [`Inode`](inode::Inode) is an open file with its bytes, sealed
 //! or not yet; `file` is one opening of it, `directory` all that is done by path.
 
+mod content;
 mod directory;
 mod file;
 mod inode;
@@ -165,6 +166,10 @@ impl Shared {
             return Ok(true);
         }
         let marker = self.key(&inside);
+        // Each new file is asked for: the node need not be.
+        if !self.store.may_have_below(&self.bucket, &marker).map_err(errno)? {
+            return Ok(false);
+        }
         let listing = Listing::prefix(&marker).after(&marker).limit(1);
         let page = self.store.list(&self.bucket, &listing).map_err(errno)?;
         Ok(!page.entries.is_empty())

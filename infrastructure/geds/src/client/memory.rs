@@ -6,9 +6,10 @@ use crate::{
     shared::{Access, Region, index::SLABS_MAX, record::Place},
     wire::{Reply, Request},
 };
+use arc_swap::ArcSwap;
 use std::{
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -30,7 +31,7 @@ pub(crate) struct Mapped {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     /// By slot.
-    maps: RwLock<Vec<Option<Arc<Mapped>>>>,
+    maps: ArcSwap<Vec<Option<Arc<Mapped>>>>,
     /// The slab that small objects are written into.
     open: Mutex<Option<Open>>,
     /// Slabs that nothing more is written into, which the node does not know yet.
@@ -301,7 +302,7 @@ impl Client {
 
 impl Memory {
     fn known(&self, slot: u16, generation: u32) -> Option<Arc<Mapped>> {
-        let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
+        let maps = self.maps.load();
         let known = maps.get(usize::from(slot))?.as_ref()?;
         (known.generation == generation).then(|| Arc::clone(known))
     }
@@ -310,10 +311,13 @@ impl Memory {
         if slot >= SLABS_MAX {
             return;
         }
-        let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
-        if maps.len() <= usize::from(slot) {
-            maps.resize(usize::from(slot) + 1, None);
-        }
-        maps[usize::from(slot)] = Some(Arc::clone(mapped));
+        self.maps.rcu(|maps| {
+            let mut maps = Vec::clone(maps);
+            if maps.len() <= usize::from(slot) {
+                maps.resize(usize::from(slot) + 1, None);
+            }
+            maps[usize::from(slot)] = Some(Arc::clone(mapped));
+            maps
+        });
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     },
     wire::{Reply, Request},
 };
+use arc_swap::ArcSwap;
 use memory::Memory;
 use records::Records;
 use std::{
@@ -32,6 +33,9 @@ pub(crate) use link::Link;
 pub(crate) use memory::{Mapped, Space};
 pub(crate) use records::{Found, SUMMED_MAX, new_header};
 
+/// Numbers of buckets, which each operation looks up.
+type Buckets = HashMap<String, u32, foldhash::fast::RandomState>;
+
 /// A process's session with its node.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -41,7 +45,7 @@ pub(crate) struct Client {
     pub(crate) memory: Memory,
     pub(crate) records: Records,
     limits: Limits,
-    buckets: RwLock<HashMap<String, u32>>,
+    buckets: ArcSwap<Buckets>,
     /// Files that some object of this process has open.
     files: Mutex<HashMap<u64, Weak<File>>>,
     /// Storage outside, by bucket.
@@ -95,7 +99,7 @@ impl Client {
             memory: Memory::default(),
             records: Records::new(session),
             limits,
-            buckets: RwLock::default(),
+            buckets: ArcSwap::default(),
             files: Mutex::default(),
             backends: RwLock::default(),
             far: RwLock::default(),
@@ -112,8 +116,7 @@ impl Client {
 
     /// The number of an open bucket.
     pub(crate) fn bucket(&self, bucket: &str) -> Result<u32> {
-        let known =
-            self.buckets.read().unwrap_or_else(PoisonError::into_inner).get(bucket).copied();
+        let known = self.buckets.load().get(bucket).copied();
         if let Some(number) = known
             && self.index.bucket(number) == BucketState::Open
         {
@@ -125,9 +128,12 @@ impl Client {
         else {
             return Err(unexpected());
         };
-        let mut known = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, number| self.index.bucket(*number) != BucketState::Gone);
-        known.insert(bucket.to_owned(), number);
+        self.buckets.rcu(|known| {
+            let mut known = Buckets::clone(known);
+            known.retain(|_, number| self.index.bucket(*number) != BucketState::Gone);
+            known.insert(bucket.to_owned(), number);
+            known
+        });
         Ok(number)
     }
 
@@ -139,6 +145,13 @@ impl Client {
     /// Whether the node looks outside for what a bucket does not have.
     pub(crate) fn is_tiered(&self, bucket: &str) -> Result<bool> {
         Ok(self.index.is_tiered(self.bucket(bucket)?))
+    }
+
+    /// Whether anything may lie behind a prefix that ends with `/`.
+    pub(crate) fn may_have_below(&self, bucket: &str, folder: &str) -> Result<bool> {
+        self.link.check()?;
+        let number = self.bucket(bucket)?;
+        Ok(self.index.is_tiered(number) || self.index.may_have_below(number, folder))
     }
 
     pub(crate) fn set_backend(&self, bucket: &str, backend: Option<Backend>) {

@@ -199,7 +199,7 @@ impl Client {
             }
             // From here on a record of a process that dies may be in the table.
             slot.set_state(State::Sealed);
-            if chain.push(head, unit)? {
+            if chain.push(head, unit, record.key)? {
                 return Ok(noted);
             }
         }

@@ -214,7 +214,7 @@ fn push(chain: &Chain<'_>, unit: u32, key: &str, expected: Expected<'_>) -> Resu
             }
         }
         chain.slot(unit).set_state(Slotted::Sealed);
-        if chain.push(head, unit)? {
+        if chain.push(head, unit, key)? {
             return Ok(true);
         }
     }

@@ -5,6 +5,7 @@
 //! page 0        magic, seed, sizes | number of the last version | the node's clock, and whether it sleeps
 //! buckets       4,096 words: number (32), whether it has a back end (1), state (7)
 //! touched       4,096 half words: when each slab was last let go of
+//! folders       a bit for each hash of a prefix up to a `/`, set once anything was put behind such a prefix
 //! heads         a word for each chain: first unit (28), changes (36)
 //! arena         records, in chunks that processes lease
 //! ```
@@ -36,7 +37,7 @@ pub(crate) const BUCKETS_MAX: u64 = 4096;
 /// Most slabs of a tenant.
 pub(crate) const SLABS_MAX: u16 = 4096;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"CSGEDSI1");
+const MAGIC: u64 = u64::from_le_bytes(*b"CSGEDSI2");
 const AT_MAGIC: u64 = 0;
 const AT_SEED: u64 = 8;
 const AT_HEADS: u64 = 16;
@@ -46,7 +47,10 @@ const AT_TICK: u64 = 256;
 const AT_ASLEEP: u64 = 384;
 const AT_BUCKETS: u64 = 4096;
 const AT_TOUCHED: u64 = AT_BUCKETS + BUCKETS_MAX * 8;
-const HEADS: u64 = AT_TOUCHED + SLABS_MAX as u64 * 4;
+const AT_FOLDERS: u64 = AT_TOUCHED + SLABS_MAX as u64 * 4;
+/// With so many bits, ten thousand folders let one question in a hundred go to the node for nothing.
+const FOLDER_BITS: u64 = 1 << 20;
+const HEADS: u64 = AT_FOLDERS + FOLDER_BITS / 8;
 
 const UNIT_BITS: u32 = 28;
 const UNIT_MASK: u64 = (1 << UNIT_BITS) - 1;
@@ -263,6 +267,40 @@ impl Index {
         }
     }
 
+    /// Whether anything may have been put behind this prefix, which ends with `/`. Where the answer is
+    /// no, nothing was.
+    pub(crate) fn may_have_below(&self, bucket: u32, folder: &str) -> bool {
+        let last = self.folders(bucket, folder).last();
+        last.and_then(|(at, bit)| Some(self.region.word(at)?.load(SeqCst) & bit != 0))
+            .unwrap_or(true)
+    }
+
+    /// Notes the folders of a key, before there is anything of that name.
+    fn note_folders(&self, bucket: u32, key: &str) {
+        // A folder's own marker is not below it.
+        let above = key.strip_suffix('/').unwrap_or(key);
+        for (at, bit) in self.folders(bucket, &above[..above.rfind('/').map_or(0, |at| at + 1)]) {
+            if let Some(word) = self.region.word(at)
+                && word.load(Relaxed) & bit == 0
+            {
+                word.fetch_or(bit, SeqCst);
+            }
+        }
+    }
+
+    /// Where the bits of all prefixes of a text lie that end with `/`, the shortest first.
+    fn folders<'t>(&self, bucket: u32, text: &'t str) -> impl Iterator<Item = (u64, u64)> + 't {
+        let (seed, begin) = (self.seed, fold(self.seed, u64::from(bucket)));
+        let states = text.bytes().scan(begin, move |state, byte| {
+            *state = fold(*state ^ u64::from(byte), seed);
+            Some((byte, *state))
+        });
+        states.filter(|(byte, _)| *byte == b'/').map(|(_, state)| {
+            let bit = state % FOLDER_BITS;
+            (AT_FOLDERS + bit / 64 * 8, 1 << (bit % 64))
+        })
+    }
+
     /// The head of the chain of a name.
     pub(crate) fn chain(&self, bucket: u32, key: &[u8]) -> Chain<'_> {
         let hash = hash(self.seed ^ u64::from(bucket), key);
@@ -359,9 +397,10 @@ impl<'a> Chain<'a> {
         Err(damaged("a chain changes without end"))
     }
 
-    /// Puts a filled record at the head, if that is still what it was. On success the record
-    /// belongs to the table.
-    pub(crate) fn push(&self, head: Head, unit: u32) -> Result<bool> {
+    /// Puts a filled record of a key at the head, if that is still what it was. On success the
+    /// record belongs to the table.
+    pub(crate) fn push(&self, head: Head, unit: u32, key: &str) -> Result<bool> {
+        self.index.note_folders(self.bucket, key);
         self.index.slot(unit).set_next(head.first());
         let swapped = self.word()?.compare_exchange(head.0, head.followed_by(unit), SeqCst, SeqCst);
         Ok(swapped.is_ok())
@@ -414,11 +453,6 @@ impl<'a> Chain<'a> {
 /// A seeded hash in the manner of folded multiplication: whoever chooses keys does not know the
 /// seed, and cannot choose them so that chains grow.
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let fold = |a: u64, b: u64| {
-        let product = u128::from(a ^ ODD) * u128::from(b ^ 0xc2b2_ae3d_27d4_eb4f);
-        (product as u64) ^ (product >> 64) as u64
-    };
     let mut state = fold(seed, bytes.len() as u64);
     for part in bytes.chunks(8) {
         let mut whole = [0; 8];
@@ -426,6 +460,11 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
         state = fold(state ^ u64::from_le_bytes(whole), seed.rotate_left(32));
     }
     fold(state, seed)
+}
+
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xc2b2_ae3d_27d4_eb4f);
+    (product as u64) ^ (product >> 64) as u64
 }
 
 #[cfg(test)]
@@ -468,7 +507,7 @@ mod tests {
         let chain = index.chain(1, b"key");
         for (unit, size) in units.iter().zip(1..) {
             record(&index, *unit, "key", size);
-            assert!(chain.push(chain.head().unwrap(), *unit).unwrap());
+            assert!(chain.push(chain.head().unwrap(), *unit, "key").unwrap());
         }
         assert_eq!(size(&index, "key"), Some(3));
         assert!(chain.remove(units[1]).unwrap() && !chain.remove(units[1]).unwrap());
@@ -485,14 +524,14 @@ mod tests {
         let units: Vec<u32> = Index::units(1, 0).take(3).collect();
         let chain = index.chain(1, b"key");
         record(&index, units[0], "key", 1);
-        chain.push(chain.head().unwrap(), units[0]).unwrap();
+        chain.push(chain.head().unwrap(), units[0], "key").unwrap();
         let old = chain.head().unwrap();
         record(&index, units[1], "key", 2);
-        chain.push(old, units[1]).unwrap();
+        chain.push(old, units[1], "key").unwrap();
         chain.remove(units[1]).unwrap();
         assert_eq!(chain.head().unwrap().first(), old.first());
         record(&index, units[2], "key", 3);
-        assert!(!chain.push(old, units[2]).unwrap());
+        assert!(!chain.push(old, units[2], "key").unwrap());
     }
 
     #[test]
@@ -501,12 +540,28 @@ mod tests {
         let unit = Index::units(1, 0).next().unwrap();
         let chain = index.chain(1, b"key");
         record(&index, unit, "other", 1);
-        chain.push(chain.head().unwrap(), unit).unwrap();
+        chain.push(chain.head().unwrap(), unit, "other").unwrap();
         index.slot(unit).set_next(unit);
         let read = chain.read(b"key", |slot| slot.is_some());
         assert_eq!(read.unwrap_err().kind(), crate::ErrorKind::Corrupt);
         index.slot(unit).set_next(u32::MAX);
         assert!(!chain.read(b"key", |slot| slot.is_some()).unwrap().1);
+    }
+
+    #[test]
+    fn what_lies_below_a_folder_is_noted_and_its_own_marker_is_not() {
+        let index = index();
+        let has = |folder: &str| index.may_have_below(1, folder);
+        assert!(!has("a/") && !has("a/b/"));
+        index.note_folders(1, "flat");
+        index.note_folders(1, "a/");
+        assert!(!has("a/") && !has("flat/"));
+        index.note_folders(1, "a/b/");
+        assert!(has("a/") && !has("a/b/"));
+        index.note_folders(1, "a/b/c/d");
+        assert!(has("a/b/") && has("a/b/c/") && !has("a/b/c/d/"));
+        assert!(!index.may_have_below(2, "a/"));
+        assert!(has(""), "of the whole bucket nothing is known");
     }
 
     #[test]

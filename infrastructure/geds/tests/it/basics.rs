@@ -133,6 +133,26 @@ fn lists_are_ordered_grouped_and_paged() {
 }
 
 #[test]
+fn a_folder_with_nothing_in_it_is_known_without_a_list() {
+    let folder = Folder::in_memory();
+    let geds = Geds::open(Config::alone(folder.path())).unwrap();
+    geds.create_bucket("lab").unwrap();
+    let has = |geds: &Geds, folder: &str| geds.may_have_below("lab", folder).unwrap();
+    geds.put("lab", "flat", b"", Put::default()).unwrap();
+    geds.put("lab", "run/", b"", Put::default()).unwrap();
+    assert!(!has(&geds, "flat/") && !has(&geds, "run/"));
+    geds.put("lab", "run/1/model", b"", Put { durable: true, ..Put::default() }).unwrap();
+    assert!(has(&geds, "run/") && has(&geds, "run/1/") && !has(&geds, "run/1/model/"));
+    geds.rename_prefix("lab", "run/", "old/", &Put::default()).unwrap();
+    assert!(has(&geds, "old/1/"));
+    assert!(geds.may_have_below("elsewhere", "a/").unwrap(), "another site may have it");
+    drop(geds);
+    let geds = Geds::open(Config::alone(folder.path())).unwrap();
+    assert_eq!(geds.list("lab", &Listing::prefix("old/1/")).unwrap().entries.len(), 1);
+    assert!(has(&geds, "old/1/") && !has(&geds, "flat/"));
+}
+
+#[test]
 fn copies_renames_and_compositions_keep_bytes() {
     let (_folder, geds) = store();
     let attributes = Attributes::new().with("k", "v");

@@ -1,12 +1,17 @@
 //! An open file: its bytes, sealed or not yet, however often it is open.
 
-use super::{Shared, errno, sealed::Sealed, some, times::Times};
+use super::{
+    Shared,
+    content::Content,
+    errno,
+    sealed::Sealed,
+    some,
+    times::Times,
+    transform::{EncryptedWriter, Transform},
+};
 use crate::wasi::{Errno, FileType, SetTime, Stat};
 use geds::{Error, Put, Writer};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-/// What is copied at once when a sealed file is written to.
-const COPY_BYTES: usize = 1 << 20;
 
 /// Up to this size bytes are copied to be sealed, so that a refusal loses nothing. (A writer that is
 /// refused is gone; it is refused late only if it has its memory already.)
@@ -36,15 +41,6 @@ struct Body {
     persisted: Option<u64>,
     /// Whether who wrote to it ended out of order: then it is never sealed.
     abandoned: bool,
-}
-
-#[derive(Debug)]
-enum Content {
-    Sealed(Sealed),
-    /// Seen by this mount alone.
-    Unsealed(Writer),
-    /// Sealing was refused, or somebody else removed it while it was sealed.
-    Gone,
 }
 
 impl Inode {
@@ -104,7 +100,7 @@ impl Inode {
     pub(super) fn version(&self) -> Option<u64> {
         match &self.body().content {
             Content::Sealed(sealed) => Some(sealed.stat().version),
-            Content::Unsealed(_) | Content::Gone => None,
+            Content::Unsealed(_) | Content::Encrypting(_) | Content::Gone => None,
         }
     }
 
@@ -123,7 +119,7 @@ impl Inode {
             inode: self.number,
             file_type: FileType::RegularFile,
             links: u64::from(body.name.is_some()),
-            size: body.size()?,
+            size: body.content.size()?,
             accessed_ns: body.times.accessed_ns,
             modified_ns: body.times.modified_ns,
             changed_ns: body.times.modified_ns,
@@ -131,11 +127,7 @@ impl Inode {
     }
 
     pub(super) fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize, Errno> {
-        match &self.body().content {
-            Content::Sealed(sealed) => sealed.read_at(into, offset),
-            Content::Unsealed(writer) => writer.read_at(offset, into).map_err(errno),
-            Content::Gone => Err(Errno::Stale),
-        }
+        self.body().content.read_at(into, offset)
     }
 
     pub(super) fn write_at(
@@ -150,14 +142,14 @@ impl Inode {
     /// Writes at the end; gives the bytes written and the end after them.
     pub(super) fn append(&self, shared: &Shared, bytes: &[u8]) -> Result<(usize, u64), Errno> {
         let mut body = self.change();
-        let end = body.size()?;
+        let end = body.content.size()?;
         let written = body.write(shared, bytes, end)?;
         Ok((written, end + written as u64))
     }
 
     pub(super) fn set_size(&self, shared: &Shared, size: u64) -> Result<(), Errno> {
         let mut body = self.change();
-        if body.size()? == size {
+        if body.content.size()? == size {
             return Ok(());
         }
         body.resize(shared, size)
@@ -171,7 +163,7 @@ impl Inode {
     /// Makes it at least so large.
     pub(super) fn extend(&self, shared: &Shared, size: u64) -> Result<(), Errno> {
         let mut body = self.change();
-        if body.size()? >= size {
+        if body.content.size()? >= size {
             return Ok(());
         }
         body.resize(shared, size)
@@ -235,23 +227,20 @@ impl Inode {
 }
 
 impl Body {
-    fn size(&self) -> Result<u64, Errno> {
-        match &self.content {
-            Content::Sealed(sealed) => Ok(sealed.size()),
-            Content::Unsealed(writer) => Ok(writer.len()),
-            Content::Gone => Err(Errno::Stale),
-        }
-    }
-
     fn write(&mut self, shared: &Shared, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
         if bytes.is_empty() {
             return Ok(0);
         }
         let end = offset.checked_add(bytes.len() as u64).ok_or(Errno::Fbig)?;
         i64::try_from(end).map_err(|_| Errno::Fbig)?;
-        // What is written over need not be copied.
-        let kept = if offset == 0 && end >= self.size()? { 0 } else { u64::MAX };
-        self.unsealed(shared, kept, end)?.write_at(offset, bytes).map_err(too_large)?;
+        self.begin_encrypting(shared, offset, end)?;
+        if matches!(&self.content, Content::Encrypting(writer) if writer.len() == offset) {
+            self.encrypt(shared, bytes)?;
+        } else {
+            // What is written over need not be copied.
+            let kept = if offset == 0 && end >= self.content.size()? { 0 } else { u64::MAX };
+            self.unsealed(shared, kept, end)?.write_at(offset, bytes).map_err(too_large)?;
+        }
         self.written();
         Ok(bytes.len())
     }
@@ -267,40 +256,76 @@ impl Body {
         self.set = false;
     }
 
-    /// Where it is written: a copy of the sealed bytes, of which `kept` matter.
+    /// From the write on by which it outgrows being copied, what is appended to a file of an encrypted
+    /// mount is encrypted at once.
+    fn begin_encrypting(&mut self, shared: &Shared, offset: u64, end: u64) -> Result<(), Errno> {
+        let (Content::Unsealed(writer), Transform::Encrypt(key)) =
+            (&self.content, &shared.transform)
+        else {
+            return Ok(());
+        };
+        if offset != writer.len() || offset > SMALL_BYTES || end <= SMALL_BYTES {
+            return Ok(());
+        }
+        let to = shared.stage(shared.transform.encoded_bytes(end))?;
+        let mut encrypting = EncryptedWriter::begin(key, to).map_err(errno)?;
+        let mut before = vec![0; offset as usize];
+        writer.read_at(0, &mut before).map_err(errno)?;
+        encrypting.append(&before).map_err(errno)?;
+        self.content = Content::Encrypting(Box::new(encrypting));
+        Ok(())
+    }
+
+    /// Appends to a file that is encrypted as it comes. If there is no room it goes on as a plain one.
+    fn encrypt(&mut self, shared: &Shared, bytes: &[u8]) -> Result<(), Errno> {
+        let Content::Encrypting(writer) = &mut self.content else { return Err(Errno::Stale) };
+        let Err(error) = writer.append(bytes) else { return Ok(()) };
+        let len = writer.len();
+        if self.unsealed(shared, len, len).is_err() {
+            self.content = Content::Gone;
+        }
+        Err(too_large(error))
+    }
+
+    /// Where it is written: a copy of the sealed or encrypted bytes, of which `kept` matter.
     fn unsealed(
         &mut self,
         shared: &Shared,
         kept: u64,
         expected: u64,
     ) -> Result<&mut Writer, Errno> {
-        if let Content::Sealed(sealed) = &self.content {
-            let kept = kept.min(sealed.size());
-            let mut writer = shared.stage(kept.max(expected.min(2 * sealed.size())))?;
-            copy(sealed, kept, &mut writer)?;
+        if let Content::Sealed(_) | Content::Encrypting(_) = &self.content {
+            let size = self.content.size()?;
+            let kept = kept.min(size);
+            let mut writer = shared.stage(kept.max(expected.min(2 * size)))?;
+            self.content.copy(kept, &mut writer)?;
             self.content = Content::Unsealed(writer);
         }
         match &mut self.content {
             Content::Unsealed(writer) => Ok(writer),
-            Content::Sealed(_) | Content::Gone => Err(Errno::Stale),
+            _ => Err(Errno::Stale),
         }
     }
 
     fn seal(&mut self, shared: &Shared, goes_on: bool) -> Result<(), Errno> {
-        let (Content::Unsealed(writer), Some(name), false) =
-            (&self.content, &self.name, self.abandoned)
-        else {
+        let (Some(name), false) = (&self.name, self.abandoned) else { return Ok(()) };
+        if let Content::Sealed(_) | Content::Gone = &self.content {
             return Ok(());
-        };
-        let (name, key, put) = (name.clone(), shared.key(name), self.put(shared, writer.len()));
-        let sealed = if writer.len() <= SMALL_BYTES || !shared.transform.is_none() {
-            seal_copy(shared, writer, &key, put)
-        } else {
-            let Content::Unsealed(writer) = std::mem::replace(&mut self.content, Content::Gone)
-            else {
-                return Err(Errno::Stale);
-            };
-            writer.seal_as(&key, put)
+        }
+        let (name, key) = (name.clone(), shared.key(name));
+        let put = self.put(shared, self.content.size()?);
+        let sealed = match std::mem::replace(&mut self.content, Content::Gone) {
+            Content::Unsealed(writer)
+                if writer.len() <= SMALL_BYTES || !shared.transform.is_none() =>
+            {
+                let sealed = seal_copy(shared, &writer, &key, put);
+                // Refused, it is as it was.
+                self.content = Content::Unsealed(writer);
+                sealed
+            }
+            Content::Unsealed(writer) => writer.seal_as(&key, put),
+            Content::Encrypting(writer) => writer.seal_as(&key, put),
+            Content::Sealed(_) | Content::Gone => return Ok(()),
         };
         let stat = sealed.map_err(errno)?;
         self.exclusive = false;
@@ -334,21 +359,6 @@ fn seal_copy(shared: &Shared, file: &Writer, key: &str, put: Put) -> geds::Resul
     let mut writer = shared.store.create(&shared.bucket, key, put.size_hint(size))?;
     shared.transform.encode(file, &mut writer)?;
     writer.seal()
-}
-
-fn copy(from: &Sealed, size: u64, to: &mut Writer) -> Result<(), Errno> {
-    let mut buffer = vec![0; COPY_BYTES.min(usize::try_from(size).unwrap_or(COPY_BYTES))];
-    let mut at = 0;
-    while at < size {
-        let most = buffer.len().min(usize::try_from(size - at).unwrap_or(COPY_BYTES));
-        let count = from.read_at(&mut buffer[..most], at)?;
-        if count == 0 {
-            return Err(Errno::Io);
-        }
-        to.write_at(at, &buffer[..count]).map_err(errno)?;
-        at += count as u64;
-    }
-    Ok(())
 }
 
 /// A place that no object has.

@@ -10,6 +10,9 @@
 
 mod compress;
 mod encrypt;
+mod stream;
+
+pub(super) use stream::EncryptedWriter;
 
 use super::{errno, is_logged};
 use crate::wasi::Errno;

@@ -4,7 +4,9 @@ mod model;
 mod saved;
 mod transforms;
 
-use super::support::{GuestMemory, bucket, objects, open, put, read, with_path, write};
+use super::support::{
+    GuestMemory, bucket, objects, objects_within, open, put, read, with_path, write,
+};
 use crate::wasi::{Config, Errno, FileKey, Rights, Wasi};
 use geds::{Geds, Put};
 

@@ -12,8 +12,12 @@ use std::{
 
 /// A store of the test's own, with an empty bucket.
 pub(super) fn objects() -> (testkit::Folder, Geds) {
+    objects_within(geds::Limits { memory_bytes: 64 << 20, ..geds::Limits::default() })
+}
+
+/// The same with other limits.
+pub(super) fn objects_within(limits: geds::Limits) -> (testkit::Folder, Geds) {
     let folder = testkit::Folder::in_memory();
-    let limits = geds::Limits { memory_bytes: 64 << 20, ..geds::Limits::default() };
     let store = Geds::open(geds::Config::alone(folder.path()).limits(limits));
     let store = store.expect("the store opens");
     store.create_bucket("lab").expect("it is made");

@@ -60,26 +60,80 @@ fn nonce(number: u64, last: bool) -> Nonce {
 }
 
 pub(super) fn encode(key: &FileKey, file: &Writer, to: &mut dyn Sink) -> Result<(), Failed> {
-    let mut salt = [0; SALT_BYTES];
-    getrandom::fill(&mut salt).map_err(io::Error::other)?;
-    let header = whole_header(&salt);
-    let refused = || io::Error::other("the cipher refused a chunk");
-    let key = object_key(key, &header).ok_or_else(refused)?;
-    to.write_all(&header)?;
     let (size, last) = (file.len(), last_chunk(file.len()));
+    let mut sealer = Sealer::begin(key, to)?;
     for number in 0..=last {
-        let count = chunk_bytes(size, number);
-        // Where it will lie, so that it is copied once.
+        let (at, count) = (number * CHUNK_BYTES as u64, chunk_bytes(size, number));
+        let mut fill = |chunk: &mut [u8]| Ok(file.read_at(at, chunk).map(|_| ())?);
+        sealer.chunk(count, number == last, &mut fill, to)?;
+    }
+    Ok(())
+}
+
+/// Encrypts the chunks of one object, in order.
+pub(super) struct Sealer {
+    header: [u8; WHOLE_HEADER_BYTES],
+    key: LessSafeKey,
+    /// The next chunk's number.
+    next: u64,
+}
+
+impl Sealer {
+    /// With a key of its own; the object begins with its header.
+    pub(super) fn begin(key: &FileKey, to: &mut dyn Sink) -> Result<Self, Failed> {
+        let mut salt = [0; SALT_BYTES];
+        getrandom::fill(&mut salt).map_err(io::Error::other)?;
+        let header = whole_header(&salt);
+        let key = object_key(key, &header).ok_or_else(refused)?;
+        to.write_all(&header)?;
+        Ok(Self { header, key, next: 0 })
+    }
+
+    /// How many chunks there are so far.
+    pub(super) fn chunks(&self) -> u64 {
+        self.next
+    }
+
+    /// Adds a chunk of so many bytes, which `fill` writes to where they will lie, so that they are
+    /// copied once. After an error nothing more may be added: a nonce would be used again.
+    pub(super) fn chunk(
+        &mut self,
+        count: usize,
+        last: bool,
+        fill: &mut dyn FnMut(&mut [u8]) -> Result<(), Failed>,
+        to: &mut dyn Sink,
+    ) -> Result<(), Failed> {
         to.append(count + TAG_BYTES, &mut |sealed| {
             let (chunk, tag) = sealed.split_at_mut(count);
-            file.read_at(number * CHUNK_BYTES as u64, chunk)?;
-            let (nonce, header) = (nonce(number, number == last), Aad::from(&header));
-            let made = key.seal_in_place_separate_tag(nonce, header, chunk);
+            fill(chunk)?;
+            let (nonce, header) = (nonce(self.next, last), Aad::from(&self.header));
+            let made = self.key.seal_in_place_separate_tag(nonce, header, chunk);
             tag.copy_from_slice(made.map_err(|_| refused())?.as_ref());
             Ok(())
         })?;
+        self.next += 1;
+        Ok(())
     }
-    Ok(())
+
+    /// Reads a full chunk of the object again, before it is sealed.
+    pub(super) fn read_back(&self, number: u64, from: &Writer) -> Result<Vec<u8>, Failed> {
+        let mut sealed = vec![0; CHUNK_BYTES + TAG_BYTES];
+        from.read_at(chunk_at(number), &mut sealed)?;
+        let nonce = nonce(number, false);
+        let opened = self.key.open_in_place(nonce, Aad::from(&self.header), &mut sealed);
+        let size = opened.map_err(|_| refused())?.len();
+        sealed.truncate(size);
+        Ok(sealed)
+    }
+}
+
+fn refused() -> io::Error {
+    io::Error::other("the cipher refused a chunk")
+}
+
+/// Where a chunk begins in the object.
+fn chunk_at(number: u64) -> u64 {
+    WHOLE_HEADER_BYTES as u64 + number * (CHUNK_BYTES + TAG_BYTES) as u64
 }
 
 /// An encrypted object.
@@ -117,9 +171,8 @@ impl Chunks for Encrypted {
     }
 
     fn chunk(&self, number: u64) -> Result<Vec<u8>, Unreadable> {
-        let at = WHOLE_HEADER_BYTES as u64 + number * (CHUNK_BYTES + TAG_BYTES) as u64;
         let mut sealed = vec![0; chunk_bytes(self.size, number) + TAG_BYTES];
-        read_exact(&self.object, at, &mut sealed)?;
+        read_exact(&self.object, chunk_at(number), &mut sealed)?;
         let nonce = nonce(number, number == last_chunk(self.size));
         let opened = self.key.open_in_place(nonce, Aad::from(&self.header), &mut sealed);
         let size = opened.map_err(|_| Unreadable::Forged)?.len();

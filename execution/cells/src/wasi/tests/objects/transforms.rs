@@ -1,8 +1,9 @@
 //! Files that are kept encrypted or compressed.
 
-use super::{objects, secret};
+use super::{objects, objects_within, secret};
 use crate::wasi::{Errno, File, Mount, Node, ObjectFolder, OpenHow, Transform};
 use geds::{Geds, Put};
+use proptest::prelude::*;
 use std::sync::Arc;
 
 const SIZES: [usize; 7] = [0, 1, 100, 65_535, 65_536, 65_537, 300_000];
@@ -73,6 +74,94 @@ fn what_is_encrypted_or_compressed_is_read_as_it_was_written() {
         let stat = mount.root().and_then(|root| root.stat_path("file", false));
         assert_eq!(stat.map(|stat| stat.size), Ok(300_000));
     }
+}
+
+/// What is done to a large file before it is closed; sizes are in bytes.
+#[derive(Debug, Clone)]
+enum Act {
+    Append(usize),
+    Write(usize, usize),
+    Resize(usize),
+    Sync,
+    Read(usize, usize),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let size = || prop_oneof![1..100_usize, 60_000..70_000_usize, 1..150_000_usize];
+    prop_oneof![
+        6 => size().prop_map(Act::Append),
+        1 => (size(), size()).prop_map(|(at, count)| Act::Write(at, count)),
+        1 => (0..200_000_usize).prop_map(Act::Resize),
+        1 => Just(Act::Sync),
+        3 => (size(), size()).prop_map(|(at, count)| Act::Read(at, count)),
+    ]
+}
+
+#[test]
+fn a_large_file_is_read_and_changed_while_it_is_encrypted() {
+    let (_folder, store) = objects();
+    let transform = Transform::Encrypt(secret(1));
+    let run = |acts: &[Act]| {
+        store.delete("lab", "file", None).expect("there is a bucket");
+        let file = open(&store, &transform, "file", true).expect("it opens");
+        let mut model = Vec::new();
+        for (number, act) in acts.iter().enumerate() {
+            let fresh = |count: usize| vec![number as u8 + 1; count];
+            match *act {
+                Act::Append(count) => {
+                    assert_eq!(file.append(&fresh(count)).map(|(count, _)| count), Ok(count));
+                    model.extend(fresh(count));
+                }
+                Act::Write(at, count) => {
+                    assert_eq!(file.write_at(&fresh(count), at as u64), Ok(count));
+                    model.resize(model.len().max(at + count), 0);
+                    model[at..at + count].copy_from_slice(&fresh(count));
+                }
+                Act::Resize(size) => {
+                    file.set_size(size as u64).expect("it is resized");
+                    model.resize(size, 0);
+                }
+                Act::Sync => file.sync(false).expect("it is synced"),
+                Act::Read(at, count) => {
+                    let mut part = vec![0; count];
+                    let read = file.read_at(&mut part, at as u64).expect("it reads");
+                    let expected = model.get(at..).unwrap_or_default();
+                    assert!(part[..read] == expected[..expected.len().min(count)], "{acts:?}");
+                }
+            }
+            assert_eq!(file.stat().map(|stat| stat.size), Ok(model.len() as u64));
+        }
+        file.close().expect("it closes");
+        let file = open(&store, &transform, "file", false).expect("it opens");
+        let mut bytes = vec![0; model.len() + 1];
+        assert_eq!(file.read_at(&mut bytes, 0), Ok(model.len()));
+        assert!(bytes[..model.len()] == model, "{acts:?}");
+    };
+    run(&[Act::Append(300_000)]);
+    run(&[Act::Append(65_536), Act::Append(65_536), Act::Read(65_535, 2), Act::Append(1)]);
+    run(&[Act::Append(200_000), Act::Resize(0), Act::Append(200_000), Act::Write(70_000, 5)]);
+    proptest!(ProptestConfig::with_cases(40), |(acts in proptest::collection::vec(act(), 1..10))| {
+        run(&acts);
+    });
+}
+
+#[test]
+fn a_large_file_for_which_there_is_no_room_keeps_what_it_has() {
+    let sizes =
+        geds::Limits { memory_bytes: 4 << 20, disk_bytes: 1 << 20, ..geds::Limits::default() };
+    let (_folder, store) = objects_within(geds::Limits { wait_ms: 10, ..sizes });
+    let transform = Transform::Encrypt(secret(1));
+    let file = open(&store, &transform, "file", true).expect("it opens");
+    let mut written = 0;
+    while let Ok((count, _)) = file.append(&vec![7; 100_000]) {
+        written += count;
+        assert!(written < 64 << 20, "there is no limit");
+    }
+    if let Ok(stat) = file.stat() {
+        assert_eq!(stat.size, written as u64);
+        assert_eq!(file.read_at(&mut vec![0; written + 1], 0), Ok(written));
+    }
+    assert!(written > 0);
 }
 
 #[test]
