@@ -58,6 +58,7 @@ impl Scope for At<'_> {
             "latency" => Some(self.samples(place, Load::Latency, last_ms)),
             "broken" => Some(self.samples(place, Load::Broken, last_ms)),
             "cpu" => Some(self.samples(place, Load::Cpu, last_ms)),
+            "requests" => Some(self.samples(place, Load::Requests, last_ms)),
             _ => number((*self.situation.figures.get(name)?.get(index)?)?),
         }
     }
