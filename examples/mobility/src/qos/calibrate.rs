@@ -9,7 +9,7 @@ const FIRST: f64 = 0.08;
 /// How often the share is mended.
 const ROUNDS: usize = 3;
 /// Frames of a trial.
-const FRAMES: u64 = 48;
+const FRAMES: u64 = 64;
 /// Near enough.
 const OFF_MAX: f64 = 0.04;
 /// What the share of a processor may be.

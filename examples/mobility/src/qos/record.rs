@@ -23,7 +23,7 @@ use tokio::{process::Command, time::sleep};
 
 /// Frames of the clip that are played again and again, and their size in pixels.
 const FRAMES: u32 = 100;
-const SIZE: &str = "640:480";
+const SIZE: &str = "768:576";
 /// Between two lines that say how it goes.
 const TELL: Duration = Duration::from_secs(10);
 /// Settings that are tried for the model.
@@ -97,7 +97,7 @@ async fn loop_of(clip: &Path, work: &Path) -> Result<(PathBuf, f64)> {
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-i"]).arg(clip);
     ffmpeg.args(["-map", "0:v:0", "-vf", &format!("scale={SIZE}")]);
-    ffmpeg.args(["-frames:v", &FRAMES.to_string(), "-c:v", "mjpeg", "-q:v", "4"]).arg(&path);
+    ffmpeg.args(["-frames:v", &FRAMES.to_string(), "-c:v", "mjpeg", "-q:v", "3"]).arg(&path);
     let output = ffmpeg.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = output.map_err(|source| Error::Program { program: "ffmpeg".into(), source })?;
     if !output.status.success() {

@@ -19,6 +19,10 @@ use crate::{
 const USE_MAX: f64 = 0.95;
 /// How uneven requests may be, the usual one first.
 const UNEVEN: [f64; 5] = [0.2, 0.1, 0.05, 0.5, 1.0];
+/// How much work of a request goes on behind its answer, as a share of what it waits for.
+const BEHIND: [f64; 6] = [1.0, 1.15, 1.3, 1.5, 1.75, 2.0];
+/// A queue that is less plain has to explain latencies so much better, as a share of them.
+const BETTER: f64 = 0.01;
 /// No forecast is longer.
 const LATENCY_MAX_MS: f64 = 60_000.0;
 /// Halvings in which a request's work is found to a billionth.
@@ -114,7 +118,10 @@ impl Agent {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Queue {
     /// Milliseconds that a request takes by itself.
-    work_ms: f64,
+    alone_ms: f64,
+    /// By how much it keeps the place busy for longer than that: more than 1 where work goes on
+    /// behind an answer, or an idle place has time saved up.
+    behind: f64,
     /// Half the squared coefficients of variation of arrivals and of work.
     uneven: f64,
 }
@@ -129,27 +136,29 @@ impl Queue {
             Some((requests.unwrap_or_default().max(0.0), latency))
         };
         let points: Vec<(f64, f64)> = past.iter().filter_map(point).collect();
-        let fits = UNEVEN.map(|uneven| {
-            let works = points.iter().map(|&(requests, ms)| work_ms(requests, ms, uneven));
-            let queue = Self { work_ms: median(works), uneven };
+        let kinds = BEHIND.iter().flat_map(|&behind| UNEVEN.map(|uneven| (behind, uneven)));
+        let fits = kinds.map(|(behind, uneven)| {
+            let queue = Self { alone_ms: f64::NAN, behind, uneven };
+            let alone = points.iter().map(|&(requests, ms)| queue.implied_ms(requests, ms));
+            let queue = Self { alone_ms: median(alone), ..queue };
             let off = |&(requests, ms): &(f64, f64)| (queue.steady_ms(requests) / ms).ln().abs();
             (mean(points.iter().map(off)), queue)
         });
-        let best = fits.into_iter().filter(|(off, _)| off.is_finite());
-        // Of those that explain it as well, the first.
-        best.reduce(|best, next| if next.0 < best.0 - 1e-9 { next } else { best })
+        let best = fits.filter(|(off, _)| off.is_finite());
+        // Of those that explain it as well, the plainest.
+        best.reduce(|best, next| if next.0 < best.0 - BETTER { next } else { best })
             .map(|(_, queue)| queue)
     }
 
     /// The share of its time that so many requests each second take.
     fn used(&self, requests: f64) -> f64 {
-        requests.max(0.0) * self.work_ms / 1000.0
+        requests.max(0.0) * self.alone_ms * self.behind / 1000.0
     }
 
     /// The mean latency while requests come like this for long.
     fn steady_ms(&self, requests: f64) -> f64 {
         let used = self.used(requests).min(USE_MAX);
-        self.work_ms * (1.0 + self.uneven * used / (1.0 - used))
+        self.alone_ms * (1.0 + self.behind * self.uneven * used / (1.0 - used))
     }
 
     /// The mean latency over a time in which requests come like this: what comes beyond all that can
@@ -158,19 +167,20 @@ impl Queue {
         let beyond = (self.used(requests) - 1.0).max(0.0);
         (self.steady_ms(requests) + beyond * horizon_s / 2.0 * 1000.0).min(LATENCY_MAX_MS)
     }
-}
 
-/// The work of a request that explains a latency among so many others.
-fn work_ms(requests: f64, latency_ms: f64, uneven: f64) -> f64 {
-    // Whoever answers so many has done so: more work than fits is a wait.
-    let most = if requests > 0.0 { USE_MAX * 1000.0 / requests } else { f64::INFINITY };
-    let (mut low, mut high) = (0.0, latency_ms.min(most));
-    for _ in 0..HALVINGS {
-        let work_ms = f64::midpoint(low, high);
-        let slow = Queue { work_ms, uneven }.steady_ms(requests) > latency_ms;
-        (low, high) = if slow { (low, work_ms) } else { (work_ms, high) };
+    /// What a request takes by itself, if among so many others it took so long.
+    fn implied_ms(self, requests: f64, latency_ms: f64) -> f64 {
+        // Whoever answers so many has done so: more work than fits is a wait.
+        let fits_ms = USE_MAX * 1000.0 / self.behind / requests;
+        let most = if requests > 0.0 { fits_ms } else { f64::INFINITY };
+        let (mut low, mut high) = (0.0, latency_ms.min(most));
+        for _ in 0..HALVINGS {
+            let alone_ms = f64::midpoint(low, high);
+            let slow = Self { alone_ms, ..self }.steady_ms(requests) > latency_ms;
+            (low, high) = if slow { (low, alone_ms) } else { (alone_ms, high) };
+        }
+        f64::midpoint(low, high)
     }
-    f64::midpoint(low, high)
 }
 
 /// Not a number if there is nothing.
@@ -189,30 +199,31 @@ mod tests {
         Sample { latency_ms: Some(ms), requests: Some(requests), ..Sample::default() }
     }
 
-    /// Measured at half of what it can do, a queue says where it will be full.
+    /// Measured up to nine tenths of what it can do, a queue says where it will be full.
     #[test]
     fn a_queue_is_found_from_what_was_measured() {
-        for truth in [Queue { work_ms: 60.0, uneven: 0.1 }, Queue { work_ms: 5.0, uneven: 1.0 }] {
-            let at = |used: f64| used * 1000.0 / truth.work_ms;
-            let past: Vec<_> = [0.2, 0.4, 0.5, 0.6, 0.8]
-                .map(|used| sample(at(used), truth.steady_ms(at(used))))
+        let queue = |alone_ms, behind, uneven| Queue { alone_ms, behind, uneven };
+        for truth in [queue(60.0, 1.0, 0.1), queue(5.0, 1.0, 1.0), queue(40.0, 1.5, 0.2)] {
+            let full = 1000.0 / truth.alone_ms / truth.behind;
+            let past: Vec<_> = [0.2, 0.4, 0.5, 0.6, 0.8, 0.85, 0.9]
+                .map(|used| sample(used * full, truth.steady_ms(used * full)))
                 .into();
 
             let found = Queue::fit(&past).unwrap();
 
-            assert!((found.work_ms / truth.work_ms - 1.0).abs() < 0.01, "{found:?}");
-            assert_eq!(found.uneven, truth.uneven);
-            assert!(found.latency_ms(at(1.5), 10.0) > 2000.0);
+            let off = found.used(full) - 1.0;
+            assert!(off.abs() < 0.08, "{found:?} of {truth:?}");
+            assert!(found.latency_ms(1.5 * full, 10.0) > 2000.0);
         }
     }
 
     #[test]
     fn what_nobody_asks_and_what_is_flooded_are_no_riddles() {
         let idle = Queue::fit(&[Sample { requests: None, ..sample(0.0, 50.0) }]).unwrap();
-        assert!((idle.work_ms - 50.0).abs() < 0.01);
+        assert!((idle.alone_ms - 50.0).abs() < 0.01);
         // 16 a second were answered, late: it can do hardly more.
         let flooded = Queue::fit(&[sample(16.0, 3000.0); 10]).unwrap();
-        assert!((55.0..62.5).contains(&flooded.work_ms), "{flooded:?}");
+        assert!((0.9..=1.0).contains(&flooded.used(16.0)), "{flooded:?}");
         assert_eq!(Queue::fit(&[]), None);
         assert_eq!(Queue::fit(&[Sample::default(), sample(f64::NAN, f64::NAN)]), None);
         for requests in [-1.0, 0.0, 1e300, f64::INFINITY] {
