@@ -25,7 +25,7 @@ const QUIET_WAIT_S: u64 = 10;
 /// A reactive and a proactive policy look after the same service under the same load
 ///
 /// Two instances of `street-counter` get the same frames at a rate that was recorded, twenty times
-/// faster. Ends with 1 if a promise is broken.
+/// faster. Ends with 1 unless all that is promised was shown.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {

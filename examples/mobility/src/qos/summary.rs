@@ -196,9 +196,9 @@ impl Summary {
         }
     }
 
-    /// Whether nothing that was promised was broken.
+    /// Whether all that was promised was shown.
     pub fn is_kept(&self) -> bool {
-        self.promises.iter().all(|promise| promise.met != Verdict::NotMet)
+        self.promises.iter().all(|promise| promise.met == Verdict::Met)
     }
 }
 

@@ -180,6 +180,7 @@ fn name_type(spec: &PolicySpec, load: Load, name: &str) -> Option<Type> {
         "site" => Type::Text,
         "move" | "age" => Type::Time,
         "euro" => Type::Number,
+        "used" if spec.pipeline.by.is_some() => Type::Number,
         _ if spec.figures.contains_key(name) => Type::Number,
         _ => return None,
     })

@@ -55,6 +55,14 @@ impl Agent {
         (at(&moment.here), there.and_then(at))
     }
 
+    /// The share of what a place can do that the requests would take, at the upper end of what is
+    /// forecast.
+    pub(super) fn used(&self, moment: &Moment, place: &Place) -> Option<f64> {
+        let (asked, _) = self.requests_ahead(moment, moment.here.move_s).ok()?;
+        let queue = Queue::fit(&self.prepared(moment.step_s, place).0)?;
+        Some(queue.used(asked.high))
+    }
+
     /// The requests each second that are forecast, and for how many seconds.
     fn requests_ahead(&self, moment: &Moment, move_s: u32) -> Result<(Prediction, f64)> {
         let Some((ahead, predictor)) = self.predictor(move_s) else {
@@ -239,7 +247,7 @@ model: max
 pipeline: {load: latency, by: requests}
 conditions:
   alarm: here.high > sla
-  go: here.edge && here.high > sla || !here.edge && there.high < 0.9 * sla
+  go: here.edge && here.high > sla || !here.edge && there.high < 0.9 * sla && there.used < 0.9
 ";
 
     fn says(edge: &[Sample], cloud: &[Sample], at_edge: bool) -> crate::agent::Advice {
@@ -262,6 +270,14 @@ conditions:
         assert_eq!(says(&calm, &stand_in, true).verdict.go, None);
         let leaves = says(&busy, &stand_in, true);
         assert_eq!((leaves.verdict.go, leaves.fallback), (Some(0), None));
+        assert!(
+            Agent::new(
+                &spec("{service: a, sla: 1s, conditions: {go: here.used > 1}}"),
+                &NoModels,
+                &[5]
+            )
+            .is_err()
+        );
         assert!(leaves.reason.contains("18.0 requests each second"), "{}", leaves.reason);
         // The idle edge looks well, and would not be with what now comes to the cloud.
         let left = [&busy[..], &[nothing; 12]].concat();
