@@ -19,10 +19,10 @@ use crate::{
 const USE_MAX: f64 = 0.95;
 /// How uneven requests may be, the usual one first.
 const UNEVEN: [f64; 5] = [0.2, 0.1, 0.05, 0.5, 1.0];
-/// How much work of a request goes on behind its answer, as a share of what it waits for.
-const BEHIND: [f64; 6] = [1.0, 1.15, 1.3, 1.5, 1.75, 2.0];
-/// A queue that is less plain has to explain latencies so much better, as a share of them.
-const BETTER: f64 = 0.01;
+/// Requests that take so many times as long as one by itself wait for one another.
+const FLOODED: f64 = 3.0;
+/// Of fewer such samples nothing is believed.
+const FLOODS_MIN: usize = 2;
 /// No forecast is longer.
 const LATENCY_MAX_MS: f64 = 60_000.0;
 /// Halvings in which a request's work is found to a billionth.
@@ -144,18 +144,28 @@ impl Queue {
             Some((requests.unwrap_or_default().max(0.0), latency))
         };
         let points: Vec<(f64, f64)> = past.iter().filter_map(point).collect();
-        let kinds = BEHIND.iter().flat_map(|&behind| UNEVEN.map(|uneven| (behind, uneven)));
-        let fits = kinds.map(|(behind, uneven)| {
-            let queue = Self { alone_ms: f64::NAN, behind, uneven };
+        let fits = UNEVEN.map(|uneven| {
+            let queue = Self { alone_ms: f64::NAN, behind: 1.0, uneven };
             let alone = points.iter().map(|&(requests, ms)| queue.implied_ms(requests, ms));
             let queue = Self { alone_ms: median(alone), ..queue };
             let off = |&(requests, ms): &(f64, f64)| (queue.steady_ms(requests) / ms).ln().abs();
             (mean(points.iter().map(off)), queue)
         });
-        let best = fits.filter(|(off, _)| off.is_finite());
-        // Of those that explain it as well, the plainest.
-        best.reduce(|best, next| if next.0 < best.0 - BETTER { next } else { best })
-            .map(|(_, queue)| queue)
+        let best = fits.into_iter().filter(|(off, _)| off.is_finite());
+        // Of those that explain it as well, the first.
+        let best = best.reduce(|best, next| if next.0 < best.0 - 1e-9 { next } else { best });
+        best.map(|(_, queue)| queue.flooded(&points))
+    }
+
+    /// Where requests waited for one another, as many were answered as can be.
+    fn flooded(self, points: &[(f64, f64)]) -> Self {
+        let waits = |&&(requests, ms): &&(f64, f64)| requests > 0.0 && ms > FLOODED * self.alone_ms;
+        let answered: Vec<f64> = points.iter().filter(waits).map(|point| point.0).collect();
+        if answered.len() < FLOODS_MIN {
+            return self;
+        }
+        let busy_ms = 1000.0 / median(answered.into_iter());
+        Self { behind: (busy_ms / self.alone_ms).max(1.0), ..self }
     }
 
     /// The share of its time that so many requests each second take.
@@ -210,19 +220,33 @@ mod tests {
     /// Measured up to nine tenths of what it can do, a queue says where it will be full.
     #[test]
     fn a_queue_is_found_from_what_was_measured() {
-        let queue = |alone_ms, behind, uneven| Queue { alone_ms, behind, uneven };
-        for truth in [queue(60.0, 1.0, 0.1), queue(5.0, 1.0, 1.0), queue(40.0, 1.5, 0.2)] {
-            let full = 1000.0 / truth.alone_ms / truth.behind;
-            let past: Vec<_> = [0.2, 0.4, 0.5, 0.6, 0.8, 0.85, 0.9]
+        let queue = |alone_ms, uneven| Queue { alone_ms, behind: 1.0, uneven };
+        for truth in [queue(60.0, 0.1), queue(5.0, 1.0)] {
+            let full = 1000.0 / truth.alone_ms;
+            let past: Vec<_> = [0.2, 0.4, 0.5, 0.6, 0.9]
                 .map(|used| sample(used * full, truth.steady_ms(used * full)))
                 .into();
 
             let found = Queue::fit(&past).unwrap();
 
-            let off = found.used(full) - 1.0;
-            assert!(off.abs() < 0.08, "{found:?} of {truth:?}");
+            assert!((found.alone_ms / truth.alone_ms - 1.0).abs() < 0.01, "{found:?}");
+            assert_eq!(found.uneven, truth.uneven);
             assert!(found.latency_ms(1.5 * full, 10.0) > 2000.0);
         }
+    }
+
+    /// By itself a request takes 45 ms, but only 16 each second are answered.
+    #[test]
+    fn a_place_that_was_flooded_is_known_for_what_it_can_do() {
+        let calm: Vec<_> =
+            [8.0, 10.0, 11.0, 12.0, 13.0, 14.0].map(|rate| sample(rate, 45.0)).into();
+        let before = Queue::fit(&calm).unwrap();
+        let past = [&calm[..], &[sample(15.8, 400.0), sample(16.2, 900.0)]].concat();
+
+        let after = Queue::fit(&past).unwrap();
+
+        assert!(before.used(16.0) < 0.75, "{before:?}");
+        assert!((after.used(16.0) - 1.0).abs() < 0.03, "{after:?}");
     }
 
     #[test]
@@ -231,7 +255,7 @@ mod tests {
         assert!((idle.alone_ms - 50.0).abs() < 0.01);
         // 16 a second were answered, late: it can do hardly more.
         let flooded = Queue::fit(&[sample(16.0, 3000.0); 10]).unwrap();
-        assert!((0.9..=1.0).contains(&flooded.used(16.0)), "{flooded:?}");
+        assert!((0.9..=1.01).contains(&flooded.used(16.0)), "{flooded:?}");
         assert_eq!(Queue::fit(&[]), None);
         assert_eq!(Queue::fit(&[Sample::default(), sample(f64::NAN, f64::NAN)]), None);
         for requests in [-1.0, 0.0, 1e300, f64::INFINITY] {
