@@ -16,13 +16,16 @@ FUZZ_SECONDS ?= 180
 FUZZ_TARGETS := snapshot record journal module frames images geds s3 onnx series
 PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help web install demo demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin bench-learning
+.PHONY: help web install demo demo-mobility demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin bench-learning
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 demo: setup  ## a live service moves between two sites under a street camera; minutes
 	@scripts/demo.sh
+
+demo-mobility: setup  ## two policies under the same recorded load, live: what each is worth; minutes
+	@scripts/demo-mobility.sh
 
 # The tests come last: their summary is the last line.
 test: setup format lint  ## everything that must hold: format, lints, all tests; sets up what they need

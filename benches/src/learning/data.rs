@@ -98,7 +98,11 @@ pub(super) fn trace(samples: usize) -> Trace {
             let latency = (68.0 + day + 4.0 * load[site] + high + 6.0 * draw.bell()).max(20.0);
             let stalled = draw.part() < 0.002;
             let cpu = Some(latency / 20.0 + 0.2 * draw.bell());
-            sites[site].push(Sample { latency_ms: (!stalled).then_some(latency), cpu });
+            sites[site].push(Sample {
+                latency_ms: (!stalled).then_some(latency),
+                cpu,
+                requests: None,
+            });
         }
     }
     let mut number = 0;

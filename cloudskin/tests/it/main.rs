@@ -4,6 +4,7 @@
 
 mod help;
 mod local;
+mod loops;
 mod models;
 mod mounts;
 mod moves;

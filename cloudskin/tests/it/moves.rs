@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A street of two walkers before a wall, 60 frames long; none, with a message, without ffmpeg.
-fn street(folder: &Path) -> Option<PathBuf> {
+pub(super) fn street(folder: &Path) -> Option<PathBuf> {
     if Command::new("ffmpeg").arg("-version").output().is_err() {
         eprintln!("skipped: ffmpeg is missing (apt-get install ffmpeg)");
         return None;

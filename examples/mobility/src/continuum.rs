@@ -40,13 +40,22 @@ const SAID_MAX_CHARS: usize = 600;
 
 /// A control plane and two sites that run for the demo; they end when this is dropped.
 pub(crate) struct Continuum {
+    /// As the tenant `default` sees it.
+    pub(crate) view: View,
+    url: String,
+    token: Token,
+    programs: Programs,
+    is_down: bool,
+}
+
+/// A continuum as one of its tenants sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
     pub(crate) client: Client,
     pub(crate) dns: SocketAddr,
     zone: String,
     port: u16,
     sites: BTreeMap<String, IpAddr>,
-    programs: Programs,
-    is_down: bool,
 }
 
 /// The binary with folders of the demo's own, so that it touches none of the user's contexts.
@@ -73,12 +82,63 @@ impl Continuum {
             serde_json::from_str(&programs.run(&up).await?).map_err(|_| Error::Foreign("state"))?;
         let url = state["url"].as_str().ok_or(Error::Foreign("address"))?;
         let token = Token::load(&Path::new(&data).join("control/token"))?;
-        let client = Client::new(url, Some(token), "default")?;
+        let client = Client::new(url, Some(token.clone()), "default")?;
         let status = client.status().await?;
         let (dns, zone, port) = place(&status).ok_or(Error::Foreign("name server"))?;
         let sites = sites(&status);
         guard.0 = None;
-        Ok(Self { client, dns, zone, port, sites, programs, is_down: false })
+        let view = View { client, dns, zone, port, sites };
+        Ok(Self { view, url: url.to_owned(), token, programs, is_down: false })
+    }
+
+    /// As another tenant sees it.
+    pub(crate) fn tenant(&self, tenant: &str) -> Result<View> {
+        let client = Client::new(&self.url, Some(self.token.clone()), tenant)?;
+        Ok(View { client, ..self.view.clone() })
+    }
+
+    /// The folder with all of its data.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.programs.data().into()
+    }
+
+    /// Runs the binary, and answers what it wrote.
+    pub(crate) async fn cloudskin(&self, args: &[&str]) -> Result<String> {
+        self.programs.run(args).await
+    }
+
+    /// `cloudskin why`, as a user sees it.
+    pub(crate) async fn why(&self, service: &str) -> Result<String> {
+        let target = format!("service/{service}");
+        self.programs.run(&["why", &target, "--last", "20"]).await
+    }
+
+    /// Ends it and removes its data.
+    pub(crate) async fn down(mut self) -> Result<()> {
+        let data = self.programs.data();
+        self.programs.run(&["down", "--purge", "--data-dir", &data]).await?;
+        self.is_down = true;
+        Ok(())
+    }
+}
+
+impl View {
+    /// Makes every document of a file so.
+    pub(crate) async fn apply_all(&self, path: &Path) -> Result<()> {
+        for mut manifest in manifest::read(path, self.client.tenant())? {
+            for module in manifest.link_modules()? {
+                self.client.upload(module.bytes).await?;
+            }
+            self.client.apply(&manifest.resource, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a service answers.
+    pub(crate) async fn ready(&self, service: &str) -> Result<()> {
+        let ready = Condition::Ready;
+        wait::wait(&self.client, Kind::Service, service, ready, READY_LIMIT, |_| {}).await?;
+        Ok(())
     }
 
     /// Makes the manifest's service so under a name, and waits until it answers.
@@ -90,9 +150,7 @@ impl Continuum {
             name.clone_into(&mut manifest.resource.metadata.name);
             self.client.apply(&manifest.resource, false).await?;
         }
-        let ready = Condition::Ready;
-        wait::wait(&self.client, Kind::Service, name, ready, READY_LIMIT, |_| {}).await?;
-        Ok(())
+        self.ready(name).await
     }
 
     /// The address of the site that a service is at.
@@ -136,20 +194,6 @@ impl Continuum {
             asking.await.map_err(|_| Error::Counter("no answer within 10 s".to_owned()))??;
         serde_json::from_slice(&body)
             .map_err(|_| Error::Counter(String::from_utf8_lossy(&body).into_owned()))
-    }
-
-    /// `cloudskin why`, as a user sees it.
-    pub(crate) async fn why(&self, service: &str) -> Result<String> {
-        let target = format!("service/{service}");
-        self.programs.run(&["why", &target, "--last", "20"]).await
-    }
-
-    /// Ends it and removes its data.
-    pub(crate) async fn down(mut self) -> Result<()> {
-        let data = self.programs.data();
-        self.programs.run(&["down", "--purge", "--data-dir", &data]).await?;
-        self.is_down = true;
-        Ok(())
     }
 }
 

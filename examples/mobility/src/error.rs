@@ -61,6 +61,17 @@ pub enum Error {
     /// The cell did not tell its totals.
     #[error("the cell does not tell its counter: {0}")]
     Counter(String),
+    /// The edge cannot be made slower than its machine.
+    #[error(
+        "the edge cannot get a quota of processor time: this takes control groups with processors, as root or delegated"
+    )]
+    NoQuota,
+    /// There is no load to play.
+    #[error("the load cannot be played: {0}")]
+    Load(&'static str),
+    /// Recorded load cannot be read.
+    #[error(transparent)]
+    Trace(#[from] learning::Error),
     /// The DNS probe could not be started.
     #[error("cannot ask the name server")]
     Probe(#[source] io::Error),

@@ -17,6 +17,7 @@ mod machine;
 pub mod page;
 mod pictures;
 mod probe;
+pub mod qos;
 mod run;
 mod summary;
 

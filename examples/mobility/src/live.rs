@@ -94,7 +94,7 @@ pub(crate) async fn live(
     mut tell: impl FnMut(&str),
 ) -> Result<Played> {
     let (asked, mut wanted) = mpsc::unbounded_channel::<Leg>();
-    let (client, name) = (continuum.client.clone(), service.to_owned());
+    let (client, name) = (continuum.view.client.clone(), service.to_owned());
     let mover = tokio::spawn(async move {
         let mut moves = Vec::new();
         while let Some(leg) = wanted.recv().await {
@@ -102,7 +102,7 @@ pub(crate) async fn live(
         }
         Ok::<_, Error>(moves)
     });
-    let mut options = continuum.camera(clip, service);
+    let mut options = continuum.view.camera(clip, service);
     options.fps = part.fps;
     let mut told = Instant::now();
     let on_answer = |answer: &Answer| {
@@ -129,7 +129,7 @@ pub(crate) async fn unmoved(
     service: &str,
     part: &Part,
 ) -> Result<Played> {
-    let mut options = continuum.camera(clip, service);
+    let mut options = continuum.view.camera(clip, service);
     options.fps = FAST_FPS;
     play(options, part, |_| {}).await
 }

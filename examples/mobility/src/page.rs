@@ -29,7 +29,7 @@ pub fn render(record: &Record, summary: &Summary, pictures: &[Picture]) -> Strin
 }
 
 /// JSON that cannot end the script element that it stands in.
-fn embedded(data: &Value) -> String {
+pub(crate) fn embedded(data: &Value) -> String {
     data.to_string().replace('<', "\\u003c")
 }
 

@@ -45,23 +45,23 @@ pub struct Record {
 pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Record> {
     tell("starting a control plane, an edge site and a cloud site");
     let continuum = Continuum::up(&options.cloudskin, &options.work).await?;
-    continuum.apply(&options.manifest, SERVICE).await?;
-    let (site, home) = continuum.home(SERVICE).await?;
+    continuum.view.apply(&options.manifest, SERVICE).await?;
+    let (site, home) = continuum.view.home(SERVICE).await?;
     tell(&format!("{SERVICE} answers at {site}"));
     if options.quiet_wait_s > 0 {
         tell(&format!("waiting until the machine is quiet, {} s at most", options.quiet_wait_s));
     }
     let mut machine = Machine::before(options.quiet_wait_s).await;
-    let probe = Probe::start(continuum.dns, &continuum.name(SERVICE))?;
+    let probe = Probe::start(continuum.view.dns, &continuum.view.name(SERVICE))?;
     let mut played = Vec::new();
     for part in &options.parts {
         tell(&format!("{} frames at {} frames a second", part.frames, part.fps));
         played.push(live::live(&continuum, &options.clip, SERVICE, part, &mut tell).await?);
     }
     machine.after().await;
-    let cell_counter = continuum.totals(SERVICE).await?.get("frame").and_then(Value::as_u64);
+    let cell_counter = continuum.view.totals(SERVICE).await?.get("frame").and_then(Value::as_u64);
     tell("the same frames to an instance that does not move");
-    continuum.apply(&options.manifest, REFERENCE).await?;
+    continuum.view.apply(&options.manifest, REFERENCE).await?;
     let mut reference = Vec::new();
     for part in &options.parts {
         reference.push(live::unmoved(&continuum, &options.clip, REFERENCE, part).await?);
@@ -70,7 +70,7 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Record
     let why = continuum.why(SERVICE).await?;
     let switches = switches(&continuum, &played)?;
     let addresses = switches.iter().flat_map(|switch| [switch.from, switch.to]);
-    let mut sites: Vec<_> = addresses.map(|at| (at, continuum.site(at))).collect();
+    let mut sites: Vec<_> = addresses.map(|at| (at, continuum.view.site(at))).collect();
     sites.sort();
     sites.dedup();
     continuum.down().await?;
@@ -81,8 +81,8 @@ fn switches(continuum: &Continuum, played: &[Played]) -> Result<Vec<Switch>> {
     let moves = played.iter().flat_map(|played| &played.moves);
     let switch = |moved: &live::Moved| {
         Ok(Switch {
-            from: continuum.address(&moved.from)?,
-            to: continuum.address(&moved.to)?,
+            from: continuum.view.address(&moved.from)?,
+            to: continuum.view.address(&moved.to)?,
             requested_ms: moved.requested_ms,
             switched_ms: moved.switched_ms,
         })

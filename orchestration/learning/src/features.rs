@@ -54,6 +54,16 @@ pub enum Feature {
         /// Of how many seconds.
         last_s: u32,
     },
+    /// The mean of the requests each second.
+    RequestsMean {
+        /// Of how many seconds.
+        last_s: u32,
+    },
+    /// The most requests each second.
+    RequestsMax {
+        /// Of how many seconds.
+        last_s: u32,
+    },
 }
 
 /// How far back features look.
@@ -72,6 +82,8 @@ impl fmt::Display for Feature {
             Self::ShareStalled { last_s } => write!(f, "share_stalled_{last_s}s"),
             Self::CpuMean { last_s } => write!(f, "cpu_mean_{last_s}s"),
             Self::CpuMax { last_s } => write!(f, "cpu_max_{last_s}s"),
+            Self::RequestsMean { last_s } => write!(f, "requests_mean_{last_s}s"),
+            Self::RequestsMax { last_s } => write!(f, "requests_max_{last_s}s"),
         }
     }
 }
@@ -111,6 +123,15 @@ impl Features {
         let most = [60, 300, 1200, 3600].map(|last_s| Feature::CpuMax { last_s });
         features.each.extend(means.into_iter().chain(most));
         features
+    }
+
+    /// Those that tell a load that rises from one that is high: what was asked over windows from a
+    /// sample to an hour.
+    pub fn of_requests(step_s: u32) -> Self {
+        let means = [1, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
+        let means = means.map(|last_s| Feature::RequestsMean { last_s });
+        let most = [30, 120, 600, 3600].map(|last_s| Feature::RequestsMax { last_s });
+        Self { step_s, each: means.into_iter().chain(most).collect() }
     }
 
     /// How many samples of the past matter.
@@ -175,6 +196,13 @@ impl Features {
             Feature::CpuMax { last_s } => {
                 last(last_s).iter().filter_map(|sample| sample.cpu).fold(f64::NAN, f64::max)
             }
+            Feature::RequestsMean { last_s } => {
+                mean(last(last_s).iter().filter_map(|sample| sample.requests))
+            }
+            Feature::RequestsMax { last_s } => {
+                let requests = last(last_s).iter().filter_map(|sample| sample.requests);
+                requests.fold(f64::NAN, f64::max)
+            }
             Feature::SinceAbove { ms } => {
                 let last = past.iter().rposition(|sample| sample.breaks(ms));
                 self.since(past, last)
@@ -222,7 +250,11 @@ mod tests {
     use super::*;
 
     fn samples(latencies: &[f64]) -> Vec<Sample> {
-        let sample = |&ms: &f64| Sample { latency_ms: (ms > 0.0).then_some(ms), cpu: Some(2.0) };
+        let sample = |&ms: &f64| Sample {
+            latency_ms: (ms > 0.0).then_some(ms),
+            cpu: Some(2.0),
+            ..Sample::default()
+        };
         latencies.iter().map(sample).collect()
     }
 

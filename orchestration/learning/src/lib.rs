@@ -3,7 +3,7 @@
 //! Start at [`Trace`] for what was measured, at [`features`] for what a model may see of it, at
 //! [`policy::Policy`] for what decides whether a service moves, and at [`replay::replay`] for what
 //! such a policy would have been worth; [`agent`] makes one of what users declare, and [`twin`] plays
-//! any in days that nobody recorded. Models of all kinds are trained by [`model::train`] and kept in a
+//! any in days that nobody recorded. Where a vehicle will be says [`trajectory::Tracker`]. Models of all kinds are trained by [`model::train`] and kept in a
 //! [`catalog::Catalog`]; a [`Monitor`] says when one no longer fits. Decisions are pure: the past and
 //! the time go in, and nothing here reads a clock.
 
@@ -21,6 +21,7 @@ mod predict;
 pub mod replay;
 mod rightsize;
 mod trace;
+pub mod trajectory;
 pub mod twin;
 pub mod weigh;
 

@@ -157,7 +157,7 @@ mod tests {
     use crate::model::{Boosting, Growth};
 
     fn past(ms: f64) -> Vec<Sample> {
-        vec![Sample { latency_ms: Some(ms), cpu: Some(ms / 20.0) }; 800]
+        vec![Sample { latency_ms: Some(ms), cpu: Some(ms / 20.0), requests: None }; 800]
     }
 
     /// Learned that what is at 200 ms stays above the level, and what is at 60 ms below it.
@@ -199,9 +199,11 @@ mod tests {
     #[test]
     fn nothing_measured_and_nowhere_to_go_are_no_reasons_to_fail() {
         let policy = policy(Scales { broken_eur: 0.01, margin_eur_hour: 0.0, cool_down_s: 0 });
-        for past in
-            [&[][..], &[Sample::default(); 3], &[Sample { latency_ms: Some(f64::NAN), cpu: None }]]
-        {
+        for past in [
+            &[][..],
+            &[Sample::default(); 3],
+            &[Sample { latency_ms: Some(f64::NAN), ..Sample::default() }],
+        ] {
             let here = Place { name: "", past, edge: true, move_s: 30 };
             let others = [Place { edge: false, ..here }];
             for others in [&others[..], &[]] {

@@ -132,7 +132,10 @@ impl Case {
         let there = self.expect.go.as_ref().is_none_or(|go| self.places.contains_key(go));
         require(there, "tests.expect.go", "one of the places")?;
         require(self.places.len() <= PARTS_MAX, "tests.places", "at most 32")?;
-        let few = |given: &Given| given.latency.len().max(given.cpu.len()) <= SAMPLES_MAX;
+        let few = |given: &Given| {
+            let lengths = [given.latency.len(), given.cpu.len(), given.requests.len()];
+            lengths.into_iter().all(|len| len <= SAMPLES_MAX)
+        };
         require(self.places.values().all(few), "tests.places", "at most 20000 samples")?;
         let whole = millis(self.step) >= 1000 && millis(self.step).is_multiple_of(1000);
         require(

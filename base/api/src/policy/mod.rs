@@ -130,6 +130,9 @@ pub struct Pipeline {
     /// What is forecast; by the shape if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,
+    /// What is forecast first, where the figure follows from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
     /// Samples are averaged to this step first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resample: Option<Period>,
@@ -148,6 +151,7 @@ impl Default for Pipeline {
     fn default() -> Self {
         Self {
             load: None,
+            by: None,
             resample: None,
             gaps: Gaps::default(),
             window: Period::from_millis(300_000),
@@ -167,6 +171,18 @@ pub enum Load {
     Broken,
     /// Processors in use at the site.
     Cpu,
+    /// Requests that it is sent, each second.
+    Requests,
+}
+
+/// What a figure is forecast by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// The model forecasts the requests each second, wherever the service is; how long answers
+    /// take with so many says a queue that is fitted to what was measured at each place. So a
+    /// place is judged by what would come to it.
+    Requests,
 }
 
 /// What a sample without an answer is.
@@ -350,6 +366,8 @@ pub struct Given {
     pub latency: Vec<Option<f64>>,
     /// Processors in use, the latest last.
     pub cpu: Vec<Option<f64>>,
+    /// Requests each second, the latest last.
+    pub requests: Vec<Option<f64>>,
 }
 
 /// What is to be decided.
@@ -404,6 +422,9 @@ pub struct Said {
     /// Why the reactive rule decided in its place, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
+    /// What it expected, as a decision records it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Value>,
 }
 
 /// A move of the service.

@@ -32,8 +32,8 @@ Examples:
   cloudskin model train --kind holt-winters --season 1d --data traces/ --target cpu --horizon 1h
 
 Kinds: naive, seasonal-naive, ewma, holt-winters, ridge, polynomial, forest, gbm, lstm.
-Targets: latency and cpu (means over the horizon), latency-max, cpu-max, broken:120ms (the share of
-time above a level, or without an answer).")]
+Targets: latency, cpu and requests each second (means over the horizon), latency-max, cpu-max,
+requests-max, broken:120ms (the share of time above a level, or without an answer).")]
 pub(crate) struct Train {
     /// What is fitted
     #[arg(long, value_name = "KIND", value_parser = kind)]

@@ -89,6 +89,7 @@ fn unit(load: Load) -> &'static str {
         Load::Broken => "share of broken time",
         Load::Latency => "ms",
         Load::Cpu => "processors",
+        Load::Requests => "requests each second",
     }
 }
 

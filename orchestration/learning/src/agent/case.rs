@@ -62,13 +62,17 @@ pub fn run(agent: &Agent, case: &Case) -> Tested {
 }
 
 fn samples(given: &Given) -> Vec<Sample> {
-    let count = given.latency.len().max(given.cpu.len());
+    let count = given.latency.len().max(given.cpu.len()).max(given.requests.len());
     // The latest are last in both.
     let at = |values: &[Option<f64>], at: usize| {
         let before = count - values.len();
         at.checked_sub(before).and_then(|at| values[at]).filter(|value| value.is_finite())
     };
-    let one = |place| Sample { latency_ms: at(&given.latency, place), cpu: at(&given.cpu, place) };
+    let one = |place| Sample {
+        latency_ms: at(&given.latency, place),
+        cpu: at(&given.cpu, place),
+        requests: at(&given.requests, place),
+    };
     (0..count).map(one).collect()
 }
 

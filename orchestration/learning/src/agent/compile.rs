@@ -7,7 +7,7 @@ use super::{
     sensor::Cron,
 };
 use crate::{Error, Predictor, Prices, Result, forecast::Ahead};
-use api::policy::{PolicySpec, Sensor, Shape, millis};
+use api::policy::{By, PolicySpec, Sensor, Shape, millis};
 use std::sync::Arc;
 
 /// The part of certainty from which on breaking the level is an alarm.
@@ -58,6 +58,10 @@ impl Agent {
                 Sensor::Every(_) | Sensor::Event(_) => {}
             }
         }
+        if spec.pipeline.by.is_some() && load != Load::Latency {
+            let text = "`pipeline.by` forecasts latencies: write `load: latency`";
+            return Err(Error::Unfit(text.into()));
+        }
         if spec.guards.moves_per_day == 1 {
             let text = "`guards.movesPerDay` is 0, or at least 2: one to go and one to come back";
             return Err(Error::Unfit(text.into()));
@@ -82,9 +86,13 @@ impl Agent {
         moves_s: &[u32],
     ) -> Result<Vec<(Ahead, Arc<dyn Predictor>)>> {
         let one = |ahead: Ahead| -> Result<_> {
-            let Self { spec, load, sla_ms, .. } = self;
+            let Self { spec, sla_ms, .. } = self;
+            let load = match spec.pipeline.by {
+                Some(By::Requests) => Load::Requests,
+                None => self.load,
+            };
             let model = if spec.shape == Shape::Reactive { "mean" } else { &spec.model };
-            let wanted = Wanted { model, load: *load, sla_ms: *sla_ms, ahead };
+            let wanted = Wanted { model, load, sla_ms: *sla_ms, ahead };
             let window_s = seconds(spec.pipeline.window);
             let predictor: Arc<dyn Predictor> = match Lately::named(&wanted, window_s) {
                 Some(lately) => Arc::new(lately),
@@ -133,8 +141,8 @@ fn usual(spec: &PolicySpec, load: Load) -> (String, String) {
     let broken = match load {
         Load::Broken => ALARM.to_owned(),
         Load::Latency => "here.predicted > sla".to_owned(),
-        // Processors have no level; the service has.
-        Load::Cpu => "share_above(here.latency, sla, 5m) > 0.25".to_owned(),
+        // Processors and requests have no level; the service has.
+        Load::Cpu | Load::Requests => "share_above(here.latency, sla, 5m) > 0.25".to_owned(),
     };
     match (spec.shape, spec.limits, load) {
         (Shape::Proactive, ..) => (broken, compare),
@@ -153,7 +161,7 @@ fn usual(spec: &PolicySpec, load: Load) -> (String, String) {
 fn name_type(spec: &PolicySpec, load: Load, name: &str) -> Option<Type> {
     let figure = match load {
         Load::Latency => Type::Time,
-        Load::Broken | Load::Cpu => Type::Number,
+        Load::Broken | Load::Cpu | Load::Requests => Type::Number,
     };
     match name {
         "sla" | "moved" => return Some(Type::Time),
@@ -167,11 +175,12 @@ fn name_type(spec: &PolicySpec, load: Load, name: &str) -> Option<Type> {
     Some(match name {
         "predicted" | "low" | "high" => figure,
         "latency" => Type::Times,
-        "broken" | "cpu" => Type::Numbers,
+        "broken" | "cpu" | "requests" => Type::Numbers,
         "edge" => Type::Truth,
         "site" => Type::Text,
         "move" | "age" => Type::Time,
         "euro" => Type::Number,
+        "used" if spec.pipeline.by.is_some() => Type::Number,
         _ if spec.figures.contains_key(name) => Type::Number,
         _ => return None,
     })

@@ -124,6 +124,9 @@ impl Agent {
     ) -> (Result<Prediction>, Result<Prediction>) {
         let other = there.and_then(|at| moment.others.get(at));
         let move_s = other.unwrap_or(&moment.here).move_s;
+        if self.spec.pipeline.by.is_some() {
+            return self.by_requests(moment, move_s, other);
+        }
         let nothing = Place { past: &[], ..moment.here };
         let here = self.forecast(moment, move_s, &moment.here, other.unwrap_or(&nothing));
         let beyond = match other {
@@ -148,6 +151,7 @@ impl Agent {
             (self.prepared(moment.step_s, of), self.prepared(moment.step_s, by));
         let known = |sample: &Sample| match self.load {
             Load::Cpu => sample.cpu.is_some(),
+            Load::Requests => sample.requests.is_some(),
             Load::Latency | Load::Broken => !sample.stalled(),
         };
         if !here.iter().any(known) {
@@ -158,20 +162,21 @@ impl Agent {
     }
 
     /// The one whose time ahead begins nearest to when a move takes effect.
-    fn predictor(&self, move_s: u32) -> Option<&(Ahead, std::sync::Arc<dyn Predictor>)> {
+    pub(super) fn predictor(&self, move_s: u32) -> Option<&(Ahead, std::sync::Arc<dyn Predictor>)> {
         self.predictors.iter().min_by_key(|(ahead, _)| ahead.0.abs_diff(move_s))
     }
 
     /// What says most of the forecast for where the service is; empty where the model cannot tell.
     pub fn reasons(&self, moment: &Moment) -> Vec<Reason> {
         let Some((_, predictor)) = self.predictor(moment.here.move_s) else { return Vec::new() };
+        if self.spec.pipeline.by.is_some() {
+            return self.reasons_of_requests(moment, &**predictor);
+        }
         let (here, step_s) = self.prepared(moment.step_s, &moment.here);
         let there = moment.others.first().map(|other| self.prepared(moment.step_s, other).0);
         let there = there.unwrap_or_default();
         let past = Past { now_s: moment.now_s, step_s, here: &here, there: &there };
-        let mut reasons = predictor.explain(&past).unwrap_or_default();
-        reasons.truncate(REASONS_MAX);
-        reasons
+        first(predictor.explain(&past))
     }
 
     /// Goes only if it would have gone there in the runs before, too.
@@ -253,19 +258,29 @@ impl Agent {
             }
             (Some(said), Load::Latency) => format!("{:.0} ms", said.value),
             (Some(said), Load::Cpu) => format!("{:.1} processors", said.value),
+            (Some(said), Load::Requests) => format!("{:.1} requests each second", said.value),
         };
         let what = match self.load {
             Load::Broken => "the level is forecast to be broken",
             Load::Latency => "the latency is forecast to be",
             Load::Cpu => "in use are forecast to be",
+            Load::Requests => "what comes is forecast to be",
         };
         let (here, there) = (say(option.here), say(option.there));
-        format!("{what} {here} here and {there} at `{name}`")
+        let by = self.tell_requests(moment);
+        format!("{by}{what} {here} here and {there} at `{name}`")
     }
 }
 
+/// The reasons that are told.
+pub(super) fn first(reasons: Result<Vec<Reason>>) -> Vec<Reason> {
+    let mut reasons = reasons.unwrap_or_default();
+    reasons.truncate(REASONS_MAX);
+    reasons
+}
+
 /// Several forecasts as one.
-fn aggregate(said: &[Prediction], how: Aggregate) -> Result<Prediction> {
+pub(super) fn aggregate(said: &[Prediction], how: Aggregate) -> Result<Prediction> {
     let one = |of: fn(&Prediction) -> f64| {
         let values = || said.iter().map(of);
         match how {

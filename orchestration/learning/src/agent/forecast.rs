@@ -80,6 +80,7 @@ pub(super) fn figure(load: Load, sample: &Sample, sla_ms: f64) -> Option<f64> {
     match load {
         Load::Latency => sample.latency_ms,
         Load::Cpu => sample.cpu,
+        Load::Requests => sample.requests,
         Load::Broken => Some(f64::from(u8::from(sample.breaks(sla_ms)))),
     }
     .filter(|value| value.is_finite())
@@ -155,6 +156,7 @@ pub(super) fn averaged(past: &[Sample], each: usize) -> Cow<'_, [Sample]> {
         Sample {
             latency_ms: of(mean(some.iter().filter_map(|sample| sample.latency_ms))),
             cpu: of(mean(some.iter().filter_map(|sample| sample.cpu))),
+            requests: of(mean(some.iter().filter_map(|sample| sample.requests))),
         }
     };
     let mut means: Vec<Sample> = past.rchunks(each).map(one).collect();
@@ -167,7 +169,8 @@ mod tests {
     use super::*;
 
     fn samples(latencies: &[f64]) -> Vec<Sample> {
-        let sample = |&ms: &f64| Sample { latency_ms: (ms > 0.0).then_some(ms), cpu: None };
+        let sample =
+            |&ms: &f64| Sample { latency_ms: (ms > 0.0).then_some(ms), ..Sample::default() };
         latencies.iter().map(sample).collect()
     }
 

@@ -148,7 +148,7 @@ mod tests {
     use types::Period;
 
     fn samples(latencies: &[f64]) -> Vec<Sample> {
-        latencies.iter().map(|&ms| Sample { latency_ms: Some(ms), cpu: None }).collect()
+        latencies.iter().map(|&ms| Sample { latency_ms: Some(ms), ..Sample::default() }).collect()
     }
 
     fn with<T>(now_s: i64, moved: &[u64], ask: impl Fn(&Moment) -> T) -> T {

@@ -8,6 +8,7 @@
 mod case;
 mod compile;
 mod decide;
+mod demand;
 pub mod expression;
 mod forecast;
 mod guards;

@@ -110,7 +110,7 @@ mod tests {
         let site = |site: usize| SiteTrace {
             name: format!("s{site}"),
             samples: (0..6 * 720)
-                .map(|at| Sample { latency_ms: Some(latency(site, at)), cpu: None })
+                .map(|at| Sample { latency_ms: Some(latency(site, at)), ..Sample::default() })
                 .collect(),
         };
         Trace { start_s: 1_700_000_100, step_s: 5, sites: vec![site(0), site(1)] }

@@ -55,9 +55,11 @@ impl Scope for At<'_> {
                 number(age_s(moment.step_s, place).map_or(f64::INFINITY, |s| s as f64 * 1000.0))
             }
             "euro" => number(self.agent.prices.second(!place.edge) * 3600.0),
+            "used" => number(self.agent.used(moment, place)?),
             "latency" => Some(self.samples(place, Load::Latency, last_ms)),
             "broken" => Some(self.samples(place, Load::Broken, last_ms)),
             "cpu" => Some(self.samples(place, Load::Cpu, last_ms)),
+            "requests" => Some(self.samples(place, Load::Requests, last_ms)),
             _ => number((*self.situation.figures.get(name)?.get(index)?)?),
         }
     }

@@ -15,7 +15,7 @@ fn agent(yaml: &str) -> Agent {
 }
 
 fn samples(latencies: &[f64]) -> Vec<Sample> {
-    let sample = |&ms: &f64| Sample { latency_ms: (ms > 0.0).then_some(ms), cpu: None };
+    let sample = |&ms: &f64| Sample { latency_ms: (ms > 0.0).then_some(ms), ..Sample::default() };
     latencies.iter().map(sample).collect()
 }
 
@@ -251,7 +251,10 @@ proptest! {
         let site = |site: usize| -> Vec<Sample> {
             let each = (0..1200).map(|at| {
                 let pair = values[(at / hold + site * 7) % values.len()];
-                Sample { latency_ms: if site == 0 { pair.0 } else { pair.1 }, cpu: None }
+                Sample {
+                    latency_ms: if site == 0 { pair.0 } else { pair.1 },
+                    ..Sample::default()
+                }
             });
             each.collect()
         };

@@ -25,6 +25,10 @@ impl<'a> Trained<'a> {
 
 impl Models for Trained<'_> {
     fn load(&self, wanted: &Wanted) -> Result<Arc<dyn Predictor>> {
+        if wanted.load == Load::Requests {
+            let text = "requests are forecast by a model of the catalog: `cloudskin model train --target requests`";
+            return Err(Error::Unfit(text.into()));
+        }
         let kind: Kind = wanted.model.parse().map_err(|_| {
             let text = "there is no model `{}`: write ewma, mean, max, ridge, gbm or forest";
             Error::Unfit(text.replace("{}", wanted.model))
@@ -68,6 +72,10 @@ fn truth(
         Load::Cpu => {
             let ahead = samples[at + ahead.start + 1..=at + ahead.end].iter();
             mean(ahead.filter_map(|sample| sample.cpu))
+        }
+        Load::Requests => {
+            let ahead = samples[at + ahead.start + 1..=at + ahead.end].iter();
+            mean(ahead.filter_map(|sample| sample.requests))
         }
     }
 }

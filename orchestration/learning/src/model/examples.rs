@@ -81,9 +81,12 @@ impl<'a> Examples<'a> {
     pub fn new(stretch: &Stretch<'a>, question: &Question) -> Result<Self> {
         let trace = stretch.trace;
         question.check(trace.step_s)?;
-        let features = match question.target.is_cpu() {
-            true => Features::of_cpu(trace.step_s, &question.levels_ms),
-            false => Features::of_latency(trace.step_s, &question.levels_ms),
+        let features = match question.target {
+            Target::Cpu | Target::CpuMax => Features::of_cpu(trace.step_s, &question.levels_ms),
+            Target::Requests | Target::RequestsMax => Features::of_requests(trace.step_s),
+            Target::Latency | Target::LatencyMax | Target::Broken(_) => {
+                Features::of_latency(trace.step_s, &question.levels_ms)
+            }
         };
         let moments = moments(stretch, question);
         let count = (moments.len() as u64).saturating_mul(trace.sites.len() as u64);

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn minutes(values: impl Iterator<Item = f64>) -> Vec<Sample> {
-        values.flat_map(|ms| [Sample { latency_ms: Some(ms), cpu: None }; 12]).collect()
+        values.flat_map(|ms| [Sample { latency_ms: Some(ms), ..Sample::default() }; 12]).collect()
     }
 
     fn value(path: Path, samples: &[Sample], ahead: Ahead) -> f64 {

@@ -18,6 +18,10 @@ pub enum Target {
     CpuMax,
     /// The share of samples above a latency in milliseconds, those without an answer among them.
     Broken(f64),
+    /// The mean of the requests each second.
+    Requests,
+    /// The most requests each second.
+    RequestsMax,
 }
 
 impl Target {
@@ -32,34 +36,45 @@ impl Target {
     /// The figure of a path that is expected.
     pub(crate) fn of_path(self, path: impl Iterator<Item = f64>) -> f64 {
         match self {
-            Self::Latency | Self::Cpu => mean(path),
-            Self::LatencyMax | Self::CpuMax => path.fold(f64::NAN, f64::max),
+            Self::Latency | Self::Cpu | Self::Requests => mean(path),
+            Self::LatencyMax | Self::CpuMax | Self::RequestsMax => path.fold(f64::NAN, f64::max),
             Self::Broken(ms) => mean(path.map(|latency| share(latency > ms))),
         }
     }
 
     /// What a sample says of the series whose path decides.
     pub(crate) fn series(self, sample: &Sample) -> Option<f64> {
-        if self.is_cpu() { sample.cpu } else { sample.latency_ms }
+        match self {
+            Self::Cpu | Self::CpuMax => sample.cpu,
+            Self::Requests | Self::RequestsMax => sample.requests,
+            Self::Latency | Self::LatencyMax | Self::Broken(_) => sample.latency_ms,
+        }
     }
 
     /// The sample with another value in that series.
     pub(crate) fn with_series(self, sample: Sample, value: f64) -> Sample {
-        match self.is_cpu() {
-            true => Sample { cpu: Some(value), ..sample },
-            false => Sample { latency_ms: Some(value), ..sample },
+        match self {
+            Self::Cpu | Self::CpuMax => Sample { cpu: Some(value), ..sample },
+            Self::Requests | Self::RequestsMax => Sample { requests: Some(value), ..sample },
+            Self::Latency | Self::LatencyMax | Self::Broken(_) => {
+                Sample { latency_ms: Some(value), ..sample }
+            }
         }
     }
 
-    /// Whether it is of processors, else of latencies.
-    pub fn is_cpu(self) -> bool {
-        matches!(self, Self::Cpu | Self::CpuMax)
+    /// The name of that series.
+    pub(crate) fn series_name(self) -> &'static str {
+        match self {
+            Self::Cpu | Self::CpuMax => "cpu",
+            Self::Requests | Self::RequestsMax => "requests",
+            Self::Latency | Self::LatencyMax | Self::Broken(_) => "latency",
+        }
     }
 
     /// Whether the figure of the expected path is what is expected of the figure: true of means
     /// alone, for the highest of what really comes lies above the highest of what is expected.
     pub(crate) fn is_linear(self) -> bool {
-        matches!(self, Self::Latency | Self::Cpu)
+        matches!(self, Self::Latency | Self::Cpu | Self::Requests)
     }
 }
 
@@ -74,6 +89,8 @@ impl fmt::Display for Target {
             Self::LatencyMax => f.write_str("latency-max"),
             Self::Cpu => f.write_str("cpu"),
             Self::CpuMax => f.write_str("cpu-max"),
+            Self::Requests => f.write_str("requests"),
+            Self::RequestsMax => f.write_str("requests-max"),
             Self::Broken(ms) => write!(f, "broken:{ms}ms"),
         }
     }
@@ -95,8 +112,10 @@ impl std::str::FromStr for Target {
             "latency-max" => Ok(Self::LatencyMax),
             "cpu" => Ok(Self::Cpu),
             "cpu-max" => Ok(Self::CpuMax),
+            "requests" => Ok(Self::Requests),
+            "requests-max" => Ok(Self::RequestsMax),
             _ => Err(format!(
-                "`{text}` is no target: write latency, latency-max, cpu, cpu-max or broken:120ms"
+                "`{text}` is no target: write latency, latency-max, cpu, cpu-max, requests, requests-max or broken:120ms"
             )),
         }
     }
@@ -108,12 +127,17 @@ mod tests {
 
     #[test]
     fn each_figure_is_of_what_was_measured() {
-        let sample = |latency_ms, cpu| Sample { latency_ms, cpu };
+        let sample = |latency_ms, cpu: Option<f64>| Sample {
+            latency_ms,
+            cpu,
+            requests: cpu.map(|cpu| 8.0 * cpu),
+        };
         let ahead = [sample(Some(60.0), Some(1.0)), sample(None, None), sample(Some(90.0), None)];
         let of = |text: &str| text.parse::<Target>().unwrap().of(&ahead);
 
         assert_eq!((of("latency"), of("latency-max")), (75.0, 90.0));
         assert_eq!((of("cpu"), of("cpu-max")), (1.0, 1.0));
+        assert_eq!((of("requests"), of("requests-max")), (8.0, 8.0));
         // No answer breaks every level.
         assert!((of("broken:80ms") - 2.0 / 3.0).abs() < 1e-9);
         assert!(Target::Latency.of(&[Sample::default()]).is_nan());

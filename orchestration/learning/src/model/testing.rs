@@ -14,7 +14,11 @@ pub(crate) fn trace(samples: usize, seed: u64) -> Trace {
             let burst = if (at + 6 * site) % 190 < 25 { 60.0 } else { 0.0 };
             let latency = 70.0 + wave + burst + noise();
             let stalled = at % 300 < 3;
-            Sample { latency_ms: (!stalled).then_some(latency), cpu: Some(2.0 + latency / 50.0) }
+            Sample {
+                latency_ms: (!stalled).then_some(latency),
+                cpu: Some(2.0 + latency / 50.0),
+                ..Sample::default()
+            }
         };
         SiteTrace { name: format!("s{site}"), samples: (0..samples).map(sample).collect() }
     });

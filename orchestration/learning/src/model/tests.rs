@@ -106,7 +106,7 @@ fn with_baseline(model: &Trained, past: &Past, reason: &crate::Reason) -> f64 {
 #[test]
 fn whatever_was_measured_the_answer_is_a_number_or_an_error() {
     let trace = testing::trace(1200, 3);
-    let strange = |latency_ms, cpu| vec![Sample { latency_ms, cpu }; 400];
+    let strange = |latency_ms, cpu| vec![Sample { latency_ms, cpu, ..Sample::default() }; 400];
     let pasts = [
         strange(None, None),
         strange(Some(0.0), Some(0.0)),

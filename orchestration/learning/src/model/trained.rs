@@ -322,8 +322,8 @@ impl Predictor for Trained {
                 parts.map(reason).collect()
             }
             Body::Path { .. } => {
-                let name = if self.target.is_cpu() { "here.cpu" } else { "here.latency" };
-                self.series_reasons(past, &[(name, self.target, self.reference.series)])
+                let name = format!("here.{}", self.target.series_name());
+                self.series_reasons(past, &[(&name, self.target, self.reference.series)])
             }
             Body::Lstm(model) => {
                 let names: [_; lstm::CHANNELS] = [

@@ -8,7 +8,7 @@ fn trace(latency: impl Fn(usize, usize) -> Option<f64>, samples: usize) -> Trace
     let site = |site: usize| SiteTrace {
         name: format!("s{site}"),
         samples: (0..samples)
-            .map(|at| Sample { latency_ms: latency(site, at), cpu: None })
+            .map(|at| Sample { latency_ms: latency(site, at), ..Sample::default() })
             .collect(),
     };
     Trace { start_s: 1_700_000_100, step_s: STEP_S, sites: vec![site(0), site(1)] }

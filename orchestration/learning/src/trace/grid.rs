@@ -56,6 +56,7 @@ impl Grid {
                 let kept = &mut samples[place(time_s)];
                 kept.latency_ms = sample.latency_ms.or(kept.latency_ms);
                 kept.cpu = sample.cpu.or(kept.cpu);
+                kept.requests = sample.requests.or(kept.requests);
             }
             hold_cpu(&mut samples);
             SiteTrace { name, samples }

@@ -15,6 +15,8 @@ pub struct Sample {
     pub latency_ms: Option<f64>,
     /// Processors in use at the site.
     pub cpu: Option<f64>,
+    /// Requests that the service was sent there, each second.
+    pub requests: Option<f64>,
 }
 
 impl Sample {

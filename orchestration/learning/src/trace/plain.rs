@@ -14,6 +14,7 @@ pub(super) struct Columns {
     site: usize,
     latency: usize,
     cpu: Option<usize>,
+    requests: Option<usize>,
 }
 
 impl Columns {
@@ -25,6 +26,7 @@ impl Columns {
             site: at("site")?,
             latency: at("latency_ms")?,
             cpu: at("cpu"),
+            requests: at("requests"),
         })
     }
 }
@@ -45,6 +47,7 @@ pub(super) fn read(
         let cell = grid.cell(field(columns.site), time_s)?;
         cell.latency_ms = number(field(columns.latency));
         cell.cpu = columns.cpu.and_then(|column| number(field(column)));
+        cell.requests = columns.requests.and_then(|column| number(field(column)));
         if let Some(last) = last.filter(|last| *last < time_s) {
             step_s = step_s.min(time_s - last);
         }

@@ -15,8 +15,9 @@ impl Trace {
     /// Reads a file, or all `.csv` and `.csv.gz` files of a folder together.
     ///
     /// Known are the hourly files of the DL Streamer testbed and plain ones with the columns
-    /// `timestamp` (Unix seconds), `site`, `latency_ms` and, if it was measured, `cpu`, separated
-    /// by commas. A line without a latency says that nothing was answered.
+    /// `timestamp` (Unix seconds), `site`, `latency_ms` and, if they were measured, `cpu` and
+    /// `requests` (each second), separated by commas. A line without a latency says that nothing
+    /// was answered.
     ///
     /// # Errors
     /// A file that cannot be read, one that is none of these, with the line, and a folder
@@ -145,7 +146,10 @@ mod tests {
         assert_eq!((trace.start_s, trace.step_s, trace.len()), (100, 10, 4));
         assert_eq!(trace.sites[0].name, "a");
         assert_eq!(latencies(&trace, 0), [None, Some(61.0), None, None]);
-        assert_eq!(trace.sites[1].samples[0], Sample { latency_ms: Some(70.5), cpu: Some(2.0) });
+        assert_eq!(
+            trace.sites[1].samples[0],
+            Sample { latency_ms: Some(70.5), cpu: Some(2.0), requests: None }
+        );
         // Processors in use hold until the next measurement.
         assert_eq!(trace.sites[1].samples[3].cpu, Some(2.0));
     }

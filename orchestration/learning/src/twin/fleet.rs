@@ -99,6 +99,7 @@ impl Log {
         each.map(|&(latency, cpu)| Sample {
             latency_ms: known(latency).map(|ms| ms + away_ms),
             cpu: known(cpu),
+            requests: None,
         })
         .collect()
     }

@@ -115,12 +115,12 @@ impl Site {
         self.backlog_s = backlog(self.backlog_s, used, step_s, BACKLOG_MAX_S);
         let cpu = Some(used.min(1.0) * capacity);
         if self.stalls(model, step_s) || push.down {
-            return Sample { latency_ms: None, cpu };
+            return Sample { cpu, ..Sample::default() };
         }
         let wait_ms = self.wait_ms(model, used) * self.crowding;
         let service_ms = model.service_ms(self.random.share());
         let latency_ms = (service_ms + wait_ms) / speed + 1000.0 * self.backlog_s;
-        Sample { latency_ms: Some(latency_ms), cpu }
+        Sample { latency_ms: Some(latency_ms), cpu, requests: None }
     }
 
     /// The formula is asked again only when something changed: load stays for several steps.

@@ -1,6 +1,12 @@
 //! What to play, to whom and how.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use super::Pace;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// In which form a frame is sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +36,8 @@ pub struct Options {
     pub path: String,
     /// Frames for each second.
     pub fps: f64,
+    /// Frames come as this says, instead of `fps` a second; the play ends with it.
+    pub pace: Option<Pace>,
     /// Stops after so many frames.
     pub frames: Option<u64>,
     /// Frames of the video to leave out before the first that is sent.
@@ -42,6 +50,9 @@ pub struct Options {
     pub connections: usize,
     /// Frames that may wait for a connection; then the camera waits too.
     pub queue_max: usize,
+    /// Round trips that are made up for addresses which are nearer than they stand for: each attempt
+    /// there waits so long first. For continua on one machine.
+    pub distances: BTreeMap<IpAddr, Duration>,
     /// How often a frame is sent again.
     pub retries_max: u32,
     /// How long one attempt may take.
@@ -67,12 +78,14 @@ impl Options {
             host: host.to_owned(),
             path: "/".to_owned(),
             fps: 10.0,
+            pace: None,
             frames: None,
             start_frame: 0,
             repeat: false,
             picture: Picture::default(),
             connections: 1,
             queue_max: 256,
+            distances: BTreeMap::new(),
             retries_max: 50,
             timeout: Duration::from_secs(10),
             run: types::random_id(),

@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod jpeg;
 mod lane;
+mod pace;
 mod pgm;
 mod play;
 mod report;
@@ -21,5 +22,6 @@ mod tests;
 
 pub use config::{Options, Picture};
 pub use error::{Error, Result};
+pub use pace::Pace;
 pub use play::play;
 pub use report::{AddressUse, Answer, Latency, Report};

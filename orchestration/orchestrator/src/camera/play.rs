@@ -1,7 +1,7 @@
 //! The open loop: each frame when it is due.
 
 use super::{
-    Answer, Error, Options, Report, Result,
+    Answer, Error, Options, Pace, Report, Result,
     lane::{Due, Lane, Outcome},
     report::Recorder,
     resolve,
@@ -87,6 +87,9 @@ fn check(options: &Options) -> Result<()> {
     if !(options.fps > 0.0 && options.fps <= FPS_MAX) {
         return wrong("the frame rate must be more than 0 and at most 10000 frames a second");
     }
+    if let Some(pace) = &options.pace {
+        pace.check(FPS_MAX)?;
+    }
     if !(1..=CONNECTIONS_MAX).contains(&options.connections) {
         return wrong("the number of connections must be from 1 to 1024");
     }
@@ -118,12 +121,19 @@ impl Feeder {
     }
 
     async fn feed(&mut self) -> Result<()> {
+        let options = self.options.clone();
+        let mut pace = options.pace.as_ref().map(Pace::dues);
         for number in 0..self.options.frames.unwrap_or(u64::MAX) {
+            let due = match &mut pace {
+                Some(pace) => pace.next(),
+                None => Some(Duration::from_secs_f64(number as f64 / options.fps)),
+            };
+            let Some(due) = due else { break };
             let Some(frame) = self.source.next().await? else { break };
             if let Some(folder) = &self.options.save_frames {
                 save_frame(folder, number, &frame).await?;
             }
-            let at = self.start + Duration::from_secs_f64(number as f64 / self.options.fps);
+            let at = self.start + due;
             sleep_until(at).await;
             let lane = &self.lanes[number as usize % self.lanes.len()];
             if lane.send(Due { number, at, frame }).await.is_err() {

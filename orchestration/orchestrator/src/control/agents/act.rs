@@ -61,7 +61,7 @@ pub(super) async fn run(state: &Arc<State>, id: &Id, why: &str) -> Result<Ran> {
         advice.verdict.go = None;
         advice.held = Some("its last moves failed: it rests".to_owned());
     }
-    let said = record::said(&gathered, &advice);
+    let said = record::said(&agent, &gathered, &advice);
     let asked = (&*agent, &gathered, &advice);
     let spec = record::decision(&policy, service.uid(), asked, action(&policy, &advice), why);
     let decision = carry_out(state, &policy, &said, &advice, spec.clone()).await?;

@@ -207,6 +207,7 @@ fn truth(
 ) -> Option<Truth> {
     let known = |sample: &Sample| match forecast.figure {
         Load::Cpu => sample.cpu.is_some(),
+        Load::Requests => sample.requests.is_some(),
         Load::Latency | Load::Broken => !sample.stalled(),
     };
     if !samples.iter().any(known) {
@@ -218,10 +219,8 @@ fn truth(
     let value = match forecast.figure {
         Load::Broken => broken_share,
         Load::Latency => known().fold(f64::NAN, f64::max),
-        Load::Cpu => {
-            let cpus: Vec<f64> = samples.iter().filter_map(|sample| sample.cpu).collect();
-            cpus.iter().sum::<f64>() / cpus.len() as f64
-        }
+        Load::Cpu => average(samples.iter().filter_map(|sample| sample.cpu)),
+        Load::Requests => average(samples.iter().filter_map(|sample| sample.requests)),
     };
     let within = said.map(|said| (said.low..=said.high).contains(&value));
     Some(Truth {
@@ -231,6 +230,12 @@ fn truth(
         latency_ms: mean(samples),
         within,
     })
+}
+
+/// Not a number if there is nothing.
+fn average(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
+    sum / f64::from(count)
 }
 
 fn mean(samples: &[Sample]) -> Option<f64> {
@@ -244,8 +249,9 @@ mod tests {
 
     #[test]
     fn a_stretch_of_time_is_cut_out_of_the_samples() {
-        let samples: Vec<Sample> =
-            (0..10).map(|at| Sample { latency_ms: Some(f64::from(at)), cpu: None }).collect();
+        let samples: Vec<Sample> = (0..10)
+            .map(|at| Sample { latency_ms: Some(f64::from(at)), ..Sample::default() })
+            .collect();
         // The last sample is of the step that began at 100 s.
         let cut = |from_s: u64, to_s: u64| {
             let cut = window(&samples, 102_000, (from_s * 1000, to_s * 1000));

@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 /// Seconds from one sample to the next.
 pub(super) const STEP_S: u32 = 5;
 const STEP_MS: u64 = STEP_S as u64 * 1000;
+/// Of less time than this the requests each second are not told: too few came.
+const COUNTED_MIN_MS: u64 = 500;
 /// A day, for the longest window that policies look back at.
 const STEPS_MAX: usize = 86_400 / STEP_S as usize;
 /// Services at sites; each takes at most half a MiB.
@@ -25,8 +27,9 @@ struct Series {
     /// The step that the last slot is of, since 1970.
     last: u64,
     slots: VecDeque<Slot>,
-    /// As the site last counted.
+    /// As the site last counted, and when.
     answers: Option<Answers>,
+    counted_ms: u64,
 }
 
 /// One step.
@@ -34,6 +37,8 @@ struct Series {
 struct Slot {
     /// The site said that it serves.
     heard: bool,
+    /// The time in which the site counted what follows, while it served.
+    counted_ms: u32,
     count: u32,
     failed: u32,
     sum_us: u64,
@@ -69,7 +74,7 @@ impl Measured {
                 continue;
             }
             let serves = one.state == HeldState::Serving;
-            self.series.entry(key).or_default().take(now_ms / STEP_MS, one.answers, serves, cpu);
+            self.series.entry(key).or_default().take(now_ms, one.answers, serves, cpu);
         }
     }
 
@@ -95,11 +100,17 @@ impl Measured {
 }
 
 impl Series {
-    fn take(&mut self, step: u64, answers: Answers, serves: bool, cpu: Option<f32>) {
-        self.reach(step);
+    fn take(&mut self, now_ms: u64, answers: Answers, serves: bool, cpu: Option<f32>) {
+        self.reach(now_ms / STEP_MS);
+        let passed_ms = now_ms.saturating_sub(std::mem::replace(&mut self.counted_ms, now_ms));
+        // Of a longer time nothing says when they came.
+        let counted = serves && self.answers.is_some() && passed_ms <= STEP_MS;
         let since = answers.since(self.answers.replace(answers));
         let Some(slot) = self.slots.back_mut() else { return };
         slot.heard |= serves;
+        if counted {
+            slot.counted_ms += u32::try_from(passed_ms).unwrap_or_default();
+        }
         slot.count = slot.count.saturating_add(u32::try_from(since.count).unwrap_or(u32::MAX));
         slot.failed = slot.failed.saturating_add(u32::try_from(since.failed).unwrap_or(u32::MAX));
         slot.sum_us = slot.sum_us.saturating_add(since.sum_us);
@@ -120,7 +131,7 @@ impl Series {
 
     fn samples(&self, now: u64) -> Vec<Sample> {
         let mut last = None;
-        let sample = |slot: &Slot| {
+        let sample = |(at, slot): (usize, &Slot)| {
             let all = slot.count.saturating_add(slot.failed);
             let latency_ms = match (slot.count, slot.failed) {
                 (1.., _) => Some(slot.sum_us as f64 / 1000.0 / f64::from(all)),
@@ -130,9 +141,9 @@ impl Series {
                 (0, 0) => last.filter(|_| slot.heard),
             };
             last = latency_ms.or(last.filter(|_| slot.failed == 0));
-            Sample { latency_ms, cpu: slot.cpu.map(f64::from) }
+            Sample { latency_ms, cpu: slot.cpu.map(f64::from), requests: self.requests(at) }
         };
-        let mut samples: Vec<_> = self.slots.iter().map(sample).collect();
+        let mut samples: Vec<_> = self.slots.iter().enumerate().map(sample).collect();
         // The site has not been heard of since; the step that is under way has not ended.
         let silent = usize::try_from(now.saturating_sub(self.last)).unwrap_or(usize::MAX);
         samples.extend(std::iter::repeat_n(
@@ -140,6 +151,18 @@ impl Series {
             silent.min(STEPS_MAX).saturating_sub(1),
         ));
         samples
+    }
+
+    /// Requests each second in a step; that under way, which may have just begun, together with
+    /// the one before.
+    fn requests(&self, at: usize) -> Option<f64> {
+        let from = if at + 1 == self.slots.len() { at.saturating_sub(1) } else { at };
+        let slots = self.slots.range(from..=at);
+        let (count, ms) = slots.fold((0_u64, 0_u64), |(count, ms), slot| {
+            let own = u64::from(slot.count) + u64::from(slot.failed);
+            (count + own, ms + u64::from(slot.counted_ms))
+        });
+        (ms >= COUNTED_MIN_MS).then(|| count as f64 * 1000.0 / ms as f64)
     }
 }
 
@@ -195,6 +218,9 @@ mod tests {
         let mean = Some(100.0);
         assert_eq!(latencies(&measured, 1_015_000), [mean, mean, None, Some(40.0)]);
         assert_eq!(samples[1].cpu, Some(0.5));
+        // Two in a second, and the next in three; then three in five seconds, and none of two.
+        let requests = |at: usize| samples[at].requests;
+        assert_eq!((requests(0), requests(1), requests(2)), (Some(1.0), Some(0.0), Some(0.6)));
         // Then nothing is heard.
         assert_eq!(latencies(&measured, 1_026_000)[4..], [None]);
         measured.take("edge", 1_030_000, &held(2, 0, 80_000, 0), &HashSet::new());

@@ -112,7 +112,7 @@ pub(super) async fn acted(state: &Arc<State>, id: &Id, problem: Option<String>) 
 }
 
 /// What an agent said, in short.
-pub(super) fn said(gathered: &Gathered, advice: &Advice) -> Said {
+pub(super) fn said(agent: &Agent, gathered: &Gathered, advice: &Advice) -> Said {
     let go = advice.verdict.go.and_then(|at| gathered.places.get(at + 1));
     let reason = match &advice.held {
         Some(held) => format!("{}; but {held}", advice.reason),
@@ -123,6 +123,7 @@ pub(super) fn said(gathered: &Gathered, advice: &Advice) -> Said {
         alarm: advice.verdict.alarm,
         reason,
         fallback: advice.fallback.clone(),
+        prediction: Some(prediction(agent, gathered, advice)).filter(|said| !said.is_null()),
     }
 }
 
@@ -134,7 +135,7 @@ pub(super) fn decision(
     action: &str,
     why: &str,
 ) -> DecisionSpec {
-    let said = said(gathered, advice);
+    let said = said(agent, gathered, advice);
     let reasons = gathered.ask(|situation| agent.reasons(situation.moment));
     let sites =
         gathered.places.iter().map(|at| (at.site.clone(), summary(&at.samples, agent.sla_ms())));
@@ -205,6 +206,7 @@ fn alternatives(gathered: &Gathered, advice: &Advice) -> Vec<Alternative> {
         Load::Broken => "share of broken time",
         Load::Latency => "latency in ms",
         Load::Cpu => "processors in use",
+        Load::Requests => "requests each second",
     };
     let one = |option: &learning::agent::Choice| {
         let site = gathered.places.get(option.place + 1)?.site.clone();
@@ -227,7 +229,8 @@ fn prediction(agent: &Agent, gathered: &Gathered, advice: &Advice) -> Value {
         return Value::Null;
     };
     let there = gathered.places.get(option.place + 1).map(|place| &place.site);
-    json!({
+    let requests = gathered.ask(|situation| agent.requests(situation.moment));
+    let mut said = json!({
         "figure": advice.load,
         "slaMs": agent.sla_ms(),
         "fromS": from_s,
@@ -236,7 +239,11 @@ fn prediction(agent: &Agent, gathered: &Gathered, advice: &Advice) -> Value {
         "here": option.here,
         "to": there,
         "there": option.there,
-    })
+    });
+    if let Some(requests) = requests {
+        said["requests"] = json!(requests);
+    }
+    said
 }
 
 pub(super) fn round(value: f64) -> f64 {

@@ -127,6 +127,7 @@ fn stand_in(mut own: Vec<Sample>, other: Vec<Sample>) -> Vec<Sample> {
     }
     let offset = own.len() - other.len();
     for (own, other) in own[offset..].iter_mut().zip(other) {
+        // What a stand-in is asked is not what the service is.
         own.latency_ms = own.latency_ms.or(other.latency_ms);
         own.cpu = own.cpu.or(other.cpu);
     }

@@ -42,7 +42,8 @@ impl Models for Kept {
 fn fits(target: Target, wanted: &Wanted) -> bool {
     match (wanted.load, target) {
         (Load::Latency, Target::Latency | Target::LatencyMax)
-        | (Load::Cpu, Target::Cpu | Target::CpuMax) => true,
+        | (Load::Cpu, Target::Cpu | Target::CpuMax)
+        | (Load::Requests, Target::Requests | Target::RequestsMax) => true,
         (Load::Broken, Target::Broken(level_ms)) => (level_ms - wanted.sla_ms).abs() < 1e-6,
         _ => false,
     }

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The whole loop, live: a reactive and a proactive policy look after one service each under the same
+# recorded load. Leaves target/demo/mobility.json and mobility.html. DEMO_PROFILE=dev takes the
+# development build; MOBILITY_TRACE names the folder of recorded load.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export CLOUDSKIN_CACHE=${CLOUDSKIN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cloudskin}
+case ${DEMO_PROFILE:-release} in
+release) flags=(--release) folder=release ;;
+dev) flags=() folder=debug ;;
+*) echo "demo: DEMO_PROFILE is release or dev" >&2; exit 2 ;;
+esac
+programs=${CARGO_TARGET_DIR:-target}/$folder
+
+echo "The demo itself takes about six minutes."
+[ -x "$programs/mobility-loop" ] ||
+    echo "The first time it also builds everything: 10 to 20 minutes on two cores."
+[ -f "$CLOUDSKIN_CACHE/media/vtest.avi" ] ||
+    echo "The first time it also downloads about 96 MB for the clip."
+
+[ ! -x scripts/setup.sh ] || scripts/setup.sh
+cargo build --locked "${flags[@]}" -p cloudskin -p mobility-demo
+clip=$(examples/mobility/fetch-clip.sh)
+trace=${MOBILITY_TRACE:-../shared/data/mobility/cellnex-dlstreamer}
+exec "$programs/mobility-loop" --cloudskin "$programs/cloudskin" --clip "$clip" --trace "$trace" \
+    --output target/demo
