@@ -4,9 +4,11 @@
 //! [`policy::Policy`] for what decides whether a service moves, and at [`replay::replay`] for what
 //! such a policy would have been worth; [`agent`] makes one of what users declare, and [`twin`] plays
 //! any in days that nobody recorded. Models of all kinds are trained by [`model::train`] and kept in a
-//! [`catalog::Catalog`]; a [`Monitor`] says when one no longer fits. Decisions are pure: the past and
+//! [`catalog::Catalog`]; a [`Monitor`] says when one no longer fits. [`advise`] says how a service will behave
+//! at places and which is best. Decisions are pure: the past and
 //! the time go in, and nothing here reads a clock.
 
+pub mod advise;
 pub mod agent;
 pub mod catalog;
 mod cost;
