@@ -32,7 +32,7 @@ Examples:
   cloudskin model federate --site edge=edge.csv --site cloud=cloud/ --kind ridge --target latency --horizon 10m
   cloudskin model federate --site a=a.csv --site b=b.csv --site c=c.csv --kind gbm --target latency --horizon 5m
 
-Kinds: ridge, polynomial, forest, gbm, lstm. All traces need the same step and number of sites.")]
+Kinds: ridge, polynomial, gbm, lstm. All traces need the same step and number of sites.")]
 pub(crate) struct Federate {
     /// A site, and a file or folder of what was measured there; at least two
     #[arg(long = "site", required = true, value_name = "NAME=PATH", value_parser = site)]

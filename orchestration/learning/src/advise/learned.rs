@@ -23,7 +23,7 @@ const FIGURES: usize = 4;
 /// Sites whose speed is learned; the others count as usual.
 const SITES_MAX: usize = 64;
 /// Moments that are learned from, the last ones of each service at each site.
-const MOMENTS_MAX: usize = 20_000;
+const MOMENTS_MAX: usize = 10_000;
 /// With fewer moments of all services nothing is said about load and sites.
 const MOMENTS_MIN: usize = 20;
 /// So many moments have to say something before it is half believed.
@@ -41,7 +41,7 @@ const ERRORS_MIN: usize = 20;
 /// The part of the moments that the rest is tried on.
 const TRIED: f64 = 0.2;
 /// Pairs that are left out in turn, to see what a site that a service never was at is good for.
-const LEFT_OUT_MAX: usize = 16;
+const LEFT_OUT_MAX: usize = 8;
 
 /// What was learned of services and sites.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -175,11 +175,14 @@ impl Effects {
         if rows.len() >= MOMENTS_MIN {
             effects.fit(rows);
         }
-        for (service, own) in &mut effects.services.clone() {
-            let all = rows.iter().filter(|row| row.service == service);
-            let rest: Vec<f64> = all.map(|row| row.off - effects.of_row(row)).collect();
-            let adds = believed(&rest, DOUBT_SERVICE);
-            effects.services.insert(service.clone(), Own { adds, ..*own });
+        let mut left: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for row in rows {
+            left.entry(row.service).or_default().push(row.off - effects.of_row(row));
+        }
+        for (service, rest) in left {
+            if let Some(own) = effects.services.get_mut(service) {
+                own.adds = believed(&rest, DOUBT_SERVICE);
+            }
         }
         effects.pairs(rows);
         effects

@@ -240,7 +240,7 @@ impl Outlook {
             Basis::Model => "; forecast by a model",
             Basis::Measured => "; it was measured there",
             Basis::Learned => "; learned from other places and services",
-            Basis::Queueing => "; nothing was measured, so queues alone say it",
+            Basis::Queueing => "; it was not measured there, so queues alone say it",
         }
     }
 }

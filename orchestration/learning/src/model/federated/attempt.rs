@@ -10,8 +10,7 @@ use super::{
 use crate::{
     Error,
     model::{
-        Boosting, Examples, Fitted, Forest, Method, Network, Polynomial, Ridge, Trained, Trees,
-        Usual,
+        Boosting, Examples, Fitted, Method, Network, Polynomial, Ridge, Trained, Trees, Usual,
         lstm::{self, Lstm},
         method::Body,
         polynomial::{self, CROSSED_MAX},
@@ -128,16 +127,13 @@ fn fit(sites: &mut Sites, method: &Method, seed: u64) -> Result<(Summary, Body)>
         Method::Polynomial { penalty, crossed } => {
             Body::Row(Fitted::Polynomial(polynomial(sites, &summary, penalty, crossed)?))
         }
-        Method::Forest(forest) => {
-            Body::Row(Fitted::Trees(self::forest(sites, &summary, forest, seed)?))
-        }
         Method::Gbm(boosting) => {
             Body::Row(Fitted::Trees(self::boosting(sites, &summary, boosting)?))
         }
         Method::Lstm(network) => Body::Lstm(self::network(sites, &summary, &network, seed)?),
         _ => {
             let text = format!(
-                "`{}` is not trained where the data are: write ridge, polynomial, forest, gbm or lstm",
+                "`{}` is not trained where the data are: write ridge, polynomial, gbm or lstm",
                 method.name()
             );
             return Err(Error::Unfit(text).into());
@@ -252,41 +248,6 @@ fn polynomial(
     let wide = self::summary(sites, Lens::Wide(&chosen))?;
     let ridge = ridge(sites, Lens::Wide(&chosen), &wide, penalty)?;
     Ok(chosen.with(crossed, ridge))
-}
-
-fn forest(sites: &mut Sites, summary: &Summary, forest: Forest, seed: u64) -> Result<Trees> {
-    let (width, all) = (summary.common.usual.len(), summary.rows.iter().sum::<f64>());
-    let mut trees = Vec::new();
-    for (at, (site, rows)) in sites.each.iter().zip(&summary.rows).enumerate() {
-        let share = (forest.trees as f64 * rows / all).round().max(1.0) as usize;
-        // Sites with the same seed would draw the same figures.
-        let own = Forest { trees: share, seed: seed.wrapping_add(at as u64), ..forest };
-        let grown = site.forest(&own)?;
-        if grown.each().count() != share {
-            let why = format!("{share} trees were to be grown, it told {}", grown.each().count());
-            return Err(Fault::Site(at, why));
-        }
-        for tree in grown.each() {
-            // Around the mean of all truths: leaves of a forest are truths.
-            trees.push(around(at, tree, width, summary)?);
-        }
-    }
-    sites.count(sent(&trees));
-    let rate = 1.0 / trees.len() as f64;
-    Ok(Trees::of(summary.common.base, rate, Usual(summary.common.usual.clone()), trees))
-}
-
-/// A tree of truths as one of distances from their mean.
-fn around(at: usize, tree: &Tree, width: usize, summary: &Summary) -> Result<Tree> {
-    use crate::model::tree::Branch;
-    if !tree.is_sound(width) {
-        return Err(Fault::Site(at, "it told a tree that cannot be walked".into()));
-    }
-    let less = |branch: Branch| match branch {
-        Branch::Leaf { value } => Branch::Leaf { value: value - summary.common.base },
-        split @ Branch::Split { .. } => split,
-    };
-    check::tree(at, &Tree::of(tree.branches().map(less)), (width, summary.deviation, 1.0))
 }
 
 fn boosting(sites: &mut Sites, summary: &Summary, boosting: Boosting) -> Result<Trees> {

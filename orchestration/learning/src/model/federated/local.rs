@@ -4,7 +4,7 @@ use super::{Party, check::Answer};
 use crate::{
     Result,
     model::{
-        Examples, Forest, Growth, Network, Polynomial, Tenths, Trees,
+        Examples, Growth, Network, Polynomial, Tenths,
         bins::Bins,
         grow::{Counted, Grower},
         lstm::Lstm,
@@ -49,8 +49,6 @@ pub(super) trait Site: Debug {
     fn products(&self, lens: Lens, common: &Common) -> Answer;
     /// How far each figure goes with the truths.
     fn goes_with(&self, polynomial: &Polynomial, base: f64) -> Answer;
-    /// Trees of a forest.
-    fn forest(&self, forest: &Forest) -> Result<Trees>;
     /// Begins boosting from the mean of all truths.
     fn begin(&mut self, base: f64) -> Result<()>;
     /// A tree of what is left.
@@ -167,10 +165,6 @@ impl Site for Local<'_> {
 
     fn goes_with(&self, polynomial: &Polynomial, base: f64) -> Answer {
         Ok(polynomial.goes_with(self.rows(), self.truths(), base))
-    }
-
-    fn forest(&self, forest: &Forest) -> Result<Trees> {
-        forest.fit(self.rows(), self.truths())
     }
 
     fn begin(&mut self, base: f64) -> Result<()> {

@@ -5,10 +5,12 @@
 //! - ridge and polynomial: sums and products of columns. What comes out is the model that training
 //!   on all rows in one place would make.
 //! - gbm: in each round each site grows a tree on what is left of its own truths, and all are added.
-//! - forest: each site grows a share of the trees.
 //! - lstm: each site goes once over its own moments from common weights, which are averaged
 //!   (H. B. McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized
 //!   Data", AISTATS 2017), each step clipped to the usual length.
+//!
+//! A forest is not trained so: a tree that knows one site alone says nothing of another, and nothing
+//! corrects it.
 //!
 //! An answer that is no answer (no numbers, another shape) or far from all others costs its site the
 //! part in the training, with the reason; training then begins again without it. A site that lies

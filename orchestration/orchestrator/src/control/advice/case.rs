@@ -212,7 +212,7 @@ fn model(
     }
 }
 
-/// Requests a second, at all sites together.
+/// Requests a second where it is.
 fn rate_now(seen: &Seen, service: &Service, now_ms: u64) -> f64 {
     let here = service.status.site.as_deref();
     let there = here.and_then(|site| seen.lately(service.uid(), site, now_ms));

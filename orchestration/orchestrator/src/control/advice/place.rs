@@ -4,11 +4,15 @@ use super::{
     super::{cache::Service, state::State},
     case::Case,
 };
-use api::{advice::Assumed, decision::Alternative, service::Prefer};
+use api::{
+    advice::{Assumed, SITES_MAX},
+    decision::Alternative,
+    service::Prefer,
+};
 use decide::Verdict;
 use learning::advise::{self, Ranking};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 use tracing::warn;
 
 /// The verdict with the sites in the order of what is expected, and what that is. With
@@ -31,12 +35,10 @@ pub(in super::super) fn choose(
             return (verdict, Value::Null);
         }
     };
-    let rooms: BTreeMap<&str, f64> = verdict
-        .alternatives
-        .iter()
-        .filter_map(|site| Some((site.name.as_str(), site.score?)))
-        .collect();
-    let ranking = advise::rank(case.candidates(state, |site| rooms.contains_key(site)), prefer);
+    // Those with the most room: that among thousands one with less is better is not looked for.
+    let open = verdict.alternatives.iter().filter(|site| site.score.is_some());
+    let open: BTreeSet<&str> = open.take(SITES_MAX).map(|site| site.name.as_str()).collect();
+    let ranking = advise::rank(case.candidates(state, |site| open.contains(site)), prefer);
     if ranking.places.is_empty() {
         return (verdict, Value::Null);
     }

@@ -15,8 +15,14 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
+use learning::{
+    Sample, SiteTrace, Trace,
+    catalog::{Catalog, Data, Gate, MARGIN, Made, Record, Stage},
+    model::{self, Examples, Question, Target},
+};
 use prost::Message;
 use serde_json::{Value, json};
+use std::ops::ControlFlow;
 use types::{Epoch, ErrorKind};
 
 /// What one service did in a second.
@@ -156,6 +162,68 @@ async fn a_service_is_placed_where_it_is_expected_to_behave_and_by_room_if_it_sa
     assert_eq!(roomy[0].prediction, Value::Null);
     let (status, body) = world.apply(&world.document("odd", spec("luck")).await).await;
     assert_eq!(status, 400, "{body}");
+}
+
+/// A model of latency in the catalog, put into production: naive, so what was lately comes again.
+fn promoted(folder: &std::path::Path) {
+    let sample = |at: usize| Sample { latency_ms: Some(40.0 + (at % 7) as f64), cpu: Some(1.0) };
+    let samples = (0..3000).map(sample).collect();
+    let sites = vec![SiteTrace { name: "edge".into(), samples }];
+    let trace = Trace { start_s: 1_700_000_000, step_s: 5, sites };
+    let (learn, test) = trace.split(0.7);
+    let question = Question::new(Target::Latency, (0, 300));
+    let examples = Examples::new(&learn, &question).unwrap();
+    let naive = model::Method::Naive;
+    let model = model::train(&examples, naive, 1, &|_| ControlFlow::Continue(())).unwrap();
+    let record = Record {
+        name: "latency".into(),
+        id: 0,
+        stage: Stage::Candidate,
+        method: naive,
+        target: question.target,
+        ahead: question.ahead,
+        every_s: question.every_s,
+        trained: Data::of(&learn),
+        tested: Data::of(&test),
+        score: model.tried(&Examples::new(&test, &question).unwrap()).unwrap(),
+        parent: None,
+        made: Made {
+            at_s: 1,
+            seconds: 1.0,
+            peak_bytes: 1,
+            searched: 1,
+            seed: 1,
+            imported: String::new(),
+        },
+        model_bytes: 0,
+        federated: None,
+    };
+    let catalog = Catalog::at(folder);
+    catalog.add(record, &model).unwrap();
+    catalog.promote("latency", 1, &Gate::Recorded { margin: MARGIN }).unwrap();
+}
+
+#[tokio::test]
+async fn a_model_in_production_speaks_for_where_the_service_is() {
+    let world = World::new().await;
+    promoted(&world.models());
+    crowded(&world).await;
+    let named = |name: &str| json!({"service": "counter", "assume": {"model": name}});
+
+    let (status, body) = rank(&world, named("latency")).await;
+
+    assert_eq!(status, 200, "{body}");
+    let places = body["places"].as_array().unwrap();
+    let at = |site: &str| places.iter().find(|place| place["site"] == site).unwrap();
+    assert_eq!(
+        (&at("edge")["basis"], &at("edge")["model"]),
+        (&json!("model"), &json!("latency/v1"))
+    );
+    // It was never at the cloud: there a model of series has nothing to go on.
+    assert_eq!((&at("cloud")["basis"], &at("cloud")["model"]), (&json!("learned"), &Value::Null));
+    let latency = at("edge")["latencyMs"]["value"].as_f64().unwrap();
+    assert!((59.0..61.0).contains(&latency), "60 ms were measured: {body}");
+    assert_eq!(rank(&world, named("other")).await.0, 404);
 }
 
 #[tokio::test]

@@ -246,6 +246,11 @@ impl World {
         sweeper::sweep(&state, retention).await.unwrap().files
     }
 
+    /// The folder of the catalog of models.
+    pub(super) fn models(&self) -> std::path::PathBuf {
+        self.folder.path().join("models")
+    }
+
     /// What all parts of the control plane share.
     pub(super) fn state(&self) -> Arc<State> {
         self.process.as_ref().unwrap().control.state.clone()
