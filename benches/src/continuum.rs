@@ -97,6 +97,17 @@ impl Continuum {
         Ok(())
     }
 
+    /// Where the control plane's REST is.
+    pub(crate) fn address(&self) -> anyhow::Result<SocketAddr> {
+        let authority = self.url.trim_start_matches("http://").trim_end_matches('/');
+        authority.parse().with_context(|| format!("`{}` is no address", self.url))
+    }
+
+    /// What users show there.
+    pub(crate) fn token(&self) -> &str {
+        self.token.reveal()
+    }
+
     /// Where the first site keeps all that is its own.
     pub(crate) fn site_folder(&self) -> PathBuf {
         self.folder.join("sites").join(SITE)

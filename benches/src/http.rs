@@ -45,6 +45,18 @@ impl Request {
     }
 }
 
+impl Request {
+    /// A document that is posted with a token.
+    pub(crate) fn json(address: SocketAddr, path: &str, token: &str, document: &str) -> Self {
+        let length = document.len();
+        let bytes = format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{document}"
+        );
+        Self { address, bytes: bytes.into_bytes() }
+    }
+}
+
 /// One kept-alive connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -72,6 +84,12 @@ impl Connection {
             whole = self.receive()?;
         }
         Ok(first_byte)
+    }
+
+    /// The same; how long all of the answer took.
+    pub(crate) fn ask_whole(&mut self, request: &Request) -> anyhow::Result<Duration> {
+        self.ask(request)?;
+        Ok(self.due.elapsed())
     }
 
     fn send(&mut self, request: &Request, due: Instant) -> anyhow::Result<()> {

@@ -2,8 +2,9 @@
 
 use crate::commands::{
     apply, build, completions, config, dashboard, delete, describe, diff, doctor, down, geds, get,
-    join, logs, migrate, model, mpirun, play, policy, query, replay, restore, run, scale, serve,
-    services, simulate, snapshot, status, token, toolchain, top, twin, up, version, wait, why,
+    join, logs, migrate, model, mpirun, play, policy, predict, query, rank, replay, restore, run,
+    scale, serve, services, simulate, snapshot, status, token, toolchain, top, twin, up, version,
+    wait, why,
 };
 use clap::{Args, Parser, Subcommand, builder::styling};
 use std::ffi::OsString;
@@ -103,6 +104,8 @@ pub(crate) enum Command {
     Replay(replay::Replay),
     Twin(twin::Twin),
     Model(model::ModelArgs),
+    Predict(predict::Predict),
+    Rank(rank::Rank),
     Query(query::Query),
     Geds(geds::GedsArgs),
     Serve(serve::Serve),

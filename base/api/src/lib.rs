@@ -4,6 +4,7 @@
 //! `spec` and `status` of [`service`], [`site`], [`cell`], [`policy`] and [`decision`]. REST paths are made
 //! by [`paths`]. [`link`] holds the messages between a site's agent and the control plane.
 
+pub mod advice;
 pub mod block;
 pub mod cell;
 pub mod decision;

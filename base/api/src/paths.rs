@@ -18,6 +18,16 @@ pub fn verb(tenant: &str, kind: Kind, name: &str, verb: &str) -> String {
     format!("{}/{verb}", item(tenant, kind, name))
 }
 
+/// Where it is asked how a service will behave at a place: [`crate::advice::Predict`].
+pub fn predict(tenant: &str) -> String {
+    format!("/apis/v1/tenants/{tenant}/advice/predict")
+}
+
+/// Where it is asked which place is best for a service: [`crate::advice::Rank`].
+pub fn rank(tenant: &str) -> String {
+    format!("/apis/v1/tenants/{tenant}/advice/rank")
+}
+
 /// Content by its digest: modules and snapshots.
 pub fn blob(digest: &Digest) -> String {
     format!("/apis/v1/blobs/{digest}")

@@ -69,6 +69,44 @@ pub struct Placement {
     pub site: Option<String>,
     /// Any site that matches.
     pub sites: Selector,
+    /// Which of those that have room for it.
+    #[serde(skip_serializing_if = "Prefer::is_default")]
+    pub prefer: Prefer,
+}
+
+/// Which of several sites is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefer {
+    /// Where it is expected to behave best; of those that are as good, the one with the most room.
+    #[default]
+    Behaviour,
+    /// Where the lowest latency is expected.
+    Latency,
+    /// Where an hour is expected to cost least, broken service levels included.
+    Cost,
+    /// Where the most room is left, whatever is expected.
+    Room,
+}
+
+impl Prefer {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl std::str::FromStr for Prefer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "behaviour" => Ok(Self::Behaviour),
+            "latency" => Ok(Self::Latency),
+            "cost" => Ok(Self::Cost),
+            "room" => Ok(Self::Room),
+            _ => Err(format!("`{text}` is no preference: write behaviour, latency, cost or room")),
+        }
+    }
 }
 
 /// Selects by labels.

@@ -1,9 +1,10 @@
-//! The learning plane's models beside scikit-learn, XGBoost and LightGBM.
+//! The learning plane's models beside scikit-learn, XGBoost and LightGBM, and the prediction service.
 //!
 //! All get the same rows and the same split, as many trees and leaves, and one core. The peers run in a
 //! process of their own that trains when it is told to; it is measured there, so that no byte on its
 //! way counts. They come from PyPI into a folder beside the report.
 
+mod advice;
 mod data;
 mod peers;
 
@@ -26,6 +27,7 @@ pub const SUITE: Suite = Suite {
         Group { rows: GBM, run: boosting },
         Group { rows: FOREST, run: forest },
         Group { rows: PREDICT, run: predictions },
+        Group { rows: advice::ROWS, run: advice::measure },
     ],
 };
 

@@ -23,7 +23,9 @@ pub(crate) mod mpirun;
 pub(crate) mod place;
 pub(crate) mod play;
 pub(crate) mod policy;
+pub(crate) mod predict;
 pub(crate) mod query;
+pub(crate) mod rank;
 pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod rows;
@@ -97,6 +99,8 @@ async fn run(command: Command, session: &Session) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate::run(args, session).await,
         Command::Snapshot(args) => snapshot::run(args, session).await,
         Command::Why(args) => why::run(args, session).await,
+        Command::Predict(args) => predict::run(args, session).await,
+        Command::Rank(args) => rank::run(args, session).await,
         Command::Query(args) => query::run(args, session).await,
         Command::Top(args) => top::run(args, session).await,
         Command::Dashboard(args) => dashboard::run(args, session),

@@ -2,6 +2,7 @@
 
 mod change;
 mod evaluate;
+mod federate;
 mod files;
 mod rightsize;
 mod show;
@@ -36,6 +37,7 @@ pub(crate) struct ModelArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Train(train::Train),
+    Federate(federate::Federate),
     Ls(show::List),
     Show(show::Show),
     Predict(evaluate::Predict),
@@ -51,6 +53,7 @@ enum Command {
 pub(crate) fn run(args: &ModelArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Train(args) => train::run(args)?,
+        Command::Federate(args) => federate::run(args)?,
         Command::Ls(args) => show::list(args)?,
         Command::Show(args) => show::show(args)?,
         Command::Predict(args) => evaluate::predict(args)?,

@@ -77,6 +77,51 @@ async fn a_model_goes_from_telemetry_to_production_and_back() {
 }
 
 #[tokio::test]
+async fn a_model_is_trained_at_sites_that_keep_their_data() {
+    let home = tempfile::tempdir().unwrap();
+    let whole = trace();
+    for site in ["edge", "cloud"] {
+        let own =
+            |line: &&str| line.contains(&format!(",{site},")) || line.starts_with("timestamp");
+        let lines: Vec<&str> = whole.lines().filter(own).collect();
+        std::fs::write(home.path().join(format!("{site}.csv")), lines.join("\n")).unwrap();
+    }
+    let cloudskin = async |words: &str| run(home.path(), &format!("model {words}")).await;
+    let federate =
+        "federate --site edge=edge.csv --site cloud=cloud.csv --target latency --horizon 5m";
+
+    let made = json(cloudskin(&format!("{federate} --kind ridge -o json")).await);
+
+    let lineage = &made["federated"];
+    assert_eq!(lineage["parts"].as_array().unwrap().len(), 2, "{made}");
+    assert_eq!(
+        (&lineage["refused"], &made["trained"]["sites"]),
+        (&serde_json::json!([]), &serde_json::json!(["edge", "cloud"]))
+    );
+    let second = json(cloudskin(&format!("{federate} --kind polynomial -o json")).await);
+    assert_eq!((&made["id"], &second["id"]), (&1.into(), &2.into()));
+    cloudskin("promote latency/1").await.ok();
+    let said = cloudskin("predict latency --data edge.csv").await.ok();
+    assert!(said.contains("edge"), "{said}");
+    let text = cloudskin(&format!("{federate} --kind gbm")).await.ok();
+    assert!(text.contains("learned at edge (") && text.contains("KiB"), "{text}");
+    for (words, code, why) in [
+        (
+            "federate --site edge=edge.csv --kind ridge --target latency --horizon 5m".to_owned(),
+            2,
+            "2 are the fewest",
+        ),
+        (format!("{federate} --kind naive"), 2, "is not trained where the data are"),
+        (format!("{federate} --kind ridge --site edge=edge.csv"), 2, "named twice"),
+        (format!("{federate} --kind ridge --site moon"), 2, "NAME=PATH"),
+    ] {
+        let failed = cloudskin(&words).await;
+        assert_eq!(failed.code, code, "{words}: {failed:?}");
+        assert!(failed.err.contains(why), "{words}: {failed:?}");
+    }
+}
+
+#[tokio::test]
 async fn mistakes_are_told_and_leave_nothing_behind() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("a.csv"), trace()).unwrap();

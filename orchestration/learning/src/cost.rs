@@ -46,7 +46,7 @@ impl Default for Prices {
 }
 
 /// Euro, by what they are for.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Cost {
     /// Of cloud and edge.

@@ -3,10 +3,13 @@
 //! Start at [`Trace`] for what was measured, at [`features`] for what a model may see of it, at
 //! [`policy::Policy`] for what decides whether a service moves, and at [`replay::replay`] for what
 //! such a policy would have been worth; [`agent`] makes one of what users declare, and [`twin`] plays
-//! any in days that nobody recorded. Where a vehicle will be says [`trajectory::Tracker`]. Models of all kinds are trained by [`model::train`] and kept in a
-//! [`catalog::Catalog`]; a [`Monitor`] says when one no longer fits. Decisions are pure: the past and
+//! any in days that nobody recorded. [`trajectory::Tracker`] says where a vehicle will be, and [`advise`]
+//! how a service will behave at places and which is best. Models of all kinds are trained by
+//! [`model::train`] and kept in a [`catalog::Catalog`]; a [`Monitor`] says when one no longer fits.
+//! Decisions are pure: the past and
 //! the time go in, and nothing here reads a clock.
 
+pub mod advise;
 pub mod agent;
 pub mod catalog;
 mod cost;

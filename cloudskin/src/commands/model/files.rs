@@ -160,6 +160,7 @@ fn onnx(args: &Import, catalog: &Catalog, file: &Path) -> anyhow::Result<Record>
             imported: args.from.display().to_string(),
         },
         model_bytes: 0,
+        federated: None,
     };
     Ok(catalog.add(record, &model)?)
 }

@@ -73,7 +73,7 @@ pub(crate) struct Train {
     format: FormatArgs,
 }
 
-fn kind(text: &str) -> Result<Method, String> {
+pub(super) fn kind(text: &str) -> Result<Method, String> {
     Method::named(text).ok_or_else(|| {
         format!("`{text}` is no kind of model: write one of {}", Method::NAMES.join(", "))
     })
@@ -110,6 +110,7 @@ pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
             imported: String::new(),
         },
         model_bytes: 0,
+        federated: None,
     };
     let record = catalog.add(record, &model)?;
     let text = summary(&record, &examples, &found, Style::for_stdout());
@@ -169,7 +170,7 @@ fn tell(doing: Doing) {
 }
 
 /// A target as a name: `broken:120ms` has letters that names have not.
-fn name(target: Target) -> String {
+pub(super) fn name(target: Target) -> String {
     let letters = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
     target.to_string().chars().map(letters).collect()
 }

@@ -39,6 +39,7 @@ fn trained(kind: &str) -> (Record, Trained) {
         parent: None,
         made,
         model_bytes: 0,
+        federated: None,
     };
     (record, model)
 }

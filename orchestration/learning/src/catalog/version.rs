@@ -3,7 +3,7 @@
 use crate::{
     Stretch,
     forecast::Ahead,
-    model::{Method, Score, Target},
+    model::{Method, Score, Target, federated::Lineage},
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,22 @@ pub struct Data {
 }
 
 impl Data {
+    /// Of several sites, each with stretches of its own.
+    pub fn of_sites(each: &[(&str, Self)]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for (site, data) in each {
+            hasher.update(site.as_bytes());
+            hasher.update(data.digest.as_bytes());
+        }
+        Self {
+            digest: hasher.finalize().to_hex().to_string(),
+            from_s: each.iter().map(|(_, data)| data.from_s).min().unwrap_or_default(),
+            to_s: each.iter().map(|(_, data)| data.to_s).max().unwrap_or_default(),
+            step_s: each.first().map_or(0, |(_, data)| data.step_s),
+            sites: each.iter().map(|(site, _)| (*site).to_owned()).collect(),
+        }
+    }
+
     /// The fingerprint of a stretch.
     pub fn of(stretch: &Stretch) -> Self {
         let (trace, span) = (stretch.trace, stretch.span.clone());
@@ -123,4 +139,7 @@ pub struct Record {
     pub made: Made,
     /// The size of the model.
     pub model_bytes: u64,
+    /// Whose data it was trained on where they are; nothing if in one place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federated: Option<Lineage>,
 }

@@ -46,6 +46,25 @@ impl Default for Network {
     }
 }
 
+impl Network {
+    /// # Errors
+    /// More units or epochs than time is meant for.
+    pub(super) fn check(&self) -> Result<()> {
+        let Self { units, epochs, rate, .. } = *self;
+        let sound = (1..=64).contains(&units)
+            && (1..=100).contains(&epochs)
+            && (1e-6..=1.0).contains(&rate);
+        if sound {
+            return Ok(());
+        }
+        let text = format!(
+            "{units} units, {epochs} epochs at {rate}: a network has 1 to 64 units and sees \
+             everything 1 to 100 times, at a rate of up to 1"
+        );
+        Err(Error::Unfit(text))
+    }
+}
+
 /// A fitted network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Lstm {
@@ -69,17 +88,7 @@ impl Lstm {
         network: &Network,
         seed: u64,
     ) -> Result<Self> {
-        let Network { units, epochs, rate, .. } = *network;
-        if !(1..=64).contains(&units)
-            || !(1..=100).contains(&epochs)
-            || !(1e-6..=1.0).contains(&rate)
-        {
-            let text = format!(
-                "{units} units, {epochs} epochs at {rate}: a network has 1 to 64 units and sees \
-                 everything 1 to 100 times, at a rate of up to 1"
-            );
-            return Err(Error::Unfit(text));
-        }
+        network.check()?;
         let every = chosen.len().div_ceil(MOMENTS_MAX).max(1);
         let chosen: Vec<_> = chosen.iter().copied().step_by(every).collect();
         let seen: Vec<_> =
@@ -89,13 +98,82 @@ impl Lstm {
             .map(|channel| moments(seen.iter().filter_map(|seen| Some(seen.last()?[channel]))))
             .collect();
         let mut draw = Draw(seed);
-        let cell = Cell::new(CHANNELS, units, &mut draw);
+        let cell = Cell::new(CHANNELS, network.units, &mut draw);
         let mut model = Self { usual, scale: moments(truths.iter().copied()), cell };
         let inputs: Vec<_> = seen.iter().map(|seen| model.standard(seen)).collect();
         let aims: Vec<_> =
             truths.iter().map(|truth| (truth - model.scale.0) / model.scale.1).collect();
         model.learn(&inputs, &aims, network, &mut draw);
         Ok(model)
+    }
+
+    /// One that has seen nothing yet, for channels and truths of these middles and scales.
+    pub(super) fn unlearned(
+        usual: Vec<(f64, f64)>,
+        scale: (f64, f64),
+        units: usize,
+        seed: u64,
+    ) -> Self {
+        Self { usual, scale, cell: Cell::new(CHANNELS, units, &mut Draw(seed)) }
+    }
+
+    /// Its weights.
+    pub(super) fn weights(&self) -> &[f64] {
+        &self.cell.weights
+    }
+
+    /// The same network with other weights, as many as it has.
+    pub(super) fn with_weights(&self, weights: Vec<f64>) -> Self {
+        let mut other = self.clone();
+        other.cell.weights = weights;
+        other
+    }
+
+    /// Of each channel and then of the truths: how many are known and their sum; with their middles
+    /// how many, and the squared distances from them.
+    pub(super) fn channels(
+        examples: &Examples,
+        chosen: &[usize],
+        middles: Option<&[f64]>,
+    ) -> Vec<f64> {
+        let mut told = vec![0.0; 2 * (CHANNELS + 1)];
+        let mut add = |channel: usize, x: f64| {
+            if x.is_finite() {
+                told[2 * channel] += 1.0;
+                told[2 * channel + 1] +=
+                    middles.map_or(x, |middles| (x - middles[channel]).powi(2));
+            }
+        };
+        for &at in chosen {
+            let seen = minutes(&examples.past(examples.each[at]));
+            let last = seen.last().into_iter().flatten();
+            last.enumerate().for_each(|(channel, x)| add(channel, *x));
+            add(CHANNELS, examples.truths[at]);
+        }
+        told
+    }
+
+    /// The weights after it has seen all of these moments as often as it is told.
+    ///
+    /// # Errors
+    /// As of [`Lstm::fit`].
+    pub(super) fn further(
+        &self,
+        examples: &Examples,
+        chosen: &[usize],
+        network: &Network,
+        seed: u64,
+    ) -> Result<Vec<f64>> {
+        network.check()?;
+        let every = chosen.len().div_ceil(MOMENTS_MAX).max(1);
+        let chosen = || chosen.iter().copied().step_by(every);
+        let input = |at: usize| self.standard(&minutes(&examples.past(examples.each[at])));
+        let inputs: Vec<_> = chosen().map(input).collect();
+        let aims: Vec<_> =
+            chosen().map(|at| (examples.truths[at] - self.scale.0) / self.scale.1).collect();
+        let mut model = self.clone();
+        model.learn(&inputs, &aims, network, &mut Draw(seed));
+        Ok(model.cell.weights)
     }
 
     fn learn(&mut self, inputs: &[Vec<f64>], aims: &[f64], network: &Network, draw: &mut Draw) {

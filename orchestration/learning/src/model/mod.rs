@@ -7,6 +7,7 @@
 mod bins;
 mod conformal;
 mod examples;
+pub mod federated;
 mod folds;
 mod grow;
 mod kind;

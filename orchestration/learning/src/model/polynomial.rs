@@ -39,19 +39,40 @@ impl Polynomial {
         Ok(model)
     }
 
-    /// The figures with the highest correlations, by their place.
-    fn telling(&self, rows: &[Vec<f64>], targets: &[f64], count: usize) -> Vec<u32> {
-        let middle = mean(targets.iter().copied());
+    /// One that is put together elsewhere, still without its regression.
+    pub(super) fn bare(usual: Usual, deviations: Vec<f64>) -> Self {
+        Self { usual, deviations, crossed: Vec::new(), ridge: Ridge::nothing() }
+    }
+
+    /// With these figures' products, and a regression of the wide rows.
+    pub(super) fn with(mut self, crossed: Vec<u32>, ridge: Ridge) -> Self {
+        (self.crossed, self.ridge) = (crossed, ridge);
+        self
+    }
+
+    /// How far each figure goes with a target whose mean is `middle`, in sums.
+    pub(super) fn goes_with(&self, rows: &[Vec<f64>], targets: &[f64], middle: f64) -> Vec<f64> {
         let with = |at: usize| -> f64 {
             let each = rows.iter().zip(targets);
-            let sum: f64 = each.map(|(row, y)| self.standard(row, at) * (y - middle)).sum();
-            if sum.is_finite() { sum.abs() } else { 0.0 }
+            each.map(|(row, y)| self.standard(row, at) * (y - middle)).sum()
         };
-        let mut each: Vec<_> = (0..self.usual.0.len()).map(|at| (with(at), at as u32)).collect();
+        (0..self.usual.0.len()).map(with).collect()
+    }
+
+    /// The figures with the highest of these sums, by their place.
+    pub(super) fn most(sums: &[f64], count: usize) -> Vec<u32> {
+        let size = |sum: f64| if sum.is_finite() { sum.abs() } else { 0.0 };
+        let mut each: Vec<_> = (0_u32..).zip(sums).map(|(at, sum)| (size(*sum), at)).collect();
         each.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
         let mut chosen: Vec<_> = each.into_iter().take(count).map(|(_, at)| at).collect();
         chosen.sort_unstable();
         chosen
+    }
+
+    /// The figures with the highest correlations, by their place.
+    fn telling(&self, rows: &[Vec<f64>], targets: &[f64], count: usize) -> Vec<u32> {
+        let middle = mean(targets.iter().copied());
+        Self::most(&self.goes_with(rows, targets, middle), count)
     }
 
     /// How far a figure lies from its mean, in deviations.
@@ -62,7 +83,7 @@ impl Polynomial {
     }
 
     /// The figures, then squares and products.
-    fn widened(&self, row: &[f64]) -> Vec<f64> {
+    pub(super) fn widened(&self, row: &[f64]) -> Vec<f64> {
         let mut wide: Vec<_> = (0..self.usual.0.len()).map(|at| self.standard(row, at)).collect();
         for (place, &one) in self.crossed.iter().enumerate() {
             for &other in &self.crossed[place..] {
@@ -105,9 +126,13 @@ impl Model for Polynomial {
 
 fn deviation(rows: &[Vec<f64>], usual: &Usual, at: usize) -> f64 {
     let off = rows.iter().map(|row| (row[at] - usual.0[at]).powi(2)).filter(|off| off.is_finite());
-    let deviation = mean(off).sqrt();
+    deviation_of(mean(off).sqrt(), usual.0[at])
+}
+
+/// By which a figure of this deviation is divided.
+pub(super) fn deviation_of(deviation: f64, usual: f64) -> f64 {
     // What never moved says nothing, now or later.
-    if deviation > 1e-9 * usual.0[at].abs().max(1.0) { deviation } else { f64::INFINITY }
+    if deviation > 1e-9 * usual.abs().max(1.0) { deviation } else { f64::INFINITY }
 }
 
 #[cfg(test)]

@@ -89,11 +89,8 @@ impl Design {
                 *sum += x * (target - base);
             }
         }
-        let mut left = self.products.clone();
-        (0..width).for_each(|at| left[at * width + at] += penalty);
-        let solved = solve(left, right);
-        let weights = solved.iter().zip(&self.scale).map(|(weight, scale)| weight / scale);
-        Ok(Ridge { base, usual: self.usual.clone(), weights: weights.collect() })
+        let scaled = (self.usual.clone(), self.scale.as_slice());
+        Ok(Ridge::of_sums(base, scaled, self.products.clone(), right, penalty))
     }
 }
 
@@ -108,6 +105,23 @@ impl Model for Ridge {
 }
 
 impl Ridge {
+    /// The model by the sums that a fit is made of, wherever the rows lie: the mean target, means
+    /// and scales of the figures, and of the standardised figures the products with each other and
+    /// with the target less its mean.
+    pub(super) fn of_sums(
+        base: f64,
+        (usual, scale): (Usual, &[f64]),
+        mut products: Vec<f64>,
+        right: Vec<f64>,
+        penalty: f64,
+    ) -> Self {
+        let width = right.len();
+        (0..width).for_each(|at| products[at * width + at] += penalty);
+        let solved = solve(products, right);
+        let weights = solved.iter().zip(scale).map(|(weight, scale)| weight / scale);
+        Self { base, usual, weights: weights.collect() }
+    }
+
     /// A model of nothing.
     pub(super) fn nothing() -> Self {
         Self { base: 0.0, usual: Usual(Vec::new()), weights: Vec::new() }
@@ -138,11 +152,16 @@ fn finite(value: f64) -> f64 {
 }
 
 fn scale(column: impl Iterator<Item = f64>, usual: f64) -> f64 {
-    let deviation = finite(mean(column.map(|x| (x - usual) * (x - usual)))).sqrt();
+    scale_of(finite(mean(column.map(|x| (x - usual) * (x - usual)))).sqrt(), usual)
+}
+
+/// By which a figure of this deviation is divided.
+pub(super) fn scale_of(deviation: f64, usual: f64) -> f64 {
     if deviation > FLAT * usual.abs().max(1.0) { deviation } else { f64::INFINITY }
 }
 
-fn products(rows: &[f64], width: usize) -> Vec<f64> {
+/// Of rows that stand one after the other, the sums of the products of their columns.
+pub(super) fn products(rows: &[f64], width: usize) -> Vec<f64> {
     let mut products = vec![0.0; width * width];
     for row in rows.chunks_exact(width) {
         for (x, sums) in row.iter().zip(products.chunks_exact_mut(width)) {

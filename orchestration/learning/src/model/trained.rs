@@ -19,7 +19,7 @@ pub(super) const SHARE: f64 = 0.8;
 /// How uncertain a prediction is is read from so many seconds of the past.
 const SPREAD_S: u32 = 600;
 /// A quiet past is no certainty: the spread is at least this share of the usual truth.
-const GRAIN: f64 = 0.15;
+pub(super) const GRAIN: f64 = 0.15;
 /// Reasons that are told.
 const REASONS_MAX: usize = 10;
 

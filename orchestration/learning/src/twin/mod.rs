@@ -13,7 +13,7 @@ mod learn;
 mod oracle;
 mod parameters;
 mod play;
-mod queue;
+pub(crate) mod queue;
 mod random;
 mod scenario;
 mod site;

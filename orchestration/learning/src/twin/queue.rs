@@ -11,7 +11,7 @@ const USE_MAX: f64 = 0.95;
 pub(super) const BACKLOG_MAX_S: f64 = 2.0;
 
 /// The mean wait by the work of one request, if requests and their work are drawn exponentially.
-pub(super) fn steady(used: f64, servers: u32) -> f64 {
+pub(crate) fn steady(used: f64, servers: u32) -> f64 {
     let (used, servers) = (used.clamp(0.0, USE_MAX), f64::from(servers));
     used.powf((2.0 * (servers + 1.0)).sqrt() - 1.0) / (servers * (1.0 - used))
 }

@@ -2,7 +2,11 @@
 
 use super::{Error, Result, Watch};
 use crate::trust::{self, Connector, Fingerprint, JoinTicket};
-use api::{Kind, List, Problem, Resource, paths};
+use api::{
+    Kind, List, Problem, Resource,
+    advice::{Predict, Rank},
+    paths,
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
@@ -202,6 +206,24 @@ impl Client {
         let answer: serde_json::Value = serde_json::from_slice(&body)
             .map_err(|_| self.foreign("it answers no JSON".to_owned()))?;
         Ok(answer["data"].clone())
+    }
+
+    /// Asks how a service will behave at a place.
+    ///
+    /// # Errors
+    /// What is wrong with the question; if the control plane refuses or cannot be reached.
+    pub async fn predict(&self, asked: &Predict) -> Result<serde_json::Value> {
+        let body = serde_json::to_vec(asked).expect("a question is plain data");
+        self.json(Method::POST, &paths::predict(&self.tenant), body.into()).await
+    }
+
+    /// Asks which place is best for a service, and why.
+    ///
+    /// # Errors
+    /// As of [`Client::predict`].
+    pub async fn rank(&self, asked: &Rank) -> Result<serde_json::Value> {
+        let body = serde_json::to_vec(asked).expect("a question is plain data");
+        self.json(Method::POST, &paths::rank(&self.tenant), body.into()).await
     }
 
     /// All resources of a kind that have these labels.

@@ -1,7 +1,7 @@
 //! The loop: looks at everything, asks `decide`, and does what it says.
 
 use super::{
-    Error, Result,
+    Error, Result, advice,
     batch::Batch,
     blocks,
     cache::{Id, Service},
@@ -11,6 +11,7 @@ use super::{
 };
 use api::{decision::DecisionSpec, service::Phase};
 use decide::{Action, Cause, Observation, Verdict};
+use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tracing::{info, warn};
 use types::Epoch;
@@ -95,7 +96,14 @@ async fn assign(state: &Arc<State>, id: &Id) -> Result<()> {
     let Some((service, actions)) = decide(state, id) else { return Ok(()) };
     for action in actions {
         if let Action::Assign { site, epoch, cause, verdict } = action {
-            store_assignment(state, &service, &site, epoch, cause, verdict).await?;
+            let lost = match &cause {
+                Cause::Placed => None,
+                Cause::Restarted { lost } => Some(lost.as_str()),
+            };
+            let (verdict, told) = advice::choose(state, &service, verdict, lost);
+            let site = verdict.site.clone().unwrap_or(site);
+            let chosen = (verdict, told);
+            store_assignment(state, &service, &site, epoch, cause, chosen).await?;
             state.point(&service, &site);
             info!(service = %id, site, %epoch, "assigned");
         }
@@ -109,11 +117,11 @@ async fn store_assignment(
     site: &str,
     epoch: Epoch,
     cause: Cause,
-    verdict: Verdict,
+    chosen: (Verdict, Value),
 ) -> Result<()> {
     let mut batch = Batch::new();
     let mut new = service.status.clone();
-    let decision = explain(state, service, site, epoch, cause, verdict);
+    let decision = explain(state, service, site, epoch, cause, chosen);
     decisions::record(state, &mut batch, &mut new, decision);
     let now = state.wall_ms();
     new.observed_generation = service.generation();
@@ -143,7 +151,7 @@ fn explain(
     site: &str,
     epoch: Epoch,
     cause: Cause,
-    verdict: Verdict,
+    (verdict, prediction): (Verdict, Value),
 ) -> api::Resource {
     let metadata = &service.resource.metadata;
     let (action, by, reason) = match &cause {
@@ -171,7 +179,7 @@ fn explain(
         reason,
         inputs,
         alternatives: verdict.alternatives,
-        prediction: serde_json::Value::Null,
+        prediction,
         at: state.wall_ms(),
     };
     decisions::new(state, &metadata.tenant, &spec)

@@ -31,7 +31,7 @@ pub(super) fn of(cache: &Cache, sites: &Sites, keys: &Keys, site: &str) -> Desir
     Desired {
         revision: cache.revision,
         services: services(cache, site),
-        cells: cells(cache, site),
+        cells: cells(cache, sites, site),
         peers: peers(cache, sites, keys, site),
         drop: drops(cache, sites, site),
     }
@@ -63,11 +63,11 @@ pub(super) fn assignment(service: &super::cache::Service, epoch: Epoch) -> Optio
     })
 }
 
-fn cells(cache: &Cache, site: &str) -> Vec<CellAssignment> {
+fn cells(cache: &Cache, live: &Sites, site: &str) -> Vec<CellAssignment> {
     let own = cache
         .runs()
         .filter(|cell| runs::is_at(cell, site) && cell.status.ended.is_none() && !cell.deleting());
-    let grants = super::lending::grants(cache, site);
+    let grants = super::lending::grants(cache, live, site);
     own.filter_map(|cell| {
         let (_, digest) = cell.spec.module.rsplit_once('@')?;
         let mut spec = cell.spec.clone();

@@ -8,6 +8,7 @@
 //! Start at [`Control::open`]. Writes go through `state` and `batch`, sessions with sites are in
 //! `session`, the loop is `converge`, migrations are `migrate`, REST is `rest`.
 
+mod advice;
 mod agents;
 mod apply;
 mod batch;
@@ -100,6 +101,7 @@ impl Control {
         ranks::recover(&self.state).await?;
         let converging = tokio::spawn(converge::run(self.state.clone()));
         self.state.tasks.spawn(sweeper::run(self.state.clone()));
+        self.state.tasks.spawn(advice::run(self.state.clone()));
         self.state.tasks.spawn(agents::run(self.state.clone()));
         self.state.tasks.spawn(telemetry::run(self.state.clone()));
         self.state.tasks.spawn(telemetry::upkeep(self.state.clone()));

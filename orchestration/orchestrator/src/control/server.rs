@@ -2,8 +2,12 @@
 
 use super::{Error, Result, rest, state::State};
 use crate::trust::{self, Caller, Stranger, Strangers, Stream};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -15,6 +19,12 @@ use tracing::{debug, info, warn};
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a connection of HTTP/2 begins with.
+const PREFACE: &[u8; 5] = b"PRI *";
+/// Requests at a time on one connection of HTTP/2.
+const STREAMS_MAX: u32 = 64;
+/// Headers of one request.
+const HEADERS_MAX_BYTES: u32 = 16 << 10;
 
 /// Where a control plane listens.
 #[derive(Debug)]
@@ -147,11 +157,23 @@ async fn connection(
         request.extensions_mut().insert(origin.clone());
         router.clone().call(request)
     });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let serving = async {
+        if speaks_http2(&stream).await {
+            return http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(HEAD_TIMEOUT)
+                .max_concurrent_streams(STREAMS_MAX)
+                .max_header_list_size(HEADERS_MAX_BYTES)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+            .await
+    };
     tokio::select! {
         served = serving => if let Err(error) = served {
             debug!(%error, "a connection ended");
@@ -159,6 +181,33 @@ async fn connection(
         () = state.stop.cancelled() => {}
     }
     drop(place);
+}
+
+/// Whether the client speaks HTTP/2, as those of gRPC do: through TLS it was agreed on, on loopback
+/// the first bytes tell. One that sends nothing is left to the limits of HTTP/1.
+async fn speaks_http2(stream: &Stream) -> bool {
+    let stream = match stream {
+        Stream::Secured(_) => return stream.protocol() == Some(trust::HTTP2),
+        Stream::Plain(stream) => stream,
+    };
+    // No method of HTTP/1 begins so that is answered here.
+    let mut first = [0; PREFACE.len()];
+    let deadline = tokio::time::Instant::now() + HEAD_TIMEOUT;
+    loop {
+        match tokio::time::timeout_at(deadline, stream.peek(&mut first)).await {
+            Ok(Ok(size))
+                if size < PREFACE.len() && size > 0 && PREFACE.starts_with(&first[..size]) =>
+            {
+                // The rest is on its way; what was peeked at would be found again at once.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(Ok(size)) => return size == PREFACE.len() && first == *PREFACE,
+            Ok(Err(_)) | Err(_) => return false,
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return false;
+        }
+    }
 }
 
 /// Finishes the handshake, if there is to be one.

@@ -1,7 +1,7 @@
 //! One session with a site's agent, from its hello to its end.
 
 use super::{
-    Error, Result, agents,
+    Error, Result, advice, agents,
     batch::Batch,
     conn::{Conn, OUTGOING_MAX},
     desired, losses, owed, runs,
@@ -279,6 +279,7 @@ async fn beat(
     let (now, wall) = (state.clock.monotonic(), state.wall_ms());
     let watched = agents::watched(state);
     state.agents.measured().take(conn.site(), wall, &held, &watched);
+    advice::take(state, conn.site(), &held, &cells);
     let Some(changed) = state.sites(|sites| sites.beat(conn, now, wall, held, &cells)) else {
         return false;
     };

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use types::{Bytes, ErrorKind};
+use types::{Bytes, Cpu, ErrorKind};
 
 /// One site as it was last heard.
 #[derive(Debug, Default)]
@@ -30,6 +30,8 @@ pub(super) struct Live {
     lost: HashMap<String, Vec<Lost>>,
     /// Its cells of `run`, by uid.
     pub(super) cells: HashMap<String, HeldCell>,
+    /// Processors that its services use beyond what they asked for.
+    pub(super) surplus: Cpu,
 }
 
 /// Most reports of lost requests that are kept of one service and site.
@@ -84,6 +86,12 @@ impl Sites {
     pub(super) fn lost(&self, uid: &str) -> Vec<Lost> {
         let said = self.live.values().filter_map(|live| live.lost.get(uid));
         said.flatten().cloned().collect()
+    }
+
+    /// Notes what services use beyond what they asked for; whether it is another than before.
+    pub(super) fn note_surplus(&mut self, site: &str, surplus: Cpu) -> bool {
+        let live = self.live.get_mut(site);
+        live.is_some_and(|live| std::mem::replace(&mut live.surplus, surplus) != surplus)
     }
 
     /// What a cell or tissue that runs uses at each site.

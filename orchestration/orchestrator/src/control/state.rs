@@ -2,6 +2,7 @@
 
 use super::{
     Config, Error, Names, Result,
+    advice::Advice,
     agents::Agents,
     batch::{Batch, ISSUED, OWED, RESOURCES},
     blobs::Blobs,
@@ -42,6 +43,8 @@ pub(super) struct State {
     pub(super) metrics: Metrics,
     pub(super) telemetry: Telemetry,
     pub(super) planner: Planner,
+    /// What is expected of services at places.
+    pub(super) advice: Advice,
     /// Policies that watch services.
     pub(super) agents: Agents,
     /// Moves by which ranks came together.
@@ -81,6 +84,7 @@ impl State {
             join_tokens: JoinTokens::open(&config.data_dir)?,
             blobs: Blobs::open(&config)?,
             metrics: Metrics::new(),
+            advice: Advice::open(&config.models, &config.data_dir),
             agents: Agents::new(&config.models, telemetry.store()),
             telemetry,
             planner: Planner::open(&config)?,

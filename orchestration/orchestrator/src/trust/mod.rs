@@ -35,6 +35,6 @@ pub use registry::Registry;
 pub use request::SigningRequest;
 pub(crate) use strangers::{Stranger, Strangers};
 pub(crate) use tls::{
-    Caller, Connector, Expected, Expects, HTTP, INGRESS, PEER, STATE, Stream, accept, caller,
-    connect, control_server, joining, roots_of, user,
+    Caller, Connector, Expected, Expects, HTTP, HTTP2, INGRESS, PEER, STATE, Stream, accept,
+    caller, connect, control_server, joining, roots_of, user,
 };

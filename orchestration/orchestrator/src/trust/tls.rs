@@ -43,6 +43,8 @@ use tower_service::Service;
 
 /// REST, the site link, and users.
 pub(crate) const HTTP: &[u8] = b"http/1.1";
+/// HTTP of clients of gRPC.
+pub(crate) const HTTP2: &[u8] = b"h2";
 /// HTTP of the peers' listener.
 pub(crate) const PEER: &[u8] = b"cloudskin-peer/1";
 /// Requests of clients that are forwarded to another site's ingress.
@@ -101,7 +103,8 @@ fn server(
 pub(crate) fn control_server(authority: Arc<Authority>, address: IpAddr) -> Result<TlsAcceptor> {
     let certificate = authority.certificate().clone();
     let own = ControlCertificate::new(authority, address)?;
-    server(&certificate, Arc::new(own), false, &[HTTP])
+    // Who speaks both gets the first one, which can be upgraded.
+    server(&certificate, Arc::new(own), false, &[HTTP, HTTP2])
 }
 
 /// The control plane's certificate; another one is made when it comes to its end.

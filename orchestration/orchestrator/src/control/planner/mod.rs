@@ -9,6 +9,7 @@ pub(super) use fleet::{Fleet, demand, host, is_open};
 
 use super::{
     Config, Error, Result,
+    advice::{Surplus, less},
     cache::{Cache, Cell, Id},
     decisions,
     sites::Sites,
@@ -22,8 +23,8 @@ use api::{
     decision::{Alternative, DecisionSpec},
 };
 use decide::plan::{
-    self, Advice, BinPack, Cluster, Compaction, Demand, Host, HostId, Locality, NoAdvice, Piece,
-    Plan, Policies, Policy, Quotas, Refusal, Spread, TissueId,
+    self, BinPack, Cluster, Compaction, Demand, Host, HostId, Locality, Piece, Plan, Policies,
+    Policy, Quotas, Refusal, Spread, TissueId,
 };
 use fleet::Memory;
 use serde_json::json;
@@ -36,8 +37,6 @@ const NAMED_MAX: usize = 16;
 /// What the control plane plans with.
 pub(super) struct Planner {
     quotas: Quotas,
-    /// Asked before a program is placed; the only place where it is.
-    advice: Box<dyn Advice + Send + Sync>,
     /// Held from when a program is admitted until it is stored: two that are admitted at one time
     /// would both be given the same room.
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -64,10 +63,10 @@ pub(super) struct Chosen {
 }
 
 impl Planner {
-    /// Reads the quotas. Without a learning plane the planner decides alone.
+    /// Reads the quotas.
     pub(super) fn open(config: &Config) -> Result<Self> {
         let quotas = quotas::read(&config.data_dir)?;
-        Ok(Self { quotas, advice: Box::new(NoAdvice), turn: tokio::sync::Mutex::default() })
+        Ok(Self { quotas, turn: tokio::sync::Mutex::default() })
     }
 
     /// Whether the tenant may run this beside its others.
@@ -95,7 +94,8 @@ impl Planner {
         })
     }
 
-    /// Chooses where a new program begins, by the rule that it names.
+    /// Chooses where a new program begins, by the rule that it names. The adviser is what the
+    /// learning plane saw services use.
     pub(super) fn choose(&self, state: &State, new: &Resource, rule: Place) -> Result<Chosen> {
         let spec: CellSpec = new.spec()?;
         let tenant = &new.metadata.tenant;
@@ -112,7 +112,8 @@ impl Planner {
         planner
             .admit(&Cluster::new(hosts), &demand)
             .map_err(|refusal| refuse(kind_of(&refusal), refusal.to_string()))?;
-        let Some(plan) = planner.plan(&fleet.cluster, &demand, &*self.advice) else {
+        let advice = state.both(|cache, live| Surplus::of(cache, live));
+        let Some(plan) = planner.plan(&fleet.cluster, &demand, &advice) else {
             let why = format!("{}: wait until others have ended, or name sites", no_room(&demand));
             return Err(refuse(ErrorKind::Exhausted, why));
         };
@@ -121,7 +122,8 @@ impl Planner {
             .iter()
             .filter_map(|piece| Some((host_name(&fleet.cluster, piece.host)?, piece.ranks)))
             .collect();
-        let decision = explain(state, new, (rule, &demand), &plan, (&places, looks));
+        let asked = (rule, &demand, &advice);
+        let decision = explain(state, new, asked, &plan, (&places, looks));
         Ok(Chosen { status: status(state, &spec, &places), decision })
     }
 }
@@ -196,12 +198,12 @@ fn survey(state: &State, tenant: &str) -> (Vec<Host>, Vec<Look>, Fleet) {
     })
 }
 
-/// The sites that are connected.
+/// The sites that are connected, with what services really leave of them.
 pub(super) fn open_hosts(state: &State, cache: &Cache, live: &Sites) -> Vec<Host> {
     let view = views::sites(cache, live, state.lease());
     let now = state.clock.monotonic();
     let open = cache.sites.iter().filter(|(name, _)| view.ready(name, now));
-    open.map(|(name, site)| host(cache, name, site)).collect()
+    open.map(|(name, site)| less(host(cache, name, site), live)).collect()
 }
 
 /// What there is at each site before the program goes there.
@@ -248,7 +250,7 @@ fn in_words(places: &[(&str, u32)]) -> String {
 fn explain(
     state: &State,
     new: &Resource,
-    (rule, demand): (Place, &Demand),
+    (rule, demand, advice): (Place, &Demand, &Surplus),
     plan: &Plan,
     (places, mut looks): (&[(&str, u32)], Vec<Look>),
 ) -> Resource {
@@ -285,6 +287,7 @@ fn explain(
             "ranks": demand.ranks,
             "cpus": Cpu(demand.each.cpu.0.saturating_mul(u64::from(demand.ranks))),
             "sites": in_words(places),
+            "usedBeyondAsked": advice.told(),
         }),
         alternatives: alternatives.collect(),
         prediction: match &demand.elastic {

@@ -1,7 +1,9 @@
 //! REST: users' side of the control plane.
 
+mod advising;
 mod content;
 mod dashboard;
+mod grpc;
 mod guard;
 mod homes;
 mod joining;
@@ -44,6 +46,10 @@ pub(super) fn router(state: Arc<State>, address: SocketAddr) -> Router {
             &paths::home("{tenant}", "{bucket}"),
             get(homes::read).put(homes::claim).delete(homes::disclaim),
         )
+        .route(&paths::predict("{tenant}"), post(advising::predict))
+        .route(&paths::rank("{tenant}"), post(advising::rank))
+        .route(grpc::PREDICT, post(grpc::predict))
+        .route(grpc::RANK, post(grpc::rank))
         .route("/apis/v1/blobs/{digest}", get(content::read).put(content::write))
         .route("/apis/v1/tenants/{tenant}/{kind}", get(resources::list))
         .route(one, resource)

@@ -1,5 +1,6 @@
 //! The control plane with sites that speak the site link over real sockets.
 
+mod advice;
 mod guests;
 mod leases;
 mod losses;

@@ -1,7 +1,7 @@
 //! One control plane that can die and come back, and its sites.
 
 use super::{
-    super::{Config, Control, Names, sweeper, telemetry},
+    super::{Config, Control, Names, state::State, sweeper, telemetry},
     site::Site,
     store::{Fuse, Mortal},
 };
@@ -244,6 +244,16 @@ impl World {
     pub(super) async fn sweep(&self, retention: Duration) -> u64 {
         let state = self.process.as_ref().unwrap().control.state.clone();
         sweeper::sweep(&state, retention).await.unwrap().files
+    }
+
+    /// The folder of the catalog of models.
+    pub(super) fn models(&self) -> std::path::PathBuf {
+        self.folder.path().join("models")
+    }
+
+    /// What all parts of the control plane share.
+    pub(super) fn state(&self) -> Arc<State> {
+        self.process.as_ref().unwrap().control.state.clone()
     }
 
     /// Asks everybody for metrics.
