@@ -8,6 +8,7 @@ use super::{
     cache::{Cache, Change, Service, read_resource},
     metrics::Metrics,
     migrate::Running,
+    models::Models,
     planner::Planner,
     ranks::Lately,
     sites::Sites,
@@ -44,6 +45,8 @@ pub(super) struct State {
     pub(super) planner: Planner,
     /// Policies that watch services.
     pub(super) agents: Agents,
+    /// The catalog, and whether what is used of it still fits.
+    pub(super) models: Models,
     /// Moves by which ranks came together.
     pub(super) lately: Lately,
     pub(super) watches: Arc<Semaphore>,
@@ -82,6 +85,7 @@ impl State {
             blobs: Blobs::open(&config)?,
             metrics: Metrics::new(),
             agents: Agents::new(&config.models, telemetry.store()),
+            models: Models::new(&config.models),
             telemetry,
             planner: Planner::open(&config)?,
             lately: Lately::default(),

@@ -59,6 +59,8 @@ pub(super) struct Memory {
     pub(super) noted: Vec<(String, Epoch)>,
     /// What its ingress counts, for each service.
     pub(super) answers: Answers,
+    /// What is wrong with a status page.
+    pub(super) page: Option<String>,
 }
 
 /// One agent; its task ends with the test.
@@ -187,6 +189,7 @@ impl Site {
             memory: Bytes(1),
             started_from: one.started_from,
             answers: memory.answers,
+            page: memory.page.clone(),
         })
         .collect()
     }

@@ -183,6 +183,8 @@ impl World {
         config.margin = MARGIN;
         // Tests ask for metrics when they want them.
         config.scrape_interval = Duration::from_secs(3600);
+        config.models_interval = Duration::from_millis(100);
+        config.drift_interval = Duration::from_millis(200);
         config.call_timeout = Duration::from_millis(400);
         config.prepare_timeout = Duration::from_millis(400);
         config.transfer_timeout = Duration::from_millis(400);
@@ -244,6 +246,16 @@ impl World {
     pub(super) async fn sweep(&self, retention: Duration) -> u64 {
         let state = self.process.as_ref().unwrap().control.state.clone();
         sweeper::sweep(&state, retention).await.unwrap().files
+    }
+
+    /// The catalog's folder.
+    pub(super) fn models(&self) -> std::path::PathBuf {
+        self.folder.path().join("models")
+    }
+
+    /// The store of series.
+    pub(super) fn series(&self) -> Arc<::series::Store> {
+        self.process.as_ref().unwrap().control.state.telemetry.store()
     }
 
     /// Asks everybody for metrics.
