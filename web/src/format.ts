@@ -37,10 +37,11 @@ export function seconds(count: number | null | undefined): string {
   return count < 120 ? `${number(count)} s` : `${number(count / 60)} min`;
 }
 
-/** `0 to 10 min`, of seconds. */
+/** `10 min`, or `5 to 10 min`, of seconds. */
 export function stretch([from, to]: [number, number]): string {
   const minutes = (count: number) => number(count / 60);
-  return to < 120 ? `${from} to ${to} s` : `${minutes(from)} to ${minutes(to)} min`;
+  const before = (text: string) => (from > 0 ? `${text} to ` : "");
+  return to < 120 ? `${before(`${from}`)}${to} s` : `${before(minutes(from))}${minutes(to)} min`;
 }
 
 /** A day and a time, of Unix seconds. */

@@ -148,9 +148,9 @@ function Versions({ name, versions, open }: { name: string; versions: ModelVersi
             <th>stage</th>
             <th>kind</th>
             <th class="number">error</th>
-            <th>beside the naive forecast</th>
+            <th>beside naive</th>
             <th class="number">80 % holds</th>
-            <th class="number">learned from</th>
+            <th class="number">rows</th>
             <th class="number">took</th>
             <th>made</th>
           </tr>
@@ -172,7 +172,7 @@ function Versions({ name, versions, open }: { name: string; versions: ModelVersi
                 <Beside version={one} />
               </td>
               <td class="number">{percent(one.coverage80)}</td>
-              <td class="number">{one.rows ? `${number(one.rows)} rows` : "–"}</td>
+              <td class="number">{number(one.rows || null)}</td>
               <td class="number">{seconds(one.seconds)}</td>
               <td title={one.because}>
                 {made(one)} {one.because && <small>after a drift</small>}

@@ -29,9 +29,9 @@ export function Models() {
                 <th>state</th>
                 <th>predicts</th>
                 <th class="number">error</th>
-                <th>beside the naive forecast</th>
+                <th>beside naive</th>
                 <th class="number">80 % holds</th>
-                <th class="number">learned from</th>
+                <th class="number">rows</th>
                 <th class="number">took</th>
                 <th class="number">memory</th>
               </tr>
@@ -45,8 +45,8 @@ export function Models() {
         </div>
       )}
       <p class="hint">
-        The error is the root mean square of the back-test, in the target's unit; the naive forecast says that all stays as it is. What was
-        learned from, how long that took and its memory are those of the training.
+        The error is the root mean square of the back-test, in the target's unit; the naive forecast says that all stays as it is. Rows, time and
+        memory are those of the training.
       </p>
     </>
   );
@@ -75,7 +75,7 @@ function Row({ model }: { model: Model }) {
         <Beside version={version} />
       </td>
       <td class="number">{percent(version?.coverage80)}</td>
-      <td class="number">{version?.rows ? `${number(version.rows)} rows` : "–"}</td>
+      <td class="number">{number(version?.rows || null)}</td>
       <td class="number">{seconds(version?.seconds)}</td>
       <td class="number">{bytes(version?.peakBytes)}</td>
     </tr>
