@@ -91,7 +91,10 @@ impl Watch {
         let (Ok(said), Ok(figures)) = (model.predict(&past), model.figures(&past)) else {
             return Vec::new();
         };
-        let mut drifts = self.monitor.saw(&figures);
+        // Figures of a past that is not whole are otherwise than in training, though nothing is.
+        let whole = (at + 1).checked_sub(trace.samples_in(PAST_S));
+        let is_whole = whole.is_some_and(|from| recorded.held(site, from..at + 1));
+        let mut drifts = if is_whole { self.monitor.saw(&figures) } else { Vec::new() };
         let ahead = crate::model::ahead(trace, model.ahead, at);
         let truth = model.target.of(&trace.sites[site].samples[ahead]);
         let Some(said) = said.first().filter(|_| truth.is_finite()) else { return drifts };

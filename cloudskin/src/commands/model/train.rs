@@ -2,6 +2,7 @@
 
 use super::{Asked, CatalogArgs, DataArgs, period, seconds};
 use crate::{
+    exit::Failure,
     output::{FormatArgs, Style, complain},
     table::Table,
     when,
@@ -16,7 +17,7 @@ use std::{
     ops::ControlFlow,
     time::{Duration, Instant},
 };
-use types::Bytes;
+use types::{Bytes, ErrorKind};
 
 /// Train a model and add it to the catalog
 ///
@@ -85,7 +86,8 @@ pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
             false => ControlFlow::Continue(()),
         }
     };
-    let mut draft = make(&order(args), &learn, &test, &|_, _| true, &watch)?;
+    let made = make(&order(args), &learn, &test, &|_, _| true, &watch);
+    let mut draft = made.map_err(advised)?;
     timed(&mut draft.record.made, started);
     let found = draft.searched.clone();
     let record = catalog.add_draft(draft)?;
@@ -106,6 +108,17 @@ fn order(args: &Train) -> Order {
         seed: args.seed,
         memory_max: args.memory_max.0,
         because: String::new(),
+    }
+}
+
+/// What can be done about data that are too much.
+fn advised(error: learning::Error) -> anyhow::Error {
+    match error {
+        learning::Error::TooMuch { .. } => {
+            let advice = "choose moments further apart (--every), or allow more (--memory-max)";
+            Failure::error(ErrorKind::Exhausted, format!("{error}: {advice}"))
+        }
+        other => other.into(),
     }
 }
 

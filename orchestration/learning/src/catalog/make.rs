@@ -94,9 +94,7 @@ pub(super) fn moments<'a>(
     let (count, bytes) = Examples::needs(stretch, &order.question)?;
     if bytes > order.memory_max {
         let needed = bytes.div_ceil(1 << 20);
-        let what = format!(
-            "{count} moments, which need {needed} MiB of memory (choose them further apart, or allow more),"
-        );
+        let what = format!("the memory for {count} moments, {needed} MiB,");
         return Err(Error::TooMuch { what, limit: order.memory_max });
     }
     let mut examples = Examples::new(stretch, &order.question)?;

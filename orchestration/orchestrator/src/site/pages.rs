@@ -108,6 +108,11 @@ impl Pages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When a page is due, on the monotonic clock.
+    fn due(&self, uid: &str) -> Duration {
+        self.lock().get(uid).map_or(Duration::ZERO, |page| page.due)
+    }
+
     /// Whether a service's page is due; if so, nobody else fetches it meanwhile.
     fn begin(&self, wanted: &Assignment, every: Duration, now: Duration) -> bool {
         let mut pages = self.lock();
@@ -186,7 +191,9 @@ pub(crate) async fn run(core: Arc<Core>) {
     let places = Arc::new(Semaphore::new(FETCHES_MAX));
     loop {
         tokio::time::sleep(TICK).await;
-        let wanted = wanted(&core);
+        let mut wanted = wanted(&core);
+        // Pages that are slow and due again all the time must not keep others out.
+        wanted.sort_by_key(|wanted| core.pages.due(&wanted.uid));
         core.pages.retain(&wanted.iter().map(|wanted| wanted.uid.clone()).collect());
         for wanted in wanted {
             // Never closed; who has no place is asked at the next look.
