@@ -3,7 +3,9 @@
 //! A model says the same of the same past, so nothing has to be remembered until the truth is known: a moment is
 //! looked at once what follows it was measured. After a restart the telemetry is looked at again.
 
-use crate::{Drift, Monitor, Past, Predictor, Recorded, features::PAST_S, model::Trained};
+use crate::{
+    Drift, Monitor, Past, Predictor, Recorded, features::PAST_S, model::Trained, monitor::WINDOW,
+};
 use std::collections::VecDeque;
 
 /// What is summed up.
@@ -11,10 +13,16 @@ const LATELY_S: i64 = 86_400;
 /// So long before a moment the site had the service, or the model has seen nothing of it.
 const SEEN_S: u32 = 60;
 
+/// A figure is judged if the time of a window holds so many of its own: what is the mean of an hour says next to nothing
+/// in eight of them.
+const OWN_WINDOWS: u32 = 100;
+
 /// Watches one model on the telemetry of one service.
 #[derive(Debug)]
 pub struct Watch {
     monitor: Monitor,
+    /// By figure, whether its distribution is judged.
+    judged: Vec<bool>,
     every_s: i64,
     next_s: i64,
     /// Moment, how far the prediction was off, and whether its interval held the truth.
@@ -45,7 +53,11 @@ impl Watch {
     /// Watches a model at moments so many seconds apart, from a moment on.
     pub fn new(model: &Trained, every_s: u32, from_s: i64) -> Self {
         let monitor = Monitor::new(model.names(), &model.reference);
-        Self { monitor, every_s: i64::from(every_s.max(1)), next_s: from_s, met: VecDeque::new() }
+        let every_s = every_s.max(1);
+        let short = every_s.saturating_mul(WINDOW) / OWN_WINDOWS;
+        let each = model.features.each.iter().map(|figure| figure.looks_back_s() <= short);
+        let judged = each.cycle().take(model.width()).collect();
+        Self { monitor, judged, every_s: every_s.into(), next_s: from_s, met: VecDeque::new() }
     }
 
     /// Unix time in seconds from which on telemetry is needed: what came before was looked at.
@@ -88,9 +100,12 @@ impl Watch {
         let there = if trace.sites.len() == 2 { samples(1 - site) } else { &[] };
         let now_s = trace.start_s + at as i64 * i64::from(trace.step_s);
         let past = Past { now_s, step_s: trace.step_s, here: samples(site), there };
-        let (Ok(said), Ok(figures)) = (model.predict(&past), model.figures(&past)) else {
+        let (Ok(said), Ok(mut figures)) = (model.predict(&past), model.figures(&past)) else {
             return Vec::new();
         };
+        for (figure, judged) in figures.iter_mut().zip(&self.judged) {
+            *figure = if *judged { *figure } else { f64::NAN };
+        }
         // Figures of a past that is not whole are otherwise than in training, though nothing is.
         let whole = (at + 1).checked_sub(trace.samples_in(PAST_S));
         let is_whole = whole.is_some_and(|from| recorded.held(site, from..at + 1));

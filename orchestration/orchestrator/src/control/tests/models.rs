@@ -181,12 +181,13 @@ async fn a_change_of_regime_is_told_and_what_learned_it_takes_the_place() {
     assert_eq!(code, 201, "{body}");
 
     // All was as before until ten hours ago.
-    let (begin, turn) = (now_s() - 20 * HOUR_S, now_s() - 10 * HOUR_S);
+    let now = now_s() / STEP_S * STEP_S;
+    let (begin, turn) = (now - 20 * HOUR_S, now - 10 * HOUR_S);
     happened(&world, begin, turn, latency);
     let calm = model_when(&world, "watched", |status| !status.watched.is_empty()).await;
     assert!(calm.watched[0].moments > 300 && calm.drifts.is_empty(), "{calm:#?}");
     assert!(calm.conditions.iter().any(|fact| fact.kind == "Fits" && fact.status), "{calm:#?}");
-    happened(&world, turn, now_s() - 60, |time_s| 500.0 - 3.0 * latency(time_s));
+    happened(&world, turn, now - 60, |time_s| 500.0 - 3.0 * latency(time_s));
 
     let told = model_when(&world, "trained", |status| status.trained.is_some()).await;
 
