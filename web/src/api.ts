@@ -102,6 +102,83 @@ export type Policy = Resource<
   }
 >;
 
+export interface ModelVersion {
+  id: number;
+  stage: "candidate" | "production" | "retired";
+  kind: string;
+  target: string;
+  aheadS: [number, number];
+  mae: number;
+  rmse: number;
+  naiveRmse: number | null;
+  coverage80: number | null;
+  moments: number;
+  rows: number;
+  seconds: number;
+  peakBytes: number;
+  modelBytes: number;
+  made: number;
+  parent: number | null;
+  because: string;
+  damage?: string;
+}
+
+export interface Watched {
+  tenant: string;
+  service: string;
+  version: number;
+  moments: number;
+  mae: number;
+  coverage80: number;
+  until: number;
+}
+
+export type Model = Resource<
+  { retrain: "off" | "candidate" | "promote"; learnFrom: string },
+  {
+    conditions?: Condition[];
+    production?: number | null;
+    versions?: ModelVersion[];
+    versionsTotal?: number;
+    watched?: Watched[];
+    drifts?: { at: number; version: number; service: string; message: string }[];
+    trained?: { at: number; version: number | null; promoted: boolean; message: string };
+  }
+>;
+
+/** A prediction of a back-test beside what came. */
+export interface TestPoint {
+  atS: number;
+  site: string;
+  value: number;
+  low: number | null;
+  high: number | null;
+  truth: number;
+}
+
+export interface TestPart {
+  fromS: number;
+  toS: number;
+  moments: number;
+  rmse: number;
+  naiveRmse: number | null;
+}
+
+export interface DataSpan {
+  fromS: number;
+  toS: number;
+  stepS: number;
+  sites: string[];
+  digest: string;
+}
+
+/** All that is known of a version. */
+export interface Version {
+  record: { id: number; trained: DataSpan; tested: DataSpan; made: { imported: string }; score: { r2: number | null; auc: number | null; width80: number | null } };
+  backTest: { points: TestPoint[]; parts: TestPart[] } | null;
+  figures: string[];
+}
+
 // The token stands behind the `#`, which browsers send to nobody; then the page keeps it for this tab.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) {

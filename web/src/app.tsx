@@ -4,6 +4,8 @@ import { useEffect, useState } from "preact/hooks";
 import { tenant, token } from "./api";
 import { useWorld } from "./state";
 import { Decisions } from "./views/decisions";
+import { Model } from "./views/model";
+import { Models } from "./views/models";
 import { Overview } from "./views/overview";
 import { Policies } from "./views/policies";
 import { Service } from "./views/service";
@@ -12,6 +14,7 @@ const PAGES = [
   ["", "Overview"],
   ["decisions", "Decisions"],
   ["policies", "Policies"],
+  ["models", "Models"],
 ] as const;
 
 function useRoute(): string[] {
@@ -25,9 +28,9 @@ function useRoute(): string[] {
 }
 
 export function App() {
-  const [page = "", name = ""] = useRoute();
+  const [page = "", name = "", detail = ""] = useRoute();
   if (!token) return <Missing />;
-  return <Frame page={page} name={name} />;
+  return <Frame page={page} name={name} detail={detail} />;
 }
 
 function Missing() {
@@ -41,7 +44,7 @@ function Missing() {
   );
 }
 
-function Frame({ page, name }: { page: string; name: string }) {
+function Frame({ page, name, detail }: { page: string; name: string; detail: string }) {
   const world = useWorld();
   const { overview, problem } = world;
   return (
@@ -75,6 +78,8 @@ function Frame({ page, name }: { page: string; name: string }) {
           <Decisions world={world} open={name} />
         ) : page === "policies" ? (
           <Policies world={world} />
+        ) : page === "models" ? (
+          name ? <Model key={name} world={world} name={name} wanted={detail} /> : <Models />
         ) : (
           <Overview world={world} />
         )}

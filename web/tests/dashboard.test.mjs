@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
@@ -53,6 +53,24 @@ function ask(url) {
   const asked = request({ host: "127.0.0.1", port: url.port, method: "POST", headers: { Host: url.host } }, (answer) => answer.resume());
   asked.on("error", () => {});
   asked.end("no picture");
+}
+
+/** Two days of a service at two sites: a day curve, waves, and bursts that the edge has before the cloud. */
+function recorded() {
+  const lines = ["timestamp,site,latency_ms,cpu"];
+  const begin = Math.floor(Date.now() / 1000 / 20) * 20 - 2 * 86_400;
+  for (let at = 0; at < 8640; at++) {
+    for (const [site, name] of ["cloud", "edge"].entries()) {
+      const day = 18 * Math.sin((2 * Math.PI * at) / 4320);
+      const wave = 14 * Math.sin(at / 31) + ((at * 2654435761) % 997) / 120;
+      const burst = (at + 40 * (1 - site)) % 700 < 90 ? 55 : 0;
+      const latency = 75 + 20 * site + day + wave + burst;
+      lines.push(`${begin + 20 * at},${name},${latency.toFixed(2)},${(latency / 60).toFixed(2)}`);
+    }
+  }
+  const file = join(folder, "trace.csv");
+  writeFileSync(file, lines.join("\n"));
+  return file;
 }
 
 const picture = (name) => page.screenshot({ path: join(PICTURES, `${name}.png`), fullPage: true });
@@ -107,6 +125,52 @@ test("policies say what they said last", async () => {
   await page.locator("nav a", { hasText: "Policies" }).click();
   await page.locator(".card h3", { hasText: "street-latency" }).waitFor();
   await picture("policies");
+});
+
+test("requests that were answered are counted though nothing else changes", async () => {
+  await page.locator("nav a", { hasText: "Overview" }).click();
+  const answered = page.locator(".row dl", { hasText: "answered" }).locator("dd").nth(2);
+  await page.waitForFunction((at) => Number(at.textContent.replace(",", "")) > 20, await answered.elementHandle(), { timeout: 20_000 });
+});
+
+test("models are told as the catalog has them, and a version's back-test is drawn", async () => {
+  const data = recorded();
+  const train = (kind) => cloudskin("model", "train", "--kind", kind, "--data", data, "--target", "latency", "--horizon", "10m", "--every", "2m");
+  await page.locator("nav a", { hasText: "Models" }).click();
+  await page.locator(".hint", { hasText: "None yet" }).waitFor();
+  await train("ridge");
+  await page.locator("table.models .state.wait", { hasText: "candidate" }).waitFor({ timeout: 20_000 });
+  await cloudskin("model", "promote", "latency/1");
+  await page.locator("table.models .state.good", { hasText: "production" }).waitFor({ timeout: 20_000 });
+  await train("gbm");
+  await cloudskin("model", "promote", "latency/2", "--force");
+  await page.locator("table.models td", { hasText: "v2 · gbm" }).waitFor({ timeout: 20_000 });
+  const share = Number.parseFloat(await page.locator(".gauge").first().textContent());
+  assert.ok(share > 5 && share < 100, `${share} % of the naive error`);
+  await picture("models");
+
+  await page.locator("table.models a", { hasText: "latency" }).click();
+  await page.locator("h1 .state.good", { hasText: "production" }).waitFor();
+  await page.locator(".plot path.interval").waitFor();
+  const drawn = await page.locator(".plot path.truth").getAttribute("d");
+  assert.ok(drawn.split("L").length > 100, `${drawn.length}`);
+  assert.ok((await page.locator(".plot rect.model").count()) > 8);
+  const other = page.locator(".choice button").nth(1);
+  await other.click();
+  assert.notEqual(await page.locator(".plot path.truth").getAttribute("d"), drawn);
+  await picture("model");
+  // The other version, and the way back, appear by themselves.
+  await page.locator("table.models a", { hasText: "v1" }).click();
+  await page.locator("h2", { hasText: "Back-test of v1" }).waitFor();
+  await cloudskin("model", "rollback", "latency");
+  await page.locator("table.models tr", { hasText: "v1" }).locator(".state.good", { hasText: "production" }).waitFor({ timeout: 20_000 });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await picture("model-dark");
+  await page.setViewportSize({ width: 390, height: 800 });
+  await page.waitForFunction(() => document.documentElement.scrollWidth <= 390, null, { timeout: 5_000 });
+  await picture("model-telephone");
+  await page.setViewportSize({ width: 1280, height: 900 });
+  await page.emulateMedia({ colorScheme: "light" });
 });
 
 test("it is readable in the dark and on a telephone", async () => {

@@ -1,7 +1,7 @@
 //! The resources of CloudSkin and the messages that its processes exchange.
 //!
 //! A [`Resource`] is what users apply and read: one envelope for every [`Kind`], with the typed
-//! `spec` and `status` of [`service`], [`site`], [`cell`], [`policy`] and [`decision`]. REST paths are made
+//! `spec` and `status` of [`service`], [`site`], [`cell`], [`policy`], [`model`] and [`decision`]. REST paths are made
 //! by [`paths`]. [`link`] holds the messages between a site's agent and the control plane.
 
 pub mod advice;
@@ -10,6 +10,7 @@ pub mod cell;
 pub mod decision;
 mod error;
 pub mod link;
+pub mod model;
 pub mod mount;
 pub mod paths;
 pub mod policy;

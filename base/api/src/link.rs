@@ -231,6 +231,9 @@ pub struct Held {
     /// What its ingress answered.
     #[serde(default)]
     pub answers: Answers,
+    /// What is wrong with its status page; empty if nothing is, absent where none was read yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
 }
 
 /// Answers to a service's requests since the agent began, and how long they took.

@@ -1,6 +1,6 @@
 //! The envelope that every resource has.
 
-use crate::{ApiError, block, cell, decision, policy, service, site};
+use crate::{ApiError, block, cell, decision, model, policy, service, site};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -27,19 +27,22 @@ pub enum Kind {
     Tissue,
     /// A declared rule that watches a service.
     Policy,
+    /// A trained model of the catalog.
+    Model,
     /// One recorded choice.
     Decision,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Site,
         Self::Block,
         Self::Service,
         Self::Cell,
         Self::Tissue,
         Self::Policy,
+        Self::Model,
         Self::Decision,
     ];
 
@@ -52,6 +55,7 @@ impl Kind {
             Self::Cell => "cell",
             Self::Tissue => "tissue",
             Self::Policy => "policy",
+            Self::Model => "model",
             Self::Decision => "decision",
         }
     }
@@ -230,6 +234,7 @@ impl Resource {
                 self.spec::<cell::CellSpec>()?.check(self.kind == Kind::Tissue)
             }
             Kind::Policy => self.spec::<policy::PolicySpec>()?.check(),
+            Kind::Model => self.spec::<model::ModelSpec>()?.check(),
             Kind::Decision => self.spec::<decision::DecisionSpec>().map(drop),
         }
     }

@@ -1,5 +1,9 @@
 //! A deployed component: a cell that answers requests.
 
+mod metrics;
+
+pub use metrics::Metrics;
+
 use crate::{
     ApiError, Condition,
     mount::{self, Mount},
@@ -48,6 +52,9 @@ pub struct ServiceSpec {
     /// How long one request may take inside the cell.
     #[serde(default = "default_request_timeout")]
     pub request_timeout: Period,
+    /// A status page whose numbers become series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
 }
 
 fn default_checkpoint_every() -> Period {
@@ -193,7 +200,7 @@ pub enum Phase {
 pub struct ServiceStatus {
     /// Generation of the spec that this status answers.
     pub observed_generation: u64,
-    /// Facts: `Ready`, `Placed`.
+    /// Facts: `Ready`, `Placed`, `Metrics` (its status page is read).
     pub conditions: Vec<Condition>,
     /// Where it is in its life.
     pub phase: Phase,
@@ -332,7 +339,7 @@ impl ServiceSpec {
         if self.request_timeout == Period::default() {
             return value("requestTimeout", "more than none");
         }
-        Ok(())
+        self.metrics.as_ref().map_or(Ok(()), Metrics::check)
     }
 }
 

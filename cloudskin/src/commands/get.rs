@@ -15,7 +15,7 @@ use types::ErrorKind;
 
 /// List resources, or show some
 ///
-/// Kinds are service, site, block, cell, tissue, policy and decision; the plural is understood too.
+/// Kinds are service, site, block, cell, tissue, policy, model and decision; the plural is understood too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

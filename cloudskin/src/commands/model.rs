@@ -9,7 +9,11 @@ mod show;
 mod train;
 
 use clap::{Args, Subcommand};
-use learning::{Trace, catalog::Catalog};
+use learning::{
+    Trace,
+    catalog::Catalog,
+    model::{Question, Target},
+};
 use orchestrator::supervisor::DataFolder;
 use std::{path::PathBuf, process::ExitCode};
 use types::Period;
@@ -87,10 +91,23 @@ impl CatalogArgs {
 
 /// What was measured.
 #[derive(Debug, Args)]
-struct DataArgs {
+struct PathArgs {
     /// What was measured: files, or folders of .csv and .csv.gz files
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     data: Vec<PathBuf>,
+}
+
+impl PathArgs {
+    fn read(&self) -> anyhow::Result<Trace> {
+        Ok(Trace::read_all(&self.data)?)
+    }
+}
+
+/// What was measured, and which part of it is tested on.
+#[derive(Debug, Args)]
+struct DataArgs {
+    #[command(flatten)]
+    paths: PathArgs,
     /// The last part of the data, which is tested on
     #[arg(long, default_value_t = 0.3, value_name = "SHARE", value_parser = share)]
     test_share: f64,
@@ -98,7 +115,27 @@ struct DataArgs {
 
 impl DataArgs {
     fn read(&self) -> anyhow::Result<Trace> {
-        Ok(Trace::read_all(&self.data)?)
+        self.paths.read()
+    }
+}
+
+/// What a model is to predict.
+#[derive(Debug, Args)]
+struct Asked {
+    /// What is predicted
+    #[arg(long, value_name = "TARGET")]
+    target: Target,
+    /// How far ahead: a time from now, or from one time to another
+    #[arg(long, value_name = "TIME", value_parser = ahead)]
+    horizon: (u32, u32),
+    /// Learn from a moment in so much time
+    #[arg(long, default_value = "1m", value_name = "TIME", value_parser = seconds)]
+    every: u32,
+}
+
+impl Asked {
+    fn question(&self) -> Question {
+        Question { every_s: self.every, ..Question::new(self.target, self.horizon) }
     }
 }
 

@@ -6,6 +6,7 @@ use api::{
     block::{BlockSpec, BlockStatus},
     cell::{CellSpec, CellStatus, Form, Ranks, RanksStatus},
     decision::{DecisionSpec, DecisionStatus},
+    model::{ModelSpec, ModelStatus, Retrain},
     policy::{PolicySpec, PolicyStatus},
     service::{ServiceSpec, ServiceStatus},
     site::SiteStatus,
@@ -30,6 +31,20 @@ pub(crate) fn table(kind: Kind, wide: bool) -> Table {
             &["NAME", "SERVICE", "SLA", "READY", "LAST RUN", "SAID", "AGE"],
             &["SHAPE", "MODEL", "REASON"],
         ),
+        Kind::Model => (
+            &[
+                "NAME",
+                "READY",
+                "FITS",
+                "PRODUCTION",
+                "PREDICTS",
+                "RMSE",
+                "OF NAIVE",
+                "80 % HOLDS",
+                "AGE",
+            ],
+            &["KIND", "VERSIONS", "RETRAIN"],
+        ),
         Kind::Decision => (&["NAME", "ACTION", "SUBJECT", "BY", "OUTCOME", "AGE"], &["REASON"]),
     };
     let more = if wide { more } else { &[] };
@@ -49,6 +64,7 @@ pub(crate) fn row(resource: &Resource, wide: bool, now: u64) -> Vec<String> {
         Kind::Cell => cell(resource, age),
         Kind::Tissue => tissue(resource, age),
         Kind::Policy => policy(resource, age, now),
+        Kind::Model => model(resource, age),
         Kind::Decision => decision(resource, age),
     };
     cells.insert(0, resource.metadata.name.clone());
@@ -177,6 +193,40 @@ fn policy(resource: &Resource, age: String, now: u64) -> Cells {
     let reason = status.last.map(|last| last.reason).unwrap_or_default();
     let shape = of(|spec| format!("{:?}", spec.shape).to_lowercase());
     (cells, vec![shape, of(|spec| spec.model.clone()), reason])
+}
+
+fn model(resource: &Resource, age: String) -> Cells {
+    let status: ModelStatus = resource.status();
+    let fact = |kind: &str| {
+        let found = status.conditions.iter().find(|fact| fact.kind == kind);
+        found.map(|fact| yes(fact.status)).unwrap_or_default()
+    };
+    let used = status.versions.iter().find(|version| Some(version.id) == status.production);
+    // What is not used yet is told of all the same.
+    let shown = used.or(status.versions.first());
+    let share = |value: Option<f64>| value.map(|value| format!("{:.1} %", 100.0 * value));
+    let mut cells = vec![
+        fact("Ready"),
+        fact("Fits"),
+        status.production.map(|id| format!("v{id}")).unwrap_or_default(),
+    ];
+    cells.extend(
+        [
+            shown.map(|it| format!("{} {}..{} s", it.target, it.ahead_s.0, it.ahead_s.1)),
+            shown.map(|it| format!("{:.3}", it.rmse)),
+            share(shown.and_then(|it| Some(it.rmse / it.naive_rmse?))),
+            share(shown.and_then(|it| it.coverage80)),
+        ]
+        .map(Option::unwrap_or_default),
+    );
+    cells.push(age);
+    let retrain = match resource.spec::<ModelSpec>().unwrap_or_default().retrain {
+        Retrain::Off => "off",
+        Retrain::Candidate => "candidate",
+        Retrain::Promote => "promote",
+    };
+    let kind = shown.map(|it| it.kind.clone()).unwrap_or_default();
+    (cells, vec![kind, status.versions_total.to_string(), retrain.to_owned()])
 }
 
 fn decision(resource: &Resource, age: String) -> Cells {

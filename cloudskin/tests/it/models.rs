@@ -37,6 +37,7 @@ async fn a_model_goes_from_telemetry_to_production_and_back() {
         text.contains("latency/v1") && text.contains("80 % HOLDS") && text.contains("MiB"),
         "{text}"
     );
+    assert!(text.contains("% of the naive forecast's"), "{text}");
     let second = json(cloudskin(&format!("train --kind ridge {train} --search 3 -o json")).await);
     assert_eq!((&second["id"], &second["made"]["searched"]), (&2.into(), &3.into()));
     let naive = json(cloudskin(&format!("train --kind naive {train} -o json")).await);
@@ -59,6 +60,13 @@ async fn a_model_goes_from_telemetry_to_production_and_back() {
     assert!(one["low"].as_f64() <= one["value"].as_f64() && reason["adds"].is_number(), "{said}");
     let tested = cloudskin("evaluate latency/1 latency/2 --data a.csv").await.ok();
     assert!(tested.contains("latency/v1") && tested.contains("latency/v2"), "{tested}");
+
+    // Limits are played on what the model has not seen, and on nothing else.
+    cloudskin("train --kind ridge --data a.csv --target cpu-max --horizon 5m").await.ok();
+    assert!(cloudskin("rightsize cpu-max --data a.csv").await.ok().contains("forecast"));
+    let known = cloudskin("rightsize cpu-max --data a.csv --test-share 0.9").await;
+    assert_eq!(known.code, 2, "{known:?}");
+    assert!(known.err.contains("was trained on some of this"), "{known:?}");
 
     cloudskin("export latency/1 gbm.onnx").await.ok();
     let import = "import gbm.onnx --name theirs --target latency --horizon 5m --data a.csv -o json";

@@ -66,6 +66,21 @@ pub enum Feature {
     },
 }
 
+impl Feature {
+    /// How many seconds it looks back.
+    pub(crate) fn looks_back_s(self) -> u32 {
+        match self {
+            Self::LatencyMean { last_s }
+            | Self::LatencyMax { last_s }
+            | Self::ShareAbove { last_s, .. }
+            | Self::ShareStalled { last_s }
+            | Self::CpuMean { last_s }
+            | Self::CpuMax { last_s } => last_s,
+            Self::SinceAbove { .. } | Self::SinceBurst { .. } => PAST_S,
+        }
+    }
+}
+
 /// How far back features look.
 pub const PAST_S: u32 = 3600;
 /// Before a burst it was quiet for so long.

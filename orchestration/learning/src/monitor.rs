@@ -15,7 +15,7 @@ const SLACK: f64 = 0.25;
 /// How many usual errors too much there must be.
 const ALARM: f64 = 30.0;
 /// Figures that are looked at together.
-const WINDOW: u32 = 500;
+pub(crate) const WINDOW: u32 = 500;
 /// From this index on a figure is distributed otherwise; 0.1 to 0.25 is a small change.
 const SHIFTED: f64 = 0.25;
 /// Into which figures are counted.

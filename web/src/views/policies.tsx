@@ -32,7 +32,7 @@ function One({ policy }: { policy: Policy }) {
       </h3>
       <p>
         <a href={`#/services/${encodeURIComponent(spec.service)}`}>{spec.service}</a> within {spec.sla} · {spec.shape ?? "proactive"} ·{" "}
-        {spec.model ?? "ewma"}
+        <ModelName name={spec.model ?? "ewma"} />
       </p>
       <p>
         last run {ago(status?.lastRun)}, next {ago(status?.nextRun)}
@@ -52,8 +52,17 @@ function One({ policy }: { policy: Policy }) {
   );
 }
 
-function Fact({ fact }: { fact: Condition }) {
-  const good = (fact.type === "Alarm") !== (String(fact.status).toLowerCase() === "true");
+export const holds = (fact: Condition | undefined) => String(fact?.status).toLowerCase() === "true";
+
+/** Models of the catalog have a page; what goes on as it was has none. */
+function ModelName({ name }: { name: string }) {
+  if (["ewma", "mean", "max"].includes(name)) return <>{name}</>;
+  return <a href={`#/models/${encodeURIComponent(name)}`}>{name}</a>;
+}
+
+/** A condition; one that holds is good, but for an alarm. */
+export function Fact({ fact }: { fact: Condition }) {
+  const good = (fact.type === "Alarm") !== holds(fact);
   return (
     <li class={good ? "good" : "wait"}>
       {fact.type}: {fact.message}

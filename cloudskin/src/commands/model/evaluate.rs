@@ -1,7 +1,7 @@
 //! `cloudskin model evaluate` and `predict`.
 
 use super::{
-    CatalogArgs, DataArgs, Which,
+    CatalogArgs, DataArgs, PathArgs, Which,
     train::{examples, scores},
 };
 use crate::{
@@ -47,9 +47,8 @@ pub(crate) struct Predict {
     /// The model, and which version of it
     #[arg(value_name = "NAME[/VERSION]")]
     which: Which,
-    /// What was measured: files, or folders of .csv and .csv.gz files
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
-    data: Vec<std::path::PathBuf>,
+    #[command(flatten)]
+    data: PathArgs,
     #[command(flatten)]
     catalog: CatalogArgs,
     #[command(flatten)]
@@ -124,7 +123,7 @@ fn text(each: &[Evaluation], style: Style) -> String {
 
 pub(crate) fn predict(args: &Predict) -> anyhow::Result<()> {
     let catalog = args.catalog.open()?;
-    let trace = Trace::read_all(&args.data)?;
+    let trace = args.data.read()?;
     let version = args.which.version(&catalog)?;
     let model = match args.which.version {
         Some(version) => catalog.model(&args.which.name, version)?,

@@ -1,19 +1,19 @@
 //! `cloudskin model export` and `import`: ONNX files, and the file layout of MLflow.
 
 use super::{
-    CatalogArgs, DataArgs, Which, ahead, seconds,
-    train::{peak_bytes, scores},
+    CatalogArgs, Which, ahead, seconds,
+    train::{scores, timed},
 };
 use crate::{
     exit::Failure,
     output::{FormatArgs, Style, print},
-    when,
 };
 use anyhow::Context;
 use clap::Args;
 use learning::{
-    catalog::{Catalog, Data, Made, Record, Stage, mlflow},
-    model::{Examples, Method, Question, Target, imported},
+    Trace,
+    catalog::{Catalog, Order, Record, mlflow, take},
+    model::{Method, Question, Target},
 };
 use std::{
     path::{Path, PathBuf},
@@ -23,6 +23,10 @@ use types::ErrorKind;
 
 /// Larger ones are refused before they are read.
 const FILE_MAX_BYTES: u64 = 32 << 20;
+/// The last part of the data makes the figures of an ONNX file.
+const TEST_SHARE: f64 = 0.3;
+/// What its moments may take.
+const MEMORY_MAX_BYTES: u64 = 2 << 30;
 
 /// Write a version as an ONNX file, or in MLflow's file layout
 #[derive(Debug, Args)]
@@ -133,34 +137,20 @@ fn onnx(args: &Import, catalog: &Catalog, file: &Path) -> anyhow::Result<Record>
         return Err(Failure::error(ErrorKind::Exhausted, text));
     }
     let bytes = std::fs::read(file).with_context(failed)?;
-    let data = DataArgs { data: args.data.clone(), test_share: 0.3 };
-    let trace = data.read()?;
-    let (learn, test) = trace.split(1.0 - data.test_share);
+    let trace = Trace::read_all(&args.data)?;
+    let (learn, test) = trace.split(1.0 - TEST_SHARE);
     let question = Question { every_s: args.every, ..Question::new(target, horizon) };
-    let model = imported(&Examples::new(&learn, &question)?, bytes)?;
-    let score = model.tried(&Examples::new(&test, &question)?)?;
-    let record = Record {
+    let order = Order {
         name: name.clone(),
-        id: 0,
-        stage: Stage::Candidate,
         method: Method::Onnx,
-        target,
-        ahead: horizon,
-        every_s: args.every,
-        trained: Data::of(&learn),
-        tested: Data::of(&test),
-        score,
-        parent: None,
-        made: Made {
-            at_s: (when::now_ms() / 1000) as i64,
-            seconds: started.elapsed().as_secs_f64(),
-            peak_bytes: peak_bytes(),
-            searched: 0,
-            seed: 0,
-            imported: args.from.display().to_string(),
-        },
-        model_bytes: 0,
-        federated: None,
+        question,
+        search: 1,
+        seed: 0,
+        memory_max: MEMORY_MAX_BYTES,
+        because: String::new(),
     };
-    Ok(catalog.add(record, &model)?)
+    let mut draft = take(&order, bytes, &learn, &test)?;
+    timed(&mut draft.record.made, started);
+    draft.record.made.imported = args.from.display().to_string();
+    Ok(catalog.add_draft(draft)?)
 }

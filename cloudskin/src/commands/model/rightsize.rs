@@ -1,12 +1,14 @@
 //! `cloudskin model rightsize`.
 
-use super::{CatalogArgs, DataArgs, Which, train::examples};
+use super::{CatalogArgs, DataArgs, Which, evaluate::overlaps, train::examples};
 use crate::{
+    exit::Failure,
     output::{FormatArgs, Style},
     table::Table,
 };
 use clap::Args;
 use learning::Sizing;
+use types::ErrorKind;
 
 /// Play processor limits that follow a forecast
 ///
@@ -43,7 +45,14 @@ pub(crate) fn run(args: &Rightsize) -> anyhow::Result<()> {
     let (catalog, trace) = (args.catalog.open()?, args.data.read()?);
     let (name, version) = (&args.which.name, args.which.version(&catalog)?);
     let (record, model) = (catalog.record(name, version)?, catalog.model(name, version)?);
-    let (examples, _) = examples(&trace, &record, args.data.test_share)?;
+    let (examples, data) = examples(&trace, &record, args.data.test_share)?;
+    if overlaps(&record, &data) {
+        let text = format!(
+            "`{name}/v{version}` was trained on some of this, and would set limits that it knew: give other data, \
+             or a smaller --test-share"
+        );
+        return Err(Failure::error(ErrorKind::Invalid, text));
+    }
     let (learn, _) = trace.split(1.0 - args.data.test_share);
     let found = learning::rightsize(&model, &learn, &examples, args.headroom)?;
     args.format.print(&found, &table(&found).render(Style::for_stdout()))

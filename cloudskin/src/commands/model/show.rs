@@ -1,6 +1,9 @@
 //! `cloudskin model ls` and `show`.
 
-use super::{CatalogArgs, Which, period, train::scores};
+use super::{
+    CatalogArgs, Which, period,
+    train::{beside_naive, scores},
+};
 use crate::{
     output::{FormatArgs, Style},
     table::Table,
@@ -134,9 +137,14 @@ fn text(record: &Record, style: Style) -> String {
         )
     };
     let made = &record.made;
+    let because = match made.because.is_empty() {
+        true => "asked for".to_owned(),
+        false => made.because.clone(),
+    };
     let origin = match made.imported.is_empty() {
         true => format!(
-            "{:.1} s, at most {} MiB, {} settings tried, seed {}",
+            "{} moments, {:.1} s, at most {} MiB, {} settings tried, seed {}",
+            made.rows,
             made.seconds,
             made.peak_bytes >> 20,
             made.searched,
@@ -155,6 +163,7 @@ fn text(record: &Record, style: Style) -> String {
         ("Parent", record.parent.map(|id| format!("v{id}")).unwrap_or_else(|| "none".into())),
         ("Made", when::moment(u64::try_from(made.at_s).unwrap_or(0) * 1000)),
         ("Training", origin),
+        ("Because", because),
         ("Size", format!("{} KiB", record.model_bytes.div_ceil(1024))),
     ];
     let mut text = String::new();
@@ -162,5 +171,6 @@ fn text(record: &Record, style: Style) -> String {
         text.push_str(&format!("{:12}{value}\n", format!("{key}:")));
     }
     let level = format!("AUC is of truths above {:.3}.\n", record.score.level);
-    text + "\n" + &scores(&[(format!("v{}", record.id), record.score)]).render(style) + &level
+    let table = scores(&[(format!("v{}", record.id), record.score)]).render(style);
+    text + "\n" + &table + &beside_naive(record) + &level
 }

@@ -1,6 +1,6 @@
 //! `cloudskin model train`.
 
-use super::{CatalogArgs, DataArgs, ahead, period, seconds};
+use super::{Asked, CatalogArgs, DataArgs, period, seconds};
 use crate::{
     exit::Failure,
     output::{FormatArgs, Style, complain},
@@ -10,8 +10,8 @@ use crate::{
 use clap::Args;
 use learning::{
     Trace,
-    catalog::{Data, Made, Record, Stage},
-    model::{self, Doing, Examples, Method, Question, Score, Searched, Target, Trained},
+    catalog::{Data, Made, Order, Record, make},
+    model::{Doing, Examples, Method, Question, Score, Searched, Target},
 };
 use std::{
     ops::ControlFlow,
@@ -32,20 +32,16 @@ Examples:
   cloudskin model train --kind holt-winters --season 1d --data traces/ --target cpu --horizon 1h
 
 Kinds: naive, seasonal-naive, ewma, holt-winters, ridge, polynomial, forest, gbm, lstm.
-Targets: latency, cpu and requests each second (means over the horizon), latency-max, cpu-max,
-requests-max, broken:120ms (the share of time above a level, or without an answer).")]
+Targets: latency and cpu (means over the horizon), latency-max, cpu-max, broken:120ms (the share of
+time above a level, or without an answer).")]
 pub(crate) struct Train {
     /// What is fitted
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Method,
     #[command(flatten)]
     data: DataArgs,
-    /// What is predicted
-    #[arg(long, value_name = "TARGET")]
-    target: Target,
-    /// How far ahead: a time from now, or from one time to another
-    #[arg(long, value_name = "TIME", value_parser = ahead)]
-    horizon: (u32, u32),
+    #[command(flatten)]
+    asked: Asked,
     /// The model's name [default: the target's]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -55,9 +51,6 @@ pub(crate) struct Train {
     /// The season of seasonal kinds
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     season: Option<u32>,
-    /// Learn from a moment in so much time
-    #[arg(long, default_value = "1m", value_name = "TIME", value_parser = seconds)]
-    every: u32,
     /// The same seed trains the same model
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
@@ -73,7 +66,7 @@ pub(crate) struct Train {
     format: FormatArgs,
 }
 
-pub(super) fn kind(text: &str) -> Result<Method, String> {
+fn kind(text: &str) -> Result<Method, String> {
     Method::named(text).ok_or_else(|| {
         format!("`{text}` is no kind of model: write one of {}", Method::NAMES.join(", "))
     })
@@ -83,64 +76,7 @@ pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
     let catalog = args.catalog.open()?;
     let started = Instant::now();
     let trace = args.data.read()?;
-    let question = Question { every_s: args.every, ..Question::new(args.target, args.horizon) };
     let (learn, test) = trace.split(1.0 - args.data.test_share);
-    let (learned, tested) = (Data::of(&learn), Data::of(&test));
-    let examples = within(Examples::new(&learn, &question)?, args.memory_max)?;
-    let (found, model) = fitted(args, &examples, started)?;
-    let score = model.tried(&Examples::new(&test, &question)?)?;
-    let record = Record {
-        name: args.name.clone().unwrap_or_else(|| name(args.target)),
-        id: 0,
-        stage: Stage::Candidate,
-        method: found.method,
-        target: args.target,
-        ahead: args.horizon,
-        every_s: args.every,
-        trained: learned,
-        tested,
-        score,
-        parent: None,
-        made: Made {
-            at_s: (when::now_ms() / 1000) as i64,
-            seconds: started.elapsed().as_secs_f64(),
-            peak_bytes: peak_bytes(),
-            searched: found.tried,
-            seed: args.seed,
-            imported: String::new(),
-        },
-        model_bytes: 0,
-        federated: None,
-    };
-    let record = catalog.add(record, &model)?;
-    let text = summary(&record, &examples, &found, Style::for_stdout());
-    args.format.print(&record, &text)
-}
-
-fn within(examples: Examples, limit: Bytes) -> anyhow::Result<Examples> {
-    match examples.bytes() <= limit.0 {
-        true => Ok(examples),
-        false => {
-            let text = format!(
-                "{} moments need {} MiB: choose them further apart (--every), or allow more (--memory-max)",
-                examples.each.len(),
-                examples.bytes() >> 20
-            );
-            Err(Failure::error(ErrorKind::Exhausted, text))
-        }
-    }
-}
-
-fn fitted(
-    args: &Train,
-    examples: &Examples,
-    started: Instant,
-) -> anyhow::Result<(Searched, Trained)> {
-    let method = args.season.map_or(args.kind, |season_s| match args.kind {
-        Method::SeasonalNaive { .. } => Method::SeasonalNaive { season_s },
-        Method::HoltWinters { .. } => Method::HoltWinters { season_s },
-        other => other,
-    });
     let watch = |doing: Doing| {
         if args.format.is_text() {
             tell(doing);
@@ -150,12 +86,47 @@ fn fitted(
             false => ControlFlow::Continue(()),
         }
     };
-    let found = match args.search {
-        1 => Searched { method, tried: 1, usual: f64::NAN, least: f64::NAN },
-        count => model::search(examples, method, count.into(), args.seed, &watch)?,
-    };
-    let model = model::train(examples, found.method, args.seed, &watch)?;
-    Ok((found, model))
+    let made = make(&order(args), &learn, &test, &|_, _| true, &watch);
+    let mut draft = made.map_err(advised)?;
+    timed(&mut draft.record.made, started);
+    let found = draft.searched.clone();
+    let record = catalog.add_draft(draft)?;
+    args.format.print(&record, &summary(&record, &found, Style::for_stdout()))
+}
+
+fn order(args: &Train) -> Order {
+    let method = args.season.map_or(args.kind, |season_s| match args.kind {
+        Method::SeasonalNaive { .. } => Method::SeasonalNaive { season_s },
+        Method::HoltWinters { .. } => Method::HoltWinters { season_s },
+        other => other,
+    });
+    Order {
+        name: args.name.clone().unwrap_or_else(|| name(args.asked.target)),
+        method,
+        question: args.asked.question(),
+        search: args.search.into(),
+        seed: args.seed,
+        memory_max: args.memory_max.0,
+        because: String::new(),
+    }
+}
+
+/// What can be done about data that are too much.
+fn advised(error: learning::Error) -> anyhow::Error {
+    match error {
+        learning::Error::TooMuch { .. } => {
+            let advice = "choose moments further apart (--every), or allow more (--memory-max)";
+            Failure::error(ErrorKind::Exhausted, format!("{error}: {advice}"))
+        }
+        other => other.into(),
+    }
+}
+
+/// Notes when it was made, and what that took.
+pub(super) fn timed(made: &mut Made, started: Instant) {
+    made.at_s = (when::now_ms() / 1000) as i64;
+    made.seconds = started.elapsed().as_secs_f64();
+    made.peak_bytes = peak_bytes();
 }
 
 fn tell(doing: Doing) {
@@ -170,20 +141,20 @@ fn tell(doing: Doing) {
 }
 
 /// A target as a name: `broken:120ms` has letters that names have not.
-pub(super) fn name(target: Target) -> String {
+fn name(target: Target) -> String {
     let letters = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
     target.to_string().chars().map(letters).collect()
 }
 
 /// The most memory that this process had; 0 where the kernel does not tell.
-pub(super) fn peak_bytes() -> u64 {
+fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }
 
-fn summary(record: &Record, examples: &Examples, found: &Searched, style: Style) -> String {
+fn summary(record: &Record, found: &Searched, style: Style) -> String {
     let Record { name, id, target, ahead, made, .. } = record;
     let hours = |data: &Data| (data.to_s - data.from_s) as f64 / 3600.0;
     let mut text = format!(
@@ -194,7 +165,7 @@ fn summary(record: &Record, examples: &Examples, found: &Searched, style: Style)
         period(*ahead),
         hours(&record.trained),
         record.trained.sites.len(),
-        examples.each.len(),
+        made.rows,
         hours(&record.tested),
     );
     if found.tried > 1 {
@@ -207,7 +178,21 @@ fn summary(record: &Record, examples: &Examples, found: &Searched, style: Style)
         made.peak_bytes >> 20,
         record.model_bytes.div_ceil(1024),
     ));
-    text + &scores(&[(format!("v{id}"), record.score)]).render(style)
+    text.push_str(&scores(&[(format!("v{id}"), record.score)]).render(style));
+    text + &beside_naive(record)
+}
+
+/// The error beside that of who says that all stays as it is; empty where it is not known.
+pub(super) fn beside_naive(record: &Record) -> String {
+    let naive = record.naive_rmse.filter(|naive| *naive > 0.0);
+    let share = naive.map(|naive| (100.0 * record.score.rmse / naive, naive));
+    share
+        .map(|(share, naive)| {
+            format!(
+                "RMSE is {share:.1} % of the naive forecast's, {naive:.3}: all stays as it is.\n"
+            )
+        })
+        .unwrap_or_default()
 }
 
 /// Figures of back-tests.

@@ -10,17 +10,24 @@
 //! latency/stages.before       the same before the last change
 //! latency/v3/version          its record, as JSON
 //! latency/v3/model            the model
+//! latency/v3/backtest         what it said of what it had not seen, beside what came, as JSON
 //! ```
 
+mod backtest;
 mod file;
 mod gate;
+mod make;
 pub mod mlflow;
+mod renew;
 mod stages;
 #[cfg(test)]
 mod tests;
 mod version;
 
+pub use backtest::{BackTest, Part, Point};
 pub use gate::{Gate, MARGIN};
+pub use make::{Draft, Keep, Order, make, take};
+pub use renew::Renewal;
 pub use version::{Data, Made, Record, Stage};
 
 use crate::{
@@ -98,6 +105,16 @@ impl Catalog {
         Ok(record)
     }
 
+    /// The version in production, as the list of stages says, and the stages of some versions.
+    ///
+    /// # Errors
+    /// A list that cannot be read.
+    pub fn staged(&self, name: &str, ids: &[u32]) -> Result<(Option<u32>, Vec<Stage>)> {
+        check_name(name)?;
+        let stages = self.stages(name)?.0;
+        Ok((stages.production(), ids.iter().map(|id| stages.stage(*id)).collect()))
+    }
+
     /// The model of a version.
     ///
     /// # Errors
@@ -108,11 +125,43 @@ impl Catalog {
         read_model(&path)
     }
 
+    /// What a version said of what it had not seen; nothing if that was not kept, as by an earlier release.
+    ///
+    /// # Errors
+    /// As of [`Catalog::record`].
+    pub fn backtest(&self, name: &str, id: u32) -> Result<Option<BackTest>> {
+        let path = self.version(name, id)?.join("backtest");
+        match file::read_json(&path, 1 << 20) {
+            Ok(test) => Ok(Some(test)),
+            Err(Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds a version with its back-test, and answers its record as [`Catalog::add`].
+    ///
+    /// # Errors
+    /// As of it.
+    pub fn add_draft(&self, draft: Draft) -> Result<Record> {
+        self.put(draft.record, &draft.model, Some(&draft.backtest))
+    }
+
     /// Adds a version, and answers its record with its number and, if there is one in use, its parent.
     ///
     /// # Errors
     /// A name that is none, a model that is too large, or a disk that cannot be written.
-    pub fn add(&self, mut record: Record, model: &Trained) -> Result<Record> {
+    pub fn add(&self, record: Record, model: &Trained) -> Result<Record> {
+        self.put(record, model, None)
+    }
+
+    fn put(
+        &self,
+        mut record: Record,
+        model: &Trained,
+        backtest: Option<&BackTest>,
+    ) -> Result<Record> {
         check_name(&record.name)?;
         if (record.target, record.ahead) != (model.target, model.ahead) {
             return Err(Error::Unfit("the record is of another model".into()));
@@ -139,6 +188,9 @@ impl Catalog {
         let draft = folder.join(".draft");
         file::clear(&draft)?;
         file::write_new(&draft.join("model"), &bytes)?;
+        if let Some(backtest) = backtest {
+            file::write_json(&draft.join("backtest"), backtest)?;
+        }
         file::write_json(&draft.join("version"), &record)?;
         file::rename(&draft, &folder.join(format!("v{}", record.id)))?;
         Ok(record)

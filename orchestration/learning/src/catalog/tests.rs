@@ -21,9 +21,11 @@ fn trained(kind: &str) -> (Record, Trained) {
         at_s: 1_715_762_700,
         seconds: 1.5,
         peak_bytes: 1,
+        rows: 1000,
         searched: 1,
         seed: 1,
         imported: String::new(),
+        because: String::new(),
     };
     let record = Record {
         name: "latency".into(),
@@ -36,6 +38,7 @@ fn trained(kind: &str) -> (Record, Trained) {
         trained: Data::of(&learn),
         tested: Data::of(&test),
         score,
+        naive_rmse: Some(2.0 * score.rmse),
         parent: None,
         made,
         model_bytes: 0,

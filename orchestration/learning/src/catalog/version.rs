@@ -100,12 +100,18 @@ pub struct Made {
     pub seconds: f64,
     /// The most memory that the process had, in bytes.
     pub peak_bytes: u64,
+    /// Moments that were learned from; 0 where it is not known.
+    #[serde(default)]
+    pub rows: u64,
     /// Settings that were tried.
     pub searched: usize,
     /// What randomness was drawn from.
     pub seed: u64,
     /// The file that it was imported from; trained here if empty.
     pub imported: String,
+    /// Why it was trained, if not by a user: a drift, as a sentence.
+    #[serde(default)]
+    pub because: String,
 }
 
 /// All of it.
@@ -133,6 +139,10 @@ pub struct Record {
     pub tested: Data,
     /// How good it was there.
     pub score: Score,
+    /// The root mean square error there of who says that all stays as it is; not known of versions of an earlier
+    /// release.
+    #[serde(default)]
+    pub naive_rmse: Option<f64>,
     /// The version that was in production when it was made.
     pub parent: Option<u32>,
     /// How it came to be.

@@ -81,13 +81,7 @@ impl<'a> Examples<'a> {
     pub fn new(stretch: &Stretch<'a>, question: &Question) -> Result<Self> {
         let trace = stretch.trace;
         question.check(trace.step_s)?;
-        let features = match question.target {
-            Target::Cpu | Target::CpuMax => Features::of_cpu(trace.step_s, &question.levels_ms),
-            Target::Requests | Target::RequestsMax => Features::of_requests(trace.step_s),
-            Target::Latency | Target::LatencyMax | Target::Broken(_) => {
-                Features::of_latency(trace.step_s, &question.levels_ms)
-            }
-        };
+        let features = features(trace, question);
         let moments = moments(stretch, question);
         let count = (moments.len() as u64).saturating_mul(trace.sites.len() as u64);
         if count > MOMENTS_MAX {
@@ -105,15 +99,50 @@ impl<'a> Examples<'a> {
         for at in moments {
             (0..trace.sites.len()).for_each(|site| examples.take(Example { at, site }));
         }
-        if examples.each.len() < MOMENTS_MIN {
-            let (count, every) = (examples.each.len(), question.every_s);
-            let text = format!(
-                "{count} moments {every} s apart whose future is known are too few: give at least \
-                 {MOMENTS_MIN}"
-            );
-            return Err(Error::Unfit(text));
-        }
+        examples.are_enough()?;
         Ok(examples)
+    }
+
+    /// How many moments there are at most, and about how many bytes they and a model's own copy take: what is asked
+    /// before [`Examples::new`] takes them.
+    ///
+    /// # Errors
+    /// A question that makes no sense for this trace.
+    pub fn needs(stretch: &Stretch<'a>, question: &Question) -> Result<(u64, u64)> {
+        let trace = stretch.trace;
+        question.check(trace.step_s)?;
+        let sites = trace.sites.len() as u64;
+        let places = if sites == 2 { 2 } else { 1 };
+        let width = features(trace, question).each.len() as u64 * places;
+        let count = (moments(stretch, question).len() as u64).saturating_mul(sites);
+        Ok((count, bytes(count, width)))
+    }
+
+    /// Leaves out the moments that are not to be used.
+    ///
+    /// # Errors
+    /// Too few are left.
+    pub fn retain(&mut self, keep: impl Fn(&Self, Example) -> bool) -> Result<()> {
+        let kept: Vec<bool> = self.each.iter().map(|example| keep(self, *example)).collect();
+        let mut at = 0..kept.len();
+        self.rows.retain(|_| at.next().is_some_and(|at| kept[at]));
+        let mut at = 0..kept.len();
+        self.truths.retain(|_| at.next().is_some_and(|at| kept[at]));
+        let mut at = 0..kept.len();
+        self.each.retain(|_| at.next().is_some_and(|at| kept[at]));
+        self.are_enough()
+    }
+
+    fn are_enough(&self) -> Result<()> {
+        if self.each.len() >= MOMENTS_MIN {
+            return Ok(());
+        }
+        let (count, every) = (self.each.len(), self.question.every_s);
+        let text = format!(
+            "{count} moments {every} s apart whose future is known are too few: give at least \
+             {MOMENTS_MIN}"
+        );
+        Err(Error::Unfit(text))
     }
 
     /// Those whose truth is not known teach nothing.
@@ -130,7 +159,7 @@ impl<'a> Examples<'a> {
 
     /// The samples that decide what comes after a moment.
     pub fn ahead(&self, at: usize) -> Range<usize> {
-        ahead(self.trace, &self.question, at)
+        ahead(self.trace, self.question.ahead, at)
     }
 
     /// What was measured up to a moment.
@@ -157,12 +186,26 @@ impl<'a> Examples<'a> {
     /// Bytes that they take, and about as much again for a model's own copy.
     pub fn bytes(&self) -> u64 {
         let width = self.rows.first().map_or(0, Vec::len);
-        2 * 8 * (self.rows.len() as u64) * (width as u64 + 4)
+        bytes(self.rows.len() as u64, width as u64)
     }
 }
 
-fn ahead(trace: &Trace, question: &Question, at: usize) -> Range<usize> {
-    let (from, to) = question.ahead;
+fn bytes(rows: u64, width: u64) -> u64 {
+    rows.saturating_mul(2 * 8 * (width + 4))
+}
+
+fn features(trace: &Trace, question: &Question) -> Features {
+    match question.target {
+        Target::Cpu | Target::CpuMax => Features::of_cpu(trace.step_s, &question.levels_ms),
+        Target::Requests | Target::RequestsMax => Features::of_requests(trace.step_s),
+        Target::Latency | Target::LatencyMax | Target::Broken(_) => {
+            Features::of_latency(trace.step_s, &question.levels_ms)
+        }
+    }
+}
+
+/// The samples of a stretch ahead of a moment.
+pub(crate) fn ahead(trace: &Trace, (from, to): Ahead, at: usize) -> Range<usize> {
     let steps = |seconds: u32| (seconds / trace.step_s) as usize;
     at + steps(from) + 1..at + steps(to).max(steps(from) + 1) + 1
 }
@@ -173,6 +216,6 @@ fn moments(stretch: &Stretch, question: &Question) -> Vec<usize> {
     let every = trace.samples_in(question.every_s);
     (span.start..end)
         .step_by(every)
-        .take_while(|&at| ahead(trace, question, at).end <= end)
+        .take_while(|&at| ahead(trace, question.ahead, at).end <= end)
         .collect()
 }

@@ -30,6 +30,7 @@ mod trees;
 
 pub use conformal::Conformal;
 pub(crate) use conformal::quantile;
+pub(crate) use examples::ahead;
 pub use examples::{Example, Examples, Question};
 pub use folds::{Fold, folds};
 pub use kind::{Fitted, Kind};

@@ -178,3 +178,21 @@ fn what_cannot_be_asked_is_refused_with_a_reason() {
     assert!(says(Question { every_s: 0, ..plain.clone() }).contains("0 s apart"));
     assert!(says(Question { ahead: (0, 2700), ..plain }).contains("too few"));
 }
+
+#[test]
+fn a_part_too_short_for_intervals_is_refused() {
+    let trace = testing::trace(1200, 3);
+    let asked = |every_s: u32, ahead_s: u32| {
+        let question = Question { every_s, ..Question::new(Target::Latency, (0, ahead_s)) };
+        // One site alone: a moment is one.
+        let one = Trace { sites: trace.sites[..1].to_vec(), ..trace.clone() };
+        let examples = Examples::new(&one.whole(), &question).unwrap();
+        train(&examples, Method::Naive, 1, &|_| ControlFlow::Continue(())).map(drop)
+    };
+
+    // Fifty moments and some, each of which looks ahead over half of them.
+    let error = asked(90, 5400).unwrap_err().to_string();
+
+    assert!(error.contains("too few to tell how far predictions will be off"), "{error}");
+    asked(60, 300).unwrap();
+}

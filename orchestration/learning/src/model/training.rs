@@ -9,7 +9,7 @@ use super::{
     score::{self, Met},
     trained::{Reference, Trained, spread},
 };
-use crate::{Result, features::PAST_S};
+use crate::{Error, Result, features::PAST_S};
 use std::ops::ControlFlow;
 
 /// The blocks of validation in seconds, and how many folds they are dealt out to.
@@ -133,10 +133,13 @@ fn taught(examples: &Examples, said: &[(usize, Met)], grain: f64) -> Conformal {
 
 /// Predictions for all moments, each by a model that has seen neither the moment nor what touches
 /// it; of a part that is too short for folds, the last third by the rest.
+///
+/// # Errors
+/// As of the kind's fit; a part that is too short even for that.
 fn validated(examples: &Examples, method: &Method, seed: u64) -> Result<Vec<(usize, Met)>> {
     let mut said = Vec::with_capacity(examples.each.len());
     let usual = score::usual(&examples.truths);
-    for (learn, predict) in parts(examples) {
+    for (learn, predict) in parts(examples)? {
         let body = method.fit(examples, &learn, seed)?;
         for place in predict {
             let past = examples.past(examples.each[place]);
@@ -150,8 +153,10 @@ fn validated(examples: &Examples, method: &Method, seed: u64) -> Result<Vec<(usi
     Ok(said)
 }
 
+type Parts = Vec<(Vec<usize>, Vec<usize>)>;
+
 /// What is learned from and what is predicted, by place.
-fn parts(examples: &Examples) -> Vec<(Vec<usize>, Vec<usize>)> {
+fn parts(examples: &Examples) -> Result<Parts> {
     let (trace, each) = (examples.trace, &examples.each);
     let (first, last) = (each[0].at, each[each.len() - 1].at);
     // What is learned from behind a block sees its samples, and truths reach into it from both sides.
@@ -169,15 +174,23 @@ fn parts(examples: &Examples) -> Vec<(Vec<usize>, Vec<usize>)> {
         parts.push((at(&fold.learn), at(&fold.predict)));
     }
     if parts.iter().all(|(learn, predict)| learn.len() >= MOMENTS_MIN && !predict.is_empty()) {
-        return parts;
+        return Ok(parts);
     }
     let cut = each[each.len() * 2 / 3].at;
     let (learn, predict): (Vec<_>, Vec<_>) =
         (0..each.len()).partition(|&place| each[place].at < cut);
     let learn: Vec<_> = learn.into_iter().filter(|&place| each[place].at + after <= cut).collect();
-    match learn.len() >= MOMENTS_MIN / 2 {
-        true => vec![(learn, predict)],
-        // So short a part has errors of its own fit only.
-        false => vec![((0..each.len()).collect(), (0..each.len()).collect())],
+    if learn.len() >= MOMENTS_MIN / 2 && !predict.is_empty() {
+        return Ok(vec![(learn, predict)]);
     }
+    // Errors of what was fitted would make intervals that hold nowhere else.
+    let text = format!(
+        "{} moments are too few to tell how far predictions will be off: after the first two thirds of \
+         them and the {ahead_s} s that each looks ahead, {} are left to learn from, and {} are needed; give \
+         more data, or choose moments closer together",
+        each.len(),
+        learn.len(),
+        MOMENTS_MIN / 2
+    );
+    Err(Error::Unfit(text))
 }

@@ -148,7 +148,7 @@ fn module_fields(kind: Kind, spec: &mut Value) -> Vec<&mut Value> {
                 .filter_map(|component| component.get_mut("service")?.get_mut("module"))
                 .collect()
         }
-        Kind::Site | Kind::Policy | Kind::Decision => Vec::new(),
+        Kind::Site | Kind::Policy | Kind::Model | Kind::Decision => Vec::new(),
     }
 }
 

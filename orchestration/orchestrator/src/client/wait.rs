@@ -6,6 +6,7 @@ use api::{
     block::BlockStatus,
     cell::CellStatus,
     decision::DecisionStatus,
+    model::ModelStatus,
     policy::PolicyStatus,
     service::{Phase, ServiceStatus},
     site::SiteStatus,
@@ -101,6 +102,10 @@ fn readiness(resource: &Resource) -> Verdict {
             let status: PolicyStatus = resource.status();
             let known = answers(resource, status.observed_generation);
             by_fact(&status.conditions, known)
+        }
+        Kind::Model => {
+            let status: ModelStatus = resource.status();
+            by_fact(&status.conditions, true)
         }
         Kind::Decision => {
             let status: DecisionStatus = resource.status();

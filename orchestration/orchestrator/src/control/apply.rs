@@ -12,6 +12,7 @@ use api::{
     ApiError, DEFAULT_TENANT, Kind, Resource,
     block::BlockSpec,
     cell::{CellSpec, Form},
+    model::ModelSpec,
     policy::PolicySpec,
     service::ServiceSpec,
     site::SiteSpec,
@@ -81,7 +82,7 @@ async fn apply_here(
     options: Options,
 ) -> Result<Applied> {
     document.check()?;
-    if document.kind == Kind::Site {
+    if is_shared(document.kind) {
         DEFAULT_TENANT.clone_into(&mut document.metadata.tenant);
     }
     document.spec = normalize(&document)?;
@@ -135,6 +136,7 @@ fn normalize(document: &Resource) -> Result<serde_json::Value> {
         Kind::Site => through::<SiteSpec>(document),
         Kind::Block => through::<BlockSpec>(document),
         Kind::Policy => through::<PolicySpec>(document),
+        Kind::Model => through::<ModelSpec>(document),
         Kind::Service => through::<ServiceSpec>(document),
         Kind::Cell | Kind::Tissue => through::<CellSpec>(document),
         Kind::Decision => Err(Error::refuse(
@@ -162,8 +164,20 @@ fn check_references(state: &State, document: &Resource) -> Result<()> {
         // The service may come later; what it is judged by is checked now.
         Kind::Policy => Agent::check(&document.spec::<PolicySpec>()?)
             .map_err(|error| Error::refuse(error.kind(), types::chain(&error))),
+        Kind::Model => check_model(state, &document.metadata.name),
         Kind::Site | Kind::Decision => Ok(()),
     }
+}
+
+/// Models are made by training; a resource says how one is kept up to date.
+fn check_model(state: &State, name: &str) -> Result<()> {
+    if state.cache(|cache| cache.models.contains_key(name)) {
+        return Ok(());
+    }
+    let message = format!(
+        "there is no model `{name}` in the catalog: train it first, with `cloudskin model train`"
+    );
+    Err(Error::refuse(ErrorKind::NotFound, message))
 }
 
 fn check_cell(state: &State, spec: &CellSpec) -> Result<()> {
@@ -297,6 +311,11 @@ fn merge(
     Ok((resource, changed))
 }
 
+/// Whether it belongs to no tenant.
+pub(super) fn is_shared(kind: Kind) -> bool {
+    matches!(kind, Kind::Site | Kind::Model)
+}
+
 /// Whether it is a program that runs once.
 fn is_run(kind: Kind) -> bool {
     matches!(kind, Kind::Cell | Kind::Tissue)
@@ -340,7 +359,7 @@ fn create(state: &State, document: &Resource, options: &Options) -> Resource {
     metadata.finalizers = match document.kind {
         Kind::Service | Kind::Cell | Kind::Tissue => vec![SITE_FINALIZER.into()],
         Kind::Block => vec![BLOCK_FINALIZER.into()],
-        Kind::Site | Kind::Policy | Kind::Decision => Vec::new(),
+        Kind::Site | Kind::Policy | Kind::Model | Kind::Decision => Vec::new(),
     };
     resource.status = serde_json::json!({});
     resource
@@ -357,6 +376,11 @@ pub(super) async fn delete(state: &Arc<State>, kind: Kind, id: &Id) -> Result<Re
         let done = match kind {
             Kind::Site => remove_site(state, &existing).await.map(|()| existing),
             Kind::Policy => remove(state, &existing).await.map(|()| existing),
+            Kind::Model => {
+                let message =
+                    "a model is removed with its versions: `cloudskin model rm NAME/VERSION`";
+                return Err(Error::refuse(ErrorKind::Forbidden, message));
+            }
             _ => mark_deleted(state, &existing).await,
         };
         match done {

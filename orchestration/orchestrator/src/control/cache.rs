@@ -8,6 +8,7 @@ use api::{
     Kind, Resource,
     block::{BlockSpec, BlockStatus},
     cell::{CellSpec, CellStatus},
+    model::{ModelSpec, ModelStatus},
     policy::{PolicySpec, PolicyStatus},
     service::{ServiceSpec, ServiceStatus},
     site::{SiteSpec, SiteStatus},
@@ -56,6 +57,7 @@ pub(super) type Site = Typed<SiteSpec, SiteStatus>;
 pub(super) type Cell = Typed<CellSpec, CellStatus>;
 pub(super) type Block = Typed<BlockSpec, BlockStatus>;
 pub(super) type Policy = Typed<PolicySpec, PolicyStatus>;
+pub(super) type Model = Typed<ModelSpec, ModelStatus>;
 
 impl<S: DeserializeOwned, T: DeserializeOwned + Default> Typed<S, T> {
     pub(super) fn read(resource: &Resource) -> Result<Self> {
@@ -109,6 +111,7 @@ pub(super) struct Cache {
     pub(super) tissues: BTreeMap<Id, Arc<Cell>>,
     pub(super) blocks: BTreeMap<Id, Arc<Block>>,
     pub(super) policies: BTreeMap<Id, Arc<Policy>>,
+    pub(super) models: BTreeMap<String, Arc<Model>>,
     /// Per tenant, oldest first.
     pub(super) decisions: BTreeMap<Id, ()>,
     /// The highest epoch ever given out, by the service's uid.
@@ -160,6 +163,7 @@ impl Cache {
             Kind::Tissue => drop(self.tissues.insert(id, Arc::new(Typed::read(&resource)?))),
             Kind::Block => drop(self.blocks.insert(id, Arc::new(Typed::read(&resource)?))),
             Kind::Policy => drop(self.policies.insert(id, Arc::new(Typed::read(&resource)?))),
+            Kind::Model => drop(self.models.insert(id.name, Arc::new(Typed::read(&resource)?))),
             Kind::Decision => drop(self.decisions.insert(id, ())),
         }
         Ok(())
@@ -180,6 +184,7 @@ impl Cache {
             Kind::Tissue => drop(self.tissues.remove(&id)),
             Kind::Block => drop(self.blocks.remove(&id)),
             Kind::Policy => drop(self.policies.remove(&id)),
+            Kind::Model => drop(self.models.remove(&id.name)),
             Kind::Decision => drop(self.decisions.remove(&id)),
         }
         // Overtaken writes are moments old: what is older than the last thousand cannot matter.
@@ -199,6 +204,7 @@ impl Cache {
             Kind::Tissue => self.tissues.get(id).map(|typed| &typed.resource),
             Kind::Block => self.blocks.get(id).map(|typed| &typed.resource),
             Kind::Policy => self.policies.get(id).map(|typed| &typed.resource),
+            Kind::Model => self.models.get(&id.name).map(|typed| &typed.resource),
             Kind::Decision => None,
         };
         match resource {

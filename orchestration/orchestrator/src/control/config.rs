@@ -53,6 +53,10 @@ pub struct Config {
     pub scrape_interval: Duration,
     /// What of them is kept.
     pub telemetry: series::Limits,
+    /// Between two looks at the catalog of models.
+    pub models_interval: Duration,
+    /// Between two looks at what models in use said, and what came.
+    pub drift_interval: Duration,
     /// How long a blob stays that no resource mentions and nobody asks for.
     pub blob_retention: Duration,
 }
@@ -84,6 +88,8 @@ impl Config {
             ended_cells_max: 1000,
             compaction_pause: Duration::from_secs(30),
             scrape_interval: Duration::from_secs(15),
+            models_interval: Duration::from_secs(5),
+            drift_interval: Duration::from_secs(60),
             telemetry: series::Limits::default(),
             blob_retention: Duration::from_secs(24 * 3600),
         }

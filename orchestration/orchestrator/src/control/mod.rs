@@ -25,6 +25,7 @@ mod lending;
 mod losses;
 mod metrics;
 mod migrate;
+mod models;
 mod names;
 mod overview;
 mod owed;
@@ -105,6 +106,7 @@ impl Control {
         self.state.tasks.spawn(agents::run(self.state.clone()));
         self.state.tasks.spawn(telemetry::run(self.state.clone()));
         self.state.tasks.spawn(telemetry::upkeep(self.state.clone()));
+        self.state.tasks.spawn(models::run(self.state.clone()));
         let served = server::serve(self.state.clone(), listeners.into(), shutdown).await;
         self.state.stop.cancel();
         self.state.tasks.close();

@@ -9,6 +9,7 @@ use super::{
     cache::{Cache, Change, Service, read_resource},
     metrics::Metrics,
     migrate::Running,
+    models::Models,
     planner::Planner,
     ranks::Lately,
     sites::Sites,
@@ -47,6 +48,8 @@ pub(super) struct State {
     pub(super) advice: Advice,
     /// Policies that watch services.
     pub(super) agents: Agents,
+    /// The catalog, and whether what is used of it still fits.
+    pub(super) models: Models,
     /// Moves by which ranks came together.
     pub(super) lately: Lately,
     pub(super) watches: Arc<Semaphore>,
@@ -86,6 +89,7 @@ impl State {
             metrics: Metrics::new(),
             advice: Advice::open(&config.models, &config.data_dir),
             agents: Agents::new(&config.models, telemetry.store()),
+            models: Models::new(&config.models),
             telemetry,
             planner: Planner::open(&config)?,
             lately: Lately::default(),

@@ -87,6 +87,17 @@ fn report(state: &State, service: &Service, status: &mut ServiceStatus) {
     merge_lost(&mut status.lost, state.lost(service.uid()));
     let Some(held) = state.held(service) else { return };
     status.incarnation = held.incarnation;
+    let now = state.wall_ms();
+    match held.page.as_deref().filter(|_| service.spec.metrics.is_some()) {
+        None => status.conditions.retain(|fact| fact.kind != "Metrics"),
+        Some("") => {
+            let message = "all values of its status page are read";
+            set_condition(&mut status.conditions, "Metrics", true, "Read", message, now);
+        }
+        Some(why) => {
+            set_condition(&mut status.conditions, "Metrics", false, "Unreadable", why, now);
+        }
+    }
     losses::remember(status, held.epoch, held.started_from);
 }
 

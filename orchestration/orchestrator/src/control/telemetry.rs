@@ -134,6 +134,7 @@ pub(super) async fn round(state: &Arc<State>) {
         }
     });
     telemetry.keep_sites(join_all(asked).await.into_iter().collect());
+    super::models::keep_measured(state);
 }
 
 /// What a site tells; nothing if it is not connected or refuses.

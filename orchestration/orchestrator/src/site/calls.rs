@@ -51,7 +51,7 @@ pub(crate) async fn answer(core: &Arc<Core>, call: Call) -> Result<Reply, Proble
 const METRICS_MAX_BYTES: usize = 6 << 20;
 
 fn metrics(core: &Core) -> Result<Reply, Problem> {
-    let text = super::metrics::render(core);
+    let text = super::metrics::render_for_control(core);
     if text.len() > METRICS_MAX_BYTES {
         let message = format!("the metrics have {} bytes: at most {METRICS_MAX_BYTES}", text.len());
         return Err(Problem::new(ErrorKind::Exhausted, message));

@@ -10,6 +10,7 @@ use super::{
     losses,
     metrics::Metrics,
     modules::Modules,
+    pages::Pages,
     plan::{self, Live, Phase, Up, Verdict, View},
     reach::Reach,
     state::{Progress, Record, State, StateFile},
@@ -63,6 +64,7 @@ pub(crate) struct Core {
     pub(crate) modules: Modules,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) metrics: Metrics,
+    pub(crate) pages: Pages,
     pub(crate) store: Option<Store>,
     pub(crate) connected: AtomicBool,
     /// Lets only so many services start at once.
@@ -122,6 +124,7 @@ impl Core {
             http,
             reach,
             metrics: Metrics::default(),
+            pages: Pages::default(),
             store: Store::open(&config)?,
             connected: AtomicBool::new(false),
             starts: Semaphore::new(STARTS_MAX),
@@ -345,6 +348,7 @@ impl Core {
                 let live = inner.live.get(uid).unwrap_or(&idle);
                 let mut held = held(record, live, lease_holds);
                 held.answers = answers.get(uid).copied().unwrap_or_default();
+                held.page = self.pages.problem(uid);
                 // It was here once before.
                 held.lost
                     .extend(inner.state.moved.get(uid).into_iter().flat_map(|m| m.lost.clone()));
@@ -424,6 +428,7 @@ fn held_as(
         memory: Bytes(live.memory_bytes),
         started_from: None,
         answers: api::link::Answers::default(),
+        page: None,
     }
 }
 

@@ -174,6 +174,7 @@ mod tests {
             memory: Bytes(1),
             started_from: None,
             answers: api::link::Answers::default(),
+            page: None,
         };
         (0..10).map(one).collect()
     }

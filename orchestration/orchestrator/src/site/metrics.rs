@@ -1,9 +1,13 @@
 //! What the site tells of itself in OpenMetrics.
 
-use super::core::{Core, is_connected};
+use super::{
+    core::{Core, is_connected},
+    pages::Told,
+};
 use crate::store::door::Status;
 use hyper::StatusCode;
 use std::{
+    collections::BTreeSet,
     fmt::Write,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -81,11 +85,22 @@ impl ServiceCounters {
 
 /// All metrics of the site now.
 pub(crate) fn render(core: &Core) -> String {
+    rendered(core, &core.pages.now())
+}
+
+/// The same for the control plane, with what status pages said since it last asked.
+pub(crate) fn render_for_control(core: &Core) -> String {
+    rendered(core, &core.pages.take())
+}
+
+fn rendered(core: &Core, pages: &[Told]) -> String {
     // What the system knows of this process comes first.
     let mut text = telemetry::Registry::new().render().unwrap_or_default();
     text.truncate(text.strip_suffix(END).map_or(0, str::len));
     // Writing to a String cannot fail.
-    let _ = write_site(&mut text, core).and_then(|()| write_services(&mut text, core));
+    let _ = write_site(&mut text, core)
+        .and_then(|()| write_services(&mut text, core))
+        .and_then(|()| write_pages(&mut text, pages));
     text.push_str(END);
     text
 }
@@ -148,6 +163,33 @@ fn write_store(text: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(text, "# TYPE {name} gauge\n# HELP {name} {help}.")?;
         for (tenant, usage) in &status.tenants {
             writeln!(text, "{name}{{tenant=\"{tenant}\"}} {}", get(usage))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the status pages of services say: numbers of the past with their times, then what holds now.
+fn write_pages(text: &mut String, pages: &[Told]) -> std::fmt::Result {
+    let failures = "cloudskin_service_page_failures";
+    writeln!(text, "# TYPE {failures} counter")?;
+    writeln!(text, "# HELP {failures} Fetches of status pages that came to nothing.")?;
+    for Told { tenant, service, failures: count, .. } in pages {
+        let labels = format!("tenant=\"{tenant}\",service=\"{service}\"");
+        writeln!(text, "{failures}_total{{{labels}}} {count}")?;
+    }
+    let names: BTreeSet<&String> = pages.iter().flat_map(|page| page.values.keys()).collect();
+    for name in names {
+        writeln!(text, "# TYPE {name} gauge")?;
+        for Told { tenant, service, cell, values, .. } in pages {
+            let Some(value) = values.get(name) else { continue };
+            let labels = format!("tenant=\"{tenant}\",service=\"{service}\",cell=\"{cell}\"");
+            for (at_ms, number) in &value.past {
+                let (seconds, millis) = (at_ms / 1000, at_ms % 1000);
+                writeln!(text, "{name}{{{labels}}} {number} {seconds}.{millis:03}")?;
+            }
+            if let Some(number) = value.now {
+                writeln!(text, "{name}{{{labels}}} {number}")?;
+            }
         }
     }
     Ok(())

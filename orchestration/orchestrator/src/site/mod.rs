@@ -22,6 +22,7 @@ mod link;
 mod losses;
 mod metrics;
 mod modules;
+mod pages;
 mod peers;
 mod plan;
 mod process;
@@ -142,6 +143,7 @@ impl Site {
         core.spawn(store::run(core.clone()));
         core.spawn(link::run(core.clone()));
         core.spawn(sweeper::run(core.clone()));
+        core.spawn(pages::run(core.clone()));
         let exit = shutdown.await;
         core.stop.cancel();
         core.tasks.close();

@@ -218,6 +218,8 @@ fn same_cell(held: &Assignment, wanted: &Assignment) -> bool {
         spec.placement = Default::default();
         spec.on_site_lost = Default::default();
         spec.module.clear();
+        // A page is fetched from whatever cell there is.
+        spec.metrics = None;
         spec
     };
     held.module == wanted.module && comparable(held) == comparable(wanted)

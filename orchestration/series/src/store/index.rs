@@ -119,6 +119,11 @@ impl Index {
         matchers.iter().filter_map(holders).min_by_key(Vec::len)
     }
 
+    /// How many series have this value of a label.
+    pub(crate) fn count(&self, name: &str, value: &str) -> usize {
+        self.holders.get(name).and_then(|values| values.get(value)).map_or(0, Vec::len)
+    }
+
     /// The names of all labels.
     pub(crate) fn names(&self) -> Vec<String> {
         self.holders.keys().map(ToString::to_string).collect()
@@ -153,6 +158,7 @@ mod tests {
         assert_eq!(found(&index, &[Matcher::like("site", "|edge").unwrap()]), [a, b]);
         assert_eq!(found(&index, &[Matcher::is("nowhere", "x")]), [] as [u32; 0]);
         assert_eq!(index.values("site"), ["cloud", "edge"]);
+        assert_eq!((index.count("site", "edge"), index.count("site", "sea")), (1, 0));
 
         index.remove(c);
         assert_eq!(index.values("site"), ["edge"]);

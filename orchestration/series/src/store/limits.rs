@@ -20,6 +20,8 @@ pub struct Limits {
     pub memory: Bytes,
     /// How many series there are at once; samples of more are refused.
     pub series: usize,
+    /// How many of these one site may have, by the label `site`: it must not take the places of all others.
+    pub site_series: usize,
     /// How far a sample may lie in the future: clocks differ a little.
     pub future: Period,
     /// How long a stretch of time one block holds.
@@ -33,6 +35,7 @@ impl Default for Limits {
             disk: Bytes(8 << 30),
             memory: Bytes(256 << 20),
             series: 200_000,
+            site_series: 50_000,
             future: Period(Duration::from_secs(600)),
             block: hours(2),
         }
@@ -54,7 +57,7 @@ pub struct Appended {
     pub too_old: u64,
     /// Refused: too far in the future.
     pub in_future: u64,
-    /// Refused: their series would be one too many.
+    /// Refused: their series would be one too many, in all or of its site.
     pub too_many_series: u64,
 }
 

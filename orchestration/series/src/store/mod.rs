@@ -31,6 +31,9 @@ use std::{
 /// Of so many metrics the description is remembered.
 const DESCRIBED_MAX: usize = 20_000;
 
+/// Who measured.
+const SITE: &str = "site";
+
 /// Of a metric's help and unit, no more is kept.
 const DESCRIPTION_MAX_BYTES: usize = 1 << 10;
 
@@ -296,6 +299,8 @@ impl Inner {
     fn draft(&self, batch: &[(Labels, Sample)], now_ms: i64, limits: &Limits) -> Draft {
         let mut draft = Draft::default();
         let mut new: HashMap<Labels, u32> = HashMap::new();
+        // New series of each site.
+        let mut of_site: HashMap<&str, usize> = HashMap::new();
         // The last sample of each series, with what stands earlier in the batch.
         let mut last: HashMap<u32, Sample> = HashMap::new();
         let oldest = now_ms.saturating_sub(millis(limits.age)).max(self.horizon_ms).max(0);
@@ -312,11 +317,15 @@ impl Inner {
             let known = self.index.id(labels).or_else(|| new.get(labels).copied());
             let id = known.unwrap_or(self.index.next() + new.len() as u32);
             if known.is_none() {
-                if self.index.len() + new.len() >= limits.series {
+                let site = labels.get(SITE);
+                let own = of_site.get(site).copied().unwrap_or(0) + self.index.count(SITE, site);
+                let site_is_full = !site.is_empty() && own >= limits.site_series;
+                if self.index.len() + new.len() >= limits.series || site_is_full {
                     draft.appended.too_many_series += 1;
                     continue;
                 }
                 new.insert(labels.clone(), id);
+                *of_site.entry(site).or_default() += 1;
             }
             let before = last.get(&id).copied().or_else(|| self.head.last(id));
             match fate(before, *sample) {

@@ -147,3 +147,26 @@ fn a_damaged_block_is_left_out_and_said() {
         (1, vec![Sample::new(NOW_MS + 1, 2.0)])
     );
 }
+
+#[test]
+fn one_site_has_no_more_series_than_its_share() {
+    let folder = testkit::Folder::new();
+    let store = open(&folder, Limits { series: 10, site_series: 3, ..Limits::default() });
+    let told = |site: &str, name: &str| {
+        (labels(&[(NAME, name), ("site", site)]), Sample::new(NOW_MS, 1.0))
+    };
+    let names = ["a", "b", "c", "d", "e"];
+
+    let greedy = store.append(&names.map(|name| told("edge", name)), NOW_MS).unwrap();
+    let again = store.append(&[told("edge", "f")], NOW_MS).unwrap();
+    let other = store.append(&names.map(|name| told("cloud", name))[..3], NOW_MS).unwrap();
+    let nobody = store.append(&names.map(|name| told("", name)), NOW_MS).unwrap();
+
+    assert_eq!((greedy.stored, greedy.too_many_series), (3, 2));
+    assert_eq!((again.stored, again.too_many_series), (0, 1));
+    assert_eq!((other.stored, other.too_many_series), (3, 0));
+    assert_eq!((nobody.stored, nobody.too_many_series), (4, 1), "only all of them are too many");
+    // What it has goes on.
+    let later = (labels(&[(NAME, "a"), ("site", "edge")]), Sample::new(NOW_MS + 1, 2.0));
+    assert_eq!(store.append(&[later], NOW_MS).unwrap().stored, 1);
+}

@@ -5,7 +5,7 @@ use learning::Sample;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Seconds from one sample to the next.
-pub(super) const STEP_S: u32 = 5;
+pub(in super::super) const STEP_S: u32 = 5;
 const STEP_MS: u64 = STEP_S as u64 * 1000;
 /// Of less time than this the requests each second are not told: too few came.
 const COUNTED_MIN_MS: u64 = 500;
@@ -30,6 +30,19 @@ struct Series {
     /// As the site last counted, and when.
     answers: Option<Answers>,
     counted_ms: u64,
+    /// Steps before this one were told by [`Measured::ended`].
+    untold: u64,
+}
+
+/// What was measured in a step that is over.
+#[derive(Debug, Clone, PartialEq)]
+pub(in super::super) struct Ended {
+    /// Of which service.
+    pub(in super::super) uid: String,
+    pub(in super::super) site: String,
+    /// When the step began, in seconds since the Unix epoch.
+    pub(in super::super) time_s: u64,
+    pub(in super::super) sample: Sample,
 }
 
 /// One step.
@@ -92,6 +105,19 @@ impl Measured {
         used
     }
 
+    /// What was measured in steps that have ended since this was last asked, where a site had the service.
+    pub(in super::super) fn ended(&mut self, now_ms: u64) -> Vec<Ended> {
+        let now = now_ms / STEP_MS;
+        let each = self.series.iter_mut().flat_map(|((uid, site), series)| {
+            let one = |(step, sample)| {
+                let (uid, site) = (uid.clone(), site.clone());
+                Ended { uid, site, time_s: step * u64::from(STEP_S), sample }
+            };
+            series.ended(now).into_iter().map(one).collect::<Vec<_>>()
+        });
+        each.collect()
+    }
+
     /// The samples of a service at a site up to now, the latest last.
     pub(super) fn samples(&self, uid: &str, site: &str, now_ms: u64) -> Vec<Sample> {
         let key = (uid.to_owned(), site.to_owned());
@@ -115,6 +141,20 @@ impl Series {
         slot.failed = slot.failed.saturating_add(u32::try_from(since.failed).unwrap_or(u32::MAX));
         slot.sum_us = slot.sum_us.saturating_add(since.sum_us);
         slot.cpu = cpu.or(slot.cpu);
+    }
+
+    /// Steps that are over and were not told, with their samples.
+    fn ended(&mut self, now: u64) -> Vec<(u64, Sample)> {
+        let first = (self.last + 1).saturating_sub(self.slots.len() as u64);
+        let samples = self.samples(self.last);
+        let each = (first..).zip(&self.slots).zip(samples);
+        let told = each.filter(|((step, slot), _)| {
+            let there = slot.heard || slot.count > 0 || slot.failed > 0;
+            there && (self.untold..now).contains(step)
+        });
+        let told = told.map(|((step, _), sample)| (step, sample)).collect();
+        self.untold = self.untold.max(now);
+        told
     }
 
     /// Opens a slot for a step; a clock that was set back writes on in the last one.
@@ -187,6 +227,7 @@ mod tests {
             memory: Bytes(1),
             started_from: None,
             answers: Answers { count, failed, sum_us },
+            page: None,
         }]
     }
 
@@ -225,6 +266,25 @@ mod tests {
         assert_eq!(latencies(&measured, 1_026_000)[4..], [None]);
         measured.take("edge", 1_030_000, &held(2, 0, 80_000, 0), &HashSet::new());
         assert!(latencies(&measured, 1_030_000).is_empty());
+    }
+
+    #[test]
+    fn steps_that_are_over_are_told_once() {
+        let watched = HashSet::from(["u".to_owned()]);
+        let mut measured = Measured::default();
+        let mut take = |at_s: u64, count, sum_us| {
+            measured.take("edge", at_s * 1000, &held(count, 0, sum_us, 0), &watched);
+            let told = measured.ended(at_s * 1000);
+            told.into_iter().map(|one| (one.time_s, one.sample.latency_ms)).collect::<Vec<_>>()
+        };
+
+        assert_eq!(take(1000, 0, 0), []);
+        assert_eq!(take(1002, 1, 100_000), []);
+        assert_eq!(take(1006, 2, 300_000), [(1000, Some(100.0))]);
+        // Nothing was heard for a while: of that time nothing is told.
+        assert_eq!(take(1021, 2, 300_000), [(1005, Some(200.0))]);
+        assert_eq!(take(1022, 2, 300_000), []);
+        assert_eq!(take(1025, 2, 300_000), [(1020, Some(200.0))]);
     }
 
     #[test]

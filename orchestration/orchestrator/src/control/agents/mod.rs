@@ -15,6 +15,7 @@ mod sources;
 mod webhook;
 
 pub(super) use analyze::{Asked, analyze};
+pub(super) use measured::{Ended, STEP_S};
 
 use measured::Measured;
 
@@ -255,7 +256,9 @@ async fn turned_on(
 }
 
 /// Does what reads files, or may take long, where it holds up nobody else.
-async fn apart<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(super) async fn apart<T: Send + 'static>(
+    act: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(act)
         .await
         .map_err(|error| super::Error::refuse(ErrorKind::Internal, error.to_string()))

@@ -7,6 +7,7 @@ mod grpc;
 mod guard;
 mod homes;
 mod joining;
+mod models;
 mod refusal;
 mod resources;
 mod verbs;
@@ -57,6 +58,9 @@ pub(super) fn router(state: Arc<State>, address: SocketAddr) -> Router {
         .route(&format!("{one}/logs"), get(verbs::logs))
         .route(&format!("{one}/snapshot"), post(verbs::snapshot))
         .route(&format!("{one}/restore"), post(verbs::restore))
+        .route(&format!("{one}/promote"), post(models::promote))
+        .route(&format!("{one}/rollback"), post(models::rollback))
+        .route(&format!("{one}/versions/{{version}}"), get(models::version))
         .nest(paths::PROMETHEUS, state.telemetry.api().router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)

@@ -58,13 +58,13 @@ pub(super) fn flag(value: Option<&str>) -> bool {
     matches!(value, Some("" | "1" | "true"))
 }
 
-/// The kind and tenant of a path. Sites belong to no tenant: all see the same.
+/// The kind and tenant of a path. Sites and models belong to no tenant: all see the same.
 pub(super) fn place(tenant: &str, kind: &str) -> Answer<(Kind, String)> {
     let kind: Kind = kind.parse()?;
     check_name(tenant).map_err(|error| {
         Refusal::new(ErrorKind::Invalid, format!("the tenant is wrong: {error}"))
     })?;
-    let tenant = if kind == Kind::Site { api::DEFAULT_TENANT } else { tenant };
+    let tenant = if apply::is_shared(kind) { api::DEFAULT_TENANT } else { tenant };
     Ok((kind, tenant.to_owned()))
 }
 
@@ -95,7 +95,7 @@ pub(super) fn present(state: &State, mut resource: Resource) -> Resource {
             new.usage = state.sites(|sites| sites.usage(&resource.metadata.uid));
             resource.set_status(&new);
         }
-        Kind::Block | Kind::Policy | Kind::Decision => {}
+        Kind::Block | Kind::Policy | Kind::Model | Kind::Decision => {}
     }
     resource
 }
@@ -179,7 +179,7 @@ pub(super) async fn apply(
     let (kind, id) = locate(&tenant, &kind, &name)?;
     let asked: Applying = query(&uri)?;
     let mut document: Resource = document(&state, body).await?;
-    if document.metadata.tenant.is_empty() || kind == Kind::Site {
+    if document.metadata.tenant.is_empty() || apply::is_shared(kind) {
         document.metadata.tenant.clone_from(&id.tenant);
     }
     if document.kind != kind || Id::of(&document) != id {

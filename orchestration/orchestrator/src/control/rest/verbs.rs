@@ -140,7 +140,7 @@ fn holder(state: &State, kind: Kind, id: &Id) -> Result<(String, String), Error>
             let cell = runs::find(state, kind, id)?;
             Ok((runs::first_site(&cell), cell.uid().to_owned()))
         }
-        Kind::Site | Kind::Block | Kind::Policy | Kind::Decision => {
+        Kind::Site | Kind::Block | Kind::Policy | Kind::Model | Kind::Decision => {
             let message =
                 format!("a {} runs nothing: ask a service, a cell or a tissue", kind.path());
             Err(Error::refuse(ErrorKind::Invalid, message))

@@ -6,6 +6,7 @@ mod leases;
 mod losses;
 mod machines;
 mod migrations;
+mod models;
 mod planner;
 mod policies;
 mod resources;

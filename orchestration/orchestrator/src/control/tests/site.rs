@@ -59,6 +59,10 @@ pub(super) struct Memory {
     pub(super) noted: Vec<(String, Epoch)>,
     /// What its ingress counts, for each service.
     pub(super) answers: Answers,
+    /// What is wrong with a status page.
+    pub(super) page: Option<String>,
+    /// What it tells of itself.
+    pub(super) metrics: Option<String>,
 }
 
 /// One agent; its task ends with the test.
@@ -187,6 +191,7 @@ impl Site {
             memory: Bytes(1),
             started_from: one.started_from,
             answers: memory.answers,
+            page: memory.page.clone(),
         })
         .collect()
     }
@@ -319,7 +324,8 @@ impl Memory {
                 self.turn(&migration, HeldState::Prepared, None)
             }
             Call::Metrics => {
-                let text = "# TYPE cells gauge\ncells{tenant=\"lab\"} 3\n# EOF\n".to_owned();
+                let usual = || "# TYPE cells gauge\ncells{tenant=\"lab\"} 3\n# EOF\n".to_owned();
+                let text = self.metrics.clone().unwrap_or_else(usual);
                 Ok(Reply::Metrics { text })
             }
             Call::Logs { offset, limit, .. } => {

@@ -183,6 +183,8 @@ impl World {
         config.margin = MARGIN;
         // Tests ask for metrics when they want them.
         config.scrape_interval = Duration::from_secs(3600);
+        config.models_interval = Duration::from_millis(100);
+        config.drift_interval = Duration::from_millis(200);
         config.call_timeout = Duration::from_millis(400);
         config.prepare_timeout = Duration::from_millis(400);
         config.transfer_timeout = Duration::from_millis(400);
@@ -246,7 +248,7 @@ impl World {
         sweeper::sweep(&state, retention).await.unwrap().files
     }
 
-    /// The folder of the catalog of models.
+    /// The catalog's folder.
     pub(super) fn models(&self) -> std::path::PathBuf {
         self.folder.path().join("models")
     }
@@ -254,6 +256,11 @@ impl World {
     /// What all parts of the control plane share.
     pub(super) fn state(&self) -> Arc<State> {
         self.process.as_ref().unwrap().control.state.clone()
+    }
+
+    /// The store of series.
+    pub(super) fn series(&self) -> Arc<::series::Store> {
+        self.process.as_ref().unwrap().control.state.telemetry.store()
     }
 
     /// Asks everybody for metrics.

@@ -109,7 +109,7 @@ impl Queue {
     }
 
     /// How requests are treated now.
-    pub(super) fn route(&self) -> Arc<Route> {
+    pub(crate) fn route(&self) -> Arc<Route> {
         self.route.borrow().clone()
     }
 

@@ -25,6 +25,11 @@ impl Routes {
         self.read().by_name.get(tenant)?.get(name).cloned()
     }
 
+    /// The queue of a service by its uid.
+    pub(crate) fn by_uid(&self, uid: &str) -> Option<Arc<Queue>> {
+        self.read().by_uid.get(uid).cloned()
+    }
+
     /// All queues.
     pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
         self.read().by_uid.values().cloned().collect()

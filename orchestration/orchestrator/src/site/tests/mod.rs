@@ -6,6 +6,7 @@ mod groups;
 mod http;
 mod losses;
 mod migrations;
+mod pages;
 mod restores;
 mod services;
 mod worker;

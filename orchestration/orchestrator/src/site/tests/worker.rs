@@ -540,6 +540,12 @@ impl Request {
                     self.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
                 cells::record::encode_answer(200, "text/plain", list.join("\n").as_bytes())
             }
+            "/status" => {
+                let body = format!("{{\"count\": {count}}}");
+                cells::record::encode_answer(200, "application/json", body.as_bytes())
+            }
+            "/moved" => cells::record::encode_answer(302, "", b""),
+            "/huge" => cells::record::encode_answer(200, "application/json", &[b' '; 300_000]),
             "/informational" => cells::record::encode_answer(101, "", b""),
             "/bad-type" => cells::record::encode_answer(200, "a\r\nb: c", b""),
             path => {
