@@ -1,6 +1,9 @@
 //! What a policy forecast, and what was measured afterwards.
 
-use learning::{Prediction, Reason, agent::Load};
+use learning::{
+    Prediction, Reason,
+    agent::{Foretold, Load},
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,20 +14,6 @@ const REASONS_MAX: usize = 3;
 /// Points that are drawn; a decision has fewer.
 const POINTS_MAX: usize = 120;
 
-/// What was forecast: the `prediction` of a policy's decision.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Forecast {
-    figure: Load,
-    sla_ms: f64,
-    from_s: u64,
-    to_s: u64,
-    at: String,
-    here: Option<Prediction>,
-    to: Option<String>,
-    there: Option<Prediction>,
-}
-
 /// What was measured: `observed.after` of its status.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +22,8 @@ struct After {
     latency_ms: Vec<Option<f64>>,
     step_s: u64,
     decided_at: usize,
+    /// When somebody else moved the service within the time that was forecast, in seconds.
+    moved_on_s: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,7 +85,7 @@ fn unit(load: Load) -> &'static str {
 
 /// What was forecast, in a line; nothing if it is no policy's forecast.
 pub(super) fn expected(prediction: &Value) -> Option<String> {
-    let forecast = Forecast::deserialize(prediction).ok()?;
+    let forecast = Foretold::deserialize(prediction).ok()?;
     let one = |site: &str, said: Option<Prediction>| match said {
         Some(Prediction { value, low, high }) => {
             format!("{} ({} to {}) at {site}", figure(value), figure(low), figure(high))
@@ -121,7 +112,7 @@ pub(super) fn reasons(inputs: &Value) -> Vec<String> {
 /// What was measured afterwards, and a curve of the latency; nothing while it is not known.
 pub(super) fn told(prediction: &Value, observed: &Value) -> Vec<String> {
     let after = observed.get("after").map(After::deserialize);
-    let (Ok(forecast), Some(Ok(after))) = (Forecast::deserialize(prediction), after) else {
+    let (Ok(forecast), Some(Ok(after))) = (Foretold::deserialize(prediction), after) else {
         return Vec::new();
     };
     let one = |truth: &Truth| {
@@ -139,13 +130,18 @@ pub(super) fn told(prediction: &Value, observed: &Value) -> Vec<String> {
     if lines.is_empty() {
         lines.push("nothing was measured in that time".to_owned());
     }
+    if let Some(seconds) = after.moved_on_s {
+        lines.push(format!(
+            "somebody else moved the service after {seconds} s: the forecast is not judged"
+        ));
+    }
     lines.extend(curve(&forecast, &after));
     lines
 }
 
 /// Latency upwards, time to the right: `•` measured, `┄` the level, `│` the decision, `░` what was
 /// forecast for where it was.
-fn curve(forecast: &Forecast, after: &After) -> Vec<String> {
+fn curve(forecast: &Foretold, after: &After) -> Vec<String> {
     let points = &after.latency_ms[..after.latency_ms.len().min(POINTS_MAX)];
     let highest = points.iter().flatten().copied().filter(|value| value.is_finite());
     let top = highest.fold(forecast.sla_ms, f64::max) * 1.05;
@@ -201,6 +197,8 @@ mod tests {
         let observed = json!({"after": {
             "truth": [{"site": "edge", "value": 160.5, "brokenShare": 0.75, "within": true, "latencyMs": 140.0}],
             "latencyMs": [60.0, 150.0, 150.0, null, 60.0, 60.0], "stepS": 5, "decidedAt": 3}});
+        let mut disturbed = observed.clone();
+        disturbed["after"]["movedOnS"] = 7.into();
 
         let expected = expected(&prediction("latency")).unwrap();
         let lines = told(&prediction("latency"), &observed);
@@ -211,6 +209,7 @@ mod tests {
         );
         assert_eq!(lines[0], "ms 160 at edge, within the interval; the level was broken for 75 %");
         assert_eq!(lines.len(), 1 + HEIGHT + 1);
+        assert!(told(&prediction("latency"), &disturbed)[1].contains("somebody else"));
         let drawn = lines[1..].join("\n");
         assert_eq!(drawn.matches('•').count(), 5, "{drawn}");
         assert!(drawn.contains("100 ms") && drawn.contains('┄') && drawn.contains('░'), "{drawn}");

@@ -55,7 +55,7 @@ impl Agent {
             match sensor {
                 Sensor::When(text) => whens.push(Expression::new(text, Type::Truth, names)?),
                 Sensor::Cron(text) => text.parse::<Cron>().map(|_| ())?,
-                Sensor::Every(_) | Sensor::Event(_) => {}
+                Sensor::Every(_) | Sensor::Event(_) | Sensor::Python(_) => {}
             }
         }
         if spec.guards.moves_per_day == 1 {
@@ -72,6 +72,7 @@ impl Agent {
             go: condition(&spec.conditions.go, &usual.1, Type::Truth)?,
             prefer,
             whens,
+            demands: super::wants::compile(spec, names)?,
             spec: spec.clone(),
         })
     }
@@ -173,6 +174,7 @@ fn name_type(spec: &PolicySpec, load: Load, name: &str) -> Option<Type> {
         "move" | "age" => Type::Time,
         "euro" => Type::Number,
         _ if spec.figures.contains_key(name) => Type::Number,
+        _ if spec.python_sensors().any(|sensor| sensor.name == name) => Type::Number,
         _ => return None,
     })
 }

@@ -13,6 +13,7 @@
 //! ```
 
 mod file;
+mod fit;
 mod gate;
 pub mod mlflow;
 mod stages;
@@ -20,6 +21,7 @@ mod stages;
 mod tests;
 mod version;
 
+pub use fit::fits;
 pub use gate::{Gate, MARGIN};
 pub use version::{Data, Made, Record, Stage};
 
@@ -106,6 +108,14 @@ impl Catalog {
     pub fn model(&self, name: &str, id: u32) -> Result<Trained> {
         let path = self.version(name, id)?.join("model");
         read_model(&path)
+    }
+
+    /// The file of a version's model, for [`read_model`].
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub fn file(&self, name: &str, id: u32) -> Result<PathBuf> {
+        Ok(self.version(name, id)?.join("model"))
     }
 
     /// Adds a version, and answers its record with its number and, if there is one in use, its parent.
@@ -272,7 +282,10 @@ impl Catalog {
 }
 
 /// A model's file, checked so that it can be asked anything.
-fn read_model(path: &Path) -> Result<Trained> {
+///
+/// # Errors
+/// A file that cannot be read, is damaged, too large, or of a shape that cannot be asked.
+pub fn read_model(path: &Path) -> Result<Trained> {
     let bytes = file::read(path, MODEL_MAX_BYTES)?;
     let damaged = |reason: &str| Error::Damaged { path: path.to_owned(), reason: reason.into() };
     let model: Trained =

@@ -160,10 +160,17 @@ fn check_references(state: &State, document: &Resource) -> Result<()> {
             Ok(())
         }
         // The service may come later; what it is judged by is checked now.
-        Kind::Policy => Agent::check(&document.spec::<PolicySpec>()?)
-            .map_err(|error| Error::refuse(error.kind(), types::chain(&error))),
+        Kind::Policy => check_policy(&document.spec()?),
         Kind::Site | Kind::Decision => Ok(()),
     }
+}
+
+fn check_policy(spec: &PolicySpec) -> Result<()> {
+    if spec.python.as_ref().is_some_and(|python| python.source.is_none()) {
+        let message = "`spec.python.source` is missing: `cloudskin apply` reads it from the file";
+        return Err(Error::refuse(ErrorKind::Invalid, message));
+    }
+    Agent::check(spec).map_err(|error| Error::refuse(error.kind(), types::chain(&error)))
 }
 
 fn check_cell(state: &State, spec: &CellSpec) -> Result<()> {

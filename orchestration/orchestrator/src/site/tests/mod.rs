@@ -6,6 +6,7 @@ mod groups;
 mod http;
 mod losses;
 mod migrations;
+mod policies;
 mod restores;
 mod services;
 mod worker;
