@@ -356,6 +356,30 @@ spec:
     }
 
     #[test]
+    fn a_policy_in_python_is_tested_with_its_functions() {
+        let shipped =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/policies/python/policy.yaml");
+        assert_eq!(run(&args(shipped), false).unwrap(), ExitCode::SUCCESS);
+
+        let folder = tempfile::tempdir().unwrap();
+        let written = std::fs::read_to_string(shipped).unwrap();
+        let policy = folder.path().join("policy.yaml");
+        let source = "from cloudskin.agents import model, sensor\n\
+             @sensor\ndef watch_qos(runs, args, kwargs): return {'edge': args[0]}\n\
+             @model\ndef predict(history, horizon): return 0.0\n";
+        std::fs::write(folder.path().join("agents.py"), source).unwrap();
+        let conditions = "  conditions: {alarm: \"here.watch_qos > 100\"}\n  tests:\n";
+        std::fs::write(&policy, written.replace("  tests:\n", conditions)).unwrap();
+        let code = || run(&args(&policy.display().to_string()), false);
+        assert_eq!(code().unwrap(), ExitCode::FAILURE, "the alarm follows the sensor");
+
+        std::fs::write(folder.path().join("agents.py"), "import nothing_of_the_kind").unwrap();
+        assert!(code().unwrap_err().to_string().contains("nothing_of_the_kind"));
+        std::fs::remove_file(folder.path().join("agents.py")).unwrap();
+        assert!(format!("{:#}", code().unwrap_err()).contains("agents.py"));
+    }
+
+    #[test]
     fn a_test_that_fails_is_a_failure() {
         let good = file(&POLICY.replace("MODEL", "ewma"), ".yaml");
         let bad = file(

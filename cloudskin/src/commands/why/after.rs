@@ -94,7 +94,7 @@ pub(super) fn expected(prediction: &Value) -> Option<String> {
     };
     let mut places = vec![one(&forecast.at, forecast.here)];
     places.extend(forecast.to.as_deref().map(|site| one(site, forecast.there)));
-    let Forecast { from_s, to_s, .. } = forecast;
+    let Foretold { from_s, to_s, .. } = forecast;
     Some(format!("from {from_s} s to {to_s} s, {}: {}", unit(forecast.figure), places.join(", ")))
 }
 
@@ -107,6 +107,22 @@ pub(super) fn reasons(inputs: &Value) -> Vec<String> {
         format!("{name} {} (usual {}) adds {}", figure(*value), figure(*baseline), figure(*adds))
     };
     reasons.iter().take(REASONS_MAX).map(tell).collect()
+}
+
+/// What actuators did about it, a line each.
+pub(super) fn deeds(observed: &Value) -> Vec<String> {
+    let one = |deed: &Value| {
+        let text = |name: &str| deed.get(name).and_then(Value::as_str).unwrap_or_default();
+        let line = format!("{} {}: {}", text("actuator"), text("to"), text("outcome"));
+        let said = deed.pointer("/detail/said").filter(|said| !said.is_null());
+        match (text("error"), said) {
+            ("", None) => line,
+            ("", Some(said)) => format!("{line}, and said {said}"),
+            (why, _) => format!("{line}: {why}"),
+        }
+    };
+    let deeds = observed.get("deeds").and_then(Value::as_array);
+    deeds.into_iter().flatten().map(one).collect()
 }
 
 /// What was measured afterwards, and a curve of the latency; nothing while it is not known.
@@ -213,6 +229,21 @@ mod tests {
         let drawn = lines[1..].join("\n");
         assert_eq!(drawn.matches('•').count(), 5, "{drawn}");
         assert!(drawn.contains("100 ms") && drawn.contains('┄') && drawn.contains('░'), "{drawn}");
+    }
+
+    #[test]
+    fn what_actuators_did_is_told() {
+        let observed = json!({"deeds": [
+            {"actuator": "python", "to": "act", "outcome": "done", "detail": {"tries": 1, "said": "heard"}},
+            {"actuator": "webhook", "to": "https://a.example", "outcome": "failed", "error": "no answer"},
+            7,
+        ]});
+
+        let lines = deeds(&observed);
+
+        assert_eq!(lines[0], "python act: done, and said \"heard\"");
+        assert_eq!(lines[1], "webhook https://a.example: failed: no answer");
+        assert!(deeds(&json!({"phases": []})).is_empty());
     }
 
     #[test]

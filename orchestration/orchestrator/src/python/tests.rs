@@ -247,7 +247,7 @@ fn it_runs_only_while_it_is_asked_and_ends_with_its_worker() {
     let pid = act(&worker, "pid").unwrap();
     let state = || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some(stat.rsplit_once(')')?.1.trim().chars().next()?)
+        stat.rsplit_once(')')?.1.trim().chars().next()
     };
 
     testkit::wait_until("it stands", Duration::from_secs(10), || state() == Some('T'));

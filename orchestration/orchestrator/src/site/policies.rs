@@ -15,7 +15,7 @@ use crate::{
 };
 use api::{
     decision::DecisionSpec,
-    link::{Decided, HeldState, PolicyAssignment},
+    link::{Decided, Held, HeldState, PolicyAssignment},
     policy::{Actuator, Said},
 };
 use learning::{
@@ -34,8 +34,8 @@ use std::{
 
 /// How often sensors are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// For so long the control plane must have been away: links break and come back.
-const AWAY_MIN: Duration = Duration::from_secs(5);
+/// How often models are looked for that are not here.
+const FETCH_PAUSE: Duration = Duration::from_secs(30);
 /// Decisions that are kept until they are noted; the oldest are forgotten.
 const DECIDED_MAX: usize = 256;
 /// Decisions that one beat tells of.
@@ -98,41 +98,49 @@ fn lock(known: &Shared) -> std::sync::MutexGuard<'_, Known> {
 /// Measures, and asks policies while the site is cut off.
 pub(crate) async fn run(core: Arc<Core>) {
     let known = Shared::default();
-    let mut away_since = None;
+    let (mut away_since, mut fetched_at) = (None, None);
     loop {
         tokio::time::sleep(TICK).await;
         let policies = core.read(|inner| inner.state.desired.policies.clone());
-        measure(&core, &known, &policies);
-        fetch_models(&core, &policies).await;
+        let held = core.held();
+        measure(&core, &known, &policies, &held);
+        if is_connected(&core) && fetched_at.is_none_or(|at: Instant| at.elapsed() > FETCH_PAUSE) {
+            fetched_at = Some(Instant::now());
+            core.spawn(fetch_models(core.clone(), policies.clone()));
+        }
         if is_connected(&core) || policies.is_empty() {
             away_since = None;
             lock(&known).policies.values_mut().for_each(|policy| policy.last_ms = None);
             continue;
         }
-        if away_since.get_or_insert_with(Instant::now).elapsed() < AWAY_MIN {
+        if away_since.get_or_insert_with(Instant::now).elapsed() < core.config.limits.policies_after
+        {
             continue;
         }
         for policy in policies {
-            begin(&core, &known, policy);
+            if is_served(&policy, &held) {
+                begin(&core, &known, policy);
+            }
         }
     }
 }
 
-fn measure(core: &Core, known: &Shared, policies: &[PolicyAssignment]) {
+fn is_served(policy: &PolicyAssignment, held: &[Held]) -> bool {
+    held.iter().any(|held| held.uid == policy.service && held.state == HeldState::Serving)
+}
+
+fn measure(core: &Core, known: &Shared, policies: &[PolicyAssignment], held: &[Held]) {
     let watched: HashSet<String> = policies.iter().map(|policy| policy.service.clone()).collect();
     let mut known = lock(known);
     known.policies.retain(|uid, _| policies.iter().any(|policy| policy.uid == *uid));
     if watched.is_empty() {
         return;
     }
-    known.measured.take(&core.config.name, core.wall_ms(), &core.held(), &watched);
+    known.measured.take(&core.config.name, core.wall_ms(), held, &watched);
 }
 
 /// Gets the models while the control plane is there; what is here already is not fetched again.
-async fn fetch_models(core: &Core, policies: &[PolicyAssignment]) {
-    if !is_connected(core) {
-        return;
-    }
+async fn fetch_models(core: Arc<Core>, policies: Vec<PolicyAssignment>) {
     for digest in policies.iter().filter_map(|policy| policy.model) {
         if core.modules.path(&digest).exists() {
             continue;
@@ -146,15 +154,11 @@ async fn fetch_models(core: &Core, policies: &[PolicyAssignment]) {
 /// Runs a policy if one of its sensors fires, beside the others.
 fn begin(core: &Arc<Core>, known: &Shared, assignment: PolicyAssignment) {
     let now_ms = core.wall_ms();
-    let serves = core
-        .held()
-        .iter()
-        .any(|held| held.uid == assignment.service && held.state == HeldState::Serving);
     let why = {
         let mut known = lock(known);
         let policy = known.policies.entry(assignment.uid.clone()).or_default();
         let due = sensor::due(&assignment.spec.sensors, policy.last_ms, now_ms, &[]);
-        if !serves || policy.runs || due.is_none() {
+        if policy.runs || due.is_none() {
             return;
         }
         (policy.runs, policy.last_ms) = (true, Some(now_ms));

@@ -45,18 +45,17 @@ pub(super) fn begin(
 ) {
     let document = document(policy, spec, said, decision);
     for (number, actuator) in policy.spec.actuators.iter().enumerate() {
-        match actuator {
+        let acts = match actuator {
             Actuator::Notify => {
                 info!(policy = %policy.id(), decision, reason = said.reason, "a policy decided");
+                false
             }
-            Actuator::Webhook(_) | Actuator::Python(_) => {}
-            Actuator::Nbi(nbi) if said.go.as_ref().is_some_and(|go| nbi.sites.contains_key(go)) => {
-            }
-            Actuator::Migrate | Actuator::Scale(_) | Actuator::Place(_) | Actuator::Nbi(_) => {
-                continue;
-            }
-        }
-        if matches!(actuator, Actuator::Notify) {
+            Actuator::Webhook(_) | Actuator::Python(_) => true,
+            Actuator::Nbi(nbi) => said.go.as_ref().is_some_and(|go| nbi.sites.contains_key(go)),
+            // A move is its decision's own; the others follow conditions of theirs.
+            Actuator::Migrate | Actuator::Scale(_) | Actuator::Place(_) => false,
+        };
+        if !acts {
             continue;
         }
         let (state, policy, document) = (state.clone(), policy.clone(), document.clone());

@@ -268,15 +268,17 @@ async fn look(state: &Arc<State>, policy: &Arc<Policy>) -> Result<()> {
     });
     let stale = status.observed_generation != policy.generation();
     let last = status.last_run.filter(|_| !stale);
-    let why = sensor::due(&policy.spec.sensors, last, now_ms, &events)
-        .or_else(|| retry.then(|| "its last action failed".to_owned()));
+    // They are asked in their own time, whatever else fires.
+    let sensed = functions::sensed(state, policy, service.clone()).await?;
     let ready = phase == Some(Phase::Ready);
-    let why = match why.or_else(|| state.agents.seen(&id, |seen| seen.again.take_if(|_| ready))) {
+    let again = || state.agents.seen(&id, |seen| seen.again.take_if(|_| ready));
+    let why = sensor::due(&policy.spec.sensors, last, now_ms, &events)
+        .or_else(|| retry.then(|| "its last action failed".to_owned()))
+        .or(sensed)
+        .or_else(again);
+    let why = match why {
         Some(why) => Some(why),
-        None => match functions::sensed(state, policy, service.clone()).await? {
-            Some(why) => Some(why),
-            None => turned_on(state, policy, service).await?,
-        },
+        None => turned_on(state, policy, service).await?,
     };
     match why {
         Some(why) => act::run(state, &id, &why).await.map(drop),

@@ -328,6 +328,13 @@ async fn sensor_model_and_actuator_may_be_functions_of_python() {
     };
     assert_eq!((&told[0]["actuator"], &told[0]["outcome"]), (&json!("python"), &json!("done")));
     assert_eq!(told[0]["detail"]["said"], "heard of cloud");
+    for name in policy(&world).await.decisions {
+        let (spec, _) = decision(&world, &name).await;
+        if spec.action == "migrate" {
+            assert_eq!(spec.inputs["fallback"], Value::Null, "{spec:#?}");
+            assert!(spec.inputs["python"].as_str().unwrap().starts_with("agents.py@sha256:"));
+        }
+    }
     let status = policy(&world).await;
     assert!(status.conditions.iter().any(|fact| fact.kind == "Sensing" && fact.status));
 }
@@ -347,6 +354,7 @@ def predict(history, horizon):
 ";
     let mut slow = document(&with_functions(wrong));
     slow["metadata"]["name"] = "slow".into();
+    slow["spec"]["python"]["timeout"] = "1s".into();
     slow["spec"]["actuators"] = json!(["notify"]);
     slow["spec"]["conditions"] = json!({});
     assert_eq!(world.apply(&slow).await.0, 201);
@@ -363,7 +371,7 @@ def predict(history, horizon):
         fact.is_some_and(|fact| !fact.status && fact.message.contains(word))
     };
     serve_until(&world, "cloud", 250, async || told("Sensing", "nonsense").await).await;
-    serve_until(&world, "cloud", 250, async || told("Ready", "took longer than 10s").await).await;
+    serve_until(&world, "cloud", 250, async || told("Ready", "took longer than 1s").await).await;
 }
 
 #[tokio::test]

@@ -60,7 +60,12 @@ fn assigned(url: &str) -> PolicyAssignment {
 fn a_site_that_is_cut_off_goes_on_deciding_and_tells_of_it_in_order() {
     let (url, heard) = listener();
     let control = Control::new(&token(), LEASE);
-    let mut agent = serving(&control, "edge", 2, |_| {});
+    let mut agent = Agent::start_with(&control, "edge", 2, |config| {
+        config.limits.policies_after = Duration::from_millis(500);
+    });
+    let wanted = assignment(&control, "echo", 1);
+    control.desire("edge", |desired| desired.services.push(wanted));
+    wait_for(&control, "edge", "uid-echo", HeldState::Serving);
     control.desire("edge", |desired| desired.policies = vec![assigned(&url)]);
     let busy = |agent: &Agent| {
         assert_eq!(agent.get("echo.localhost", "/slow").status, 200);

@@ -93,7 +93,7 @@ def explain(error: BaseException, file: str) -> str:
 def load(question: dict[str, Any]) -> types.ModuleType:
     """Runs the policy's file, for which `cloudskin.agents` is the one that came along."""
     package = types.ModuleType("cloudskin")
-    package.__path__ = []  # type: ignore[attr-defined]
+    package.__path__ = []
     agents = types.ModuleType("cloudskin.agents")
     agents.__spec__ = importlib.machinery.ModuleSpec("cloudskin.agents", None)
     sys.modules["cloudskin"], sys.modules["cloudskin.agents"] = package, agents
@@ -142,7 +142,8 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"), line_buffering=True, write_through=True)
-    agents, file = None, ""
+    agents: types.ModuleType | None = None
+    file = ""
     with asyncio.Runner() as runner:
         while (question := read(source)) is not None:
             try:
@@ -155,6 +156,8 @@ def main() -> None:
                     names = ("kind", "name", "nodes", "every", "cron")
                     found = [{name: getattr(one, name) for name in names} for one in each]
                     answer = {"v": VERSION, "ok": found}
+                elif agents is None:
+                    raise Wrong("no file was read: ask `load` first")
                 else:
                     answer = {"id": question["id"], "ok": call(agents, runner, question)}
                 frame = encode(answer)
