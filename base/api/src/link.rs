@@ -6,7 +6,9 @@
 //! lease, counted by the agent from when it *sent* the beat. What the site shall run arrives whole
 //! in [`Desired`], never as a difference. Steps of a transaction are [`Call`]s with replies.
 
-use crate::{Problem, cell::CellSpec, service::ServiceSpec, site::SiteStore};
+use crate::{
+    Problem, cell::CellSpec, decision::DecisionSpec, policy, service::ServiceSpec, site::SiteStore,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -62,6 +64,10 @@ pub enum FromSite {
         /// What was answered under epochs that it was told to drop, until it is noted.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tails: Vec<Tail>,
+        /// What policies decided at the site while it was cut off, the oldest first, until it is
+        /// noted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        decided: Vec<Decided>,
     },
     /// The answer to a call.
     Reply {
@@ -90,6 +96,9 @@ pub enum FromControl {
         /// Tails that need not be sent again: uid and epoch.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         noted: Vec<(String, Epoch)>,
+        /// Decisions that need not be sent again: their ids.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        recorded: Vec<String>,
     },
     /// What the site shall run changed.
     Desired(Box<Desired>),
@@ -118,6 +127,65 @@ pub struct Desired {
     pub peers: Vec<Peer>,
     /// What it holds of these it shall drop: uid and the highest epoch to drop.
     pub drop: Vec<(String, Epoch)>,
+    /// Policies of its services, which it asks itself while it is cut off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyAssignment>,
+}
+
+/// A policy that a site asks while it is cut off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyAssignment {
+    /// Whose.
+    pub tenant: String,
+    /// Its name.
+    pub name: String,
+    /// Names it for ever.
+    pub uid: String,
+    /// Counts its changes.
+    pub generation: u64,
+    /// The uid of its service, which is at the site.
+    pub service: String,
+    /// What is wanted.
+    pub spec: policy::PolicySpec,
+    /// The model that it forecasts with, if that is one of the catalog: a blob of the control
+    /// plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Digest>,
+    /// Where else its service may be.
+    pub places: Vec<PolicyPlace>,
+    /// When its service moved, the latest first, within a day.
+    pub moves: Vec<policy::Moved>,
+}
+
+/// A site where a policy's service may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyPlace {
+    /// Its name.
+    pub site: String,
+    /// It is at the edge.
+    pub edge: bool,
+}
+
+/// What a policy decided at a site that was cut off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decided {
+    /// Names it for ever.
+    pub id: String,
+    /// The policy's tenant, name and uid.
+    pub tenant: String,
+    /// Its name.
+    pub policy: String,
+    /// Names the policy for ever.
+    pub uid: String,
+    /// The decision; `at` is by the site's clock.
+    pub spec: DecisionSpec,
+    /// Where the service would go.
+    pub go: Option<String>,
+    /// What came of it there.
+    pub observed: serde_json::Value,
 }
 
 /// One service that a site shall serve.

@@ -90,6 +90,7 @@ pub(crate) async fn run(args: Apply, session: &Session) -> anyhow::Result<ExitCo
     let mut modules = Vec::new();
     for manifest in &mut manifests {
         modules.push(manifest.link_modules()?);
+        manifest.link_python()?;
     }
     let progress = Progress::new("applying");
     let mut done = Vec::new();

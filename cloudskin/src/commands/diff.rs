@@ -35,6 +35,7 @@ pub(crate) async fn run(args: Diff, session: &Session) -> anyhow::Result<ExitCod
     let mut text = String::new();
     for mut manifest in args.files.read(client.tenant())? {
         let modules = manifest.link_modules()?;
+        manifest.link_python()?;
         // The control plane checks that it has what a spec names.
         apply::upload(&client, &modules, &progress).await?;
         let stored = client.find_stored(&manifest.resource).await?;

@@ -74,14 +74,14 @@ pub(crate) fn run(args: &ModelArgs) -> anyhow::Result<ExitCode> {
 
 /// Where models are kept.
 #[derive(Debug, Args)]
-struct CatalogArgs {
+pub(super) struct CatalogArgs {
     /// The folder of the catalog [default: `models` in the data folder]
     #[arg(long, value_name = "DIR")]
     catalog: Option<PathBuf>,
 }
 
 impl CatalogArgs {
-    fn open(&self) -> anyhow::Result<Catalog> {
+    pub(super) fn open(&self) -> anyhow::Result<Catalog> {
         match &self.catalog {
             Some(folder) => Ok(Catalog::at(folder)),
             None => Ok(Catalog::at(DataFolder::default_root()?.join("models"))),

@@ -2,6 +2,7 @@
 
 use super::{
     apply,
+    model::CatalogArgs,
     replay::{read, share, table},
 };
 use crate::{
@@ -10,15 +11,21 @@ use crate::{
     table::Table,
 };
 use anyhow::Context;
-use api::{Kind, policy::PolicySpec};
+use api::{
+    Kind,
+    policy::{Case, PolicySpec},
+};
 use clap::{Args, Subcommand};
 use learning::{
-    Stretch,
-    agent::{self, Agent, NoModels, Tested},
+    Predictor, Stretch,
+    agent::{self, Agent, Figures, Models, Tested, Wanted},
+    catalog::Catalog,
+    model,
     replay::{Comparison, Setup},
 };
+use orchestrator::{control::CatalogModels, python};
 use serde::Serialize;
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use types::ErrorKind;
 
 /// Try declared policies before they drive anything
@@ -53,8 +60,9 @@ Examples:
   cloudskin policy test -f qos-policy.yaml --trace traces/ -v     each decision of one run
   cloudskin policy test -f qos-policy.yaml --trace traces/ -o json
 
-A policy's `model` is ewma, mean or max; with a trace it may be ridge, gbm or forest, too. The exit
-code is 1 if a test fails.")]
+A policy's `model` is ewma, mean or max, a function of its own Python (python/NAME), or a model of the
+catalog; with a trace it may be ridge, gbm or forest, too. Sensors in Python see the samples of a test;
+actuators are not called. The exit code is 1 if a test fails.")]
 pub(crate) struct Test {
     /// A file with one policy or several, a folder, or `-` for standard input
     #[arg(short, long = "filename", value_name = "FILE|DIR|-", required = true)]
@@ -65,6 +73,8 @@ pub(crate) struct Test {
     /// The part of the trace that is played; what lies before is learned from
     #[arg(long, default_value_t = 0.3, value_name = "SHARE", value_parser = share, requires = "trace")]
     test_share: f64,
+    #[command(flatten)]
+    catalog: CatalogArgs,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -101,7 +111,7 @@ pub(crate) fn run(args: &Policy, verbose: bool) -> anyhow::Result<ExitCode> {
     let stretches = trace.as_ref().map(|trace| trace.split(1.0 - args.test_share));
     let mut reports = Vec::new();
     for (name, spec) in &policies {
-        let report = test(name, spec, stretches.as_ref(), verbose);
+        let report = test(name, spec, stretches.as_ref(), (args.catalog.open()?, verbose));
         reports.push(report.with_context(|| format!("policy `{name}`"))?);
     }
     let told: String = reports.iter().map(|report| text(report, Style::for_stdout())).collect();
@@ -113,7 +123,8 @@ pub(crate) fn run(args: &Policy, verbose: bool) -> anyhow::Result<ExitCode> {
 /// The policies of these files; other resources in them are left alone.
 fn policies(files: &[String]) -> anyhow::Result<Vec<(String, PolicySpec)>> {
     let mut found = Vec::new();
-    for manifest in apply::read(files, api::DEFAULT_TENANT)? {
+    for mut manifest in apply::read(files, api::DEFAULT_TENANT)? {
+        manifest.link_python()?;
         let resource = manifest.resource;
         if resource.kind == Kind::Policy {
             found.push((resource.metadata.name.clone(), resource.spec()?));
@@ -130,14 +141,20 @@ fn test(
     name: &str,
     spec: &PolicySpec,
     stretches: Option<&(Stretch, Stretch)>,
-    verbose: bool,
+    (catalog, verbose): (Catalog, bool),
 ) -> anyhow::Result<Report> {
     let setup = Setup::default();
+    let worker = spec.python.as_ref().map(python::Worker::new).transpose()?.map(Arc::new);
+    let trained = stretches.map(|(learn, _)| agent::Trained::on(learn, setup.training.clone()));
+    let known = Known { trained, catalog: CatalogModels(catalog) };
+    let models = python::Models::new(&known, worker.clone());
     let agent = match stretches {
-        Some((learn, _)) => agent::trained(spec, learn, &setup).map_err(failed)?,
-        None => untrained(spec)?,
+        Some(_) => agent::trained(spec, &models, &setup).map_err(failed)?,
+        None => untrained(spec, &models)?,
     };
-    let tests = spec.tests.iter().map(|case| agent::run_case(&agent, case)).collect();
+    let worker = worker.as_deref();
+    let tests = spec.tests.iter().map(|case| run_case(&agent, case, worker));
+    let tests = tests.collect::<anyhow::Result<_>>()?;
     let (mut trace, mut decisions) = (None, Vec::new());
     if let Some((learn, play)) = stretches {
         trace = Some(agent::play(name, &agent, learn, play, &setup).map_err(failed)?);
@@ -149,8 +166,41 @@ fn test(
     Ok(Report { policy: name.to_owned(), tests, trace, decisions })
 }
 
-fn untrained(spec: &PolicySpec) -> anyhow::Result<Agent> {
-    let agent = Agent::new(spec, &NoModels, &[0]).map_err(failed)?;
+/// Models that are trained on a trace, and those of a catalog.
+#[derive(Debug)]
+struct Known<'a> {
+    trained: Option<agent::Trained<'a>>,
+    catalog: CatalogModels,
+}
+
+impl Models for Known<'_> {
+    fn load(&self, wanted: &Wanted) -> learning::Result<Arc<dyn Predictor>> {
+        match &self.trained {
+            Some(trained) if wanted.model.parse::<model::Kind>().is_ok() => trained.load(wanted),
+            _ => self.catalog.load(wanted),
+        }
+    }
+}
+
+/// Runs one test; the policy's own sensors are asked about its samples.
+fn run_case(agent: &Agent, case: &Case, worker: Option<&python::Worker>) -> anyhow::Result<Tested> {
+    let mut wrong = None;
+    let tested = agent::run_case(agent, case, |moment| {
+        let Some(worker) = worker else { return Figures::new() };
+        let sensors = agent.spec().python_sensors();
+        python::sensor::ask_all(worker, sensors, moment).unwrap_or_else(|error| {
+            wrong = Some(error);
+            Figures::new()
+        })
+    });
+    match wrong {
+        Some(error) => Err(Failure::error(ErrorKind::Invalid, error.to_string())),
+        None => Ok(tested),
+    }
+}
+
+fn untrained(spec: &PolicySpec, models: &dyn Models) -> anyhow::Result<Agent> {
+    let agent = Agent::new(spec, models, &[0]).map_err(failed)?;
     match agent.without_model() {
         Some(reason) if !spec.tests.is_empty() => {
             let message = format!("{reason}; with --trace also ridge, gbm and forest");
@@ -279,7 +329,9 @@ spec:
         let (learn, play) = read.split(0.7);
         let found = policies(&[policy.path().display().to_string()]).unwrap();
 
-        let report = test("qos", &found[0].1, Some(&(learn, play)), true).unwrap();
+        let report =
+            test("qos", &found[0].1, Some(&(learn, play)), (Catalog::at("/nowhere"), true))
+                .unwrap();
 
         let rows = &report.trace.as_ref().unwrap().rows;
         let row = |name: &str| rows.iter().find(|row| row.policy == name).unwrap();
@@ -301,6 +353,30 @@ spec:
         assert!(
             policies(&[folder.to_owned()]).unwrap().iter().all(|(_, spec)| !spec.tests.is_empty())
         );
+    }
+
+    #[test]
+    fn a_policy_in_python_is_tested_with_its_functions() {
+        let shipped =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/policies/python/policy.yaml");
+        assert_eq!(run(&args(shipped), false).unwrap(), ExitCode::SUCCESS);
+
+        let folder = tempfile::tempdir().unwrap();
+        let written = std::fs::read_to_string(shipped).unwrap();
+        let policy = folder.path().join("policy.yaml");
+        let source = "from cloudskin.agents import model, sensor\n\
+             @sensor\ndef watch_qos(runs, args, kwargs): return {'edge': args[0]}\n\
+             @model\ndef predict(history, horizon): return 0.0\n";
+        std::fs::write(folder.path().join("agents.py"), source).unwrap();
+        let conditions = "  conditions: {alarm: \"here.watch_qos > 100\"}\n  tests:\n";
+        std::fs::write(&policy, written.replace("  tests:\n", conditions)).unwrap();
+        let code = || run(&args(&policy.display().to_string()), false);
+        assert_eq!(code().unwrap(), ExitCode::FAILURE, "the alarm follows the sensor");
+
+        std::fs::write(folder.path().join("agents.py"), "import nothing_of_the_kind").unwrap();
+        assert!(code().unwrap_err().to_string().contains("nothing_of_the_kind"));
+        std::fs::remove_file(folder.path().join("agents.py")).unwrap();
+        assert!(format!("{:#}", code().unwrap_err()).contains("agents.py"));
     }
 
     #[test]

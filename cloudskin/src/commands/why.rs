@@ -108,6 +108,10 @@ fn explain(decision: &Resource) -> String {
     for line in observed(&status.observed) {
         text += &format!("  {:<10}{}\n", "", tame(&line));
     }
+    for (index, line) in after::deeds(&status.observed).iter().enumerate() {
+        let name = if index == 0 { "did" } else { "" };
+        text += &format!("  {name:<10}{}\n", tame(line));
+    }
     for (index, line) in after::told(&spec.prediction, &status.observed).iter().enumerate() {
         let name = if index == 0 { "after" } else { "" };
         text += &format!("  {name:<10}{}\n", tame(line));

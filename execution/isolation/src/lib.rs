@@ -8,12 +8,16 @@
 //! that `proc` parses; `delegation` makes a group of version 2 ready to be divided; `settings`
 //! says which file gets which value. All of it goes through `files`, so that tests can play the
 //! kernel.
+//!
+//! [`Confinement`] holds a program that is not trusted to itself, without any group.
 
+mod confine;
 mod controller;
 mod cpus;
 mod delegation;
 mod error;
 mod files;
+mod filter;
 mod group;
 mod groups;
 mod limits;
@@ -24,6 +28,7 @@ mod survey;
 #[cfg(test)]
 mod model;
 
+pub use confine::Confinement;
 pub use controller::{Controller, Version};
 pub use cpus::{CpuSet, CpuSetError};
 pub use error::{Error, Result, Unavailable};

@@ -75,7 +75,9 @@ impl Feature {
             | Self::ShareAbove { last_s, .. }
             | Self::ShareStalled { last_s }
             | Self::CpuMean { last_s }
-            | Self::CpuMax { last_s } => last_s,
+            | Self::CpuMax { last_s }
+            | Self::RequestsMean { last_s }
+            | Self::RequestsMax { last_s } => last_s,
             Self::SinceAbove { .. } | Self::SinceBurst { .. } => PAST_S,
         }
     }

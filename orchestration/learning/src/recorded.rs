@@ -88,6 +88,7 @@ impl Recorded {
             Sample {
                 latency_ms: of(mean(some.iter().filter_map(|sample| sample.latency_ms))),
                 cpu: of(mean(some.iter().filter_map(|sample| sample.cpu))),
+                requests: of(mean(some.iter().filter_map(|sample| sample.requests))),
             }
         };
         let site = |site: &SiteTrace| SiteTrace {
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
 
     fn sample(latency_ms: f64) -> Sample {
-        Sample { latency_ms: Some(latency_ms), cpu: None }
+        Sample { latency_ms: Some(latency_ms), ..Sample::default() }
     }
 
     #[test]

@@ -37,8 +37,26 @@ impl PolicySpec {
         self.conditions.check()?;
         self.guards.check()?;
         self.actuators.iter().try_for_each(Actuator::check)?;
+        self.check_python()?;
         require(self.tests.len() <= CASES_MAX, "tests", "at most 256")?;
         self.tests.iter().try_for_each(Case::check)
+    }
+
+    /// Who names a function has the file that it stands in.
+    fn check_python(&self) -> Result<(), ApiError> {
+        let sensors = self.python_sensors();
+        sensors.into_iter().try_for_each(|sensor| sensor.check("sensors.python"))?;
+        if let Some(name) = self.python_model() {
+            require(is_identifier(name), "model", "`python/` and the name of a function")?;
+        }
+        let acts = |actuator: &Actuator| matches!(actuator, Actuator::Python(_));
+        let named = self.python_model().is_some()
+            || self.python_sensors().next().is_some()
+            || self.actuators.iter().any(acts);
+        match &self.python {
+            Some(python) => python.check(),
+            None => require(!named, "python", "the file with these functions: `{file: agents.py}`"),
+        }
     }
 }
 
@@ -54,7 +72,7 @@ impl Sensor {
             Self::Cron(text) => {
                 require(text.len() <= 256, "sensors.cron", "five fields: `0 7 * * 1-5`")
             }
-            Self::Event(_) => Ok(()),
+            Self::Event(_) | Self::Python(_) => Ok(()),
         }
     }
 }
@@ -109,23 +127,6 @@ impl Guards {
     }
 }
 
-impl Actuator {
-    fn check(&self) -> Result<(), ApiError> {
-        let Self::Webhook(webhook) = self else { return Ok(()) };
-        let url = webhook.url.strip_prefix("http://").unwrap_or_default();
-        let plain = url.len() <= 2048 && url.bytes().all(|byte| byte.is_ascii_graphic());
-        let field = "actuators.webhook.url";
-        require(
-            !url.is_empty() && plain,
-            field,
-            "an address such as `http://127.0.0.1:9000/moved`",
-        )?;
-        let patience = (1..=60_000).contains(&millis(webhook.timeout));
-        require(patience, "actuators.webhook.timeout", "more than none, at most `1m`")?;
-        require(webhook.retries <= 10, "actuators.webhook.retries", "at most 10")
-    }
-}
-
 impl Case {
     fn check(&self) -> Result<(), ApiError> {
         require(self.places.contains_key(&self.at), "tests.at", "one of the places")?;
@@ -147,7 +148,7 @@ impl Case {
     }
 }
 
-fn require(holds: bool, field: &'static str, reason: &str) -> Result<(), ApiError> {
+pub(super) fn require(holds: bool, field: &'static str, reason: &str) -> Result<(), ApiError> {
     if holds { Ok(()) } else { Err(ApiError::Value { field, reason: reason.into() }) }
 }
 
@@ -155,12 +156,12 @@ fn name(field: &'static str, name: &str) -> Result<(), ApiError> {
     check_name(name).map_err(|error| ApiError::Value { field, reason: error.to_string() })
 }
 
-fn expression(field: &'static str, text: &str) -> Result<(), ApiError> {
+pub(super) fn expression(field: &'static str, text: &str) -> Result<(), ApiError> {
     let fits = !text.trim().is_empty() && text.len() <= EXPRESSION_MAX_BYTES;
     require(fits, field, "an expression of at most 4096 bytes")
 }
 
-fn is_identifier(name: &str) -> bool {
+pub(super) fn is_identifier(name: &str) -> bool {
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
     first
         && name.len() <= 63

@@ -3,9 +3,16 @@
 //! One resource declares the chain sensor → pipeline → conditions → actuator. The service, its
 //! level and a model are enough; all else has defaults.
 
+mod actuator;
 mod check;
+mod python;
 #[cfg(test)]
 mod tests;
+
+pub use actuator::{Actuator, Login, Nbi, Place, Scale, Webhook};
+pub use python::{Function, MODEL_PREFIX, Python, SOURCE_MAX_BYTES};
+
+use check::{expression, require};
 
 use crate::Condition;
 use serde::{Deserialize, Serialize};
@@ -24,7 +31,8 @@ pub struct PolicySpec {
     /// What conditions and pipeline are made of where they are not written.
     #[serde(default)]
     pub shape: Shape,
-    /// What forecasts: `ewma`, `mean` or `max` of the window, or a model of the catalog.
+    /// What forecasts: `ewma`, `mean` or `max` of the window, `python/` and a function, or a model
+    /// of the catalog.
     #[serde(default = "default_model")]
     pub model: String,
     /// When a single site is left, for shapes that look at one site; above the level if absent.
@@ -48,6 +56,9 @@ pub struct PolicySpec {
     /// What is done when it says go.
     #[serde(default = "default_actuators")]
     pub actuators: Vec<Actuator>,
+    /// Sensors, models and actuators of the user's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<Python>,
     /// Services whose measurements stand in for this one's at the sites where they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stand_ins: Vec<String>,
@@ -107,6 +118,9 @@ pub enum Sensor {
     Event(Event),
     /// A condition on the telemetry that turns true.
     When(String),
+    /// A function of the policy's Python, which says itself when it is asked. What it answers in
+    /// numbers is a figure for the conditions.
+    Python(Function),
 }
 
 /// What can happen to a service.
@@ -289,43 +303,6 @@ impl Default for Guards {
     }
 }
 
-/// What is done when a policy says go.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Actuator {
-    /// The service moves.
-    Migrate,
-    /// A condition of the policy and a line in the log say so.
-    Notify,
-    /// Somebody else is told.
-    Webhook(Webhook),
-}
-
-/// Who is told of a decision, as a JSON `POST`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Webhook {
-    /// `http://` and an address.
-    pub url: String,
-    /// How long an answer may take.
-    #[serde(default = "default_timeout")]
-    pub timeout: Period,
-    /// How often it is tried again.
-    #[serde(default = "default_retries")]
-    pub retries: u32,
-    /// The key of the signature `Cloudskin-Signature: sha256=…`, an HMAC of the body. Whoever may
-    /// read the policy sees it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-}
-
-fn default_timeout() -> Period {
-    Period::from_millis(5_000)
-}
-fn default_retries() -> u32 {
-    3
-}
-
 /// Given samples, and what is to be decided on them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -445,6 +422,21 @@ impl PolicySpec {
             _ => None,
         });
         each.min_by_key(|period| period.0)
+    }
+}
+
+impl PolicySpec {
+    /// The sensors that are functions of the policy's Python.
+    pub fn python_sensors(&self) -> impl Iterator<Item = &Function> {
+        self.sensors.iter().filter_map(|sensor| match sensor {
+            Sensor::Python(function) => Some(function),
+            _ => None,
+        })
+    }
+
+    /// The function that forecasts, if it is one of the policy's Python.
+    pub fn python_model(&self) -> Option<&str> {
+        self.model.strip_prefix(MODEL_PREFIX)
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Train {
     format: FormatArgs,
 }
 
-fn kind(text: &str) -> Result<Method, String> {
+pub(super) fn kind(text: &str) -> Result<Method, String> {
     Method::named(text).ok_or_else(|| {
         format!("`{text}` is no kind of model: write one of {}", Method::NAMES.join(", "))
     })
@@ -141,13 +141,13 @@ fn tell(doing: Doing) {
 }
 
 /// A target as a name: `broken:120ms` has letters that names have not.
-fn name(target: Target) -> String {
+pub(super) fn name(target: Target) -> String {
     let letters = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
     target.to_string().chars().map(letters).collect()
 }
 
 /// The most memory that this process had; 0 where the kernel does not tell.
-fn peak_bytes() -> u64 {
+pub(super) fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());

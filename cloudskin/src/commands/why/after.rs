@@ -1,6 +1,9 @@
 //! What a policy forecast, and what was measured afterwards.
 
-use learning::{Prediction, Reason, agent::Load};
+use learning::{
+    Prediction, Reason,
+    agent::{Foretold, Load},
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,20 +14,6 @@ const REASONS_MAX: usize = 3;
 /// Points that are drawn; a decision has fewer.
 const POINTS_MAX: usize = 120;
 
-/// What was forecast: the `prediction` of a policy's decision.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Forecast {
-    figure: Load,
-    sla_ms: f64,
-    from_s: u64,
-    to_s: u64,
-    at: String,
-    here: Option<Prediction>,
-    to: Option<String>,
-    there: Option<Prediction>,
-}
-
 /// What was measured: `observed.after` of its status.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +22,8 @@ struct After {
     latency_ms: Vec<Option<f64>>,
     step_s: u64,
     decided_at: usize,
+    /// When somebody else moved the service within the time that was forecast, in seconds.
+    moved_on_s: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +86,7 @@ fn unit(load: Load) -> &'static str {
 
 /// What was forecast, in a line; nothing if it is no policy's forecast.
 pub(super) fn expected(prediction: &Value) -> Option<String> {
-    let forecast = Forecast::deserialize(prediction).ok()?;
+    let forecast = Foretold::deserialize(prediction).ok()?;
     let one = |site: &str, said: Option<Prediction>| match said {
         Some(Prediction { value, low, high }) => {
             format!("{} ({} to {}) at {site}", figure(value), figure(low), figure(high))
@@ -104,7 +95,7 @@ pub(super) fn expected(prediction: &Value) -> Option<String> {
     };
     let mut places = vec![one(&forecast.at, forecast.here)];
     places.extend(forecast.to.as_deref().map(|site| one(site, forecast.there)));
-    let Forecast { from_s, to_s, .. } = forecast;
+    let Foretold { from_s, to_s, .. } = forecast;
     Some(format!("from {from_s} s to {to_s} s, {}: {}", unit(forecast.figure), places.join(", ")))
 }
 
@@ -119,10 +110,26 @@ pub(super) fn reasons(inputs: &Value) -> Vec<String> {
     reasons.iter().take(REASONS_MAX).map(tell).collect()
 }
 
+/// What actuators did about it, a line each.
+pub(super) fn deeds(observed: &Value) -> Vec<String> {
+    let one = |deed: &Value| {
+        let text = |name: &str| deed.get(name).and_then(Value::as_str).unwrap_or_default();
+        let line = format!("{} {}: {}", text("actuator"), text("to"), text("outcome"));
+        let said = deed.pointer("/detail/said").filter(|said| !said.is_null());
+        match (text("error"), said) {
+            ("", None) => line,
+            ("", Some(said)) => format!("{line}, and said {said}"),
+            (why, _) => format!("{line}: {why}"),
+        }
+    };
+    let deeds = observed.get("deeds").and_then(Value::as_array);
+    deeds.into_iter().flatten().map(one).collect()
+}
+
 /// What was measured afterwards, and a curve of the latency; nothing while it is not known.
 pub(super) fn told(prediction: &Value, observed: &Value) -> Vec<String> {
     let after = observed.get("after").map(After::deserialize);
-    let (Ok(forecast), Some(Ok(after))) = (Forecast::deserialize(prediction), after) else {
+    let (Ok(forecast), Some(Ok(after))) = (Foretold::deserialize(prediction), after) else {
         return Vec::new();
     };
     let one = |truth: &Truth| {
@@ -140,13 +147,18 @@ pub(super) fn told(prediction: &Value, observed: &Value) -> Vec<String> {
     if lines.is_empty() {
         lines.push("nothing was measured in that time".to_owned());
     }
+    if let Some(seconds) = after.moved_on_s {
+        lines.push(format!(
+            "somebody else moved the service after {seconds} s: the forecast is not judged"
+        ));
+    }
     lines.extend(curve(&forecast, &after));
     lines
 }
 
 /// Latency upwards, time to the right: `•` measured, `┄` the level, `│` the decision, `░` what was
 /// forecast for where it was.
-fn curve(forecast: &Forecast, after: &After) -> Vec<String> {
+fn curve(forecast: &Foretold, after: &After) -> Vec<String> {
     let points = &after.latency_ms[..after.latency_ms.len().min(POINTS_MAX)];
     let highest = points.iter().flatten().copied().filter(|value| value.is_finite());
     let top = highest.fold(forecast.sla_ms, f64::max) * 1.05;
@@ -202,6 +214,8 @@ mod tests {
         let observed = json!({"after": {
             "truth": [{"site": "edge", "value": 160.5, "brokenShare": 0.75, "within": true, "latencyMs": 140.0}],
             "latencyMs": [60.0, 150.0, 150.0, null, 60.0, 60.0], "stepS": 5, "decidedAt": 3}});
+        let mut disturbed = observed.clone();
+        disturbed["after"]["movedOnS"] = 7.into();
 
         let expected = expected(&prediction("latency")).unwrap();
         let lines = told(&prediction("latency"), &observed);
@@ -212,9 +226,25 @@ mod tests {
         );
         assert_eq!(lines[0], "ms 160 at edge, within the interval; the level was broken for 75 %");
         assert_eq!(lines.len(), 1 + HEIGHT + 1);
+        assert!(told(&prediction("latency"), &disturbed)[1].contains("somebody else"));
         let drawn = lines[1..].join("\n");
         assert_eq!(drawn.matches('•').count(), 5, "{drawn}");
         assert!(drawn.contains("100 ms") && drawn.contains('┄') && drawn.contains('░'), "{drawn}");
+    }
+
+    #[test]
+    fn what_actuators_did_is_told() {
+        let observed = json!({"deeds": [
+            {"actuator": "python", "to": "act", "outcome": "done", "detail": {"tries": 1, "said": "heard"}},
+            {"actuator": "webhook", "to": "https://a.example", "outcome": "failed", "error": "no answer"},
+            7,
+        ]});
+
+        let lines = deeds(&observed);
+
+        assert_eq!(lines[0], "python act: done, and said \"heard\"");
+        assert_eq!(lines[1], "webhook https://a.example: failed: no answer");
+        assert!(deeds(&json!({"phases": []})).is_empty());
     }
 
     #[test]

@@ -26,8 +26,8 @@ const MIDNIGHT_S: i64 = 1_699_833_600;
 /// Moves between the places of a test take so long.
 const MOVE_S: u32 = 5;
 
-/// Asks a policy what it says of a test's samples.
-pub fn run(agent: &Agent, case: &Case) -> Tested {
+/// Asks a policy what it says of a test's samples, with the figures that its sensors see in them.
+pub fn run(agent: &Agent, case: &Case, figures: impl FnOnce(&Moment) -> Figures) -> Tested {
     let samples: Vec<_> =
         case.places.iter().map(|(name, given)| (name, given.edge, samples(given))).collect();
     let places =
@@ -44,8 +44,8 @@ pub fn run(agent: &Agent, case: &Case) -> Tested {
     let step_s = seconds(case.step).max(1);
     let moment = Moment { now_s, step_s, here, others: &others, moved_s_ago: &ago };
     let trail = two_places(&moment);
-    let situation =
-        Situation { moment: &moment, trail: trail.as_deref(), figures: &Figures::new() };
+    let figures = figures(&moment);
+    let situation = Situation { moment: &moment, trail: trail.as_deref(), figures: &figures };
     let advice = agent.advise(&situation);
     let go = advice.verdict.go.and_then(|at| others.get(at)).map(|place| place.name);
     let reason = [Some(&advice.reason), advice.fallback.as_ref(), advice.held.as_ref()];

@@ -55,7 +55,7 @@ impl Agent {
             match sensor {
                 Sensor::When(text) => whens.push(Expression::new(text, Type::Truth, names)?),
                 Sensor::Cron(text) => text.parse::<Cron>().map(|_| ())?,
-                Sensor::Every(_) | Sensor::Event(_) => {}
+                Sensor::Every(_) | Sensor::Event(_) | Sensor::Python(_) => {}
             }
         }
         if spec.pipeline.by.is_some() && load != Load::Latency {
@@ -76,6 +76,7 @@ impl Agent {
             go: condition(&spec.conditions.go, &usual.1, Type::Truth)?,
             prefer,
             whens,
+            demands: super::wants::compile(spec, names)?,
             spec: spec.clone(),
         })
     }
@@ -182,6 +183,7 @@ fn name_type(spec: &PolicySpec, load: Load, name: &str) -> Option<Type> {
         "euro" => Type::Number,
         "used" if spec.pipeline.by.is_some() => Type::Number,
         _ if spec.figures.contains_key(name) => Type::Number,
+        _ if spec.python_sensors().any(|sensor| sensor.name == name) => Type::Number,
         _ => return None,
     })
 }

@@ -59,11 +59,13 @@ impl Agent {
         }
         let go = wish.go.filter(|_| held.is_none());
         let ahead = self.predictor(moment.here.move_s).map(|(ahead, _)| *ahead);
+        let wants = self.wants(situation, wish.alarm);
         Advice {
             verdict: Verdict { alarm: wish.alarm, go },
             reason: wish.reason,
             fallback,
             held,
+            wants,
             options: wish.options,
             load: self.load,
             ahead,
@@ -117,7 +119,7 @@ impl Agent {
     }
 
     /// The forecasts that a move there is judged by.
-    fn forecasts(
+    pub(super) fn forecasts(
         &self,
         moment: &Moment,
         there: Option<usize>,

@@ -11,6 +11,7 @@ mod decide;
 mod demand;
 pub mod expression;
 mod forecast;
+mod foretold;
 mod guards;
 mod played;
 mod scope;
@@ -19,13 +20,16 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 mod trained;
+mod wants;
 
 pub use api::policy::Load;
 pub use case::{Tested, run as run_case};
 pub use forecast::{Models, NoModels, Wanted};
+pub use foretold::Foretold;
 pub use played::{Step, level, play, steps, trained};
 pub use telemetry::{Series, Telemetry, on_grid};
 pub use trained::Trained;
+pub use wants::{Turn, Want};
 
 use crate::{
     Prediction, Predictor, Prices,
@@ -51,6 +55,8 @@ pub struct Agent {
     go: Expression,
     prefer: Expression,
     whens: Vec<Expression>,
+    /// Conditions that stand with actuators.
+    demands: Vec<wants::Demand>,
 }
 
 /// One move: how long ago, and where the service was before (0 is where it is now, the others
@@ -88,6 +94,8 @@ pub struct Advice {
     pub fallback: Option<String>,
     /// What held it back from going, if anything did.
     pub held: Option<String>,
+    /// What actuators with conditions of their own are to do.
+    pub wants: Vec<Want>,
     /// How each other place compares.
     pub options: Vec<Choice>,
     /// The figure that is forecast.

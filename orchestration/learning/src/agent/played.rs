@@ -1,6 +1,6 @@
 //! A policy over a recorded trace.
 
-use super::{Advice, Agent, Figures, Models, Situation, Trained, two_places};
+use super::{Advice, Agent, Figures, Models, Situation, two_places};
 use crate::{
     Error, Result, Stretch,
     policy::{Moment, Policy, Verdict},
@@ -20,18 +20,26 @@ pub struct Step {
     pub advice: Advice,
 }
 
-/// Compiles a declared policy for a trace: models are trained on what lies before.
+/// Compiles a declared policy for a trace, with these models; [`Trained`](super::Trained) are
+/// trained on what lies before.
 ///
 /// # Errors
 /// A policy that is wrong, a model that is none, and figures that a trace does not hold.
-pub fn trained(spec: &PolicySpec, learn: &Stretch, setup: &Setup) -> Result<Agent> {
+pub fn trained(spec: &PolicySpec, models: &dyn Models, setup: &Setup) -> Result<Agent> {
     if let Some(name) = spec.figures.keys().next() {
         let text =
             format!("`figures.{name}` asks telemetry, which a trace is not: leave it out here");
         return Err(Error::Unfit(text));
     }
-    let models = Trained::on(learn, setup.training.clone());
-    let agent = Agent::new(spec, &models as &dyn Models, &[setup.to_edge_s, setup.to_cloud_s])?;
+    let sensor = spec.python_sensors().next().filter(|_| spec.conditions != Default::default());
+    if let Some(sensor) = sensor {
+        let text = format!(
+            "sensor `{}` asks a live service, which a trace is not: leave `conditions` out here",
+            sensor.name
+        );
+        return Err(Error::Unfit(text));
+    }
+    let agent = Agent::new(spec, models, &[setup.to_edge_s, setup.to_cloud_s])?;
     match agent.without_model() {
         Some(reason) => Err(Error::Unfit(reason.to_owned())),
         None => Ok(agent),
@@ -98,7 +106,7 @@ impl Policy for Noting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Trained, *};
     use crate::{Sample, SiteTrace, Trace};
 
     /// Half an hour bad here, then there.
@@ -131,7 +139,7 @@ mod tests {
         let (learn, play) = trace.split(0.7);
         let mut spec = spec("{service: a, sla: 100ms, model: ridge}");
         spec.guards.regret = types::Period::from_millis(86_400_000);
-        let agent = trained(&spec, &learn, &setup()).unwrap();
+        let agent = trained(&spec, &Trained::on(&learn, setup().training), &setup()).unwrap();
 
         let rules = [Rule::Proactive, Rule::Oracle];
         let found = replay_with(&learn, &play, level(&spec), &rules, &[("mine", &agent)], &setup());
@@ -148,8 +156,12 @@ mod tests {
     fn each_decision_is_told_with_its_forecasts() {
         let trace = trace();
         let (learn, play) = trace.split(0.7);
-        let agent =
-            trained(&spec("{service: a, sla: 100ms, model: ridge}"), &learn, &setup()).unwrap();
+        let agent = trained(
+            &spec("{service: a, sla: 100ms, model: ridge}"),
+            &Trained::on(&learn, setup().training),
+            &setup(),
+        )
+        .unwrap();
 
         let steps = steps(&agent, &play, &setup()).unwrap();
 
@@ -165,7 +177,11 @@ mod tests {
     fn what_a_trace_cannot_answer_is_refused() {
         let trace = trace();
         let (learn, _) = trace.split(0.7);
-        let says = |text: &str| trained(&spec(text), &learn, &setup()).unwrap_err().to_string();
+        let says = |text: &str| {
+            trained(&spec(text), &Trained::on(&learn, setup().training), &setup())
+                .unwrap_err()
+                .to_string()
+        };
 
         assert!(says("{service: a, sla: 1s, model: magic}").contains("no model `magic`"));
         let figures =

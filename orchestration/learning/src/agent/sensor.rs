@@ -1,7 +1,7 @@
 //! When a policy is run.
 
 use crate::{Error, Result};
-use api::policy::{Event, PolicySpec, Sensor, millis};
+use api::policy::{Event, Sensor, millis};
 
 /// Times of day and week, as of cron: minute, hour, day of the month, month, weekday.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn civil(days: i64) -> (i64, i64) {
 /// `last_ms` is when it was last run; a policy that never was is due. Times are Unix
 /// milliseconds.
 pub fn due(
-    spec: &PolicySpec,
+    sensors: &[Sensor],
     last_ms: Option<u64>,
     now_ms: u64,
     events: &[Event],
@@ -108,7 +108,7 @@ pub fn due(
     let Some(last_ms) = last_ms.filter(|last| *last <= now_ms) else {
         return Some("it is new".into());
     };
-    spec.sensors.iter().find_map(|sensor| match sensor {
+    sensors.iter().find_map(|sensor| match sensor {
         Sensor::Every(period) => {
             let over = now_ms - last_ms >= millis(*period);
             over.then(|| format!("{period} passed"))
@@ -122,13 +122,14 @@ pub fn due(
         Sensor::Event(event) => {
             events.contains(event).then(|| format!("the service: {event:?}").to_lowercase())
         }
-        Sensor::When(_) => None,
+        Sensor::When(_) | Sensor::Python(_) => None,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::policy::PolicySpec;
     use types::Period;
 
     #[test]
@@ -156,8 +157,9 @@ mod tests {
     #[test]
     fn a_policy_is_due_by_time_and_by_what_happens() {
         let mut spec: PolicySpec = super::super::tests::spec("{service: a, sla: 1s}");
-        let due =
-            |spec: &PolicySpec, last, now, events: &[Event]| due(spec, last, now, events).is_some();
+        let due = |spec: &PolicySpec, last, now, events: &[Event]| {
+            due(&spec.sensors, last, now, events).is_some()
+        };
 
         assert!(due(&spec, None, 1_000_000, &[]));
         assert!(!due(&spec, Some(1_000_000), 1_299_999, &[]));

@@ -14,12 +14,18 @@ pub struct Series {
 
 /// A store of measurements.
 pub trait Telemetry: std::fmt::Debug + Send + Sync {
-    /// What a query says of a stretch of Unix time in milliseconds, both ends included, at steps of
-    /// this length.
+    /// What a query, asked by a tenant, says of a stretch of Unix time in milliseconds, both ends
+    /// included, at steps of this length; `asked` is the tenant and the query. Series of other tenants are not seen.
     ///
     /// # Errors
     /// A query that is not understood, or a store that does not answer.
-    fn range(&self, query: &str, from_ms: i64, to_ms: i64, step_ms: u64) -> Result<Vec<Series>>;
+    fn range(
+        &self,
+        asked: (&str, &str),
+        from_ms: i64,
+        to_ms: i64,
+        step_ms: u64,
+    ) -> Result<Vec<Series>>;
 }
 
 /// Points at any time, in any order, as samples at steps that end at `now_ms`: of several of a step

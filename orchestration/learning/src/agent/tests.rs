@@ -61,6 +61,23 @@ fn the_shape_of_the_reference_leaves_the_edge_above_and_the_cloud_below() {
 }
 
 #[test]
+fn actuators_with_conditions_of_their_own_follow_them() {
+    let text = "{service: a, sla: 120ms, actuators: [migrate, {scale: {min: 1, max: 2, step: 1, \
+                down: here.predicted < 0.1}}, {place: {when: there.predicted > 0.5, sites: {}}}]}";
+    let agent = agent(text);
+    let wants = |edge: &[f64], cloud: &[f64]| {
+        let wants = advise(&agent, edge, cloud, &[]).wants.into_iter();
+        wants.map(|want| (want.actuator, want.turn)).collect::<Vec<_>>()
+    };
+
+    assert_eq!(wants(&BUSY, &CALM), [(1, Turn::Up)], "the alarm, where nothing else is said");
+    assert_eq!(wants(&CALM, &CALM), [(1, Turn::Down)]);
+    assert_eq!(wants(&BUSY, &BUSY), [(1, Turn::Up), (2, Turn::Up)]);
+    let wrong = spec(&text.replace("here.predicted < 0.1", "here.speed < 1"));
+    assert!(Agent::check(&wrong).unwrap_err().to_string().contains("here.speed"));
+}
+
+#[test]
 fn guards_hold_it_back_and_say_so() {
     let cool = advise(&agent("{service: a, sla: 120ms}"), &BUSY, &CALM, &[60]);
     assert_eq!(cool.verdict, Verdict { alarm: true, go: None });
@@ -149,7 +166,8 @@ tests:
   expect: {go: cloud}
 ",
     );
-    let results: Vec<_> = agent.spec().tests.iter().map(|case| run_case(&agent, case)).collect();
+    let results: Vec<_> =
+        agent.spec().tests.iter().map(|case| run_case(&agent, case, |_| Figures::new())).collect();
     assert!(results[0].passed, "{results:?}");
     assert!(!results[1].passed && results[1].said.starts_with("stay"), "{results:?}");
 

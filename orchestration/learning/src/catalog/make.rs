@@ -139,6 +139,7 @@ fn finished(
             because: order.because.clone(),
         },
         model_bytes: 0,
+        federated: None,
     };
     let backtest = BackTest::of(tested, &met, Some(&naive));
     Ok(Draft { record, model, backtest, searched })

@@ -15,6 +15,7 @@
 
 mod backtest;
 mod file;
+mod fit;
 mod gate;
 mod make;
 pub mod mlflow;
@@ -25,6 +26,7 @@ mod tests;
 mod version;
 
 pub use backtest::{BackTest, Part, Point};
+pub use fit::fits;
 pub use gate::{Gate, MARGIN};
 pub use make::{Draft, Keep, Order, make, take};
 pub use renew::Renewal;
@@ -146,6 +148,14 @@ impl Catalog {
     /// As of it.
     pub fn add_draft(&self, draft: Draft) -> Result<Record> {
         self.put(draft.record, &draft.model, Some(&draft.backtest))
+    }
+
+    /// The file of a version's model, for [`read_model`].
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub fn file(&self, name: &str, id: u32) -> Result<PathBuf> {
+        Ok(self.version(name, id)?.join("model"))
     }
 
     /// Adds a version, and answers its record with its number and, if there is one in use, its parent.
@@ -324,7 +334,10 @@ impl Catalog {
 }
 
 /// A model's file, checked so that it can be asked anything.
-fn read_model(path: &Path) -> Result<Trained> {
+///
+/// # Errors
+/// A file that cannot be read, is damaged, too large, or of a shape that cannot be asked.
+pub fn read_model(path: &Path) -> Result<Trained> {
     let bytes = file::read(path, MODEL_MAX_BYTES)?;
     let damaged = |reason: &str| Error::Damaged { path: path.to_owned(), reason: reason.into() };
     let model: Trained =

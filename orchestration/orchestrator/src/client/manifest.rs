@@ -136,6 +136,40 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Writes the file of a policy's functions into the policy, unless its text stands there
+    /// already.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is too long, or is no text.
+    pub fn link_python(&mut self) -> Result<()> {
+        if self.resource.kind != Kind::Policy {
+            return Ok(());
+        }
+        let Some(python) = self.resource.spec.get_mut("python").and_then(Value::as_object_mut)
+        else {
+            return Ok(());
+        };
+        if python.contains_key("source") {
+            return Ok(());
+        }
+        let Some(file) = python.get("file").and_then(Value::as_str) else { return Ok(()) };
+        let path = self.folder.join(file);
+        let failed = |source| Error::File { action: "read", path: path.clone(), source };
+        let limit_bytes = api::policy::SOURCE_MAX_BYTES as u64;
+        let bytes = read_limited(&path, limit_bytes).map_err(failed)?.ok_or_else(|| {
+            Error::TooLarge { origin: format!("`{}`", path.display()), limit_bytes }
+        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        // Whoever reads the policy elsewhere knows nothing of this machine's folders.
+        let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        python.insert("file".to_owned(), Value::String(name));
+        python.insert("source".to_owned(), Value::String(text));
+        Ok(())
+    }
+}
+
 /// The places in a spec that name a module.
 fn module_fields(kind: Kind, spec: &mut Value) -> Vec<&mut Value> {
     match kind {
@@ -274,6 +308,33 @@ spec:
         let mut manifests = parse(text, "`x`", folder.path(), "default").unwrap();
 
         assert_eq!(manifests[0].link_modules().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_policy_carries_its_functions() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("agents.py"), "print(1)\n").unwrap();
+        let text = "
+apiVersion: cloudskin.eu/v1alpha1
+kind: Policy
+metadata: {name: qos}
+spec: {service: a, sla: 100ms, model: python/predict, python: {file: agents.py}}
+";
+        let mut manifests = parse(text, "`x`", folder.path(), "default").unwrap();
+
+        manifests[0].link_python().unwrap();
+        manifests[0].link_python().unwrap();
+
+        let spec: api::policy::PolicySpec = manifests[0].resource.spec().unwrap();
+        assert_eq!(spec.python.unwrap().source.as_deref(), Some("print(1)\n"));
+        let mut absent = parse(&text.replace("agents.py", "b.py"), "`x`", folder.path(), "default");
+        assert_eq!(
+            absent.as_mut().unwrap()[0].link_python().unwrap_err().kind(),
+            types::ErrorKind::NotFound
+        );
+        fs::write(folder.path().join("b.py"), "#".repeat(70 << 10)).unwrap();
+        let error = absent.unwrap()[0].link_python().unwrap_err();
+        assert!(error.to_string().contains("b.py"), "{error}");
     }
 
     #[test]

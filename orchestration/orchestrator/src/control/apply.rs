@@ -162,8 +162,7 @@ fn check_references(state: &State, document: &Resource) -> Result<()> {
             Ok(())
         }
         // The service may come later; what it is judged by is checked now.
-        Kind::Policy => Agent::check(&document.spec::<PolicySpec>()?)
-            .map_err(|error| Error::refuse(error.kind(), types::chain(&error))),
+        Kind::Policy => check_policy(&document.spec()?),
         Kind::Model => check_model(state, &document.metadata.name),
         Kind::Site | Kind::Decision => Ok(()),
     }
@@ -178,6 +177,14 @@ fn check_model(state: &State, name: &str) -> Result<()> {
         "there is no model `{name}` in the catalog: train it first, with `cloudskin model train`"
     );
     Err(Error::refuse(ErrorKind::NotFound, message))
+}
+
+fn check_policy(spec: &PolicySpec) -> Result<()> {
+    if spec.python.as_ref().is_some_and(|python| python.source.is_none()) {
+        let message = "`spec.python.source` is missing: `cloudskin apply` reads it from the file";
+        return Err(Error::refuse(ErrorKind::Invalid, message));
+    }
+    Agent::check(spec).map_err(|error| Error::refuse(error.kind(), types::chain(&error)))
 }
 
 fn check_cell(state: &State, spec: &CellSpec) -> Result<()> {

@@ -1,6 +1,13 @@
 //! What each site is told to run.
 
-use super::{cache::Cache, runs, sites::Sites, state::State, views};
+use super::{
+    agents,
+    cache::{Cache, Id},
+    runs,
+    sites::Sites,
+    state::State,
+    views,
+};
 use crate::trust::Keys;
 use api::{
     cell::Form,
@@ -8,17 +15,18 @@ use api::{
     site::SiteStatus,
 };
 use decide::HeldView;
-use std::net::SocketAddr;
-use types::Epoch;
+use std::{collections::BTreeMap, net::SocketAddr};
+use types::{Digest, Epoch};
 
 /// Tells every connected site what changed for it. A site that is owed a verdict hears that
 /// first: it must not drop what it is about to be told to forward.
 pub(super) fn push(state: &State) {
     let keys = state.registry.keys();
+    let models = agents::models(state);
     for conn in state.sites(|sites| sites.connected()) {
         let desired = state.both(|cache, sites| {
             let owed = cache.owed.values().any(|owed| owed.site == conn.site());
-            (!owed).then(|| of(cache, sites, &keys, conn.site()))
+            (!owed).then(|| of(cache, sites, (&keys, &models), conn.site()))
         });
         if let Some(desired) = desired {
             conn.tell(desired);
@@ -26,14 +34,21 @@ pub(super) fn push(state: &State) {
     }
 }
 
-/// All that `site` shall run, and to whom the `keys` say that its peers' names belong.
-pub(super) fn of(cache: &Cache, sites: &Sites, keys: &Keys, site: &str) -> Desired {
+/// All that `site` shall run, to whom the `keys` say that its peers' names belong, and the models
+/// of its policies.
+pub(super) fn of(
+    cache: &Cache,
+    sites: &Sites,
+    (keys, models): (&Keys, &BTreeMap<Id, Digest>),
+    site: &str,
+) -> Desired {
     Desired {
         revision: cache.revision,
         services: services(cache, site),
         cells: cells(cache, sites, site),
         peers: peers(cache, sites, keys, site),
         drop: drops(cache, sites, site),
+        policies: agents::assignments(cache, models, site),
     }
 }
 

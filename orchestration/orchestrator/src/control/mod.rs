@@ -45,6 +45,7 @@ mod telemetry;
 mod tests;
 mod views;
 
+pub use agents::CatalogModels;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use names::Names;

@@ -10,7 +10,7 @@ use super::{
 };
 use api::{
     DEFAULT_TENANT, Kind, Problem, Resource,
-    link::{FromControl, FromSite, Held, HeldCell, LINK_VERSION, Tail},
+    link::{Decided, FromControl, FromSite, Held, HeldCell, LINK_VERSION, Tail},
     site::{SiteSpec, SiteStatus, SiteStore},
 };
 use axum::extract::ws::{Message, WebSocket};
@@ -156,10 +156,11 @@ async fn admit(
     let wall = state.wall_ms();
     let lease_ms = u64::try_from(state.config.lease.as_millis()).unwrap_or(u64::MAX);
     let keys = state.registry.keys();
+    let models = agents::models(state);
     // In one step: whoever finds the session may send at once, and the welcome comes first.
     state.both(|cache, sites| {
         sites.join(conn.clone(), heard, wall, hello.held);
-        let desired = desired::of(cache, sites, &keys, &hello.site);
+        let desired = desired::of(cache, sites, (&keys, &models), &hello.site);
         conn.told(&desired);
         conn.send(FromControl::Welcome { lease_ms, desired: Box::new(desired) });
     });
@@ -252,8 +253,8 @@ async fn read(state: &Arc<State>, conn: &Arc<Conn>, mut stream: SplitStream<WebS
     while let Some(Ok(message)) = stream.next().await {
         match decode(message) {
             None => {}
-            Some(Ok(FromSite::Beat { sequence, held, cells, tails })) => {
-                let goes_on = beat(state, conn, sequence, (held, cells, tails)).await;
+            Some(Ok(FromSite::Beat { sequence, held, cells, tails, decided })) => {
+                let goes_on = beat(state, conn, sequence, (held, cells, tails, decided)).await;
                 if !goes_on {
                     return;
                 }
@@ -274,7 +275,7 @@ async fn beat(
     state: &Arc<State>,
     conn: &Arc<Conn>,
     sequence: u64,
-    (held, cells, tails): (Vec<Held>, Vec<HeldCell>, Vec<Tail>),
+    (held, cells, tails, decided): (Vec<Held>, Vec<HeldCell>, Vec<Tail>, Vec<Decided>),
 ) -> bool {
     let (now, wall) = (state.clock.monotonic(), state.wall_ms());
     let watched = agents::watched(state);
@@ -296,7 +297,12 @@ async fn beat(
         warn!(site = conn.site(), error = types::chain(&error), "what was lost is not noted yet");
         Vec::new()
     });
-    conn.send(FromControl::Ack { sequence, noted });
+    let recorded = agents::heard(state, conn.site(), &decided).await.unwrap_or_else(|error| {
+        let error = types::chain(&error);
+        warn!(site = conn.site(), error, "what a site decided is not noted yet");
+        Vec::new()
+    });
+    conn.send(FromControl::Ack { sequence, noted, recorded });
     true
 }
 

@@ -30,5 +30,6 @@ pub(super) async fn sweep(state: &State, retention: Duration) -> Result<Swept> {
     for item in items(&*state.store, RESOURCES).await? {
         retention::mentioned(&item.value, &mut in_use);
     }
+    retention::mentioned(super::agents::in_use(state).as_bytes(), &mut in_use);
     state.blobs.sweep(retention, &in_use)
 }

@@ -75,6 +75,9 @@ pub struct SiteLimits {
     pub checkpoint_bytes_max: u64,
     /// How long a peer's checkpoint is kept after it was last replaced.
     pub checkpoint_age_max: Duration,
+    /// How long the control plane must have been away before policies are asked here: links break
+    /// and come back.
+    pub policies_after: Duration,
 }
 
 impl Default for SiteLimits {
@@ -88,6 +91,7 @@ impl Default for SiteLimits {
             module_bytes_max: 512 << 20,
             checkpoint_bytes_max: 8 << 30,
             checkpoint_age_max: Duration::from_secs(7 * 24 * 3600),
+            policies_after: Duration::from_secs(5),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     calls,
     core::Core,
     losses::{self, Told},
-    plan,
+    plan, policies,
     reach::Trust,
     store::Store,
 };
@@ -183,9 +183,10 @@ async fn talk(
             message = next(&mut stream) => {
                 beats.heard = Instant::now();
                 match message? {
-                    FromControl::Ack { sequence, noted } => {
+                    FromControl::Ack { sequence, noted, recorded } => {
                         beats.acknowledged(core, sequence);
                         losses::noted(core, noted);
+                        policies::recorded(core, &recorded);
                     }
                     FromControl::Desired(desired) => {
                         // Two writers of one connection may overtake each other.
@@ -263,7 +264,8 @@ impl Beats {
         let (mut held, cells, tails) = (core.held(), core.held_cells(), core.tails());
         self.told.window(self.sequence, &mut held);
         self.pause = BEAT_MIN.max(self.last.elapsed() * BEAT_SHARE).min(self.lease / 3);
-        FromSite::Beat { sequence: self.sequence, held, cells, tails }
+        let decided = policies::window(core);
+        FromSite::Beat { sequence: self.sequence, held, cells, tails, decided }
     }
 
     fn acknowledged(&mut self, core: &Core, sequence: u64) {

@@ -192,7 +192,13 @@ mod tests {
                 .iter()
                 .flat_map(|one| one.lost.iter().map(|lost| key(&one.uid, lost)))
                 .collect();
-            let beat = FromSite::Beat { sequence, held, cells: Vec::new(), tails: Vec::new() };
+            let beat = FromSite::Beat {
+                sequence,
+                held,
+                cells: Vec::new(),
+                tails: Vec::new(),
+                decided: Vec::new(),
+            };
             let size = serde_json::to_string(&beat).unwrap().len();
             assert!(size < 2 << 20, "{size} bytes");
             if news.is_empty() {

@@ -3,7 +3,8 @@
 //!
 //! Start at [`Site::open`] and [`Site::run`]. What to do is decided in `plan`, from what the
 //! control plane wants (`link`), what the site remembers (`state`) and what its workers hold
-//! (`workers`); it is done in `services`, `calls` and `runs`. Requests come in through `ingress`,
+//! (`workers`); it is done in `services`, `calls` and `runs`; policies that it asks while it is cut off are in
+//! `policies`. Requests come in through `ingress`,
 //! other sites' checkpoints through `peers`.
 
 mod calls;
@@ -25,6 +26,7 @@ mod modules;
 mod pages;
 mod peers;
 mod plan;
+mod policies;
 mod process;
 mod reach;
 mod reconciler;
@@ -144,6 +146,7 @@ impl Site {
         core.spawn(link::run(core.clone()));
         core.spawn(sweeper::run(core.clone()));
         core.spawn(pages::run(core.clone()));
+        core.spawn(policies::run(core.clone()));
         let exit = shutdown.await;
         core.stop.cancel();
         core.tasks.close();

@@ -97,7 +97,7 @@ impl Modules {
         Ok((digest, size))
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(format!("{}.wasm", digest.to_hex()))
     }
 

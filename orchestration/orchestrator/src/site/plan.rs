@@ -217,6 +217,8 @@ fn same_cell(held: &Assignment, wanted: &Assignment) -> bool {
         let mut spec = assignment.spec.clone();
         spec.placement = Default::default();
         spec.on_site_lost = Default::default();
+        // Its worker's share of processors follows at once.
+        spec.resources.cpu = Default::default();
         spec.module.clear();
         // A page is fetched from whatever cell there is.
         spec.metrics = None;

@@ -3,7 +3,7 @@
 use super::{Error, error::Result};
 use api::cell::Form;
 use api::{
-    link::{Assignment, CellAssignment, Desired, Stamp, Tail},
+    link::{Assignment, CellAssignment, Decided, Desired, Stamp, Tail},
     service::Lost,
 };
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub(crate) struct State {
     /// What was answered under epochs that were given up, until the control plane has noted it.
     #[serde(default)]
     pub(crate) tails: Vec<Tail>,
+    /// What policies decided while the site was cut off, until the control plane has noted it.
+    #[serde(default)]
+    pub(crate) decided: Vec<Decided>,
 }
 
 /// A service that the site holds.
@@ -200,6 +203,7 @@ impl State {
             moved: BTreeMap::new(),
             cells: BTreeMap::new(),
             tails: Vec::new(),
+            decided: Vec::new(),
         }
     }
 

@@ -32,6 +32,8 @@ pub struct QueryLimits {
     pub timeout: Duration,
     /// How old the sample may be that stands for a series.
     pub lookback: Duration,
+    /// Whose series alone are seen, besides those that are nobody's: the label `tenant`.
+    pub tenant: Option<String>,
 }
 
 impl Default for QueryLimits {
@@ -41,6 +43,7 @@ impl Default for QueryLimits {
             points_max: 11_000,
             timeout: Duration::from_secs(60),
             lookback: Duration::from_secs(300),
+            tenant: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     eval::Evaluator,
     parse::{matchers, millis},
 };
-use crate::{Result, Sample, Series};
+use crate::{Matcher, Result, Sample, Series};
 use promql_parser::parser::{AtModifier, MatrixSelector, Offset, VectorSelector};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -91,7 +91,7 @@ impl Evaluator<'_> {
         let (first, last) = timing.ends(frame);
         let from = first.saturating_sub(lookback_ms);
         let series =
-            self.store.select(&matchers(selector)?, from, last, self.limits.samples_max)?;
+            self.store.select(&self.matchers(selector)?, from, last, self.limits.samples_max)?;
         self.check_size(series.len(), frame)?;
         let mut columns = Vec::with_capacity(series.len());
         for Series { labels, samples } in series {
@@ -110,6 +110,16 @@ impl Evaluator<'_> {
         Ok(columns)
     }
 
+    /// The conditions of a selector, and whose series may be seen. A label that is not there is
+    /// empty, and admitted.
+    fn matchers(&self, selector: &VectorSelector) -> Result<Vec<Matcher>> {
+        let mut all = matchers(selector)?;
+        if let Some(tenant) = &self.limits.tenant {
+            all.push(Matcher::like("tenant", &format!("{}|", regex::escape(tenant)))?);
+        }
+        Ok(all)
+    }
+
     pub(super) fn select(&self, selector: &VectorSelector, frame: Frame) -> Result<Columns> {
         self.last_samples(selector, frame, |sample| sample.value)
     }
@@ -126,7 +136,7 @@ impl Evaluator<'_> {
         let (first, last) = timing.ends(frame);
         let from = first.saturating_sub(range_ms);
         let mut series =
-            self.store.select(&matchers(selector)?, from, last, self.limits.samples_max)?;
+            self.store.select(&self.matchers(selector)?, from, last, self.limits.samples_max)?;
         for one in &mut series {
             one.samples.retain(|sample| !sample.is_stale());
         }

@@ -170,3 +170,32 @@ fn one_site_has_no_more_series_than_its_share() {
     let later = (labels(&[(NAME, "a"), ("site", "edge")]), Sample::new(NOW_MS + 1, 2.0));
     assert_eq!(store.append(&[later], NOW_MS).unwrap().stored, 1);
 }
+
+#[test]
+fn a_query_of_a_tenant_sees_its_own_series_and_those_of_nobody() {
+    use series::query::{Answer, Query, QueryLimits, instant};
+    let folder = testkit::Folder::new();
+    let store = open(&folder, Limits::default());
+    let one = |labels: Labels, value| (labels, Sample::new(NOW_MS, value));
+    let named = |tenant| labels(&[(NAME, "requests"), ("service", "a"), ("tenant", tenant)]);
+    let all = [
+        one(named("red"), 1.0),
+        one(named("blue"), 20.0),
+        one(labels(&[(NAME, "requests"), ("site", "edge")]), 300.0),
+    ];
+    store.append(&all, NOW_MS).unwrap();
+    let sum = |query: &str, tenant: Option<&str>| {
+        let limits = QueryLimits { tenant: tenant.map(str::to_owned), ..QueryLimits::default() };
+        let query = Query::parse(query).unwrap();
+        match instant(&store, &query, NOW_MS, &limits).unwrap() {
+            Answer::Vector(found) => found.iter().map(|(_, sample)| sample.value).sum::<f64>(),
+            other => panic!("{other:?}"),
+        }
+    };
+
+    assert_eq!(sum("sum(requests)", None), 321.0);
+    assert_eq!(sum("sum(requests)", Some("red")), 301.0);
+    assert_eq!(sum("sum(max_over_time(requests[1m]))", Some("blue")), 320.0);
+    assert_eq!(sum("sum(requests{tenant=\"blue\"})", Some("red")), 0.0);
+    assert_eq!(sum("sum(requests)", Some("re.*")), 300.0, "a name is no pattern");
+}

@@ -1,1 +1,1 @@
-"""CloudSkin for Python. Start at :mod:`cloudskin.geds`."""
+"""CloudSkin for Python. Start at :mod:`cloudskin.geds`, or at :mod:`cloudskin.agents` for policies."""

@@ -25,7 +25,7 @@ fn trace(seed: u64, busy: f64, hours: usize) -> Trace {
         level += 0.02 * (busy - level) + 0.3 * (part() - 0.5);
         let cpu = (2.0 + level).clamp(0.1, 3.9);
         let latency = 40.0 + 4.0 * cpu * cpu + 4.0 * part();
-        Sample { latency_ms: Some(latency), cpu: Some(cpu) }
+        Sample { latency_ms: Some(latency), cpu: Some(cpu), ..Sample::default() }
     };
     let samples = (0..hours * 360).map(sample).collect();
     Trace {

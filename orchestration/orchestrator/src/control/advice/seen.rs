@@ -262,7 +262,11 @@ impl Service {
                 (0, 0) => last.filter(|_| slot.heard),
             };
             last = latency_ms.or(last.filter(|_| slot.failed == 0));
-            Sample { latency_ms, cpu: Some(*used_us as f64 / 1e6 / f64::from(STEP_S)) }
+            Sample {
+                latency_ms,
+                cpu: Some(*used_us as f64 / 1e6 / f64::from(STEP_S)),
+                ..Sample::default()
+            }
         };
         self.slots.iter().zip(used).map(sample).collect()
     }
@@ -295,6 +299,7 @@ mod tests {
             memory: Bytes(1),
             started_from: None,
             answers: Answers { count, failed: 0, sum_us },
+            page: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! One run of a policy, and what comes of it.
 
-use super::{after, apart, note_moves, record, service_of, situation, webhook};
+use super::{Seen, after, apart, deeds, note_moves, record, scale, service_of, situation};
 use crate::control::{
     Result, apply,
     cache::{Id, Policy, Service},
@@ -14,7 +14,7 @@ use api::{
     policy::{Actuator, Said},
     service::Phase,
 };
-use learning::agent::{Advice, Agent};
+use learning::agent::Advice;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -37,7 +37,7 @@ pub(super) struct Ran {
 
 /// Runs a policy now: asks it, does what it says, and writes it down.
 pub(super) async fn run(state: &Arc<State>, id: &Id, why: &str) -> Result<Ran> {
-    let _turn = state.agents.turn.lock().await;
+    let _turn = state.agents.turn(id).await;
     let known = || {
         let policy = state.cache(|cache| cache.policies.get(id).cloned());
         policy.ok_or_else(|| apply::not_found(Kind::Policy, id))
@@ -56,7 +56,13 @@ pub(super) async fn run(state: &Arc<State>, id: &Id, why: &str) -> Result<Ran> {
     };
     let (asked, of) = (state.clone(), policy.clone());
     let agent = apart(move || asked.agents.agent(&of)).await??;
-    let mut advice = gathered.ask(|situation| agent.advise(situation));
+    // A model may be a function that takes its time.
+    let asked = agent.clone();
+    let (gathered, mut advice) = apart(move || {
+        let advice = gathered.ask(|situation| asked.advise(situation));
+        (gathered, advice)
+    })
+    .await?;
     if advice.verdict.go.is_some() && rests(state, id) {
         advice.verdict.go = None;
         advice.held = Some("its last moves failed: it rests".to_owned());
@@ -68,8 +74,9 @@ pub(super) async fn run(state: &Arc<State>, id: &Id, why: &str) -> Result<Ran> {
     if let Some(name) = &decision
         && !policy.spec.dry_run
     {
-        tell(state, &policy, &agent, &spec, &said, name);
+        deeds::begin(state, &policy, &spec, &said, name);
     }
+    scale::follow(state, &policy, &service, &advice, &spec).await?;
     record::note(state, &policy, &said, decision.as_deref()).await?;
     Ok(Ran { said, spec: Some(spec), decision })
 }
@@ -77,9 +84,29 @@ pub(super) async fn run(state: &Arc<State>, id: &Id, why: &str) -> Result<Ran> {
 /// Whether it moves nothing for a while, because its moves fail.
 fn rests(state: &State, id: &Id) -> bool {
     let now_ms = state.wall_ms();
-    state.agents.seen(id, |seen| {
-        seen.rests_ms.take_if(|until| *until <= now_ms).is_none() && seen.rests_ms.is_some()
-    })
+    state.agents.seen(id, |seen| seen.rests(now_ms))
+}
+
+impl Seen {
+    /// Notes how a move ended: one that failed is tried again a few times, then nothing is moved
+    /// for a while.
+    fn moved(&mut self, well: bool, now_ms: u64) {
+        match well {
+            true => (self.retries, self.retry_ms, self.rests_ms) = (0, None, None),
+            false if self.retries < RETRIES_MAX => {
+                self.retries += 1;
+                self.retry_ms = Some(now_ms + RETRY_MS);
+            }
+            false => {
+                (self.retries, self.retry_ms) = (0, None);
+                self.rests_ms = Some(now_ms + REST_MS);
+            }
+        }
+    }
+
+    fn rests(&mut self, now_ms: u64) -> bool {
+        self.rests_ms.take_if(|until| *until <= now_ms).is_none() && self.rests_ms.is_some()
+    }
 }
 
 /// The service, if it is where it can be decided about.
@@ -170,66 +197,33 @@ async fn migrate(
 /// Notes how an action went; a failure is tried again a few times before the next run.
 async fn settle(state: &Arc<State>, id: &Id, problem: Option<String>) {
     let now_ms = state.wall_ms();
-    state.agents.seen(id, |seen| match &problem {
-        Some(_) if seen.retries < RETRIES_MAX => {
-            seen.retries += 1;
-            seen.retry_ms = Some(now_ms + RETRY_MS);
-        }
-        Some(_) => {
-            (seen.retries, seen.retry_ms) = (0, None);
-            seen.rests_ms = Some(now_ms + REST_MS);
-        }
-        None => (seen.retries, seen.retry_ms, seen.rests_ms) = (0, None, None),
-    });
+    state.agents.seen(id, |seen| seen.moved(problem.is_none(), now_ms));
     if let Err(error) = record::acted(state, id, problem).await {
         // Its decision says it, too.
         warn!(policy = %id, error = types::chain(&error), "how an action went was not noted");
     }
 }
 
-/// Tells whoever is to be told, without waiting for them.
-fn tell(
-    state: &Arc<State>,
-    policy: &Policy,
-    agent: &Agent,
-    spec: &DecisionSpec,
-    said: &Said,
-    decision: &str,
-) {
-    for actuator in &policy.spec.actuators {
-        match actuator {
-            Actuator::Migrate => {}
-            Actuator::Notify => {
-                info!(policy = %policy.id(), decision, reason = said.reason, "a policy decided");
-            }
-            Actuator::Webhook(webhook) => {
-                let body = json!({
-                    "tenant": policy.resource.metadata.tenant,
-                    "policy": policy.resource.metadata.name,
-                    "subject": spec.subject,
-                    "decision": decision,
-                    "action": spec.action,
-                    "to": said.go,
-                    "alarm": said.alarm,
-                    "reason": said.reason,
-                    "slaMs": agent.sla_ms(),
-                    "prediction": spec.prediction,
-                    "at": spec.at,
-                });
-                let (state, webhook, id) = (state.clone(), webhook.clone(), policy.id());
-                state.clone().tasks.spawn(async move {
-                    let posted = tokio::select! {
-                        posted = webhook::post(&webhook, &body) => posted,
-                        () = state.stop.cancelled() => return,
-                    };
-                    if let Err(why) = posted {
-                        let message = format!("`{}`: {why}", webhook.url);
-                        warn!(policy = %id, message, "a webhook was not heard");
-                        // The condition explains only.
-                        let _ = record::acted(&state, &id, Some(message)).await;
-                    }
-                });
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_rests_after_failed_moves() {
+        let mut seen = Seen::default();
+
+        for tried in 1..=RETRIES_MAX {
+            seen.moved(false, 1000);
+            assert_eq!((seen.retries, seen.retry_ms), (tried, Some(1000 + RETRY_MS)));
+            assert!(!seen.rests(1000), "it tries again");
         }
+        seen.moved(false, 2000);
+        assert_eq!(seen.retry_ms, None);
+        assert!(seen.rests(2000) && seen.rests(2000 + REST_MS - 1));
+        assert!(!seen.rests(2000 + REST_MS));
+
+        seen.moved(false, 3000);
+        seen.moved(true, 3000);
+        assert_eq!((seen.retries, seen.retry_ms, seen.rests_ms), (0, None, None));
     }
 }

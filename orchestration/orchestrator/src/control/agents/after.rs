@@ -1,18 +1,25 @@
 //! What really happened after a decision, beside what was forecast.
 
-use super::{measured::STEP_S, record::round};
-use crate::control::{
-    Result, apply,
-    batch::{Batch, RESOURCES},
-    cache::{Id, read_resource},
-    decisions,
-    state::{State, items},
+use super::record::round;
+use crate::{
+    control::{
+        Result, apply,
+        batch::{Batch, RESOURCES},
+        cache::{Id, read_resource},
+        decisions,
+        state::{State, items},
+    },
+    measured::STEP_S,
 };
 use api::{
     Kind, Resource,
     decision::{DecisionSpec, DecisionStatus},
+    policy::Moved,
 };
-use learning::{Prediction, Sample, agent::Load};
+use learning::{
+    Prediction, Sample,
+    agent::{Foretold, Load},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::{Arc, PoisonError};
@@ -32,20 +39,6 @@ const OPEN_MAX: usize = 10_000;
 pub(super) struct Open {
     id: Id,
     due_ms: u64,
-}
-
-/// What was forecast: a decision's `prediction`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Forecast {
-    figure: Load,
-    sla_ms: f64,
-    from_s: u64,
-    to_s: u64,
-    at: String,
-    here: Option<Prediction>,
-    to: Option<String>,
-    there: Option<Prediction>,
 }
 
 /// What was measured at a place in the time that was forecast.
@@ -75,7 +68,7 @@ pub(super) fn open(state: &State, decision: &Resource) {
 /// truth is known.
 fn due(decision: &Resource) -> Option<Open> {
     let spec: DecisionSpec = decision.spec().ok()?;
-    let forecast = Forecast::deserialize(&spec.prediction).ok()?;
+    let forecast = Foretold::deserialize(&spec.prediction).ok()?;
     let status: DecisionStatus = decision.status();
     if !spec.by.starts_with("policy/") || status.observed.get("after").is_some() {
         return None;
@@ -125,12 +118,12 @@ async fn close(state: &Arc<State>, open: &Open, now_ms: u64) -> Result<bool> {
         return Ok(true);
     };
     let (spec, mut status): (DecisionSpec, DecisionStatus) = (decision.spec()?, decision.status());
-    let Ok(forecast) = Forecast::deserialize(&spec.prediction) else { return Ok(true) };
+    let Ok(forecast) = Foretold::deserialize(&spec.prediction) else { return Ok(true) };
     let end_ms = spec.at.saturating_add(forecast.to_s * 1000);
     if status.outcome == decisions::PENDING && now_ms < end_ms + PATIENCE_MS {
         return Ok(false);
     }
-    let after = compare(state, &spec, &status, &forecast, now_ms);
+    let after = compare(state, (&open.id, &spec), &status, &forecast, now_ms);
     if !status.observed.is_object() {
         status.observed = json!({});
     }
@@ -147,9 +140,9 @@ async fn close(state: &Arc<State>, open: &Open, now_ms: u64) -> Result<bool> {
 
 fn compare(
     state: &State,
-    spec: &DecisionSpec,
+    (decision, spec): (&Id, &DecisionSpec),
     status: &DecisionStatus,
-    forecast: &Forecast,
+    forecast: &Foretold,
     now_ms: u64,
 ) -> Value {
     let uid = spec.inputs.get("service").and_then(Value::as_str).unwrap_or_default();
@@ -158,16 +151,25 @@ fn compare(
     let ahead = (spec.at + forecast.from_s * 1000, spec.at + forecast.to_s * 1000);
     let (at, moved) =
         (samples(&forecast.at), spec.action == "migrate" && status.outcome == decisions::DONE);
+    // What was forecast ends where somebody else moves the service.
+    let elsewhere = moved_on(&moves(state, decision, spec), spec, forecast, moved);
+    let ahead = (ahead.0, elsewhere.unwrap_or(ahead.1).min(ahead.1));
+    let said = |said: Option<Prediction>| said.filter(|_| elsewhere.is_none());
     let mut truths = Vec::new();
     // Of where it was nothing is known once it has left; of where it went, from when it was there.
     if !moved {
-        truths.extend(truth(&forecast.at, window(&at, now_ms, ahead), forecast, forecast.here));
+        truths.extend(truth(
+            &forecast.at,
+            window(&at, now_ms, ahead),
+            forecast,
+            said(forecast.here),
+        ));
     }
     let to = forecast.to.as_ref().map(|site| (site, samples(site)));
     if let Some((site, there)) = &to {
         let since = status.ended.filter(|_| moved).unwrap_or_default().max(ahead.0);
         let there = window(there, now_ms, (since, ahead.1));
-        truths.extend(truth(site, there, forecast, forecast.there));
+        truths.extend(truth(site, there, forecast, said(forecast.there)));
     }
     let before = (spec.at.saturating_sub(BEFORE_S * 1000), spec.at);
     let mut curve = window(&at, now_ms, before).to_vec();
@@ -183,7 +185,28 @@ fn compare(
         "latencyMs": curve.chunks(each).map(mean).collect::<Vec<_>>(),
         "stepS": each * STEP_S as usize,
         "decidedAt": decided / each,
+        "movedOnS": elsewhere.map(|at| at.saturating_sub(spec.at) / 1000),
     })
+}
+
+/// Where the service was moved, as the policy of a decision remembers it.
+fn moves(state: &State, decision: &Id, spec: &DecisionSpec) -> Vec<Moved> {
+    let Some(name) = spec.by.strip_prefix("policy/") else { return Vec::new() };
+    let id = Id::new(&decision.tenant, name);
+    let known =
+        |policy: &std::sync::Arc<crate::control::cache::Policy>| policy.status.moves.clone();
+    state.cache(|cache| cache.policies.get(&id).map(known)).unwrap_or_default()
+}
+
+/// When somebody else moved the service within the time that was forecast, if so.
+fn moved_on(moves: &[Moved], spec: &DecisionSpec, forecast: &Foretold, own: bool) -> Option<u64> {
+    let end = spec.at.saturating_add(forecast.to_s.saturating_mul(1000));
+    let mut within: Vec<&Moved> =
+        moves.iter().filter(|moved| spec.at < moved.at && moved.at <= end).collect();
+    within.sort_by_key(|moved| moved.at);
+    // The first is the decision's own.
+    let own = usize::from(own && within.first().is_some_and(|first| first.from == forecast.at));
+    within.get(own).map(|moved| moved.at)
 }
 
 /// The samples of a stretch of time; `samples` ends with the step that it is now.
@@ -202,7 +225,7 @@ fn window(samples: &[Sample], now_ms: u64, (from_ms, to_ms): (u64, u64)) -> &[Sa
 fn truth(
     site: &str,
     samples: &[Sample],
-    forecast: &Forecast,
+    forecast: &Foretold,
     said: Option<Prediction>,
 ) -> Option<Truth> {
     let known = |sample: &Sample| match forecast.figure {
@@ -246,6 +269,31 @@ fn mean(samples: &[Sample]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_forecast_ends_where_somebody_else_moves_the_service() {
+        let forecast: Foretold = serde_json::from_value(json!({
+            "figure": "broken", "slaMs": 100.0, "fromS": 5, "toS": 60, "at": "edge", "to": "cloud",
+        }))
+        .unwrap();
+        let spec = DecisionSpec {
+            action: "migrate".into(),
+            subject: "service/a".into(),
+            by: "policy/qos".into(),
+            reason: String::new(),
+            inputs: Value::Null,
+            alternatives: Vec::new(),
+            prediction: Value::Null,
+            at: 100_000,
+        };
+        let moved = |at: u64, from: &str| Moved { at, from: from.into() };
+        let on = |moves: &[Moved], own| moved_on(moves, &spec, &forecast, own);
+
+        assert_eq!(on(&[moved(103_000, "edge"), moved(90_000, "cloud")], true), None);
+        assert_eq!(on(&[moved(120_000, "cloud"), moved(103_000, "edge")], true), Some(120_000));
+        assert_eq!(on(&[moved(130_000, "edge")], false), Some(130_000));
+        assert_eq!(on(&[moved(161_000, "edge")], false), None, "later");
+    }
 
     #[test]
     fn a_stretch_of_time_is_cut_out_of_the_samples() {

@@ -1,29 +1,32 @@
 //! Policies that watch services: the loop in which their sensors fire, and what they say is done.
 //!
 //! What an agent says is decided in the crate `learning`, by pure functions; here measurements are
-//! gathered (`measured`, `situation`), decisions recorded (`record`), carried out (`act`), and later
-//! compared with what happened (`after`). All that must outlive the process is in the policy's
+//! gathered (`situation`), decisions recorded (`record`), carried out (`act`, `deeds`),
+//! and later compared with what happened (`after`). The user's own functions are asked in
+//! `functions`. Policies are looked at side by side, so that a slow one delays nobody else. All that must outlive the process is in the policy's
 //! status and in its decisions.
 
+mod abroad;
 mod act;
 mod after;
 mod analyze;
-mod measured;
+mod deeds;
+mod functions;
 mod record;
+mod scale;
 mod situation;
 mod sources;
-mod webhook;
 
+pub(super) use abroad::{assignments, heard, in_use, models};
 pub(super) use analyze::{Asked, analyze};
-pub(super) use measured::{Ended, STEP_S};
-
-use measured::Measured;
+pub use sources::CatalogModels;
 
 use super::{
     Result,
     cache::{Id, Policy, Service},
     state::State,
 };
+use crate::{measured::Measured, python};
 use api::{
     policy::{Event, Moved, PolicyStatus},
     service::Phase,
@@ -32,7 +35,7 @@ use learning::{
     agent::{Agent, Models, Telemetry, sensor},
     catalog::Catalog,
 };
-use sources::{Kept, Stored};
+use sources::Stored;
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
@@ -44,6 +47,8 @@ use types::ErrorKind;
 
 /// How often sensors are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Policies that are looked at at a time.
+const LOOKS_MAX: usize = 32;
 /// How long an agent goes on with the model that was in production when it was made.
 const MODEL_AGE_MAX: Duration = Duration::from_secs(60);
 /// Moves that a policy's status remembers: those of two days.
@@ -59,9 +64,16 @@ pub(super) struct Agents {
     seen: Mutex<HashMap<Id, Seen>>,
     /// Decisions of policies whose truth is to come.
     open: Mutex<Option<Vec<after::Open>>>,
-    /// One run of a policy at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// One run of each policy at a time.
+    turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
+    /// Policies that are being looked at.
+    looked_at: Mutex<HashSet<Id>>,
+    /// Processes of their Python.
+    functions: functions::Functions,
     models: Arc<dyn Models>,
+    catalog: Catalog,
+    /// What sites have of it.
+    abroad: abroad::Models,
     telemetry: Arc<dyn Telemetry>,
 }
 
@@ -85,8 +97,14 @@ struct Seen {
     /// Wall time from which on a failed action is tried again, and how often it was.
     retry_ms: Option<u64>,
     retries: u32,
+    /// Why it is to be run once its service is ready, if it is.
+    again: Option<String>,
     /// Wall time until which it moves nothing, because its moves fail.
     rests_ms: Option<u64>,
+    /// What sensors of its Python said, by their names.
+    sensed: HashMap<String, functions::Sensed>,
+    /// When actuators with conditions of their own last did something, and what was said of it.
+    stepped: HashMap<usize, (u64, String)>,
 }
 
 impl Agents {
@@ -97,8 +115,12 @@ impl Agents {
             compiled: Mutex::default(),
             seen: Mutex::default(),
             open: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
-            models: Arc::new(Kept(Catalog::at(models))),
+            turns: Mutex::default(),
+            looked_at: Mutex::default(),
+            functions: functions::Functions::default(),
+            models: Arc::new(CatalogModels(Catalog::at(models))),
+            catalog: Catalog::at(models),
+            abroad: abroad::Models::default(),
             telemetry: Arc::new(Stored(series)),
         }
     }
@@ -120,7 +142,9 @@ impl Agents {
         }
         // A model is read from disk: others need not wait for it.
         drop(compiled);
-        let agent = Agent::new(&policy.spec, &*self.models, &[situation::MOVE_S]);
+        let worker = self.functions.worker(policy)?;
+        let models = python::Models::new(&*self.models, worker);
+        let agent = Agent::new(&policy.spec, &models, &[situation::MOVE_S]);
         let agent = Arc::new(
             agent
                 .map_err(|error| super::Error::refuse(ErrorKind::Invalid, types::chain(&error)))?,
@@ -134,12 +158,20 @@ impl Agents {
         Ok(agent)
     }
 
+    /// The right to run a policy.
+    async fn turn(&self, id: &Id) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = lock(&self.turns).entry(id.clone()).or_default().clone();
+        turn.lock_owned().await
+    }
+
     fn seen<T>(&self, id: &Id, with: impl FnOnce(&mut Seen) -> T) -> T {
         with(lock(&self.seen).entry(id.clone()).or_default())
     }
 
     fn forget(&self, known: &HashSet<Id>) {
         lock(&self.seen).retain(|id, _| known.contains(id));
+        lock(&self.turns).retain(|id, turn| known.contains(id) || Arc::strong_count(turn) > 1);
+        self.functions.forget(known);
         lock(&self.compiled).retain(|id, _| known.contains(id));
     }
 }
@@ -150,6 +182,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Lets sensors fire until the control plane stops.
 pub(super) async fn run(state: Arc<State>) {
+    let mut tick = 0_u64;
     loop {
         tokio::select! {
             () = tokio::time::sleep(TICK) => {}
@@ -158,16 +191,41 @@ pub(super) async fn run(state: Arc<State>) {
         let policies = policies(&state);
         let known: HashSet<Id> = policies.iter().map(|policy| policy.id()).collect();
         state.agents.forget(&known);
-        for policy in policies {
-            if let Err(error) = look(&state, &policy).await {
-                // The next tick looks again.
-                warn!(policy = %policy.id(), error = types::chain(&error), "a policy was not run");
+        if tick.is_multiple_of(MODEL_AGE_MAX.as_secs()) {
+            let kept = abroad::keep_models(&state, &policies).await;
+            if let Err(error) = kept {
+                warn!(error = types::chain(&error), "sites have not the models of now");
             }
         }
+        tick += 1;
+        policies.into_iter().for_each(|policy| begin_look(&state, policy));
         if let Err(error) = after::close_due(&state).await {
             warn!(error = types::chain(&error), "what became of a decision was not noted");
         }
     }
+}
+
+/// Looks at a policy beside the others, unless that is still being done, or too many others are:
+/// the next tick looks again.
+fn begin_look(state: &Arc<State>, policy: Arc<Policy>) {
+    let id = policy.id();
+    {
+        let mut looked_at = lock(&state.agents.looked_at);
+        if looked_at.len() >= LOOKS_MAX || !looked_at.insert(id.clone()) {
+            return;
+        }
+    }
+    let looking = state.clone();
+    state.tasks.spawn(async move {
+        let looked = tokio::select! {
+            looked = look(&looking, &policy) => looked,
+            () = looking.stop.cancelled() => Ok(()),
+        };
+        if let Err(error) = looked {
+            warn!(policy = %id, error = types::chain(&error), "a policy was not run");
+        }
+        lock(&looking.agents.looked_at).remove(&id);
+    });
 }
 
 fn policies(state: &State) -> Vec<Arc<Policy>> {
@@ -210,8 +268,14 @@ async fn look(state: &Arc<State>, policy: &Arc<Policy>) -> Result<()> {
     });
     let stale = status.observed_generation != policy.generation();
     let last = status.last_run.filter(|_| !stale);
-    let why = sensor::due(&policy.spec, last, now_ms, &events)
-        .or_else(|| retry.then(|| "its last action failed".to_owned()));
+    // They are asked in their own time, whatever else fires.
+    let sensed = functions::sensed(state, policy, service.clone()).await?;
+    let ready = phase == Some(Phase::Ready);
+    let again = || state.agents.seen(&id, |seen| seen.again.take_if(|_| ready));
+    let why = sensor::due(&policy.spec.sensors, last, now_ms, &events)
+        .or_else(|| retry.then(|| "its last action failed".to_owned()))
+        .or(sensed)
+        .or_else(again);
     let why = match why {
         Some(why) => Some(why),
         None => turned_on(state, policy, service).await?,

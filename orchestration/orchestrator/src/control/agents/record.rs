@@ -1,13 +1,16 @@
 //! What a policy said, written down: its status, and decisions with all that they were taken on.
 
 use super::situation::{At, Gathered, MOVE_S};
-use crate::control::{
-    Error, Result, apply,
-    batch::Batch,
-    cache::{Id, Policy},
-    decisions,
-    state::State,
-    status::set_condition,
+use crate::{
+    control::{
+        Error, Result, apply,
+        batch::Batch,
+        cache::{Id, Policy},
+        decisions,
+        state::State,
+        status::set_condition,
+    },
+    python,
 };
 use api::{
     Kind, Resource,
@@ -16,9 +19,10 @@ use api::{
 };
 use learning::{
     Prediction, Sample,
-    agent::{Advice, Agent, Load},
+    agent::{Advice, Agent, Foretold, Load},
 };
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
 /// Most decisions that a policy's status names.
@@ -86,6 +90,17 @@ pub(super) async fn note(
     noted.await.map(drop)
 }
 
+/// Names a further decision in the policy's status.
+pub(super) async fn named(state: &Arc<State>, id: &Id, decision: &str) -> Result<()> {
+    let noted = update(state, id, |status, _| {
+        if status.decisions.first().is_none_or(|first| first != decision) {
+            status.decisions.insert(0, decision.to_owned());
+            status.decisions.truncate(NAMED_MAX);
+        }
+    });
+    noted.await.map(drop)
+}
+
 /// Says that a policy cannot be run at all.
 pub(super) async fn idle(state: &Arc<State>, policy: &Policy, why: &str) -> Result<()> {
     let every = policy.spec.every().map(millis);
@@ -95,6 +110,29 @@ pub(super) async fn idle(state: &Arc<State>, policy: &Policy, why: &str) -> Resu
         status.last_run = Some(now);
         status.next_run = every.map(|every| now + every);
         set_condition(&mut status.conditions, "Ready", false, "Idle", why, now);
+    });
+    noted.await.map(drop)
+}
+
+/// Says whether the policy's own sensors answer.
+pub(super) async fn sensing(
+    state: &Arc<State>,
+    policy: &Policy,
+    problem: Option<&python::Error>,
+) -> Result<()> {
+    let known = policy.status.conditions.iter().find(|fact| fact.kind == "Sensing");
+    let message = match problem {
+        Some(error) => format!("a sensor does not answer: {error}"),
+        None => "its sensors answer".to_owned(),
+    };
+    if known.is_some_and(|fact| fact.message == message) {
+        return Ok(());
+    }
+    let reason = if problem.is_none() { "Answering" } else { "Failed" };
+    let id = policy.id();
+    let noted = update(state, &id, |status, now| {
+        let message = message.clone();
+        set_condition(&mut status.conditions, "Sensing", problem.is_none(), reason, message, now);
     });
     noted.await.map(drop)
 }
@@ -142,6 +180,7 @@ pub(super) fn decision(
     let inputs = json!({
         "trigger": why,
         "model": agent.spec().model,
+        "python": policy.spec.python.as_ref().map(digest),
         "slaMs": agent.sla_ms(),
         "service": service_uid,
         "measured": sites.collect::<serde_json::Map<_, _>>(),
@@ -160,6 +199,13 @@ pub(super) fn decision(
         prediction: prediction(agent, gathered, advice),
         at: gathered.now_ms,
     }
+}
+
+/// Which functions took part: the digest of their file.
+fn digest(python: &api::policy::Python) -> Value {
+    let source = python.source.as_deref().unwrap_or_default();
+    let digest = types::Digest::from_sha256(Sha256::digest(source).into());
+    json!(format!("{}@{digest}", python.file))
 }
 
 /// The mean latency of the last five minutes and how much of them broke the level; null if nothing
@@ -228,22 +274,21 @@ fn prediction(agent: &Agent, gathered: &Gathered, advice: &Advice) -> Value {
     let Some(option) = advice.options.iter().find(|option| Some(option.place) == best) else {
         return Value::Null;
     };
-    let there = gathered.places.get(option.place + 1).map(|place| &place.site);
+    let Some(here) = gathered.places.first() else { return Value::Null };
+    let there = gathered.places.get(option.place + 1).map(|place| place.site.clone());
     let requests = gathered.ask(|situation| agent.requests(situation.moment));
-    let mut said = json!({
-        "figure": advice.load,
-        "slaMs": agent.sla_ms(),
-        "fromS": from_s,
-        "toS": to_s,
-        "at": gathered.places.first().map(|place| &place.site),
-        "here": option.here,
-        "to": there,
-        "there": option.there,
-    });
-    if let Some(requests) = requests {
-        said["requests"] = json!(requests);
-    }
-    said
+    let foretold = Foretold {
+        figure: advice.load,
+        sla_ms: agent.sla_ms(),
+        from_s: from_s.into(),
+        to_s: to_s.into(),
+        at: here.site.clone(),
+        here: option.here,
+        to: there,
+        there: option.there,
+        requests,
+    };
+    serde_json::to_value(foretold).unwrap_or_default()
 }
 
 pub(super) fn round(value: f64) -> f64 {

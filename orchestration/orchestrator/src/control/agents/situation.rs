@@ -1,9 +1,12 @@
 //! What a policy is asked with: the places, what was measured there, and the way of the service.
 
-use super::{super::views, measured::STEP_S};
-use crate::control::{
-    cache::{Id, Policy, Service},
-    state::State,
+use super::{super::views, functions};
+use crate::{
+    control::{
+        cache::{Id, Policy, Service},
+        state::State,
+    },
+    measured::STEP_S,
 };
 use api::policy::{Aggregate, Figure, millis};
 use learning::{
@@ -88,7 +91,8 @@ pub(super) fn gather(state: &State, policy: &Policy, service: &Service) -> Optio
         let from = places.iter().position(|place| place.site == moved.from);
         Went { ago_s: ago(moved.at), from: from.unwrap_or(places.len()) }
     };
-    let figures = figures(state, policy, &places, now_ms);
+    let mut figures = figures(state, policy, &places, now_ms);
+    figures.extend(functions::figures(state, policy, &places, now_ms));
     Some(Gathered {
         now_ms,
         moved_s_ago: moves.iter().map(|moved| ago(moved.at)).collect(),
@@ -144,7 +148,8 @@ fn figures(state: &State, policy: &Policy, places: &[At], now_ms: u64) -> Figure
         let to = i64::try_from(now_ms).ok()?;
         let from = to.saturating_sub(i64::try_from(millis(figure.last)).ok()?);
         let step_ms = u64::from(STEP_S) * 1000;
-        let series = state.agents.telemetry.range(&query, from, to, step_ms).ok()?;
+        let asked = (policy.resource.metadata.tenant.as_str(), query.as_str());
+        let series = state.agents.telemetry.range(asked, from, to, step_ms).ok()?;
         let points = series.iter().flat_map(|series| &series.points);
         aggregate(
             points.map(|(_, value)| *value).filter(|value| value.is_finite()),

@@ -2,9 +2,8 @@
 
 use learning::{
     Error, Predictor, Result,
-    agent::{Load, Models, Series, Telemetry, Wanted},
-    catalog::Catalog,
-    model::Target,
+    agent::{Models, Series, Telemetry, Wanted},
+    catalog::{Catalog, fits},
 };
 use series::{
     NAME, Store,
@@ -17,35 +16,19 @@ use tracing::warn;
 const SAMPLES_MAX: usize = 1_000_000;
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The models of a catalog that are in production.
+/// The models of a catalog that are in production, for policies.
 #[derive(Debug)]
-pub(super) struct Kept(pub(super) Catalog);
+pub struct CatalogModels(pub Catalog);
 
-impl Models for Kept {
+impl Models for CatalogModels {
     fn load(&self, wanted: &Wanted) -> Result<Arc<dyn Predictor>> {
         let production = self.0.production(wanted.model)?;
         for why in &production.passed_by {
             warn!(model = wanted.model, why, "a version of a model is passed by");
         }
         let model = production.model;
-        if fits(model.target, wanted) {
-            return Ok(Arc::new(model));
-        }
-        let (name, target, load) = (wanted.model, model.target, wanted.load);
-        Err(Error::Unfit(format!(
-            "model `{name}` forecasts {target}, and the policy's pipeline loads {load:?}: write another `load`, or train for it"
-        )))
-    }
-}
-
-/// Whether a model answers what a policy asks for.
-fn fits(target: Target, wanted: &Wanted) -> bool {
-    match (wanted.load, target) {
-        (Load::Latency, Target::Latency | Target::LatencyMax)
-        | (Load::Cpu, Target::Cpu | Target::CpuMax)
-        | (Load::Requests, Target::Requests | Target::RequestsMax) => true,
-        (Load::Broken, Target::Broken(level_ms)) => (level_ms - wanted.sla_ms).abs() < 1e-6,
-        _ => false,
+        fits(model.target, wanted)?;
+        Ok(Arc::new(model))
     }
 }
 
@@ -54,14 +37,24 @@ fn fits(target: Target, wanted: &Wanted) -> bool {
 pub(super) struct Stored(pub(super) Arc<Store>);
 
 impl Telemetry for Stored {
-    fn range(&self, query: &str, from_ms: i64, to_ms: i64, step_ms: u64) -> Result<Vec<Series>> {
+    fn range(
+        &self,
+        (tenant, query): (&str, &str),
+        from_ms: i64,
+        to_ms: i64,
+        step_ms: u64,
+    ) -> Result<Vec<Series>> {
         let unfit = |error: series::Error| {
             Error::Unfit(format!("query `{query}`: {}", types::chain(&error)))
         };
         let parsed = Query::parse(query).map_err(unfit)?;
         let step_ms = i64::try_from(step_ms).unwrap_or(i64::MAX);
-        let limits =
-            QueryLimits { samples_max: SAMPLES_MAX, timeout: TIMEOUT, ..QueryLimits::default() };
+        let limits = QueryLimits {
+            samples_max: SAMPLES_MAX,
+            timeout: TIMEOUT,
+            tenant: Some(tenant.to_owned()),
+            ..QueryLimits::default()
+        };
         let found = range(&self.0, &parsed, (from_ms, to_ms), step_ms, &limits).map_err(unfit)?;
         let one = |series: series::Series| Series {
             labels: series

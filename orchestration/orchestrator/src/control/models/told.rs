@@ -1,9 +1,8 @@
 //! What sites report of watched services, as series: finer than what is scraped, and there after a restart.
 
-use crate::control::{
-    agents::{Ended, STEP_S},
-    cache::Id,
-    state::State,
+use crate::{
+    control::{cache::Id, state::State},
+    measured::{Ended, STEP_S},
 };
 use ::series::{Labels, Matcher, NAME, Sample, Store, scrape::wall_ms};
 use learning::{Error, Recorded, Result, recorded::Measurements};
@@ -16,6 +15,8 @@ const LATENCY: &str = "cloudskin_service_latency_seconds";
 const STALLED: &str = "cloudskin_service_stalled";
 /// Processors that all services of the site used in a step.
 const CPUS: &str = "cloudskin_service_site_cpus";
+/// Requests each second in a step, answered or not.
+const REQUESTS: &str = "cloudskin_service_requests_per_second";
 /// What one look may read.
 const SAMPLES_MAX: usize = 8_000_000;
 
@@ -41,6 +42,7 @@ fn labelled(state: &State, ended: &Ended) -> Option<Vec<(Labels, Sample)>> {
         (STALLED, Some(stalled)),
         (LATENCY, ended.sample.latency_ms.map(|ms| ms / 1000.0)),
         (CPUS, ended.sample.cpu),
+        (REQUESTS, ended.sample.requests),
     ];
     let known = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let one = |(name, value)| {
@@ -58,7 +60,7 @@ pub(super) fn recorded(
     (from_s, to_s): (i64, i64),
 ) -> Result<Option<Recorded>> {
     let mut sites: BTreeMap<String, Measurements> = BTreeMap::new();
-    for name in [STALLED, LATENCY, CPUS] {
+    for name in [STALLED, LATENCY, CPUS, REQUESTS] {
         let matchers = [
             Matcher::is(NAME, name),
             Matcher::is("tenant", &service.tenant),
@@ -76,6 +78,7 @@ pub(super) fn recorded(
                 match name {
                     LATENCY => sample.latency_ms = Some(1000.0 * one.value),
                     CPUS => sample.cpu = Some(one.value),
+                    REQUESTS => sample.requests = Some(one.value),
                     _ => {}
                 }
             }

@@ -50,6 +50,7 @@ fn held(uid: &str, at: u64, each: Second) -> Held {
         memory: types::Bytes(1),
         started_from: None,
         answers: Answers { count, failed: 0, sum_us: count * each.latency_us },
+        page: None,
     }
 }
 
@@ -166,7 +167,11 @@ async fn a_service_is_placed_where_it_is_expected_to_behave_and_by_room_if_it_sa
 
 /// A model of latency in the catalog, put into production: naive, so what was lately comes again.
 fn promoted(folder: &std::path::Path) {
-    let sample = |at: usize| Sample { latency_ms: Some(40.0 + (at % 7) as f64), cpu: Some(1.0) };
+    let sample = |at: usize| Sample {
+        latency_ms: Some(40.0 + (at % 7) as f64),
+        cpu: Some(1.0),
+        ..Sample::default()
+    };
     let samples = (0..3000).map(sample).collect();
     let sites = vec![SiteTrace { name: "edge".into(), samples }];
     let trace = Trace { start_s: 1_700_000_000, step_s: 5, sites };
@@ -186,14 +191,17 @@ fn promoted(folder: &std::path::Path) {
         trained: Data::of(&learn),
         tested: Data::of(&test),
         score: model.tried(&Examples::new(&test, &question).unwrap()).unwrap(),
+        naive_rmse: None,
         parent: None,
         made: Made {
             at_s: 1,
             seconds: 1.0,
             peak_bytes: 1,
+            rows: 1,
             searched: 1,
             seed: 1,
             imported: String::new(),
+            because: String::new(),
         },
         model_bytes: 0,
         federated: None,

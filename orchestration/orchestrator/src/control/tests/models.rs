@@ -36,7 +36,10 @@ fn draft(seed: u64) -> Draft {
     let from = now_s() - 100 * HOUR_S;
     let cells = (0..20_000).map(|at| {
         let time_s = from + STEP_S * at;
-        (time_s, learning::Sample { latency_ms: Some(latency(time_s)), cpu: None })
+        (
+            time_s,
+            learning::Sample { latency_ms: Some(latency(time_s)), ..learning::Sample::default() },
+        )
     });
     let measured: Measurements = cells.collect();
     let recorded = Recorded::new(5, BTreeMap::from([("edge".to_owned(), measured)])).unwrap();

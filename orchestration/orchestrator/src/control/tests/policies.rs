@@ -4,7 +4,7 @@ use super::{site::Fault, world::World};
 use api::{
     Kind, Resource,
     decision::{DecisionSpec, DecisionStatus},
-    link::Answers,
+    link::{Answers, Decided},
     paths,
     policy::PolicyStatus,
 };
@@ -262,4 +262,207 @@ async fn policies_are_resources_and_wrong_ones_are_refused() {
     let path = paths::item("default", Kind::Policy, "qos");
     assert_eq!(world.ask(Method::DELETE, &path, Value::Null).await.0, 202);
     assert_eq!(world.ask(Method::GET, &path, Value::Null).await.0, 404);
+}
+
+/// Functions of a policy: a model that is sure, and an actuator.
+const FUNCTIONS: &str = "
+from cloudskin.agents import actuator, model, sensor
+
+@sensor(every='1s')
+async def busy(runs, args, kwargs):
+    return {run.site: run.mean_ms() if run.answered() else 0 for run in runs}
+
+@model
+async def predict(history, horizon):
+    share = 1.0 if history.answered() and history.mean_ms() > history.sla_ms else 0.0
+    return (share, share, share)
+
+@actuator
+async def act(decision):
+    return 'heard of ' + decision['to']
+";
+
+fn with_functions(source: &str) -> Value {
+    let mut spec = quick();
+    spec["model"] = "python/predict".into();
+    spec["python"] = json!({"file": "agents.py", "source": source, "timeout": "10s"});
+    spec["sensors"] = json!([{"every": "1s"}, {"python": "busy"}]);
+    spec["conditions"]["go"] = "here.busy > 200 && here.predicted > 0.5 && here.edge".into();
+    spec["actuators"] = json!(["migrate", {"python": "act"}]);
+    spec
+}
+
+async fn deeds(world: &World, action: &str) -> Vec<Value> {
+    for name in policy(world).await.decisions {
+        let (spec, status) = decision(world, &name).await;
+        if spec.action == action {
+            let deeds = status.observed.get("deeds").and_then(Value::as_array);
+            return deeds.cloned().unwrap_or_default();
+        }
+    }
+    Vec::new()
+}
+
+#[tokio::test]
+async fn sensor_model_and_actuator_may_be_functions_of_python() {
+    let world = World::new().await;
+    serve(&world).await;
+    let mut absent = with_functions(FUNCTIONS);
+    absent["python"].as_object_mut().unwrap().remove("source");
+    let (status, body) = world.apply(&document(&absent)).await;
+    assert_eq!(status, 400, "{body}");
+    assert!(body["message"].as_str().unwrap().contains("python.source"), "{body}");
+
+    let (status, body) = world.apply(&document(&with_functions(FUNCTIONS))).await;
+    assert_eq!(status, 201, "{body}");
+
+    serve_until(&world, "edge", 250, async || at(&world, "cloud").await).await;
+    let begun = Instant::now();
+    let told = loop {
+        let deeds = deeds(&world, "migrate").await;
+        if !deeds.is_empty() {
+            break deeds;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the actuator was not heard of");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!((&told[0]["actuator"], &told[0]["outcome"]), (&json!("python"), &json!("done")));
+    assert_eq!(told[0]["detail"]["said"], "heard of cloud");
+    for name in policy(&world).await.decisions {
+        let (spec, _) = decision(&world, &name).await;
+        if spec.action == "migrate" {
+            assert_eq!(spec.inputs["fallback"], Value::Null, "{spec:#?}");
+            assert!(spec.inputs["python"].as_str().unwrap().starts_with("agents.py@sha256:"));
+        }
+    }
+    let status = policy(&world).await;
+    assert!(status.conditions.iter().any(|fact| fact.kind == "Sensing" && fact.status));
+}
+
+#[tokio::test]
+async fn functions_that_hang_or_say_nonsense_hold_up_nobody_and_are_told() {
+    let world = World::new().await;
+    serve(&world).await;
+    let wrong = "
+from cloudskin.agents import model, sensor
+@sensor(every='1s')
+def busy(runs, args, kwargs):
+    return ['nonsense']
+@model
+def predict(history, horizon):
+    while True: pass
+";
+    let mut slow = document(&with_functions(wrong));
+    slow["metadata"]["name"] = "slow".into();
+    slow["spec"]["python"]["timeout"] = "1s".into();
+    slow["spec"]["actuators"] = json!(["notify"]);
+    slow["spec"]["conditions"] = json!({});
+    assert_eq!(world.apply(&slow).await.0, 201);
+    world.apply(&document(&quick())).await;
+
+    // The other policy of the same service goes on beside it.
+    serve_until(&world, "edge", 250, async || at(&world, "cloud").await).await;
+
+    let path = paths::item("default", Kind::Policy, "slow");
+    let told = async |kind: &str, word: &str| {
+        let (_, body) = world.ask(Method::GET, &path, Value::Null).await;
+        let status: PolicyStatus = serde_json::from_value::<Resource>(body).unwrap().status();
+        let fact = status.conditions.into_iter().find(|fact| fact.kind == kind);
+        fact.is_some_and(|fact| !fact.status && fact.message.contains(word))
+    };
+    serve_until(&world, "cloud", 250, async || told("Sensing", "nonsense").await).await;
+    serve_until(&world, "cloud", 250, async || told("Ready", "took longer than 1s").await).await;
+}
+
+#[tokio::test]
+async fn processors_and_sites_follow_their_conditions() {
+    let world = World::new().await;
+    serve(&world).await;
+    let mut spec = quick();
+    spec["conditions"] = json!({"go": "false"});
+    spec["actuators"] = json!([
+        {"scale": {"min": "250m", "max": 1, "step": "250m", "coolDown": "1ms"}},
+        {"place": {"sites": {"matchLabels": {"tier": "cloud"}}}},
+    ]);
+    let wanted = async || {
+        let path = paths::item("default", Kind::Service, "counter");
+        let (_, body) = world.ask(Method::GET, &path, Value::Null).await;
+        body["spec"].clone()
+    };
+    spec["dryRun"] = true.into();
+    world.apply(&document(&spec)).await;
+    let said = async |word: &str| {
+        for name in policy(&world).await.decisions {
+            if decision(&world, &name).await.0.reason.contains(word) {
+                return true;
+            }
+        }
+        false
+    };
+    serve_until(&world, "edge", 250, async || said("CPU from `500m` to `750m`").await).await;
+    assert_eq!(wanted().await["resources"]["cpu"], "500m", "a dry run does nothing");
+
+    spec["dryRun"] = false.into();
+    world.apply(&document(&spec)).await;
+    serve_until(&world, "edge", 250, async || wanted().await["resources"]["cpu"] == "1").await;
+    assert_eq!(wanted().await["placement"]["sites"]["matchLabels"]["tier"], "cloud");
+    assert!(at(&world, "edge").await, "whoever is moved is moved by `migrate`");
+}
+
+#[tokio::test]
+async fn what_a_site_decided_while_it_was_cut_off_is_recorded_once_and_asked_anew() {
+    let world = World::new().await;
+    serve(&world).await;
+    let mut calm = quick();
+    calm["sensors"] = json!([{"event": "siteLost"}]);
+    let (_, body) = world.apply(&document(&calm)).await;
+    let uid = body["metadata"]["uid"].as_str().unwrap().to_owned();
+    let decided = |id: &str, at: u64| Decided {
+        id: id.into(),
+        tenant: "default".into(),
+        policy: "qos".into(),
+        uid: uid.clone(),
+        spec: DecisionSpec {
+            action: "advise".into(),
+            subject: "service/another".into(),
+            by: "user".into(),
+            reason: format!("decision {id}"),
+            inputs: json!({"cutOff": true}),
+            alternatives: Vec::new(),
+            prediction: Value::Null,
+            at,
+        },
+        go: Some("cloud".into()),
+        observed: json!({"site": "edge"}),
+    };
+    let told = vec![decided("first", 1000), decided("second", 2000)];
+    world.site("edge").with(|edge| {
+        edge.decided.clone_from(&told);
+        edge.decided.push(Decided { uid: "somebody".into(), ..decided("third", 3000) });
+    });
+
+    // It is told again and again until it is noted, and after that, too.
+    let begun = Instant::now();
+    while world.site("edge").with(|edge| edge.recorded.len()) < 9 {
+        assert!(begun.elapsed() < PATIENCE, "it is not noted");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let status = policy_when(&world, "run again", |status| status.last_run.is_some()).await;
+    let path = format!("{}?labelSelector=policy=qos", paths::list("default", Kind::Decision));
+    let (_, list) = world.ask(Method::GET, &path, Value::Null).await;
+    let own: Vec<_> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["spec"]["inputs"]["cutOff"] == true)
+        .map(|one| one["spec"]["reason"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(own, ["decision first", "decision second"], "{status:#?}");
+    let first = &list["items"][0];
+    assert_eq!(first["spec"]["subject"], "service/counter", "of its own policy alone");
+    assert_eq!(first["metadata"]["labels"]["site"], "edge");
+    let desired = world.site("edge").with(|edge| edge.desired.clone());
+    assert_eq!(desired.policies[0].spec.service, "counter");
+    assert_eq!(desired.policies[0].places[0].site, "cloud");
+    assert!(world.site("cloud").with(|cloud| cloud.desired.policies.is_empty()));
 }

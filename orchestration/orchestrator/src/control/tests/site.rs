@@ -4,8 +4,8 @@ use super::world::Journal;
 use api::{
     Problem,
     link::{
-        Answers, Call, Desired, FromControl, FromSite, Held, HeldCell, HeldState, LINK_VERSION,
-        Reply, Stamp, Tail, Transferred,
+        Answers, Call, Decided, Desired, FromControl, FromSite, Held, HeldCell, HeldState,
+        LINK_VERSION, Reply, Stamp, Tail, Transferred,
     },
     service::Lost,
     tissue,
@@ -57,6 +57,8 @@ pub(super) struct Memory {
     pub(super) welcomes: u32,
     pub(super) tails: Vec<Tail>,
     pub(super) noted: Vec<(String, Epoch)>,
+    pub(super) decided: Vec<Decided>,
+    pub(super) recorded: Vec<String>,
     /// What its ingress counts, for each service.
     pub(super) answers: Answers,
     /// What is wrong with a status page.
@@ -168,9 +170,11 @@ impl Site {
     }
 
     fn beat(&self, sequence: u64) -> FromSite {
-        let (cells, tails) =
-            self.with(|memory| (memory.cells.values().cloned().collect(), memory.tails.clone()));
-        FromSite::Beat { sequence, held: self.report(), cells, tails }
+        let (cells, tails, decided) = self.with(|memory| {
+            let cells = memory.cells.values().cloned().collect();
+            (cells, memory.tails.clone(), memory.decided.clone())
+        });
+        FromSite::Beat { sequence, held: self.report(), cells, tails, decided }
     }
 
     fn report(&self) -> Vec<Held> {
@@ -216,7 +220,10 @@ impl Site {
                 memory.follow(*desired);
             }
             FromControl::Desired(desired) => memory.follow(*desired),
-            FromControl::Ack { noted, .. } => memory.noted.extend(noted),
+            FromControl::Ack { noted, recorded, .. } => {
+                memory.noted.extend(noted);
+                memory.recorded.extend(recorded);
+            }
             FromControl::Refused(problem) => {
                 memory.refused = Some(problem);
                 return None;

@@ -2,7 +2,9 @@
 
 use api::{
     Problem,
-    link::{Call, Desired, FromControl, FromSite, Held, HeldCell, LINK_VERSION, Reply, Tail},
+    link::{
+        Call, Decided, Desired, FromControl, FromSite, Held, HeldCell, LINK_VERSION, Reply, Tail,
+    },
     service::Lost,
 };
 use axum::{
@@ -54,6 +56,7 @@ struct SiteLink {
     cells: Vec<HeldCell>,
     tails: Vec<Tail>,
     noted: Vec<(String, types::Epoch)>,
+    decided: Vec<Decided>,
     connections: u64,
     outgoing: Option<mpsc::UnboundedSender<FromControl>>,
 }
@@ -114,6 +117,12 @@ impl Control {
     /// What a site says of epochs that it gave up, by its last word.
     pub(super) fn tails(&self, site: &str) -> Vec<Tail> {
         self.sites().get(site).map(|link| link.tails.clone()).unwrap_or_default()
+    }
+
+    /// What a site's policies decided, in the order in which it was told; what was told again
+    /// counts once.
+    pub(super) fn decided(&self, site: &str) -> Vec<Decided> {
+        self.sites().get(site).map(|link| link.decided.clone()).unwrap_or_default()
     }
 
     /// Notes a tail.
@@ -276,7 +285,7 @@ fn keep_losses(held: &mut [Held], before: Vec<Held>) {
 fn hear(shared: &Shared, site: &str, message: FromSite) {
     match message {
         FromSite::Hello { .. } => panic!("a second hello"),
-        FromSite::Beat { sequence, held, cells, tails } => {
+        FromSite::Beat { sequence, held, cells, tails, decided } => {
             let mut sites = shared.sites.lock().unwrap();
             let link = sites.get_mut(site).unwrap();
             let before = std::mem::replace(&mut link.held, held);
@@ -284,7 +293,13 @@ fn hear(shared: &Shared, site: &str, message: FromSite) {
             (link.cells, link.tails) = (cells, tails);
             if let Some(outgoing) = &link.outgoing {
                 let noted = link.noted.clone();
-                let _ = outgoing.send(FromControl::Ack { sequence, noted });
+                let recorded = decided.iter().map(|one| one.id.clone()).collect();
+                for one in decided {
+                    if !link.decided.iter().any(|known| known.id == one.id) {
+                        link.decided.push(one);
+                    }
+                }
+                let _ = outgoing.send(FromControl::Ack { sequence, noted, recorded });
             }
         }
         FromSite::Reply { id, result } => {

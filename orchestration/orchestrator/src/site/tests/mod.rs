@@ -7,6 +7,7 @@ mod http;
 mod losses;
 mod migrations;
 mod pages;
+mod policies;
 mod restores;
 mod services;
 mod worker;

@@ -5,7 +5,7 @@ use learning::Sample;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Seconds from one sample to the next.
-pub(in super::super) const STEP_S: u32 = 5;
+pub(crate) const STEP_S: u32 = 5;
 const STEP_MS: u64 = STEP_S as u64 * 1000;
 /// Of less time than this the requests each second are not told: too few came.
 const COUNTED_MIN_MS: u64 = 500;
@@ -16,7 +16,7 @@ const SERIES_MAX: usize = 1024;
 
 /// What was measured of each watched service at each site.
 #[derive(Debug, Default)]
-pub(in super::super) struct Measured {
+pub(crate) struct Measured {
     series: HashMap<(String, String), Series>,
     sites: HashMap<String, Processors>,
 }
@@ -36,13 +36,13 @@ struct Series {
 
 /// What was measured in a step that is over.
 #[derive(Debug, Clone, PartialEq)]
-pub(in super::super) struct Ended {
+pub(crate) struct Ended {
     /// Of which service.
-    pub(in super::super) uid: String,
-    pub(in super::super) site: String,
+    pub(crate) uid: String,
+    pub(crate) site: String,
     /// When the step began, in seconds since the Unix epoch.
-    pub(in super::super) time_s: u64,
-    pub(in super::super) sample: Sample,
+    pub(crate) time_s: u64,
+    pub(crate) sample: Sample,
 }
 
 /// One step.
@@ -68,7 +68,7 @@ struct Processors {
 
 impl Measured {
     /// Takes in a site's report; of services that nobody watches nothing is kept.
-    pub(in super::super) fn take(
+    pub(crate) fn take(
         &mut self,
         site: &str,
         now_ms: u64,
@@ -106,7 +106,7 @@ impl Measured {
     }
 
     /// What was measured in steps that have ended since this was last asked, where a site had the service.
-    pub(in super::super) fn ended(&mut self, now_ms: u64) -> Vec<Ended> {
+    pub(crate) fn ended(&mut self, now_ms: u64) -> Vec<Ended> {
         let now = now_ms / STEP_MS;
         let each = self.series.iter_mut().flat_map(|((uid, site), series)| {
             let one = |(step, sample)| {
@@ -119,7 +119,7 @@ impl Measured {
     }
 
     /// The samples of a service at a site up to now, the latest last.
-    pub(super) fn samples(&self, uid: &str, site: &str, now_ms: u64) -> Vec<Sample> {
+    pub(crate) fn samples(&self, uid: &str, site: &str, now_ms: u64) -> Vec<Sample> {
         let key = (uid.to_owned(), site.to_owned());
         self.series.get(&key).map_or_else(Vec::new, |series| series.samples(now_ms / STEP_MS))
     }
