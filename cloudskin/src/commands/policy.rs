@@ -374,7 +374,7 @@ spec:
         assert_eq!(code().unwrap(), ExitCode::FAILURE, "the alarm follows the sensor");
 
         std::fs::write(folder.path().join("agents.py"), "import nothing_of_the_kind").unwrap();
-        assert!(code().unwrap_err().to_string().contains("nothing_of_the_kind"));
+        assert!(format!("{:#}", code().unwrap_err()).contains("nothing_of_the_kind"));
         std::fs::remove_file(folder.path().join("agents.py")).unwrap();
         assert!(format!("{:#}", code().unwrap_err()).contains("agents.py"));
     }

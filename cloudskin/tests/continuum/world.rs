@@ -282,7 +282,12 @@ impl Continuum {
 
     /// Sends a signal to a process that lives; false if it does not.
     pub(crate) fn signal(&self, process: Process, signal: Signal) -> bool {
-        self.pid(process).is_some_and(|pid| kill_process(pid, signal).is_ok())
+        let sent = self.pid(process).filter(|pid| kill_process(*pid, signal).is_ok());
+        if let Some(pid) = sent.filter(|_| signal == Signal::STOP) {
+            // A busy machine lets it run on for a while.
+            wait_until("a process has stopped", CONVERGED, || is_stopped(pid));
+        }
+        sent.is_some()
     }
 
     /// Kills a process that must live, and waits until it is gone.
@@ -453,4 +458,14 @@ pub(crate) fn manifest(name: &str, module: &str, spec: &[&str]) -> String {
 /// Different for each test: they run at the same time, in processes of their own.
 fn seed() -> u64 {
     u64::from_str_radix(&types::random_id()[..16], 16).unwrap()
+}
+
+/// Whether all threads of a process stand still, or it is gone.
+fn is_stopped(pid: Pid) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    let stands = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 'Z']))
+    };
+    tasks.into_iter().flatten().flatten().all(stands)
 }

@@ -95,8 +95,7 @@ async fn a_model_is_trained_at_sites_that_keep_their_data() {
         std::fs::write(home.path().join(format!("{site}.csv")), lines.join("\n")).unwrap();
     }
     let cloudskin = async |words: &str| run(home.path(), &format!("model {words}")).await;
-    let federate =
-        "federate --site edge=edge.csv --site cloud=cloud.csv --target latency --horizon 5m";
+    let federate = "federate --site edge=edge.csv --site cloud=cloud.csv --target latency --horizon 5m --test-share 0.4";
 
     let made = json(cloudskin(&format!("{federate} --kind ridge -o json")).await);
 

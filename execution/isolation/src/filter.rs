@@ -6,10 +6,12 @@ const ERRNO: u32 = 0x0005_0000;
 const KILL: u32 = 0x8000_0000;
 const ALLOW: u32 = 0x7fff_0000;
 
-/// Where the kernel puts the call's number, the processor's kind and the first argument's low half.
+/// Where the kernel puts the call's number, the processor's kind and the low halves of arguments.
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const FIRST: u32 = 16;
+const SECOND: u32 = 24;
+const THIRD: u32 = 32;
 
 #[cfg(target_arch = "x86_64")]
 const OWN_ARCH: Option<u32> = Some(0xc000_003e);
@@ -89,13 +91,23 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_kexec_load,
     libc::SYS_reboot,
     libc::SYS_syslog,
+    // Neither processes nor threads: how many there are is bounded by nothing else.
+    libc::SYS_clone,
 ];
+
+/// What lets the kernel send signals in the program's name, to whom it likes.
+const OWNERS: [i32; 3] = [libc::F_SETOWN, F_SETSIG, F_SETOWN_EX];
+const F_SETSIG: i32 = 10;
+const F_SETOWN_EX: i32 = 15;
+/// The same as `ioctl`: `FIOSETOWN`, `SIOCSPGRP`.
+const OWNERS_OF_SOCKETS: [i32; 2] = [0x8901, 0x8902];
 
 /// The same, where a processor still has the calls of old.
 #[cfg(target_arch = "x86_64")]
 const REFUSED_OF_OLD: &[libc::c_long] = &[
     libc::SYS_fork,
     libc::SYS_vfork,
+    libc::SYS_creat,
     libc::SYS_chmod,
     libc::SYS_chown,
     libc::SYS_lchown,
@@ -126,43 +138,77 @@ fn number(call: libc::c_long) -> u32 {
     u32::try_from(call).unwrap_or(u32::MAX)
 }
 
+fn refuse() -> libc::sock_filter {
+    answer(ERRNO | libc::EPERM as u32)
+}
+
+/// Refuses a call with one of these values as an argument. Behind it the number has to be loaded again,
+/// which it does.
+fn refused_values(call: libc::c_long, argument: u32, values: &[i32]) -> Vec<libc::sock_filter> {
+    let mut filter = vec![load(argument)];
+    for value in values {
+        filter.extend([equal(*value as u32, (0, 1)), refuse()]);
+    }
+    only(call, filter)
+}
+
+/// Refuses a call with any other value in these bits of an argument.
+fn allowed_value(
+    call: libc::c_long,
+    (argument, mask): (u32, u32),
+    value: u32,
+) -> Vec<libc::sock_filter> {
+    let masked = one(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask, (0, 0));
+    only(call, vec![load(argument), masked, equal(value, (1, 0)), refuse()])
+}
+
+/// Refuses a call with one of these bits in an argument.
+fn refused_bits(call: libc::c_long, argument: u32, bits: u32) -> Vec<libc::sock_filter> {
+    let has = one(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, bits, (0, 1));
+    only(call, vec![load(argument), has, refuse()])
+}
+
+/// Looks closer at one call; what is not refused is looked at further by its number.
+fn only(call: libc::c_long, mut closer: Vec<libc::sock_filter>) -> Vec<libc::sock_filter> {
+    closer.push(load(NUMBER));
+    let past = u8::try_from(closer.len()).unwrap_or(u8::MAX);
+    closer.insert(0, equal(number(call), (0, past)));
+    closer
+}
+
 /// The filter; every call that it does not name is allowed.
 pub(crate) fn program(network: bool) -> io::Result<Vec<libc::sock_filter>> {
     let Some(own) = OWN_ARCH else {
         let text = "programs are confined on x86-64 and AArch64 alone";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     };
-    let refuse = answer(ERRNO | libc::EPERM as u32);
     let mut filter = vec![load(ARCH), equal(own, (1, 0)), answer(KILL), load(NUMBER)];
     if let Some(foreign) = FOREIGN {
         filter.push(one(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, foreign, (0, 1)));
         filter.push(answer(KILL));
     }
     for call in REFUSED.iter().chain(REFUSED_OF_OLD) {
-        filter.extend([equal(number(*call), (0, 1)), refuse]);
+        filter.extend([equal(number(*call), (0, 1)), refuse()]);
     }
-    // Its flags lie in memory, which a filter cannot read: programs then call `clone`.
+    // What they ask for lies in memory, which a filter cannot read: programs then use the calls of old.
     let unknown = answer(ERRNO | libc::ENOSYS as u32);
-    filter.extend([equal(number(libc::SYS_clone3), (0, 1)), unknown]);
-    // Threads, but no processes.
-    let threads =
-        one(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, libc::CLONE_THREAD as u32, (1, 0));
-    filter.extend([
-        equal(number(libc::SYS_clone), (0, 4)),
-        load(FIRST),
-        threads,
-        refuse,
-        answer(ALLOW),
-    ]);
-    // Limits of itself alone.
-    let itself = equal(0, (1, 0));
-    filter.extend([
-        equal(number(libc::SYS_prlimit64), (0, 4)),
-        load(FIRST),
-        itself,
-        refuse,
-        answer(ALLOW),
-    ]);
+    for call in [libc::SYS_clone3, libc::SYS_openat2] {
+        filter.extend([equal(number(call), (0, 1)), unknown]);
+    }
+    filter.extend(refused_values(libc::SYS_fcntl, SECOND, &OWNERS));
+    filter.extend(refused_values(libc::SYS_ioctl, SECOND, &OWNERS_OF_SOCKETS));
+    // It ends with whom it works for.
+    filter.extend(refused_values(libc::SYS_prctl, FIRST, &[libc::PR_SET_PDEATHSIG]));
+    // Of itself alone.
+    for call in [libc::SYS_prlimit64, libc::SYS_sched_setaffinity] {
+        filter.extend(allowed_value(call, (FIRST, u32::MAX), 0));
+    }
+    // Pairs of another kind can be sent from to any socket with a name.
+    filter.extend(allowed_value(libc::SYS_socketpair, (SECOND, 0xf), libc::SOCK_STREAM as u32));
+    // Landlock does not keep files from being emptied before its third version.
+    filter.extend(refused_bits(libc::SYS_openat, THIRD, libc::O_TRUNC as u32));
+    #[cfg(target_arch = "x86_64")]
+    filter.extend(refused_bits(libc::SYS_open, SECOND, libc::O_TRUNC as u32));
     if network {
         // A socket of the machine's own, such as that of a container engine, is none of the network.
         let (four, six) =
@@ -172,11 +218,11 @@ pub(crate) fn program(network: bool) -> io::Result<Vec<libc::sock_filter>> {
             load(FIRST),
             four,
             six,
-            refuse,
+            refuse(),
             answer(ALLOW),
         ]);
     } else {
-        filter.extend([equal(number(libc::SYS_socket), (0, 1)), refuse]);
+        filter.extend([equal(number(libc::SYS_socket), (0, 1)), refuse()]);
     }
     filter.push(answer(ALLOW));
     Ok(filter)
@@ -188,6 +234,10 @@ mod tests {
 
     /// What the filter answers to a call with this first argument.
     fn asked(network: bool, call: libc::c_long, first: u32) -> u32 {
+        asked_with(network, call, [first, 0, 0])
+    }
+
+    fn asked_with(network: bool, call: libc::c_long, arguments: [u32; 3]) -> u32 {
         let filter = program(network).unwrap();
         let (mut at, mut value) = (0, 0);
         loop {
@@ -198,8 +248,12 @@ mod tests {
                     value = match step.k {
                         NUMBER => number(call),
                         ARCH => OWN_ARCH.unwrap(),
-                        _ => first,
+                        argument => arguments[(argument - FIRST) as usize / 8],
                     };
+                    continue;
+                }
+                code if code == libc::BPF_ALU | libc::BPF_AND => {
+                    value &= step.k;
                     continue;
                 }
                 code if code & 0x07 == libc::BPF_RET => return step.k,
@@ -217,14 +271,29 @@ mod tests {
         for call in [libc::SYS_kill, libc::SYS_reboot, libc::SYS_memfd_create] {
             assert_eq!(asked(false, call, 0), refused);
         }
-        for call in [libc::SYS_read, libc::SYS_mmap, libc::SYS_futex, libc::SYS_socketpair] {
+        for call in [libc::SYS_read, libc::SYS_mmap, libc::SYS_futex, libc::SYS_fcntl] {
             assert_eq!(asked(false, call, 0), ALLOW);
         }
         assert_eq!(asked(false, libc::SYS_clone, libc::SIGCHLD as u32), refused);
-        assert_eq!(asked(false, libc::SYS_clone, libc::CLONE_THREAD as u32 | 0x100), ALLOW);
-        assert_eq!(asked(false, libc::SYS_prlimit64, 1), refused);
-        assert_eq!(asked(false, libc::SYS_prlimit64, 0), ALLOW);
+        assert_eq!(asked(false, libc::SYS_clone, libc::CLONE_THREAD as u32 | 0x100), refused);
+        for call in [libc::SYS_prlimit64, libc::SYS_sched_setaffinity] {
+            assert_eq!(asked(false, call, 1), refused);
+            assert_eq!(asked(false, call, 0), ALLOW);
+        }
         assert_eq!(asked(false, libc::SYS_socket, libc::AF_INET as u32), refused);
+        for (call, arguments) in [
+            (libc::SYS_fcntl, [3, libc::F_SETOWN as u32, 0]),
+            (libc::SYS_fcntl, [3, F_SETSIG as u32, 0]),
+            (libc::SYS_ioctl, [3, 0x8901, 0]),
+            (libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as u32, 0, 0]),
+            (libc::SYS_socketpair, [1, libc::SOCK_DGRAM as u32, 0]),
+            (libc::SYS_openat, [3, 0, (libc::O_TRUNC | libc::O_CLOEXEC) as u32]),
+        ] {
+            assert_eq!(asked_with(true, call, arguments), refused, "{call} {arguments:?}");
+        }
+        let stream = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC) as u32;
+        assert_eq!(asked_with(false, libc::SYS_socketpair, [1, stream, 0]), ALLOW);
+        assert_eq!(asked_with(false, libc::SYS_openat, [3, 0, libc::O_CLOEXEC as u32]), ALLOW);
         for (family, said) in
             [(libc::AF_INET, ALLOW), (libc::AF_INET6, ALLOW), (libc::AF_UNIX, refused)]
         {

@@ -89,8 +89,11 @@ pub(crate) fn run(args: &Federate) -> anyhow::Result<()> {
     for refused in &lineage.refused {
         complain(&format!("`{}` was left out: {}", refused.site, refused.why));
     }
+    // What was left out says nothing of the model, and the model nothing of it.
+    let taken = |site: &str| lineage.parts.iter().any(|part| part.site == site);
+    let taken: Vec<_> = parts.iter().filter(|(site, _)| taken(site)).collect();
     let part = |of: fn(&(Stretch, Stretch)) -> Data| {
-        let each: Vec<(&str, Data)> = parts.iter().map(|(site, part)| (*site, of(part))).collect();
+        let each: Vec<(&str, Data)> = taken.iter().map(|(site, part)| (*site, of(part))).collect();
         Data::of_sites(&each)
     };
     let record = Record {
@@ -103,14 +106,15 @@ pub(crate) fn run(args: &Federate) -> anyhow::Result<()> {
         every_s: args.every,
         trained: part(|(learn, _)| Data::of(learn)),
         tested: part(|(_, test)| Data::of(test)),
-        score: tested(&model, &parts, &question)?,
+        score: tested(&model, &taken, &question)?,
         naive_rmse: None,
+        beside: None,
         parent: None,
         made: Made {
             at_s: (when::now_ms() / 1000) as i64,
             seconds: started.elapsed().as_secs_f64(),
             peak_bytes: peak_bytes(),
-            rows: examples.iter().map(|each| each.each.len() as u64).sum(),
+            rows: lineage.parts.iter().map(|part| part.rows).sum(),
             searched: 1,
             seed: args.seed,
             imported: String::new(),
@@ -137,10 +141,10 @@ fn traces(args: &Federate) -> anyhow::Result<Vec<(&str, Trace)>> {
     Ok(traces)
 }
 
-/// How good it is at all sites together.
+/// How good it is at all sites of the model together.
 fn tested(
     model: &Trained,
-    parts: &[(&str, (Stretch, Stretch))],
+    parts: &[&(&str, (Stretch, Stretch))],
     question: &Question,
 ) -> anyhow::Result<Score> {
     let mut met: Vec<Met> = Vec::new();

@@ -1,7 +1,7 @@
 //! What the run came to: `mobility.json`.
 
 use super::{
-    Played, Record, Step,
+    Move, Played, Record, Step,
     setup::{CAPACITY_FPS, DISTANCE, POLICIES, SLA_MS, STEP_S, TIME_SCALE},
     steps,
 };
@@ -58,7 +58,7 @@ pub struct Figures {
     pub sla_broken_s: f64,
     /// The share of time in which it was kept, in percent.
     pub sla_ok_pct: f64,
-    /// Moves of the service, the warm-up's among them.
+    /// Moves of the service in the time that is judged.
     pub migrations: usize,
     /// Those that began before the level was broken, of those that left the edge.
     pub in_time: usize,
@@ -97,15 +97,16 @@ impl Figures {
         let time_s = |each: &mut dyn Iterator<Item = f64>| each.sum::<f64>() * f64::from(STEP_S);
         let broken_s = time_s(&mut steps.iter().map(|step| f64::from(u8::from(step.is_broken()))));
         let cloud_s = time_s(&mut steps.iter().map(|step| step.cloud));
-        let cost = cost(played, &steps).times(86_400.0 / length_s.max(1.0));
-        let to_cloud = played.moves.iter().filter(|moved| moved.to == "cloud");
+        let moves = judged(played, load.warm);
+        let cost = cost(&moves, &steps).times(86_400.0 / length_s.max(1.0));
+        let to_cloud = moves.iter().filter(|(_, moved)| moved.to == "cloud");
         let sent = steps.iter().map(|step| f64::from(step.frames) * step.cloud).sum::<f64>();
-        let state: u64 = to_cloud.map(|moved| moved.bytes).sum();
+        let state: u64 = to_cloud.map(|(_, moved)| moved.bytes).sum();
         Self {
             sla_broken_s: broken_s,
             sla_ok_pct: 100.0 * (1.0 - broken_s / length_s.max(1.0)),
-            migrations: played.moves.len(),
-            in_time: in_time(played, &steps, load.warm),
+            migrations: moves.len(),
+            in_time: in_time(&moves, &steps),
             frames_sent: played.report.frames_sent,
             frames_answered: played.report.frames_answered,
             duplicates: played.report.duplicates,
@@ -123,7 +124,7 @@ impl Figures {
 }
 
 /// What it cost, with the usual prices.
-fn cost(played: &Played, steps: &[Step]) -> Cost {
+fn cost(moves: &[(f64, &Move)], steps: &[Step]) -> Cost {
     let prices = Prices::default();
     let mut cost = Cost::default();
     for step in steps {
@@ -137,25 +138,33 @@ fn cost(played: &Played, steps: &[Step]) -> Cost {
     }
     let mut cost = cost.times(f64::from(STEP_S));
     // Two instances are there while one moves.
-    for moved in &played.moves {
+    for (_, moved) in moves {
         let takes_s = (moved.ended_ms - moved.at_ms) / 1000.0 * f64::from(TIME_SCALE);
         cost.migration += takes_s.max(0.0) * prices.second(true);
     }
     cost
 }
 
-/// Moves away from the edge in the minute before which the level was not broken.
-fn in_time(played: &Played, steps: &[Step], warm: usize) -> usize {
-    let at_s = |moved: &super::Move| {
+/// Moves behind the warm-up, with when they were decided: recorded seconds since its end.
+fn judged(played: &Played, warm: usize) -> Vec<(f64, &Move)> {
+    let at_s = |moved: &Move| {
         let passed_s = (moved.at_ms - played.started_ms) / 1000.0 * f64::from(TIME_SCALE);
         passed_s - (warm as u32 * STEP_S) as f64
     };
-    let leaves = played.moves.iter().filter(|moved| moved.from == "edge");
-    let kept = |from_s: f64, to_s: f64| {
-        let mut before = steps.iter().filter(|step| (from_s..to_s).contains(&step.at_s));
-        before.all(|step| !step.is_broken())
+    let moves = played.moves.iter().map(|moved| (at_s(moved), moved));
+    moves.filter(|(at_s, _)| *at_s >= 0.0).collect()
+}
+
+/// Moves away from the edge in the minute before which the level was not broken. Of a move before which nothing
+/// was judged nobody knows.
+fn in_time(moves: &[(f64, &Move)], steps: &[Step]) -> usize {
+    let kept = |at_s: f64| {
+        let within = |step: &&Step| (at_s - 60.0..at_s).contains(&step.at_s);
+        let mut before = steps.iter().filter(within).peekable();
+        before.peek().is_some() && before.all(|step| !step.is_broken())
     };
-    leaves.filter(|moved| kept(at_s(moved) - 60.0, at_s(moved))).count()
+    let leaves = moves.iter().filter(|(_, moved)| moved.from == "edge");
+    leaves.filter(|(at_s, _)| kept(*at_s)).count()
 }
 
 fn latency(steps: &[Step]) -> (f64, f64) {
@@ -315,6 +324,30 @@ mod tests {
         // It did not move in this record, and never said anything.
         let [yes, no] = [Verdict::Met, Verdict::NotMet];
         assert_eq!(met, [yes, yes, yes, no, no]);
+    }
+
+    #[test]
+    fn moves_of_the_warm_up_do_not_count_and_those_behind_it_are_looked_at() {
+        let mut record = record(&[400.0; 40], &[40.0; 40], &[false; 40]);
+        record.load.warm = 8;
+        // A step is 250 ms of the play: the warm-up ends at 2 s.
+        let moved = |from: &str, to: &str, at_ms: f64| Move {
+            from: from.into(),
+            to: to.into(),
+            at_ms,
+            ended_ms: at_ms + 100.0,
+            stop_us: 100,
+            bytes: 10,
+            reason: String::new(),
+        };
+        let moves = [1000.0, 2000.0, 5000.0].map(|at_ms| moved("edge", "cloud", at_ms));
+        record.played[1].moves = moves.into();
+        record.played[1].moves.push(moved("cloud", "edge", 6000.0));
+
+        let found = Figures::of(&record.played[1], &record);
+
+        // Before the one at the end of the warm-up nothing was judged.
+        assert_eq!((found.migrations, found.in_time, found.bytes_to_cloud), (3, 1, 20));
     }
 
     #[test]

@@ -86,17 +86,14 @@ struct Row<'a> {
 impl Learned {
     /// Learns from what was measured; moments that make no sense are left out.
     pub fn of(observed: &[Observed]) -> Self {
-        let works = works(observed);
+        let works = works(observed, |_, _| true);
         let rows = rows(observed, &works);
         if rows.is_empty() {
             return Self::default();
         }
-        let (learn, tried) = split(&rows);
-        let past = Effects::of(&learn, &works);
-        let seen = tried.iter().filter(|row| past.knows(row)).map(|row| row.off - past.of_row(row));
         Self {
-            seen: sorted(seen.collect()),
-            unseen: sorted(left_out(&rows, &works)),
+            seen: sorted(tried(observed, &rows)),
+            unseen: sorted(left_out(observed, &rows)),
             effects: Effects::of(&rows, &works),
             moments: rows.len() as u64,
         }
@@ -259,11 +256,12 @@ fn figures(work: &Work, rate: f64, processors: f64, others: f64) -> [f64; FIGURE
 }
 
 /// What requests of each service take: its processor time by its answers, and of the quickest
-/// answers what that does not explain.
-fn works(observed: &[Observed]) -> BTreeMap<&str, Work> {
+/// answers what that does not explain. Only of the moments that are kept.
+fn works(observed: &[Observed], keep: impl Fn(&Observed, &Moment) -> bool) -> BTreeMap<&str, Work> {
     let mut services: BTreeMap<&str, Vec<(f64, &Moment)>> = BTreeMap::new();
     for pair in observed {
-        let sound = pair.moments.iter().filter(|moment| moment.is_sound());
+        let kept = |moment: &&Moment| moment.is_sound() && keep(pair, moment);
+        let sound = pair.moments.iter().filter(kept);
         let own = services.entry(&pair.service).or_default();
         own.extend(sound.map(|moment| (pair.processors, moment)));
     }
@@ -302,24 +300,34 @@ fn rows<'a>(observed: &'a [Observed], works: &BTreeMap<&str, Work>) -> Vec<Row<'
     rows
 }
 
-/// What is learned from, and the last part, that it is tried on.
-fn split<'a>(rows: &[Row<'a>]) -> (Vec<Row<'a>>, Vec<Row<'a>>) {
+/// Errors on the last part, of what was learned before it: also what requests take is of before.
+fn tried(observed: &[Observed], rows: &[Row]) -> Vec<f64> {
     let at = (rows.len() as f64 * (1.0 - TRIED)) as usize;
-    (rows[..at].to_vec(), rows[at..].to_vec())
+    let Some(from_s) = rows.get(at).map(|row| row.at_s) else { return Vec::new() };
+    let works = works(observed, |_, moment| moment.at_s < from_s);
+    let rows = self::rows(observed, &works);
+    let (learn, tried) = rows.split_at(rows.partition_point(|row| row.at_s < from_s));
+    let past = Effects::of(learn, &works);
+    let known = tried.iter().filter(|row| past.knows(row));
+    known.map(|row| row.off - past.of_row(row)).collect()
 }
 
 /// Errors at sites that services were never at: each service that was at several is forgotten at
-/// one of them in turn.
-fn left_out(rows: &[Row], works: &BTreeMap<&str, Work>) -> Vec<f64> {
+/// one of them in turn, and with it what its requests took there.
+fn left_out(observed: &[Observed], rows: &[Row]) -> Vec<f64> {
     let mut pairs: Vec<(&str, &str)> = rows.iter().map(|row| (row.service, row.site)).collect();
     pairs.sort_unstable();
     pairs.dedup();
     let several = |service: &str| pairs.iter().filter(|pair| pair.0 == service).count() > 1;
     let mut errors = Vec::new();
     for pair in pairs.iter().filter(|pair| several(pair.0)).take(LEFT_OUT_MAX) {
+        let elsewhere =
+            |one: &Observed, _: &Moment| (one.service.as_str(), one.site.as_str()) != *pair;
+        let works = works(observed, elsewhere);
+        let rows = self::rows(observed, &works);
         let there = |row: &&Row| (row.service, row.site) == *pair;
         let others: Vec<Row> = rows.iter().filter(|row| !there(row)).copied().collect();
-        let effects = Effects::of(&others, works);
+        let effects = Effects::of(&others, &works);
         errors.extend(rows.iter().filter(there).map(|row| row.off - effects.of_row(row)));
     }
     errors

@@ -98,7 +98,8 @@ fn a_site_that_a_service_never_was_at_is_known_by_the_others() {
 #[test]
 fn four_of_five_latencies_lie_in_the_interval() {
     let (learned, draw) = (world(), &mut Draw(99));
-    for (service, site, work_ms) in [("a", "edge", 15.0), ("b", "edge", WORK_MS)] {
+    // Of a place that it never was at less is known: there too much may lie inside.
+    for (service, site, work_ms, most) in [("a", "edge", 15.0, 0.92), ("b", "edge", WORK_MS, 1.0)] {
         let new = observed(service, site, work_ms, 300, draw);
         let inside = new.moments.iter().filter(|moment| {
             let asked = Question { rate: moment.rate, ..question(service, prices()) };
@@ -108,8 +109,7 @@ fn four_of_five_latencies_lie_in_the_interval() {
             (low..=high).contains(&moment.latency_ms)
         });
         let share = inside.count() as f64 / 300.0;
-        // Of a place that it never was at less is known: there too much may lie inside.
-        assert!((0.7..=1.0).contains(&share), "{service} at {site}: {share}");
+        assert!((0.7..=most).contains(&share), "{service} at {site}: {share}");
     }
 }
 

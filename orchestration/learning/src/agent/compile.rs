@@ -62,6 +62,10 @@ impl Agent {
             let text = "`pipeline.by` forecasts latencies: write `load: latency`";
             return Err(Error::Unfit(text.into()));
         }
+        if spec.pipeline.by.is_some() && spec.model.starts_with("python/") {
+            let text = "`pipeline.by` forecasts requests, which functions do not see: write a model of the catalog, or `ewma`, `mean` or `max`";
+            return Err(Error::Unfit(text.into()));
+        }
         if spec.guards.moves_per_day == 1 {
             let text = "`guards.movesPerDay` is 0, or at least 2: one to go and one to come back";
             return Err(Error::Unfit(text.into()));

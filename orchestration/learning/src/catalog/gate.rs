@@ -9,7 +9,8 @@ pub const MARGIN: f64 = 0.02;
 /// What a promotion is judged by.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Gate {
-    /// The back-tests of both versions, if these were of the same data.
+    /// The test of both together when the version was made, if it was against what is in production still; or
+    /// the back-tests of both, if these were of the same data.
     Recorded {
         /// By which share it may be worse.
         margin: f64,
@@ -48,6 +49,7 @@ impl Gate {
                 candidate.id, candidate.target, current.id, current.target
             )));
         }
+        let recorded = recorded(candidate, current);
         let (margin, [one, other]) = match *self {
             Self::Tested { against, .. } if against != current.id => {
                 return Err(Error::Refused(format!(
@@ -56,11 +58,7 @@ impl Gate {
                 )));
             }
             Self::Tested { margin, candidate, current, .. } => (margin, [candidate, current]),
-            Self::Recorded { margin }
-                if (&candidate.tested, candidate.every_s) == (&current.tested, current.every_s) =>
-            {
-                (margin, [candidate.score.rmse, current.score.rmse])
-            }
+            Self::Recorded { margin } if let Some(errors) = recorded => (margin, errors),
             _ => {
                 return Err(Error::Refused(format!(
                     "versions {} and {} were tested on different data: give data to test both on, or \
@@ -71,6 +69,15 @@ impl Gate {
         };
         compare(candidate.id, current.id, margin, one, other)
     }
+}
+
+/// What is kept of both that can be compared: the errors of the one and of the other.
+fn recorded(candidate: &Record, current: &Record) -> Option<[f64; 2]> {
+    if let Some(beside) = candidate.beside.filter(|beside| beside.against == current.id) {
+        return Some([beside.rmse, beside.current_rmse]);
+    }
+    let alike = (&candidate.tested, candidate.every_s) == (&current.tested, current.every_s);
+    alike.then_some([candidate.score.rmse, current.score.rmse])
 }
 
 fn compare(one: u32, other: u32, margin: f64, error: f64, current: f64) -> Result<String> {

@@ -126,6 +126,7 @@ fn finished(
         tested: Data::of(test),
         score,
         naive_rmse: Some(Score::of(&naive, model.reference.high).rmse),
+        beside: None,
         parent: None,
         made: Made {
             at_s: 0,

@@ -30,7 +30,7 @@ pub use fit::fits;
 pub use gate::{Gate, MARGIN};
 pub use make::{Draft, Keep, Order, make, take};
 pub use renew::Renewal;
-pub use version::{Data, Made, Record, Stage};
+pub use version::{Beside, Data, Made, Record, Stage};
 
 use crate::{
     Error, Result,

@@ -1,6 +1,6 @@
 //! A candidate for a model that no longer fits, from what was measured since.
 
-use super::{Draft, Gate, Order, Record, make, make::moments};
+use super::{Beside, Draft, Gate, Order, Record, make, make::moments};
 use crate::{
     Error, Recorded, Result, Stretch,
     model::{Examples, Method, Question, Trained, Watch},
@@ -61,10 +61,14 @@ impl Renewal<'_> {
         let (learn, test) = (stretch(learn), stretch(test));
         let order = self.order(&learn)?;
         let keep = |site: usize, span: Range<usize>| recorded.held(site, span);
-        let draft = make(&order, &learn, &test, &keep, watch)?;
+        let mut draft = make(&order, &learn, &test, &keep, watch)?;
         let tested = moments(&order, &test, &keep)?;
         let current = self.model.tried(&tested)?.rmse;
         let (candidate, against) = (draft.record.score.rmse, self.record.id);
+        // So that whoever promotes it later can be answered by the same test. JSON has no number for what is none.
+        let known = candidate.is_finite() && current.is_finite();
+        draft.record.beside =
+            known.then_some(Beside { against, rmse: candidate, current_rmse: current });
         Ok((draft, Gate::Tested { margin: 0.0, candidate, current, against }))
     }
 
@@ -169,6 +173,8 @@ mod tests {
         assert!(draft.record.made.because.starts_with("errors are 3 times"));
         assert!(draft.record.trained.from_s >= since_s && draft.record.made.rows >= 200);
         assert_eq!(draft.record.score.rmse, candidate);
+        let beside = Beside { against: record.id, rmse: candidate, current_rmse: current };
+        assert_eq!(draft.record.beside, Some(beside));
     }
 
     #[test]

@@ -39,6 +39,7 @@ fn trained(kind: &str) -> (Record, Trained) {
         tested: Data::of(&test),
         score,
         naive_rmse: Some(2.0 * score.rmse),
+        beside: None,
         parent: None,
         made,
         model_bytes: 0,

@@ -114,6 +114,18 @@ pub struct Made {
     pub because: String,
 }
 
+/// How it and the version in production did on the same data, which neither had seen, when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Beside {
+    /// The version that was in production.
+    pub against: u32,
+    /// The root mean square error of the new one.
+    pub rmse: f64,
+    /// That of the one in production.
+    pub current_rmse: f64,
+}
+
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -143,6 +155,9 @@ pub struct Record {
     /// release.
     #[serde(default)]
     pub naive_rmse: Option<f64>,
+    /// How it did beside the version in production; nothing where both were not tested together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
     /// The version that was in production when it was made.
     pub parent: Option<u32>,
     /// How it came to be.

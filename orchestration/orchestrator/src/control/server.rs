@@ -2,16 +2,29 @@
 
 use super::{Error, Result, rest, state::State};
 use crate::trust::{self, Caller, Stranger, Strangers, Stream};
+use axum::Router;
+use http_body_util::BodyExt;
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
@@ -23,6 +36,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const PREFACE: &[u8; 5] = b"PRI *";
 /// Requests at a time on one connection of HTTP/2.
 const STREAMS_MAX: u32 = 64;
+/// A connection of HTTP/2 may have no request for so long: its place is another's.
+const QUIET_MAX: Duration = Duration::from_secs(60);
 /// Headers of one request.
 const HEADERS_MAX_BYTES: u32 = 16 << 10;
 
@@ -53,6 +68,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// Whoever is at the other end has not shown who it is.
+    fn is_strange(&self) -> bool {
+        self.stranger.as_ref().is_some_and(|stranger| stranger.is_strange())
+    }
+
     /// A request has shown who it is.
     pub(super) fn is_known(&self) {
         if let Some(stranger) = &self.stranger {
@@ -100,7 +120,7 @@ fn address(listener: &TcpListener) -> Result<SocketAddr> {
 /// take those of this one.
 async fn accept_all(
     state: &Arc<State>,
-    router: &axum::Router,
+    router: &Router,
     listener: &TcpListener,
     acceptor: Option<TlsAcceptor>,
 ) -> Result<()> {
@@ -143,7 +163,7 @@ async fn accept(
 
 async fn connection(
     state: Arc<State>,
-    router: axum::Router,
+    router: Router,
     stream: TcpStream,
     greeting: Option<(TlsAcceptor, Stranger)>,
     place: Option<OwnedSemaphorePermit>,
@@ -153,20 +173,14 @@ async fn connection(
         debug!(%error, "a connection without TCP_NODELAY");
     }
     let Some((stream, origin)) = greet(stream, greeting).await else { return };
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(origin.clone());
-        router.clone().call(request)
-    });
     let serving = async {
         if speaks_http2(&stream).await {
-            return http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(HEAD_TIMEOUT)
-                .max_concurrent_streams(STREAMS_MAX)
-                .max_header_list_size(HEADERS_MAX_BYTES)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            return serve_http2(stream, router, origin).await;
         }
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(origin.clone());
+            router.clone().call(request)
+        });
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -183,6 +197,57 @@ async fn connection(
     drop(place);
 }
 
+/// Serves HTTP/2, whose clients hold a connection with pings alone. One that is still a stranger
+/// after [`HEAD_TIMEOUT`], or asked nothing for [`QUIET_MAX`], is told to go, and ended if it stays.
+async fn serve_http2(stream: Stream, router: Router, origin: Origin) -> hyper::Result<()> {
+    // Counts requests; each that has not ended, its answer's body with it, holds it too.
+    let asked = Arc::new(AtomicU64::new(0));
+    let (counted, caller) = (asked.clone(), origin.clone());
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(caller.clone());
+        let (held, mut router) = (counted.clone(), router.clone());
+        held.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let answer = router.call(request).await?;
+            Ok::<_, Infallible>(answer.map(|body| {
+                body.map_frame(move |frame| {
+                    let _until_its_end = &held;
+                    frame
+                })
+            }))
+        }
+    });
+    let mut serving = pin!(
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HEAD_TIMEOUT)
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADERS_MAX_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let (mut before, mut since, mut told) = (0, Instant::now(), false);
+    loop {
+        match tokio::time::timeout(HEAD_TIMEOUT, serving.as_mut()).await {
+            Ok(served) => return served,
+            Err(_) if origin.is_strange() && told => return Ok(()),
+            Err(_) => {}
+        }
+        // The service and this function hold it always.
+        let (now, open) = (asked.load(Ordering::Relaxed), Arc::strong_count(&asked) > 2);
+        if open || now != before {
+            (before, since) = (now, Instant::now());
+        }
+        let quiet = since.elapsed() >= QUIET_MAX;
+        if quiet && told {
+            return Ok(());
+        }
+        if quiet || origin.is_strange() {
+            serving.as_mut().graceful_shutdown();
+            told = true;
+        }
+    }
+}
+
 /// Whether the client speaks HTTP/2, as those of gRPC do: through TLS it was agreed on, on loopback
 /// the first bytes tell. One that sends nothing is left to the limits of HTTP/1.
 async fn speaks_http2(stream: &Stream) -> bool {
@@ -192,7 +257,7 @@ async fn speaks_http2(stream: &Stream) -> bool {
     };
     // No method of HTTP/1 begins so that is answered here.
     let mut first = [0; PREFACE.len()];
-    let deadline = tokio::time::Instant::now() + HEAD_TIMEOUT;
+    let deadline = Instant::now() + HEAD_TIMEOUT;
     loop {
         match tokio::time::timeout_at(deadline, stream.peek(&mut first)).await {
             Ok(Ok(size))
@@ -204,7 +269,7 @@ async fn speaks_http2(stream: &Stream) -> bool {
             Ok(Ok(size)) => return size == PREFACE.len() && first == *PREFACE,
             Ok(Err(_)) | Err(_) => return false,
         }
-        if tokio::time::Instant::now() >= deadline {
+        if Instant::now() >= deadline {
             return false;
         }
     }

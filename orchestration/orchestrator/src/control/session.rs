@@ -280,10 +280,11 @@ async fn beat(
     let (now, wall) = (state.clock.monotonic(), state.wall_ms());
     let watched = agents::watched(state);
     state.agents.measured().take(conn.site(), wall, &held, &watched);
-    advice::take(state, conn.site(), &held, &cells);
-    let Some(changed) = state.sites(|sites| sites.beat(conn, now, wall, held, &cells)) else {
+    let Some(changed) = state.sites(|sites| sites.beat(conn, now, wall, held.clone(), &cells))
+    else {
         return false;
     };
+    advice::take(state, conn.site(), &held, &cells);
     if changed {
         // An acknowledged ending is not reported again: it has to be in the store before.
         if let Err(error) = runs::record(state, conn.site(), &cells).await {
@@ -297,11 +298,7 @@ async fn beat(
         warn!(site = conn.site(), error = types::chain(&error), "what was lost is not noted yet");
         Vec::new()
     });
-    let recorded = agents::heard(state, conn.site(), &decided).await.unwrap_or_else(|error| {
-        let error = types::chain(&error);
-        warn!(site = conn.site(), error, "what a site decided is not noted yet");
-        Vec::new()
-    });
+    let recorded = agents::heard(state, conn.site(), &decided).await;
     conn.send(FromControl::Ack { sequence, noted, recorded });
     true
 }

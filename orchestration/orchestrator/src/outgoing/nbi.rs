@@ -9,7 +9,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, StatusCode, Uri, header};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
 
 const BASE: &str = "/inno-nbi-api";
 const LOGIN: &str = "/.ory/kratos/public/self-service/login/api";
@@ -19,40 +23,76 @@ const ERROR: &str = "OKTOSTATUS_ERROR";
 /// Between two looks at what is being deployed.
 const LOOK: Duration = Duration::from_millis(1000);
 
-/// Deploys the application at one of our sites' counterparts and removes it elsewhere; what was
-/// done.
-pub(crate) async fn relocate(nbi: &Nbi, to: &str) -> Result<Value, String> {
-    let site =
-        nbi.sites.get(to).ok_or_else(|| format!("`sites` names no counterpart of `{to}`"))?;
-    let remote = Remote::enter(nbi).await?;
-    let found = remote.get(&format!("/infrastructure/sites/{site}")).await?;
-    let title = text(&found["site"], "displayName")
-        .ok_or_else(|| format!("site `{site}` has no displayName there"))?;
-    let name = format!("{} - {title}", nbi.app);
-    let before = remote.chains().await?;
-    let known = before.iter().find(|chain| chain.name == name).map(|chain| chain.id.clone());
-    let target = match &known {
-        Some(id) => id.clone(),
-        None => remote.deploy(&name, site).await?,
-    };
-    if let Err(why) = remote.wait(&target).await {
-        if known.is_none() {
-            // What stays of it is said with the reason, and found by its name the next time.
-            let _ = remote.remove(&target).await;
+/// Relocations that may wait for the one of the same application that is under way.
+const WAITING_MAX: usize = 4;
+
+/// Who holds it may relocate.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+/// Relocations that are under way, by where the other orchestrator is and the application's name.
+#[derive(Debug, Default)]
+pub(crate) struct Relocations(Mutex<HashMap<(String, String), Turn>>);
+
+impl Relocations {
+    /// Waits until no other relocation of this application is under way: two at a time would
+    /// remove what the other one deploys.
+    async fn turn(&self, nbi: &Nbi) -> Result<tokio::sync::OwnedMutexGuard<()>, String> {
+        let turn = {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // What only this map holds is over.
+            known.retain(|_, turn| Arc::strong_count(turn) > 1);
+            known.entry((root(nbi), nbi.app.clone())).or_default().clone()
+        };
+        // One is the map's, one ours, one of whoever has the turn.
+        if Arc::strong_count(&turn) >= WAITING_MAX + 3 {
+            let app = &nbi.app;
+            return Err(format!("{WAITING_MAX} relocations of `{app}` wait already: nothing done"));
         }
-        return Err(format!(
-            "`{name}` is not ready, and the application stays where it was: {why}"
-        ));
+        Ok(turn.lock_owned().await)
     }
-    let prefix = format!("{} - ", nbi.app);
-    let mut removed = Vec::new();
-    for chain in remote.chains().await? {
-        if chain.id != target && chain.name.starts_with(&prefix) {
-            remote.remove(&chain.id).await?;
-            removed.push(chain.name);
+
+    /// Deploys the application at one of our sites' counterparts and removes it elsewhere; what
+    /// was done. `deployed` is set to its name there as soon as some of it may be there, so that
+    /// whoever stops in the middle can say so.
+    pub(crate) async fn relocate(
+        &self,
+        nbi: &Nbi,
+        to: &str,
+        deployed: &OnceLock<String>,
+    ) -> Result<Value, String> {
+        let site =
+            nbi.sites.get(to).ok_or_else(|| format!("`sites` names no counterpart of `{to}`"))?;
+        let _turn = self.turn(nbi).await?;
+        let remote = Remote::enter(nbi).await?;
+        let (name, ours) = remote.names(site).await?;
+        let (known, broken) = remote.known(&name).await?;
+        let _ = deployed.set(name.clone());
+        let target = match &known {
+            Some(id) => id.clone(),
+            None => remote.deploy(&name, site, &broken).await?,
+        };
+        if let Err(why) = remote.wait(&target).await {
+            // What stays of it is found by its name the next time.
+            let kept = match known {
+                None => remote.remove(&target).await.err(),
+                Some(_) => None,
+            };
+            let kept = kept.map(|why| format!("; what was deployed is still there: {why}"));
+            return Err(format!(
+                "`{name}` is not ready, and the application stays where it was: {why}{}",
+                kept.unwrap_or_default()
+            ));
         }
+        let removed = remote.leave(&target, &ours).await.map_err(|why| {
+            format!("unfinished: `{name}` is deployed, and where it was it may still be: {why}")
+        })?;
+        Ok(json!({"deployed": name, "id": target, "new": known.is_none(), "removed": removed}))
     }
-    Ok(json!({"deployed": name, "id": target, "new": known.is_none(), "removed": removed}))
+}
+
+/// Where the other orchestrator is, however its address was written.
+fn root(nbi: &Nbi) -> String {
+    nbi.url.trim_end_matches('/').trim_end_matches(BASE).to_owned()
 }
 
 /// A deployed application there.
@@ -89,8 +129,7 @@ struct Remote<'a> {
 impl<'a> Remote<'a> {
     async fn enter(nbi: &'a Nbi) -> Result<Self, String> {
         let caller = Caller::new(nbi.ca.as_deref())?;
-        let root = nbi.url.trim_end_matches('/').trim_end_matches(BASE).to_owned();
-        let mut remote = Self { nbi, caller, root, token: None };
+        let mut remote = Self { nbi, caller, root: root(nbi), token: None };
         if let Some(login) = &nbi.login {
             remote.token = Some(remote.log_in(login).await?);
         }
@@ -121,9 +160,57 @@ impl<'a> Remote<'a> {
         Ok(all.iter().filter_map(Chain::read).collect())
     }
 
+    /// What the application is called at this site, and at all counterparts of our sites. Another
+    /// application's name may begin like this one's: only these are ours.
+    async fn names(&self, site: &str) -> Result<(String, HashSet<String>), String> {
+        let own = self.name(site).await?.ok_or_else(|| format!("site `{site}` is not there"))?;
+        let mut all = HashSet::from([own.clone()]);
+        for other in self.nbi.sites.values().filter(|other| *other != site) {
+            // Where there is no site any more, there is nothing to remove.
+            all.extend(self.name(other).await?);
+        }
+        Ok((own, all))
+    }
+
+    async fn name(&self, site: &str) -> Result<Option<String>, String> {
+        let path = format!("{BASE}/infrastructure/sites/{site}");
+        let found = match self.retried(&Method::GET, &path, None).await {
+            Ok(found) => found,
+            Err(problem) if problem.status == Some(StatusCode::NOT_FOUND) => return Ok(None),
+            Err(problem) => return Err(problem.text),
+        };
+        let title = text(&found["site"], "displayName")
+            .ok_or_else(|| format!("site `{site}` has no displayName there"))?;
+        Ok(Some(format!("{} - {title}", self.nbi.app)))
+    }
+
+    /// What is deployed under this name already, if it can still become ready, and the ids of what
+    /// cannot, which is removed: it would fail for ever.
+    async fn known(&self, name: &str) -> Result<(Option<String>, Vec<String>), String> {
+        let chains = self.chains().await?.into_iter().filter(|chain| chain.name == name);
+        let (broken, whole): (Vec<_>, Vec<_>) = chains.partition(|chain| chain.status == ERROR);
+        for chain in &broken {
+            self.remove(&chain.id).await?;
+        }
+        let id = |chain: Chain| chain.id;
+        Ok((whole.into_iter().next().map(id), broken.into_iter().map(id).collect()))
+    }
+
+    /// Removes the application under these names, all but the one that stays; their names.
+    async fn leave(&self, stays: &str, ours: &HashSet<String>) -> Result<Vec<String>, String> {
+        let mut removed = Vec::new();
+        for chain in self.chains().await? {
+            if chain.id != stays && ours.contains(&chain.name) {
+                self.remove(&chain.id).await?;
+                removed.push(chain.name);
+            }
+        }
+        Ok(removed)
+    }
+
     /// Deploys it; the id that it got. One that was made although its answer was lost is found by
-    /// its name, and not made twice.
-    async fn deploy(&self, name: &str, site: &str) -> Result<String, String> {
+    /// its name, and not made twice; those that were just removed may still be listed.
+    async fn deploy(&self, name: &str, site: &str, gone: &[String]) -> Result<String, String> {
         let nbi = self.nbi;
         let mut block = json!({
             "displayName": name, "blockChartName": nbi.block_chart,
@@ -141,7 +228,8 @@ impl<'a> Remote<'a> {
                     Ok(_) => return Err("`POST /services` answered no id".to_owned()),
                     Err(problem) => problem,
                 };
-            if let Some(made) = self.chains().await?.into_iter().find(|chain| chain.name == name) {
+            let made = |chain: &Chain| chain.name == name && !gone.contains(&chain.id);
+            if let Some(made) = self.chains().await?.into_iter().find(made) {
                 return Ok(made.id);
             }
             if !problem.passes || tried == nbi.retries {
@@ -170,36 +258,34 @@ impl<'a> Remote<'a> {
 
     async fn remove(&self, id: &str) -> Result<(), String> {
         let path = format!("{BASE}/services/{id}");
-        let mut tried = 0;
-        loop {
-            match self.once(&Method::DELETE, &path, None).await {
-                Ok(_) => return Ok(()),
-                Err(problem) if problem.status == Some(StatusCode::NOT_FOUND) => return Ok(()),
-                Err(problem) if !problem.passes || tried == self.nbi.retries => {
-                    return Err(problem.text);
-                }
-                Err(_) => {}
-            }
-            pause(tried).await;
-            tried += 1;
+        match self.retried(&Method::DELETE, &path, None).await {
+            Ok(_) => Ok(()),
+            Err(problem) if problem.status == Some(StatusCode::NOT_FOUND) => Ok(()),
+            Err(problem) => Err(problem.text),
         }
     }
 
-    /// What may be asked twice is, as often as is allowed.
     async fn again(
         &self,
         method: &Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, String> {
+        self.retried(method, path, body).await.map_err(|problem| problem.text)
+    }
+
+    /// What may be asked twice is, as often as is allowed.
+    async fn retried(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Refused> {
         let mut tried = 0;
         loop {
             match self.once(method, path, body).await {
-                Ok(answer) => return Ok(answer),
-                Err(problem) if !problem.passes || tried == self.nbi.retries => {
-                    return Err(problem.text);
-                }
-                Err(_) => {}
+                Err(problem) if problem.passes && tried < self.nbi.retries => {}
+                came => return came,
             }
             pause(tried).await;
             tried += 1;
@@ -263,142 +349,4 @@ struct Refused {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::{
-        Json, Router,
-        extract::{Path, State},
-        http::HeaderMap,
-        routing::{get, post},
-    };
-    use std::sync::{Arc, Mutex};
-
-    /// The other orchestrator.
-    #[derive(Default)]
-    struct There {
-        chains: Vec<(String, String, &'static str)>,
-        /// What a chain that is made comes to.
-        comes_to: &'static str,
-        /// Answers to `POST /services` that are lost.
-        lost: u32,
-        journal: Vec<String>,
-    }
-    type Shared = Arc<Mutex<There>>;
-
-    async fn list(State(there): State<Shared>, headers: HeaderMap) -> Json<Value> {
-        assert_eq!(headers["authorization"], "Bearer session");
-        assert_eq!(headers["x-org"], "lab");
-        let there = there.lock().unwrap();
-        let each = there.chains.iter().map(|(id, name, status)| {
-            json!({"service_chain": {"id": id, "name": name, "status": status, "blocks": []}})
-        });
-        Json(each.collect())
-    }
-
-    async fn make(
-        State(there): State<Shared>,
-        Json(body): Json<Value>,
-    ) -> Result<Json<String>, StatusCode> {
-        assert_eq!(body["blocks"][0]["site_id"], "site-2");
-        assert_eq!(body["blocks"][0]["blockChartName"], "counter");
-        let mut there = there.lock().unwrap();
-        let (id, status) = (format!("id-{}", there.chains.len()), there.comes_to);
-        there.chains.push((id.clone(), body["name"].as_str().unwrap().to_owned(), status));
-        there.journal.push("make".into());
-        if there.lost > 0 {
-            there.lost -= 1;
-            return Err(StatusCode::SERVICE_UNAVAILABLE);
-        }
-        Ok(Json(id))
-    }
-
-    async fn one(State(there): State<Shared>, Path(id): Path<String>) -> Json<Value> {
-        let mut there = there.lock().unwrap();
-        there.journal.push("look".into());
-        let chain = there.chains.iter_mut().find(|chain| chain.0 == id).unwrap();
-        let found = json!({"service_chain": {"id": id, "name": chain.1, "status": chain.2}});
-        if chain.2 == "OKTOSTATUS_PROGRESSING" {
-            chain.2 = IN_SYNC;
-        }
-        Json(found)
-    }
-
-    async fn delete(State(there): State<Shared>, Path(id): Path<String>) -> Json<String> {
-        let mut there = there.lock().unwrap();
-        there.chains.retain(|chain| chain.0 != id);
-        there.journal.push(format!("remove {id}"));
-        Json(id)
-    }
-
-    async fn serve(there: There) -> (Nbi, Shared) {
-        let shared: Shared = Arc::new(Mutex::new(there));
-        let login = || async {
-            Json(json!({"ui": {"action": "https://elsewhere.example/self-service/login?flow=1"}}))
-        };
-        let enter = |Json(body): Json<Value>| async move {
-            assert_eq!(
-                (body["identifier"].as_str(), body["org"].as_str()),
-                (Some("me"), Some("lab"))
-            );
-            Json(json!({"session_token": "session"}))
-        };
-        let site = || async { Json(json!({"site": {"id": "site-2", "displayName": "Cloud"}})) };
-        let router = Router::new()
-            .route(LOGIN, get(login))
-            .route("/self-service/login", post(enter))
-            .route("/inno-nbi-api/infrastructure/sites/site-2", get(site))
-            .route("/inno-nbi-api/services", get(list).post(make))
-            .route("/inno-nbi-api/services/{id}", get(one).delete(delete))
-            .with_state(shared.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let nbi = json!({
-            "url": url, "org": "lab", "login": {"identifier": "me", "password": "secret"},
-            "app": "counter", "blockChart": "counter", "blockChartVersion": "1.0.0",
-            "sites": {"cloud": "site-2"}, "readyWithin": "2s", "retries": 1,
-        });
-        (serde_json::from_value(nbi).unwrap(), shared)
-    }
-
-    fn at_the_edge() -> Vec<(String, String, &'static str)> {
-        vec![
-            ("id-edge".into(), "counter - Edge".into(), IN_SYNC),
-            ("id-other".into(), "counters - Edge".into(), IN_SYNC),
-        ]
-    }
-
-    #[tokio::test]
-    async fn an_application_is_ready_where_it_goes_before_it_ends_where_it_was() {
-        let there = There {
-            chains: at_the_edge(),
-            comes_to: "OKTOSTATUS_PROGRESSING",
-            lost: 1,
-            ..There::default()
-        };
-        let (nbi, shared) = serve(there).await;
-
-        let done = relocate(&nbi, "cloud").await.unwrap();
-
-        assert_eq!(done["deployed"], "counter - Cloud");
-        assert_eq!(done["removed"], json!(["counter - Edge"]));
-        let there = shared.lock().unwrap();
-        assert_eq!(there.journal, ["make", "look", "look", "remove id-edge"]);
-        let names: Vec<_> = there.chains.iter().map(|chain| chain.1.as_str()).collect();
-        assert_eq!(names, ["counters - Edge", "counter - Cloud"]);
-    }
-
-    #[tokio::test]
-    async fn what_does_not_become_ready_leaves_the_application_where_it_was() {
-        for comes_to in [ERROR, "OKTOSTATUS_PENDING"] {
-            let there = There { chains: at_the_edge(), comes_to, ..There::default() };
-            let (nbi, shared) = serve(there).await;
-
-            let error = relocate(&nbi, "cloud").await.unwrap_err();
-
-            assert!(error.contains(comes_to) && error.contains("stays"), "{error}");
-            assert_eq!(shared.lock().unwrap().chains, at_the_edge());
-            assert!(relocate(&nbi, "moon").await.unwrap_err().contains("`moon`"));
-        }
-    }
-}
+mod tests;

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use std::{
     sync::{
         Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     time::{Duration, Instant},
@@ -41,6 +42,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 const IDLE_MAX: Duration = Duration::from_secs(900);
 /// A process that was asked for so long all in all is replaced: its processor time is limited.
 const ASKED_MAX: Duration = Duration::from_secs(60);
+/// Policies of all tenants that have functions at work at a time.
+const WORKERS_MAX: usize = 64;
 /// Questions that wait for a worker; it answers one at a time.
 const WAITING_MAX: usize = 16;
 /// Before a process that failed is started again; it doubles with each failure in a row.
@@ -105,12 +108,37 @@ struct Asked {
     answer: oneshot::Sender<Result<Value, Error>>,
 }
 
+/// One of the workers that there may be at a time.
+#[derive(Debug)]
+struct Place;
+
+static WORKERS: AtomicUsize = AtomicUsize::new(0);
+
+impl Place {
+    fn take() -> std::io::Result<Self> {
+        let more = |workers: usize| (workers < WORKERS_MAX).then_some(workers + 1);
+        match WORKERS.fetch_update(Relaxed, Relaxed, more) {
+            Ok(_) => Ok(Self),
+            Err(_) => Err(std::io::Error::other(format!(
+                "{WORKERS_MAX} policies have functions at work already: remove some, or wait until they rest"
+            ))),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        WORKERS.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Worker {
     /// A worker for a policy's file; its process begins with the first question.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If there are too many, or the system gives no thread.
     pub fn new(python: &Python) -> std::io::Result<Self> {
+        let place = Place::take()?;
         let (questions, asked) = sync_channel(WAITING_MAX);
         let life = Life {
             python: python.clone(),
@@ -121,7 +149,10 @@ impl Worker {
             number: 0,
         };
         // The process ends with the thread that starts it: it has one that stays.
-        std::thread::Builder::new().name("python".into()).spawn(move || life.run(&asked))?;
+        std::thread::Builder::new().name("python".into()).spawn(move || {
+            let _place = place;
+            life.run(&asked);
+        })?;
         Ok(Self { questions, marked: Mutex::default() })
     }
 

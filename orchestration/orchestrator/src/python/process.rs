@@ -53,6 +53,14 @@ pub(super) enum Trouble {
     Io(#[from] io::Error),
 }
 
+/// What became of the end that it prints to.
+#[derive(Debug, Clone, Copy)]
+enum Printed {
+    Something,
+    Nothing,
+    Closed,
+}
+
 /// One process; it ends with this value.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -61,6 +69,8 @@ pub(super) struct Process {
     input: ChildStdin,
     output: ChildStdout,
     errors: ChildStderr,
+    /// It has not closed what it prints to.
+    prints: bool,
     /// What was read and is no whole frame yet.
     read: Vec<u8>,
     printed: Vec<u8>,
@@ -94,7 +104,7 @@ impl Process {
                 _ => return Err(failed(io::ErrorKind::BrokenPipe.into())),
             };
         let (read, printed) = (Vec::new(), Vec::new());
-        let process = Self { child, pid, input, output, errors, read, printed };
+        let process = Self { child, pid, input, output, errors, prints: true, read, printed };
         process.never_block().map_err(failed)?;
         Ok(process)
     }
@@ -141,8 +151,11 @@ impl Process {
                 return Err(Trouble::Hung(patience));
             }
             let (writes, reads, prints) = self.ready(written < frame.len(), left)?;
-            if prints {
-                self.print()?;
+            match prints {
+                Printed::Something => self.print()?,
+                Printed::Nothing => {}
+                // It would be ready for ever, and this thread would never wait again.
+                Printed::Closed => self.prints = false,
             }
             if writes {
                 match self.input.write(&frame[written..]) {
@@ -158,14 +171,16 @@ impl Process {
     }
 
     /// Waits until something can be done: write, read, or take what is printed.
-    fn ready(&self, writing: bool, left: Duration) -> io::Result<(bool, bool, bool)> {
-        let mut ends = vec![
-            PollFd::new(&self.output, PollFlags::IN),
-            PollFd::new(&self.errors, PollFlags::IN),
-        ];
-        if writing {
+    fn ready(&self, writing: bool, left: Duration) -> io::Result<(bool, bool, Printed)> {
+        let mut ends = vec![PollFd::new(&self.output, PollFlags::IN)];
+        let printed = self.prints.then(|| {
+            ends.push(PollFd::new(&self.errors, PollFlags::IN));
+            ends.len() - 1
+        });
+        let written = writing.then(|| {
             ends.push(PollFd::new(&self.input, PollFlags::OUT));
-        }
+            ends.len() - 1
+        });
         let left = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
@@ -174,11 +189,13 @@ impl Process {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let is = |at: usize| ends.get(at).is_some_and(|end| !end.revents().is_empty());
-        // An end of what is printed that was closed is always ready, and says nothing any more.
-        let open =
-            |at: usize| ends.get(at).is_some_and(|end| end.revents().contains(PollFlags::IN));
-        Ok((is(2), is(0), open(1)))
+        let flags = |at: Option<usize>| at.map_or(PollFlags::empty(), |at| ends[at].revents());
+        let printed = match flags(printed) {
+            flags if flags.contains(PollFlags::IN) => Printed::Something,
+            flags if flags.is_empty() => Printed::Nothing,
+            _ => Printed::Closed,
+        };
+        Ok((!flags(written).is_empty(), !flags(Some(0)).is_empty(), printed))
     }
 
     /// Reads what there is; 0 at the end.
@@ -265,5 +282,30 @@ fn confinement(interpreter: &Interpreter, python: &Python) -> Confinement {
         files_max: FILES_MAX,
         network: python.network,
         readable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::time::{ClockId, clock_gettime};
+    use serde_json::json;
+
+    #[test]
+    fn who_closes_what_it_prints_to_is_waited_for_in_peace() {
+        let interpreter = Interpreter::find().unwrap();
+        let python = serde_json::from_value(json!({"file": "agents.py"})).unwrap();
+        let program = "import os, time\nos.close(2)\ntime.sleep(60)";
+        let mut process = Process::start(&interpreter, &python, program).unwrap();
+        let used_ms = || {
+            let used = clock_gettime(ClockId::ThreadCPUTime);
+            used.tv_sec * 1000 + used.tv_nsec / 1_000_000
+        };
+        let before = used_ms();
+
+        let answer = process.ask(&json!({}), Duration::from_secs(2));
+
+        assert!(matches!(answer, Err(Trouble::Hung(_))), "{answer:?}");
+        assert!(used_ms() - before < 500, "it does not go round and round");
     }
 }

@@ -175,16 +175,27 @@ fn it_reads_writes_starts_and_reaches_nothing_that_is_not_its_own() {
     std::fs::write(&secret, "secret").unwrap();
     let source = format!(
         "
-import signal, socket, subprocess
+import fcntl, signal, socket, subprocess
 SECRET = {secret:?}
 OWNER = {owner}
 
 def refused(act, *args):
     try:
         act(*args)
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         return type(error).__name__
     return 'DONE'
+
+def owns_a_pipe():
+    # Whom the kernel tells of what comes, in the program's name.
+    fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, OWNER)
+
+def starts_a_thread():
+    threading.Thread(target=print).start()
+
+def has_a_pair(kind):
+    for end in socket.socketpair(socket.AF_UNIX, kind):
+        end.close()
 
 @actuator
 def tries(decision):
@@ -200,6 +211,10 @@ def tries(decision):
         'starts': refused(subprocess.run, ['/usr/bin/true']),
         'forks': refused(os.fork),
         'kills': refused(os.kill, OWNER, 0),
+        'signals': refused(owns_a_pipe),
+        'pins': refused(os.sched_setaffinity, OWNER, {{0}}),
+        'threads': refused(starts_a_thread),
+        'datagrams': refused(has_a_pair, socket.SOCK_DGRAM),
     }}
 
 @actuator
@@ -236,7 +251,7 @@ def has(decision):
     let granted = worker(&source, json!({"network": true}));
     let tried = act(&granted, "tries").unwrap();
     assert_eq!(tried["speaks"], "DONE");
-    for what in ["reads", "local", "starts", "kills"] {
+    for what in ["reads", "local", "starts", "kills", "signals", "datagrams"] {
         assert!(tried[what].as_str().unwrap().ends_with("Error"), "{tried}");
     }
 }

@@ -1,6 +1,7 @@
 //! What the site tells of itself in OpenMetrics.
 
 use super::{
+    budget,
     core::{Core, is_connected},
     pages::Told,
 };
@@ -48,6 +49,8 @@ pub(crate) struct Metrics {
     pub(crate) link_connections: Counter,
     pub(crate) checkpoints_pushed: Counter,
     pub(crate) checkpoints_unpushed: Counter,
+    /// Numbers of status pages that had no room in the text.
+    pub(crate) page_numbers_dropped: Counter,
 }
 
 /// What is counted of one service's requests.
@@ -85,22 +88,23 @@ impl ServiceCounters {
 
 /// All metrics of the site now.
 pub(crate) fn render(core: &Core) -> String {
-    rendered(core, &core.pages.now())
+    rendered(core, core.pages.now())
 }
 
 /// The same for the control plane, with what status pages said since it last asked.
 pub(crate) fn render_for_control(core: &Core) -> String {
-    rendered(core, &core.pages.take())
+    rendered(core, core.pages.take())
 }
 
-fn rendered(core: &Core, pages: &[Told]) -> String {
+fn rendered(core: &Core, mut pages: Vec<Told>) -> String {
+    core.metrics.page_numbers_dropped.add(budget::fit(&mut pages));
     // What the system knows of this process comes first.
     let mut text = telemetry::Registry::new().render().unwrap_or_default();
     text.truncate(text.strip_suffix(END).map_or(0, str::len));
     // Writing to a String cannot fail.
     let _ = write_site(&mut text, core)
         .and_then(|()| write_services(&mut text, core))
-        .and_then(|()| write_pages(&mut text, pages));
+        .and_then(|()| write_pages(&mut text, &pages));
     text.push_str(END);
     text
 }
@@ -137,6 +141,11 @@ fn write_site(text: &mut String, core: &Core) -> std::fmt::Result {
             "cloudskin_site_checkpoints_unpushed",
             "Checkpoints that no peer took",
             &metrics.checkpoints_unpushed,
+        ),
+        (
+            "cloudskin_site_page_numbers_dropped",
+            "Numbers of status pages that were too many to tell",
+            &metrics.page_numbers_dropped,
         ),
     ];
     for (name, help, value) in counters {
@@ -185,14 +194,23 @@ fn write_pages(text: &mut String, pages: &[Told]) -> std::fmt::Result {
             let labels = format!("tenant=\"{tenant}\",service=\"{service}\",cell=\"{cell}\"");
             for (at_ms, number) in &value.past {
                 let (seconds, millis) = (at_ms / 1000, at_ms % 1000);
+                let number = shown(*number);
                 writeln!(text, "{name}{{{labels}}} {number} {seconds}.{millis:03}")?;
             }
             if let Some(number) = value.now {
-                writeln!(text, "{name}{{{labels}}} {number}")?;
+                writeln!(text, "{name}{{{labels}}} {}", shown(number))?;
             }
         }
     }
     Ok(())
+}
+
+/// A number in few letters: a page's `1e300` would else be written with all its zeros.
+fn shown(number: f64) -> String {
+    match number.abs() {
+        0.0 | 1e-5..1e16 => number.to_string(),
+        _ => format!("{number:e}"),
+    }
 }
 
 fn write_services(text: &mut String, core: &Core) -> std::fmt::Result {
@@ -232,4 +250,19 @@ fn write_services(text: &mut String, core: &Core) -> std::fmt::Result {
         writeln!(text, "{time}_sum{{{labels}}} {sum}")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_pages_are_short_and_stay_what_they_are() {
+        for number in [0.0, -0.0, 1.0, -12.5, 1e-300, 123_456_789e-320, f64::MAX, f64::MIN, 1e16] {
+            let text = shown(number);
+            assert!(text.len() <= 25, "{text}");
+            assert_eq!(text.parse::<f64>().unwrap(), number);
+        }
+        assert_eq!(shown(7.0), "7");
+    }
 }

@@ -7,6 +7,7 @@
 //! `policies`. Requests come in through `ingress`,
 //! other sites' checkpoints through `peers`.
 
+mod budget;
 mod calls;
 mod checkpoints;
 mod config;

@@ -16,7 +16,7 @@ use crate::{
 use api::{
     decision::DecisionSpec,
     link::{Decided, Held, HeldState, PolicyAssignment},
-    policy::{Actuator, Said},
+    policy::{Actuator, Said, Sensor},
 };
 use learning::{
     Error, Predictor, Sample,
@@ -34,6 +34,9 @@ use std::{
 
 /// How often sensors are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a policy is asked here that has no times of its own: what makes it run otherwise is
+/// with the control plane.
+const EVERY_MS: u64 = 30_000;
 /// How often models are looked for that are not here.
 const FETCH_PAUSE: Duration = Duration::from_secs(30);
 /// Decisions that are kept until they are noted; the oldest are forgotten.
@@ -157,7 +160,7 @@ fn begin(core: &Arc<Core>, known: &Shared, assignment: PolicyAssignment) {
     let why = {
         let mut known = lock(known);
         let policy = known.policies.entry(assignment.uid.clone()).or_default();
-        let due = sensor::due(&assignment.spec.sensors, policy.last_ms, now_ms, &[]);
+        let due = due(&assignment.spec.sensors, policy.last_ms, now_ms);
         if policy.runs || due.is_none() {
             return;
         }
@@ -175,6 +178,17 @@ fn begin(core: &Arc<Core>, known: &Shared, assignment: PolicyAssignment) {
             policy.runs = false;
         }
     });
+}
+
+/// Why a policy is to be asked now. One that only conditions and functions make run has no times,
+/// and is asked every half a minute.
+fn due(sensors: &[Sensor], last_ms: Option<u64>, now_ms: u64) -> Option<String> {
+    let timed = |sensor: &Sensor| matches!(sensor, Sensor::Every(_) | Sensor::Cron(_));
+    let watches = |sensor: &Sensor| matches!(sensor, Sensor::When(_) | Sensor::Python(_));
+    let without_times = !sensors.iter().any(timed) && sensors.iter().any(watches);
+    let over = last_ms.is_some_and(|last| now_ms.saturating_sub(last) >= EVERY_MS);
+    sensor::due(sensors, last_ms, now_ms, &[])
+        .or_else(|| (without_times && over).then(|| format!("{} s passed", EVERY_MS / 1000)))
 }
 
 /// Asks a policy; what it decided, if that is worth telling.
@@ -415,4 +429,24 @@ async fn act(actuator: &Actuator, worker: Option<Arc<Worker>>, document: &Value)
         }
     };
     Some(json!(deed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_without_times_of_its_own_is_asked_every_half_a_minute() {
+        let due = |sensors: Value, last_ms, now_ms| {
+            let sensors: Vec<Sensor> = serde_json::from_value(sensors).unwrap();
+            super::due(&sensors, last_ms, now_ms).is_some()
+        };
+        let watching = json!([{"when": "here.latency > sla"}, {"python": "busy"}]);
+
+        assert!(due(watching.clone(), None, 1_000));
+        assert!(!due(watching.clone(), Some(1_000), 30_999));
+        assert!(due(watching, Some(1_000), 31_000));
+        let timed = json!([{"when": "here.latency > sla"}, {"every": "5m"}]);
+        assert!(!due(timed.clone(), Some(1_000), 31_000) && due(timed, Some(1_000), 301_000));
+    }
 }

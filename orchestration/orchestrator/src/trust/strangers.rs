@@ -53,6 +53,11 @@ impl Strangers {
 }
 
 impl Stranger {
+    /// It has not shown yet who it is.
+    pub(crate) fn is_strange(&self) -> bool {
+        self.counted.load(Ordering::Relaxed)
+    }
+
     /// It has shown who it is.
     pub(crate) fn is_known(&self) {
         if !self.counted.swap(false, Ordering::Relaxed) {

@@ -4,7 +4,7 @@
 use super::{
     Lineage, Part, Refused,
     check::{self, Answer, Fault},
-    local::{Common, Lens, Site},
+    local::{Common, ERRORS_MAX, Lens, Site},
     merge,
 };
 use crate::{
@@ -93,11 +93,13 @@ fn attempt(
     sites.each.iter_mut().for_each(|site| site.take(LEARN_SHARE));
     let (summary, body) = fit(sites, method, seed)?;
     let reference = reference(sites, &summary)?;
-    let errors = sites.each.iter().map(|site| site.errors(&body, reference.grain));
+    let most = by_rows(&summary.rows);
+    let each = sites.each.iter().zip(&most);
+    let errors = each.map(|(site, most)| site.errors(&body, reference.grain, *most));
     let errors: Vec<Vec<f64>> = errors.collect();
     sites.count(errors.iter().map(Vec::len).sum());
-    for (at, errors) in errors.iter().enumerate() {
-        check::numbers(at, Ok(errors.clone()), errors.len().min(300), "its errors")?;
+    for (at, (errors, most)) in errors.iter().zip(&most).enumerate() {
+        check::numbers(at, Ok(errors.clone()), errors.len().min(*most), "its errors")?;
     }
     sites.each.iter_mut().for_each(|site| site.take(1.0));
     let (summary, body) = fit(sites, method, seed)?;
@@ -111,6 +113,13 @@ fn attempt(
     let each = sites.each.iter().zip(&summary.rows);
     let parts = each.map(|(site, rows)| Part { site: site.name().to_owned(), rows: *rows as u64 });
     Ok((model, parts.collect()))
+}
+
+/// How many errors each site tells, so that in the intervals it weighs what its rows weigh.
+fn by_rows(rows: &[f64]) -> Vec<usize> {
+    let most = rows.iter().copied().fold(1.0, f64::max);
+    let share = |rows: &f64| (ERRORS_MAX as f64 * rows / most).round() as usize;
+    rows.iter().map(|rows| share(rows).max(1)).collect()
 }
 
 fn reference(sites: &mut Sites, summary: &Summary) -> Result<crate::model::Reference> {
@@ -315,4 +324,12 @@ fn network(sites: &mut Sites, summary: &Summary, network: &Network, seed: u64) -
         model = model.with_weights(next);
     }
     Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn errors_are_told_by_rows() {
+        assert_eq!(super::by_rows(&[4000.0, 1000.0, 1.0, 4000.0]), [300, 75, 1, 300]);
+    }
 }

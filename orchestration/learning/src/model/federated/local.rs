@@ -16,8 +16,8 @@ use crate::{
 };
 use std::fmt::Debug;
 
-/// Errors that a site tells, at most.
-const ERRORS_MAX: usize = 300;
+/// Errors that the site with the most rows tells, at most; the others by their rows fewer.
+pub(super) const ERRORS_MAX: usize = 300;
 
 /// Through what rows are looked at.
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +63,8 @@ pub(super) trait Site: Debug {
     fn reference(&self) -> Answer;
     /// How many rows lie between these cuts, figure after figure.
     fn shares(&self, tenths: &[Tenths]) -> Answer;
-    /// Errors on the rows that it does not learn from, in spreads.
-    fn errors(&self, body: &Body, grain: f64) -> Vec<f64>;
+    /// Errors on the rows that it does not learn from, in spreads; of more than `most`, evenly chosen ones.
+    fn errors(&self, body: &Body, grain: f64, most: usize) -> Vec<f64>;
 }
 
 /// A site in this process.
@@ -215,7 +215,7 @@ impl Site for Local<'_> {
         Ok(counts)
     }
 
-    fn errors(&self, body: &Body, grain: f64) -> Vec<f64> {
+    fn errors(&self, body: &Body, grain: f64, most: usize) -> Vec<f64> {
         let (examples, question) = (self.examples, &self.examples.question);
         let error = |at: usize| {
             let past = examples.past(examples.each[at]);
@@ -225,10 +225,10 @@ impl Site for Local<'_> {
         let errors = (self.until..examples.rows.len()).map(error);
         let mut errors: Vec<f64> = errors.filter(|error| error.is_finite()).collect();
         errors.sort_by(f64::total_cmp);
-        if errors.len() <= ERRORS_MAX {
+        if errors.len() <= most {
             return errors;
         }
-        let share = |at: usize| (at as f64 + 0.5) / ERRORS_MAX as f64;
-        (0..ERRORS_MAX).map(|at| quantile(&errors, share(at))).collect()
+        let share = |at: usize| (at as f64 + 0.5) / most as f64;
+        (0..most).map(|at| quantile(&errors, share(at))).collect()
     }
 }

@@ -245,8 +245,8 @@ impl Site for Liar<'_> {
     fn shares(&self, tenths: &[Tenths]) -> Answer {
         self.0.shares(tenths)
     }
-    fn errors(&self, body: &Body, grain: f64) -> Vec<f64> {
-        self.0.errors(body, grain)
+    fn errors(&self, body: &Body, grain: f64, most: usize) -> Vec<f64> {
+        self.0.errors(body, grain, most)
     }
 }
 

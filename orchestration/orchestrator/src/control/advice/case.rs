@@ -7,7 +7,7 @@ use super::{
         state::State,
         views,
     },
-    Ready, processors,
+    MODELS_MAX, Ready, processors,
     seen::{STEP_S, Seen},
 };
 use api::{advice::Assumed, decision::Alternative, policy::millis};
@@ -195,20 +195,29 @@ fn model(
     policy: Option<&Policy>,
 ) -> Result<Option<(String, Ready)>> {
     let models = state.advice.models();
-    let known = |name: &str| models.get(name).map(|ready| (name.to_owned(), ready.clone()));
+    let known = |name: &str| models.ready.get(name).map(|ready| (name.to_owned(), ready.clone()));
     match &assumed.model {
         Some(name) => known(name).map(Some).ok_or_else(|| {
             let name: String = name.chars().take(80).collect();
-            let text = format!(
-                "no model `{name}` of target `latency` is in production: `cloudskin model promote` one, \
-                 and wait half a minute"
-            );
-            Error::refuse(ErrorKind::NotFound, text)
+            Error::refuse(ErrorKind::NotFound, not_ready(&name, models.more))
         }),
         None => {
             let policys = policy.and_then(|policy| known(&policy.spec.model));
             Ok(policys.or_else(|| known(MODEL)))
         }
+    }
+}
+
+fn not_ready(name: &str, more: bool) -> String {
+    match more {
+        true => format!(
+            "the model `{name}` is not held ready: more than {MODELS_MAX} of target `latency` are in production, \
+             and the first {MODELS_MAX} by name are asked. Name one of those"
+        ),
+        false => format!(
+            "no model `{name}` of target `latency` is in production: `cloudskin model promote` one, \
+             and wait half a minute"
+        ),
     }
 }
 

@@ -1,19 +1,24 @@
 //! What was learned, kept over a restart.
 
 use learning::advise::Learned;
-use std::{io::Write, path::Path};
+use std::{io::Write, path::Path, time::Duration};
 use tracing::warn;
 
 /// Stands before what follows; another one is not read.
 const MAGIC: &[u8; 8] = b"CSKADV\0\x01";
 /// No file is larger.
 const FILE_MAX_BYTES: u64 = 16 << 20;
-/// From so many half minutes on what was learned now is worth as much as what was before.
+/// From so many half minutes on what was learned now is worth as much as what an earlier process knew.
 const ENOUGH: u64 = 120;
+/// What is learned from reaches back so far: a process that is older has seen all that it will see.
+const FULL: Duration = Duration::from_secs(3600);
 
-/// Whether what was learned now is used instead of what was known before.
-pub(super) fn replaces(learned: &Learned, before: &Learned) -> bool {
-    learned.moments() > 0 && learned.moments() >= before.moments().min(ENOUGH) && learned != before
+/// Whether what was learned now is used instead of what is known: as soon as it is worth as much as
+/// what an earlier process left, of `kept` moments, and always once this process is `up` for an hour.
+/// Hours differ, and an hour with fewer answers is still the last one.
+pub(super) fn replaces(learned: &Learned, known: &Learned, kept: u64, up: Duration) -> bool {
+    let least = if up < FULL { kept.min(ENOUGH) } else { 0 };
+    learned.moments() > 0 && learned.moments() >= least && learned != known
 }
 
 /// What an earlier process learned; nothing if there is no such file, or it cannot be used.
@@ -83,9 +88,18 @@ mod tests {
 
     #[test]
     fn a_new_process_goes_on_with_what_was_known_until_it_knows_as_much() {
-        assert!(replaces(&learned(30), &Learned::default()));
-        assert!(!replaces(&learned(30), &learned(40)));
-        assert!(replaces(&learned(150), &learned(400)));
-        assert!(!replaces(&Learned::default(), &Learned::default()));
+        let young = Duration::from_secs(60);
+        assert!(replaces(&learned(30), &Learned::default(), 0, young));
+        assert!(!replaces(&learned(30), &learned(40), 40, young));
+        assert!(replaces(&learned(150), &learned(400), 400, young));
+        assert!(!replaces(&Learned::default(), &Learned::default(), 0, young));
+    }
+
+    #[test]
+    fn a_quiet_hour_after_a_full_one_is_learned_from() {
+        let young = Duration::from_secs(60);
+        assert!(replaces(&learned(30), &learned(123), 20, young), "the file had less");
+        assert!(replaces(&learned(30), &learned(123), 123, FULL));
+        assert!(!replaces(&Learned::default(), &learned(123), 0, FULL), "nothing was seen");
     }
 }

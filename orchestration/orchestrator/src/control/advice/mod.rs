@@ -17,7 +17,7 @@ pub(super) use ask::{Predicted, Ranked, predict, rank};
 pub(super) use place::choose;
 pub(super) use plan::{Surplus, less};
 
-use super::state::State;
+use super::{cache::Service, state::State};
 use api::link::{Held, HeldCell};
 use learning::{
     advise::Learned,
@@ -26,9 +26,9 @@ use learning::{
 };
 use seen::Seen;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 use tracing::warn;
@@ -44,11 +44,23 @@ const MODELS_MAX: usize = 8;
 pub(super) struct Advice {
     seen: Mutex<Seen>,
     learned: Mutex<Arc<Learned>>,
-    /// Models of latency that are in production, by name.
-    models: Mutex<Arc<BTreeMap<String, Ready>>>,
+    /// Moments that an earlier process had learned from.
+    kept: u64,
+    /// When this process began to learn, on the monotonic clock.
+    began: OnceLock<Duration>,
+    models: Mutex<Arc<Models>>,
     catalog: Catalog,
     /// Where what was learned is kept.
     file: PathBuf,
+}
+
+/// Models of latency that are in production.
+#[derive(Debug, Default)]
+struct Models {
+    /// By name, the first of them.
+    ready: BTreeMap<String, Ready>,
+    /// There are more than are held ready.
+    more: bool,
 }
 
 /// A model that can be asked.
@@ -62,9 +74,12 @@ impl Advice {
     /// With the models of a catalog's folder, and what an earlier process learned.
     pub(super) fn open(models: &Path, data_dir: &Path) -> Self {
         let file = data_dir.join("advice");
+        let learned = memory::read(&file);
         Self {
             seen: Mutex::default(),
-            learned: Mutex::new(Arc::new(memory::read(&file))),
+            kept: learned.moments(),
+            began: OnceLock::new(),
+            learned: Mutex::new(Arc::new(learned)),
             models: Mutex::default(),
             catalog: Catalog::at(models),
             file,
@@ -80,7 +95,7 @@ impl Advice {
         lock(&self.learned).clone()
     }
 
-    fn models(&self) -> Arc<BTreeMap<String, Ready>> {
+    fn models(&self) -> Arc<Models> {
         lock(&self.models).clone()
     }
 }
@@ -89,10 +104,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes in a site's report.
+/// Takes in a site's report, of a session that holds.
 pub(super) fn take(state: &State, site: &str, held: &[Held], cells: &[HeldCell]) {
     let now_ms = state.wall_ms();
-    state.advice.seen().take(site, now_ms, held, cells);
+    // What is said of other services would be learned, and would be believed of other sites.
+    let placed: HashSet<String> = state.cache(|cache| {
+        let here = |service: &&Arc<Service>| service.status.site.as_deref() == Some(site);
+        cache.services.values().filter(here).map(|service| service.uid().to_owned()).collect()
+    });
+    state.advice.seen().take(site, now_ms, held, cells, |uid| placed.contains(uid));
     let surplus = plan::surplus(state, site, now_ms);
     if state.sites(|sites| sites.note_surplus(site, surplus)) {
         state.wake();
@@ -121,15 +141,16 @@ pub(super) fn refresh(state: &State) {
     let observed = {
         let mut seen = advice.seen();
         state.cache(|cache| {
-            let uids: std::collections::HashSet<&str> =
+            let uids: HashSet<&str> =
                 cache.services.values().map(|service| service.uid()).collect();
             seen.keep(|site| cache.sites.contains_key(site), |uid| uids.contains(uid));
         });
         seen.observed(|site| state.cache(|cache| processors(cache.sites.get(site)?.status.cpu)))
     };
     let learned = Learned::of(&observed);
-    let before = advice.learned();
-    if memory::replaces(&learned, &before) {
+    let now = state.clock.monotonic();
+    let up = now.saturating_sub(*advice.began.get_or_init(|| now));
+    if memory::replaces(&learned, &advice.learned(), advice.kept, up) {
         if let Err(error) = memory::write(&advice.file, &learned) {
             warn!(error = types::chain(&error), "what was learned is lost with this process");
         }
@@ -143,22 +164,23 @@ fn processors(cpu: Cpu) -> Option<f64> {
 }
 
 /// The models of latency that are in production; one whose version is known is not read again.
-fn in_production(catalog: &Catalog, known: &BTreeMap<String, Ready>) -> BTreeMap<String, Ready> {
+fn in_production(catalog: &Catalog, known: &Models) -> Models {
     let names = catalog.names().unwrap_or_else(|error| {
         warn!(error = types::chain(&error), "the catalog of models cannot be read");
         Vec::new()
     });
-    let mut ready = BTreeMap::new();
+    let mut models = Models::default();
     for name in names {
-        let found = latency_model(catalog, &name, known.get(&name));
-        if let Some(found) = found {
-            ready.insert(name, found);
-        }
-        if ready.len() >= MODELS_MAX {
-            break;
+        if models.ready.len() >= MODELS_MAX {
+            models.more = is_of_latency(catalog, &name);
+            if models.more {
+                break;
+            }
+        } else if let Some(found) = latency_model(catalog, &name, known.ready.get(&name)) {
+            models.ready.insert(name, found);
         }
     }
-    ready
+    models
 }
 
 fn latency_model(catalog: &Catalog, name: &str, known: Option<&Ready>) -> Option<Ready> {
@@ -169,7 +191,19 @@ fn latency_model(catalog: &Catalog, name: &str, known: Option<&Ready>) -> Option
     if let Some(known) = known.filter(in_use) {
         return Some(known.clone());
     }
+    // Others are many, and a model may be large: it is decoded only if it can be asked.
+    if !is_of_latency(catalog, name) {
+        return None;
+    }
     let production = catalog.production(name).ok()?;
     let fits = matches!(production.model.target, Target::Latency);
     fits.then(|| Ready { version: production.record.id, model: Arc::new(production.model) })
+}
+
+/// Whether a version in production is of latency, as its record says; with a record that is
+/// damaged it may be, as the version before it then is used.
+fn is_of_latency(catalog: &Catalog, name: &str) -> bool {
+    let Ok((Some(version), _)) = catalog.staged(name, &[]) else { return false };
+    let record = catalog.record(name, version);
+    record.map_or(true, |record| matches!(record.target, Target::Latency))
 }

@@ -12,8 +12,14 @@ use api::{
 use decide::Verdict;
 use learning::advise::{self, Ranking};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 use tracing::warn;
+
+/// Sites whose prediction is kept with the decision, the best first: it is stored for long.
+const TOLD_MAX: usize = 16;
 
 /// The verdict with the sites in the order of what is expected, and what that is. With
 /// `prefer: room`, or if nothing can be said, it stays as it is.
@@ -46,21 +52,24 @@ pub(in super::super) fn choose(
         "slaMs": case.sla_ms,
         "rate": case.rate,
         "prefer": prefer,
-        "places": ranking.places,
+        "places": &ranking.places[..ranking.places.len().min(TOLD_MAX)],
+        "placesRanked": ranking.places.len(),
     });
     (ordered(verdict, &ranking), told)
 }
 
 /// The sites of a ranking first, with what is expected there behind what there is.
 fn ordered(verdict: Verdict, ranking: &Ranking) -> Verdict {
-    let mut left = verdict.alternatives;
-    let mut alternatives = Vec::with_capacity(left.len());
-    for place in &ranking.places {
-        let Some(at) = left.iter().position(|site| site.name == place.site) else { continue };
-        let Alternative { name, score, reason } = left.remove(at);
-        alternatives.push(Alternative { name, score, reason: format!("{reason}; {}", place.why) });
+    let places = ranking.places.iter().enumerate();
+    let order: HashMap<&str, usize> = places.map(|(at, place)| (place.site.as_str(), at)).collect();
+    let mut alternatives = verdict.alternatives;
+    // Those that were not ranked stay behind, as they stood.
+    alternatives.sort_by_key(|site| order.get(site.name.as_str()).copied().unwrap_or(usize::MAX));
+    for Alternative { name, reason, .. } in &mut alternatives {
+        if let Some(at) = order.get(name.as_str()) {
+            *reason = format!("{reason}; {}", ranking.places[*at].why);
+        }
     }
-    alternatives.extend(left);
     let best = alternatives.first().filter(|site| site.score.is_some());
     let reason = match best {
         Some(best) => format!("`{}` {}; {}", best.name, best.reason, ranking.why),

@@ -22,6 +22,9 @@ const LATELY: usize = 60;
 const MOMENT_STEPS: usize = 6;
 /// Services at sites; each takes 24 KiB.
 const PAIRS_MAX: usize = 1024;
+/// A moment with more processors than its site has, by so much, was not measured: a half minute may
+/// have the reports of a second more.
+const PROCESSORS_SLACK: f64 = 1.1;
 /// Counters that a site told longer ago than this say nothing of any one step.
 const GAP_MS: u64 = 2 * STEP_MS;
 
@@ -72,17 +75,21 @@ pub(super) struct Lately {
 }
 
 impl Seen {
-    /// Takes in a site's report.
+    /// Takes in a site's report. Of services that are not `placed` there nothing is kept but their
+    /// part of what is used.
     pub(in super::super) fn take(
         &mut self,
         site: &str,
         now_ms: u64,
         held: &[Held],
         cells: &[HeldCell],
+        placed: impl Fn(&str) -> bool,
     ) {
-        let known: usize = self.sites.values().map(|site| site.services.len()).sum();
+        let known =
+            |uid: &str| self.sites.get(site).is_some_and(|at| at.services.contains_key(uid));
+        let new = held.iter().filter(|one| placed(&one.uid) && !known(&one.uid)).count();
+        let mut places = self.places(site, new);
         let site = self.sites.entry(site.to_owned()).or_default();
-        let mut places = PAIRS_MAX.saturating_sub(known);
         site.reach(now_ms / STEP_MS);
         let fresh = now_ms.saturating_sub(site.told_ms) <= GAP_MS;
         site.told_ms = now_ms;
@@ -102,8 +109,29 @@ impl Seen {
             let cpu_us = since(&key, one.cpu_us);
             site.add_used(cpu_us);
             site.counters.insert(key, one.cpu_us);
-            site.add(one, cpu_us, fresh, &mut places);
+            if placed(&one.uid) {
+                site.add(one, cpu_us, fresh, &mut places);
+            }
         }
+    }
+
+    /// Makes places for `new` services of a site, and answers how many there are. If all are
+    /// taken, sites that have more of them than this one give some away.
+    fn places(&mut self, site: &str, new: usize) -> usize {
+        let known: usize = self.sites.values().map(|site| site.services.len()).sum();
+        let own = self.sites.get(site).map_or(0, |site| site.services.len());
+        let mut free = PAIRS_MAX.saturating_sub(known);
+        while free < new {
+            let others = self.sites.iter_mut().filter(|(name, _)| name.as_str() != site);
+            let fullest = others.map(|(_, other)| other).max_by_key(|other| other.services.len());
+            let Some(fullest) = fullest.filter(|most| most.services.len() > own + free + 1) else {
+                break;
+            };
+            let last = fullest.services.keys().max().cloned();
+            last.and_then(|last| fullest.services.remove(&last));
+            free += 1;
+        }
+        free
     }
 
     /// Forgets sites and services that are no more.
@@ -122,7 +150,11 @@ impl Seen {
         let Some(service) = site.services.get(uid) else { return Vec::new() };
         let mut samples = service.samples(&site.used_us);
         let silent = usize::try_from((now_ms / STEP_MS).saturating_sub(site.last));
-        // The step that is under way has not ended.
+        if now_ms / STEP_MS <= site.last {
+            // The step is under way: a part of one is not what models were trained on.
+            samples.pop();
+        }
+        // A step has not ended, of a site that is silent neither.
         let silent = silent.unwrap_or(usize::MAX).min(STEPS_MAX).saturating_sub(1);
         samples.extend(std::iter::repeat_n(Sample::default(), silent));
         samples
@@ -158,7 +190,9 @@ impl Seen {
             let Some(processors) = processors(name) else { continue };
             for (uid, service) in &site.services {
                 let (service, site) = (uid.clone(), (name, site, service));
-                let moments = site.1.moments(site.2);
+                let mut moments = site.1.moments(site.2);
+                // A site may report what it likes: this much cannot be.
+                moments.retain(|moment| moment.own <= processors * PROCESSORS_SLACK);
                 if !moments.is_empty() {
                     let site = site.0.clone();
                     all.push(Observed { service, site, processors, moments });
@@ -312,7 +346,7 @@ mod tests {
                 held("a", 10 * at, 10 * at * 50_000, 10 * at * 20_000),
                 held("b", 0, 0, at * 500_000),
             ];
-            seen.take("edge", 1_000_000 + at * 1000, &reports, &[]);
+            seen.take("edge", 1_000_000 + at * 1000, &reports, &[], |_| true);
         }
         seen
     }
@@ -339,15 +373,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_site_makes_up_is_not_learned_from() {
+        let mut seen = seen(125);
+        assert!(seen.observed(|_| Some(0.1)).is_empty(), "a fifth of a processor of a tenth");
+        let made_up = held("elsewhere", 1, 1, 1_000_000);
+        seen.take("edge", 1_126_000, &[made_up], &[], |uid| uid != "elsewhere");
+        assert!(seen.samples("elsewhere", "edge", 1_130_000).is_empty());
+    }
+
+    #[test]
+    fn the_step_that_is_under_way_is_no_sample() {
+        let seen = seen(121);
+        let samples = seen.samples("a", "edge", 1_120_500);
+        assert_eq!(samples.len(), seen.samples("a", "edge", 1_125_000).len() - 1);
+        assert!((samples.last().unwrap().cpu.unwrap() - 0.7).abs() < 1e-6);
+    }
+
+    #[test]
     fn silence_gaps_and_clocks_that_jump_are_no_load() {
         let mut seen = seen(60);
         // Two minutes of silence: what was used in them is no load of one step.
         let late = held("a", 5000, 250_000_000, 100_000_000);
-        seen.take("edge", 1_180_000, &[late], &[]);
+        seen.take("edge", 1_180_000, &[late], &[], |_| true);
         assert!(seen.used("edge", 1_186_000).unwrap() < 1.0);
         assert_eq!(seen.used("edge", 2_000_000), None, "nothing was heard lately");
-        seen.take("edge", u64::MAX, &[held("a", 1, 1, 1)], &[]);
-        seen.take("edge", 0, &[held("a", 2, 2, 2)], &[]);
+        seen.take("edge", u64::MAX, &[held("a", 1, 1, 1)], &[], |_| true);
+        seen.take("edge", 0, &[held("a", 2, 2, 2)], &[], |_| true);
         assert!(seen.samples("a", "edge", u64::MAX).len() <= 2 * STEPS_MAX);
     }
 
@@ -355,9 +406,17 @@ mod tests {
     fn what_is_no_more_is_forgotten_and_there_is_a_limit() {
         let mut seen = seen(10);
         let many: Vec<Held> = (0..2000).map(|at| held(&format!("s{at}"), 1, 1, 1)).collect();
-        seen.take("cloud", 1_010_000, &many, &[]);
-        let pairs: usize = seen.sites.values().map(|site| site.services.len()).sum();
-        assert_eq!(pairs, PAIRS_MAX);
+        seen.take("cloud", 1_010_000, &many, &[], |_| true);
+        let pairs =
+            |seen: &Seen| seen.sites.values().map(|site| site.services.len()).sum::<usize>();
+        assert_eq!(pairs(&seen), PAIRS_MAX);
+
+        // A site that took all places gives some to one that comes later.
+        seen.take("far", 1_011_000, &many, &[], |_| true);
+        seen.take("cloud", 1_012_000, &many, &[], |_| true);
+        assert_eq!(pairs(&seen), PAIRS_MAX);
+        assert!(seen.sites["far"].services.len() >= PAIRS_MAX / 2 - 2);
+        assert!(seen.sites["edge"].services.contains_key("a"));
 
         seen.keep(|site| site == "edge", |uid| uid == "a");
 

@@ -67,9 +67,15 @@ pub(super) async fn run(state: &Arc<State>, id: &Id, why: &str) -> Result<Ran> {
         advice.verdict.go = None;
         advice.held = Some("its last moves failed: it rests".to_owned());
     }
-    let said = record::said(&agent, &gathered, &advice);
-    let asked = (&*agent, &gathered, &advice);
-    let spec = record::decision(&policy, service.uid(), asked, action(&policy, &advice), why);
+    let (of, uid, why) = (policy.clone(), service.uid().to_owned(), why.to_owned());
+    // What is recorded asks the model again.
+    let (said, spec, advice) = apart(move || {
+        let said = record::said(&agent, &gathered, &advice);
+        let asked = (&*agent, &gathered, &advice);
+        let spec = record::decision(&of, &uid, asked, action(&of, &advice), &why);
+        (said, spec, advice)
+    })
+    .await?;
     let decision = carry_out(state, &policy, &said, &advice, spec.clone()).await?;
     if let Some(name) = &decision
         && !policy.spec.dry_run

@@ -10,7 +10,7 @@ use crate::{
         decisions,
         state::State,
     },
-    outgoing::{nbi, pause, webhook},
+    outgoing::{pause, webhook},
     python,
 };
 use api::{
@@ -20,7 +20,7 @@ use api::{
 };
 use serde_json::{Value, json};
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 use tracing::{info, warn};
@@ -61,10 +61,14 @@ pub(super) fn begin(
         let (state, policy, document) = (state.clone(), policy.clone(), document.clone());
         let decision = Id::new(&policy.resource.metadata.tenant, decision);
         state.clone().tasks.spawn(async move {
-            let acting = act(&state, &policy, number, document);
+            let (begun, deployed) = (Instant::now(), OnceLock::new());
+            let acting = act(&state, &policy, number, document, &deployed);
             let deed = tokio::select! {
                 deed = acting => deed,
-                () = state.stop.cancelled() => return,
+                () = state.stop.cancelled() => match unfinished(&policy, number, &deployed, begun) {
+                    Some(deed) => deed,
+                    None => return,
+                },
             };
             note(&state, &policy, &decision, deed).await;
         });
@@ -96,7 +100,30 @@ struct Deed {
     took: Duration,
 }
 
-async fn act(state: &Arc<State>, policy: &Arc<Policy>, number: usize, document: Value) -> Deed {
+/// A relocation in the middle of which the control plane stops: the application may be at both
+/// places, and whoever reads the decision is to know.
+fn unfinished(
+    policy: &Policy,
+    number: usize,
+    deployed: &OnceLock<String>,
+    begun: Instant,
+) -> Option<Deed> {
+    let Actuator::Nbi(other) = &policy.spec.actuators[number] else { return None };
+    let name = deployed.get()?;
+    let text = format!(
+        "unfinished: the control plane stopped while `{name}` was deployed, and where it was it may still be"
+    );
+    warn!(policy = %policy.id(), text, "a relocation is not finished");
+    Some(Deed { kind: "nbi", to: other.url.clone(), came: Err(text), took: begun.elapsed() })
+}
+
+async fn act(
+    state: &Arc<State>,
+    policy: &Arc<Policy>,
+    number: usize,
+    document: Value,
+    deployed: &OnceLock<String>,
+) -> Deed {
     let begun = Instant::now();
     let (kind, to, came) = match &policy.spec.actuators[number] {
         Actuator::Webhook(webhook) => {
@@ -108,7 +135,8 @@ async fn act(state: &Arc<State>, policy: &Arc<Policy>, number: usize, document: 
         }
         Actuator::Nbi(other) => {
             let to = document["to"].as_str().unwrap_or_default();
-            ("nbi", other.url.clone(), nbi::relocate(other, to).await)
+            let relocating = state.agents.relocations.relocate(other, to, deployed);
+            ("nbi", other.url.clone(), relocating.await)
         }
         Actuator::Migrate | Actuator::Notify | Actuator::Scale(_) | Actuator::Place(_) => {
             ("none", String::new(), Ok(Value::Null))

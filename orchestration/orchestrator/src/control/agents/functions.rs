@@ -79,20 +79,31 @@ pub(super) async fn sensed(
         // It was said when it failed.
         Err(python::Error::Resting { .. }) => Ok(None),
         Err(error) => record::sensing(state, policy, Some(&error)).await.map(|()| None),
-        Ok(said) => record::sensing(state, policy, None).await.map(|()| said),
+        // Of what was not asked it is not known whether it would answer.
+        Ok(Heard { answered: false, .. }) => Ok(None),
+        Ok(Heard { why, .. }) => record::sensing(state, policy, None).await.map(|()| why),
     }
+}
+
+/// What sensors said.
+#[derive(Debug, Default)]
+struct Heard {
+    /// One was asked, and answered.
+    answered: bool,
+    /// Why the policy is to be run, if it is.
+    why: Option<String>,
 }
 
 fn ask_all(
     state: &State,
     policy: &Policy,
     service: &Service,
-) -> std::result::Result<Option<String>, python::Error> {
+) -> std::result::Result<Heard, python::Error> {
     let worker = state.agents.functions.worker(policy);
     let worker = worker.map_err(|error| python::Error::Failed(types::chain(&error)))?;
-    let Some(worker) = worker else { return Ok(None) };
+    let Some(worker) = worker else { return Ok(Heard::default()) };
     let marked = worker.functions()?;
-    let (now_ms, mut why) = (state.wall_ms(), None);
+    let (now_ms, mut heard) = (state.wall_ms(), Heard::default());
     let mut gathered = None;
     for function in policy.spec.python_sensors() {
         let own = marked.iter().find(|one| one.kind == "sensor" && one.name == function.name);
@@ -105,17 +116,29 @@ fn ask_all(
         let noted = Sensed { at_ms: now_ms, every_ms, ..last.unwrap_or_default() };
         note(state, policy, function, noted.clone());
         let places = gathered.get_or_insert_with(|| situation::gather(state, policy, service));
-        let Some(places) = places else { return Ok(why) };
+        let Some(places) = places else { return Ok(heard) };
         let nodes = own.map(|own| own.nodes.as_slice()).unwrap_or_default();
         let question =
             places.ask(|situation| python::sensor::question(function, situation.moment, nodes));
-        match python::sensor::answer(&function.name, &worker.call(question)?)? {
+        let said = python::sensor::answer(&function.name, &worker.call(question)?)?;
+        heard.answered = true;
+        match said {
             Said::Nothing => {}
-            Said::Run(reason) => why = why.or(Some(reason)),
-            Said::Values(values) => note(state, policy, function, Sensed { values, ..noted }),
+            Said::Run(reason) => heard.why = heard.why.or(Some(reason)),
+            Said::Values(values) => {
+                let values = of_places(values, &places.places);
+                note(state, policy, function, Sensed { values, ..noted });
+            }
         }
     }
-    Ok(why)
+    Ok(heard)
+}
+
+/// What was said of sites where the service can be, or of all: a function may name whatever it
+/// likes, and what it says stays in memory.
+fn of_places(mut values: BTreeMap<String, f64>, places: &[situation::At]) -> BTreeMap<String, f64> {
+    values.retain(|name, _| name.is_empty() || places.iter().any(|at| at.site == *name));
+    values
 }
 
 fn note(state: &State, policy: &Policy, function: &Function, sensed: Sensed) {
@@ -152,4 +175,19 @@ pub(super) fn figures(
         (function.name.clone(), places.iter().map(of).collect())
     };
     policy.spec.python_sensors().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_other_names_is_not_kept() {
+        let at = |site: &str| situation::At { site: site.into(), edge: false, samples: Vec::new() };
+        let said = ["", "edge", "moon"].map(|name| (name.to_owned(), 1.0));
+
+        let kept = of_places(BTreeMap::from(said), &[at("edge"), at("cloud")]);
+
+        assert_eq!(kept.into_keys().collect::<Vec<_>>(), ["", "edge"]);
+    }
 }

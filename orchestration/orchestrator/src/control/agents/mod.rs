@@ -12,6 +12,7 @@ mod after;
 mod analyze;
 mod deeds;
 mod functions;
+mod looks;
 mod record;
 mod scale;
 mod situation;
@@ -26,7 +27,7 @@ use super::{
     cache::{Id, Policy, Service},
     state::State,
 };
-use crate::{measured::Measured, python};
+use crate::{measured::Measured, outgoing::nbi::Relocations, python};
 use api::{
     policy::{Event, Moved, PolicyStatus},
     service::Phase,
@@ -47,8 +48,6 @@ use types::ErrorKind;
 
 /// How often sensors are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// Policies that are looked at at a time.
-const LOOKS_MAX: usize = 32;
 /// How long an agent goes on with the model that was in production when it was made.
 const MODEL_AGE_MAX: Duration = Duration::from_secs(60);
 /// Moves that a policy's status remembers: those of two days.
@@ -67,7 +66,9 @@ pub(super) struct Agents {
     /// One run of each policy at a time.
     turns: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<()>>>>,
     /// Policies that are being looked at.
-    looked_at: Mutex<HashSet<Id>>,
+    looks: Arc<looks::Looks>,
+    /// What other orchestrators are doing for policies.
+    relocations: Relocations,
     /// Processes of their Python.
     functions: functions::Functions,
     models: Arc<dyn Models>,
@@ -116,7 +117,8 @@ impl Agents {
             seen: Mutex::default(),
             open: Mutex::default(),
             turns: Mutex::default(),
-            looked_at: Mutex::default(),
+            looks: Arc::default(),
+            relocations: Relocations::default(),
             functions: functions::Functions::default(),
             models: Arc::new(CatalogModels(Catalog::at(models))),
             catalog: Catalog::at(models),
@@ -172,6 +174,7 @@ impl Agents {
         lock(&self.seen).retain(|id, _| known.contains(id));
         lock(&self.turns).retain(|id, turn| known.contains(id) || Arc::strong_count(turn) > 1);
         self.functions.forget(known);
+        self.looks.forget(known);
         lock(&self.compiled).retain(|id, _| known.contains(id));
     }
 }
@@ -198,6 +201,7 @@ pub(super) async fn run(state: Arc<State>) {
             }
         }
         tick += 1;
+        let policies = state.agents.looks.in_turn(policies, |policy| policy.id());
         policies.into_iter().for_each(|policy| begin_look(&state, policy));
         if let Err(error) = after::close_due(&state).await {
             warn!(error = types::chain(&error), "what became of a decision was not noted");
@@ -209,14 +213,11 @@ pub(super) async fn run(state: Arc<State>) {
 /// the next tick looks again.
 fn begin_look(state: &Arc<State>, policy: Arc<Policy>) {
     let id = policy.id();
-    {
-        let mut looked_at = lock(&state.agents.looked_at);
-        if looked_at.len() >= LOOKS_MAX || !looked_at.insert(id.clone()) {
-            return;
-        }
-    }
+    let Some(place) = state.agents.looks.begin(&id) else { return };
     let looking = state.clone();
     state.tasks.spawn(async move {
+        // It is given back however this ends, by a panic too.
+        let _place = place;
         let looked = tokio::select! {
             looked = look(&looking, &policy) => looked,
             () = looking.stop.cancelled() => Ok(()),
@@ -224,7 +225,6 @@ fn begin_look(state: &Arc<State>, policy: Arc<Policy>) {
         if let Err(error) = looked {
             warn!(policy = %id, error = types::chain(&error), "a policy was not run");
         }
-        lock(&looking.agents.looked_at).remove(&id);
     });
 }
 

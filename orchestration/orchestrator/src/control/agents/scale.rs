@@ -2,7 +2,7 @@
 
 use super::record;
 use crate::control::{
-    Result,
+    Error, Result,
     apply::{self, Options},
     cache::{Id, Policy, Service},
     decisions,
@@ -10,11 +10,11 @@ use crate::control::{
     views,
 };
 use api::{
-    Kind,
+    Kind, Resource,
     cell::{CellSpec, Form},
     decision::DecisionSpec,
     policy::{Actuator, Place, Scale, millis},
-    service::ServiceSpec,
+    service::{Selector, ServiceSpec},
 };
 use learning::agent::{Advice, Turn, Want};
 use serde_json::{Value, json};
@@ -29,7 +29,17 @@ struct Change {
     subject: (Kind, String),
     /// In words.
     text: String,
-    spec: Value,
+    field: Field,
+}
+
+/// What is changed of a spec. All else stays as it is when that is done: it may be another one than
+/// was decided on.
+#[derive(Debug, PartialEq)]
+enum Field {
+    Nothing,
+    Cpu(Cpu),
+    Sites(Selector),
+    Threads(u32),
 }
 
 /// Does what the policy's actuators with conditions of their own want.
@@ -71,7 +81,7 @@ pub(super) async fn follow(
                     continue;
                 }
                 let text = "nothing is changed".to_owned();
-                let change = Change { action: "scale", subject, text, spec: Value::Null };
+                let change = Change { action: "scale", subject, text, field: Field::Nothing };
                 (change, Err(problem))
             }
         };
@@ -121,8 +131,7 @@ async fn scaled(
     if let Some(tissue) = &scale.tissue {
         return threads(state, policy, scale, tissue, turn).await;
     }
-    let mut spec = service.spec.clone();
-    let now = spec.resources.cpu;
+    let now = service.spec.resources.cpu;
     let Some(to) = next(scale, now, turn) else { return Ok(None) };
     let room = room(state, service);
     if to > now && to.0 - now.0 > room.0 {
@@ -131,12 +140,11 @@ async fn scaled(
             "it would get `{to}` of CPU in place of `{now}`, and site `{site}` has `{room}` free"
         ));
     }
-    spec.resources.cpu = to;
     Ok(Some(Change {
         action: "scale",
         subject: (Kind::Service, policy.spec.service.clone()),
         text: format!("CPU from `{now}` to `{to}`"),
-        spec: serde_json::to_value(spec).map_err(|error| error.to_string())?,
+        field: Field::Cpu(to),
     }))
 }
 
@@ -158,8 +166,8 @@ async fn threads(
     let id = Id::new(&policy.resource.metadata.tenant, tissue);
     let stored = apply::load(state, Kind::Tissue, &id).await.map_err(|e| types::chain(&e))?;
     let stored = stored.ok_or_else(|| format!("there is no `tissue/{tissue}`"))?;
-    let mut spec: CellSpec = stored.spec().map_err(|error| types::chain(&error))?;
-    let Some(Form::Threads(threads)) = &mut spec.form else {
+    let spec: CellSpec = stored.spec().map_err(|error| types::chain(&error))?;
+    let Some(Form::Threads(threads)) = &spec.form else {
         return Err(format!("`tissue/{tissue}` is made of ranks, whose number stays"));
     };
     let now = Cpu(u64::from(threads.cpus) * 1000);
@@ -169,22 +177,19 @@ async fn threads(
         return Ok(None);
     }
     let text = format!("processors from {} to {cpus}", threads.cpus);
-    threads.cpus = cpus;
     Ok(Some(Change {
         action: "scale",
         subject: (Kind::Tissue, tissue.to_owned()),
         text,
-        spec: serde_json::to_value(spec).map_err(|error| error.to_string())?,
+        field: Field::Threads(cpus),
     }))
 }
 
 /// Other sites, if the service may not be at just these already.
 fn placed(state: &State, service: &Service, place: &Place) -> Option<Change> {
-    let mut spec: ServiceSpec = service.spec.clone();
-    if spec.placement.sites == place.sites {
+    if service.spec.placement.sites == place.sites {
         return None;
     }
-    spec.placement.sites = place.sites.clone();
     let admitted = |labels: &std::collections::BTreeMap<String, String>| {
         place.sites.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
     };
@@ -198,7 +203,33 @@ fn placed(state: &State, service: &Service, place: &Place) -> Option<Change> {
         false => format!("sites are those with `{labels}` from now on, which none has yet"),
     };
     let subject = (Kind::Service, service.resource.metadata.name.clone());
-    Some(Change { action: "place", subject, text, spec: serde_json::to_value(spec).ok()? })
+    Some(Change { action: "place", subject, text, field: Field::Sites(place.sites.clone()) })
+}
+
+fn change_field(resource: &mut Resource, field: &Field) -> Result<()> {
+    let written = match field {
+        Field::Nothing => return Ok(()),
+        Field::Cpu(cpu) => {
+            let mut spec: ServiceSpec = resource.spec()?;
+            spec.resources.cpu = *cpu;
+            serde_json::to_value(spec)
+        }
+        Field::Sites(sites) => {
+            let mut spec: ServiceSpec = resource.spec()?;
+            spec.placement.sites = sites.clone();
+            serde_json::to_value(spec)
+        }
+        Field::Threads(cpus) => {
+            let mut spec: CellSpec = resource.spec()?;
+            if let Some(Form::Threads(threads)) = &mut spec.form {
+                threads.cpus = *cpus;
+            }
+            serde_json::to_value(spec)
+        }
+    };
+    let invalid = |error: serde_json::Error| Error::refuse(ErrorKind::Invalid, error.to_string());
+    resource.spec = written.map_err(invalid)?;
+    Ok(())
 }
 
 /// Applies it, as a user would.
@@ -207,8 +238,8 @@ async fn carry_out(state: &Arc<State>, policy: &Policy, change: &Change) -> Resu
     let id = Id::new(&policy.resource.metadata.tenant, name);
     let mut resource =
         apply::load(state, *kind, &id).await?.ok_or_else(|| apply::not_found(*kind, &id))?;
-    resource.spec.clone_from(&change.spec);
-    // Of the revision that was read: what somebody else applied meanwhile is not undone.
+    change_field(&mut resource, &change.field)?;
+    // Of the revision that was read just now: what somebody else applies meanwhile is not undone.
     match apply::apply(state, resource, Options::default()).await {
         Err(error) if error.kind() == ErrorKind::Conflict => Err(error),
         done => done.map(drop),
@@ -251,6 +282,26 @@ async fn note(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_somebody_else_changed_meanwhile_stays() {
+        let mut now: Resource = serde_json::from_value(json!({
+            "apiVersion": "cloudskin.eu/v1alpha1",
+            "kind": "Service",
+            "metadata": {"name": "counter"},
+            "spec": {"module": "newer.wasm", "resources": {"cpu": "500m", "memory": "64Mi"}},
+        }))
+        .unwrap();
+        let labels = [("tier".to_owned(), "cloud".to_owned())].into();
+
+        change_field(&mut now, &Field::Cpu(Cpu(750))).unwrap();
+        change_field(&mut now, &Field::Sites(Selector { match_labels: labels })).unwrap();
+
+        assert_eq!(now.spec["module"], "newer.wasm");
+        assert_eq!(now.spec["resources"]["memory"], "64Mi");
+        assert_eq!(now.spec["resources"]["cpu"], "750m");
+        assert_eq!(now.spec["placement"]["sites"]["matchLabels"]["tier"], "cloud");
+    }
 
     #[test]
     fn steps_stay_within_their_limits() {

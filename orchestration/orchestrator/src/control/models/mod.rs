@@ -103,6 +103,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Looks at the catalog and at what models said until the control plane stops.
 pub(super) async fn run(state: Arc<State>) {
+    if let Err(error) = retrain::end_interrupted(&state).await {
+        warn!(error = types::chain(&error), "what was under way before is not noted as ended");
+    }
     let mut looks = interval(state.config.models_interval);
     let mut watches = interval(state.config.drift_interval);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -133,6 +136,16 @@ fn id(name: &str) -> Id {
 async fn update(
     state: &Arc<State>,
     name: &str,
+    change: impl FnMut(&mut ModelStatus, u64),
+) -> Result<ModelStatus> {
+    update_with(state, name, None, change).await
+}
+
+/// The same, with a decision in the same batch: both are stored, or neither.
+async fn update_with(
+    state: &Arc<State>,
+    name: &str,
+    decision: Option<&Resource>,
     mut change: impl FnMut(&mut ModelStatus, u64),
 ) -> Result<ModelStatus> {
     for _ in 0..RACES_MAX {
@@ -142,10 +155,13 @@ async fn update(
         let mut new = model.status.clone();
         new.observed_generation = model.generation();
         change(&mut new, state.wall_ms());
-        if new == model.status {
+        if new == model.status && decision.is_none() {
             return Ok(new);
         }
         let mut batch = Batch::new();
+        if let Some(decision) = decision {
+            put(state, &mut batch, decision);
+        }
         batch.put(model.with_status(&new));
         match state.commit(batch).await {
             Err(Error::Raced) => {}
@@ -163,12 +179,16 @@ async fn record(state: &Arc<State>, spec: &DecisionSpec) -> Result<Resource> {
 
 async fn store(state: &Arc<State>, mut decision: Resource) -> Result<Resource> {
     let mut batch = Batch::new();
-    match decision.metadata.resource_version {
-        None => decisions::add(state, &mut batch, decision.clone()),
-        Some(_) => batch.put(decision.clone()),
-    }
+    put(state, &mut batch, &decision);
     decision.metadata.resource_version = Some(state.commit(batch).await?);
     Ok(decision)
+}
+
+fn put(state: &State, batch: &mut Batch, decision: &Resource) {
+    match decision.metadata.resource_version {
+        None => decisions::add(state, batch, decision.clone()),
+        Some(_) => batch.put(decision.clone()),
+    }
 }
 
 /// Names a decision in a model's status.

@@ -1,19 +1,20 @@
 //! The training of a model that no longer fits: on a thread of its own, behind all else, within the memory and the
 //! number of moments that it may take.
 
-use super::{Error, Production, id, named, record, refused, store, told, update, watching};
+use super::{Error, Production, id, named, refused, store, told, update_with, watching};
 use crate::control::{
-    Result,
+    Result, apply,
     cache::{Id, Model},
     decisions,
     state::State,
     status::set_condition,
 };
 use api::{
-    decision::DecisionSpec,
-    model::{Drifted, Retrain, Trained},
+    DEFAULT_TENANT, Kind, Resource,
+    decision::{DecisionSpec, DecisionStatus},
+    model::{Drifted, ModelStatus, Retrain, Trained},
 };
-use learning::catalog::{Gate, Made, Record, Renewal, Stage};
+use learning::catalog::{Gate, MARGIN, Made, Record, Renewal, Stage};
 use serde_json::json;
 use std::{
     ops::ControlFlow,
@@ -28,6 +29,10 @@ use types::ErrorKind;
 const NICE: i32 = 15;
 /// After trainings in vain the pause doubles so often at most.
 const DOUBLINGS_MAX: u32 = 5;
+/// Who decides all that is about models.
+const BY: &str = "monitor";
+/// What came of a training that the process did not live to end.
+const INTERRUPTED: &str = "interrupted: the control plane was stopped before it ended";
 
 /// What is to be trained anew, and why.
 #[derive(Debug, Clone)]
@@ -105,6 +110,60 @@ fn rests(model: &Model, now_ms: u64) -> bool {
     now_ms < until
 }
 
+/// Stores the decision together with the note that a training began and, so far, nothing came of it. Where the
+/// training kills the process, the pause is kept all the same, and the longer the more often that happens.
+async fn begin(state: &Arc<State>, name: &str, spec: &DecisionSpec) -> Result<Resource> {
+    let decision = decisions::new(state, DEFAULT_TENANT, spec);
+    update_with(state, name, Some(&decision), |status, _| {
+        let before = status.trained.as_ref().map_or(0, |trained| trained.in_vain);
+        status.trained = Some(Trained {
+            at: spec.at,
+            in_vain: before.saturating_add(1),
+            message: "it is under way".into(),
+            ..Trained::default()
+        });
+        named(status, &decision.metadata.name);
+    })
+    .await?;
+    let id = Id::new(DEFAULT_TENANT, &decision.metadata.name);
+    let stored = apply::load(state, Kind::Decision, &id).await?;
+    stored.ok_or_else(|| apply::not_found(Kind::Decision, &id))
+}
+
+/// Ends, as failed, what a process before this one began and was not left the time to end.
+pub(super) async fn end_interrupted(state: &Arc<State>) -> Result<()> {
+    let ours = |id: &&Id| {
+        let of = |action: &str| id.name.contains(action);
+        id.tenant == DEFAULT_TENANT && (of("-retrain-") || of("-drift-"))
+    };
+    let ids: Vec<Id> = state.cache(|cache| cache.decisions.keys().filter(ours).cloned().collect());
+    for id in ids {
+        let Some(decision) = apply::load(state, Kind::Decision, &id).await? else { continue };
+        let pending = decision.status::<DecisionStatus>().outcome == decisions::PENDING;
+        let Ok(spec) = decision.spec::<DecisionSpec>() else { continue };
+        if pending && spec.by == BY {
+            interrupted(state, decision, &spec).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn interrupted(state: &Arc<State>, decision: Resource, spec: &DecisionSpec) -> Result<()> {
+    let decision = decisions::ended(state, decision, "failed", json!({"error": INTERRUPTED}));
+    let name = spec.subject.strip_prefix("model/").unwrap_or_default();
+    if !state.cache(|cache| cache.models.contains_key(name)) {
+        return store(state, decision).await.map(drop);
+    }
+    let note = |status: &mut ModelStatus, now: u64| {
+        let under_way = |trained: &&mut Trained| trained.at == spec.at && spec.action == "retrain";
+        if let Some(trained) = status.trained.as_mut().filter(under_way) {
+            trained.message = INTERRUPTED.into();
+            set_condition(&mut status.conditions, "Retrained", false, "Failed", INTERRUPTED, now);
+        }
+    };
+    update_with(state, name, Some(&decision), note).await.map(drop)
+}
+
 /// Trains, and notes what came of it as a decision and in the model's status.
 async fn train(state: &Arc<State>, wish: &Wish) -> Result<()> {
     let [_, last] = &wish.drifts;
@@ -112,7 +171,7 @@ async fn train(state: &Arc<State>, wish: &Wish) -> Result<()> {
     let spec = DecisionSpec {
         action: "retrain".into(),
         subject: format!("model/{}", wish.name()),
-        by: "monitor".into(),
+        by: BY.into(),
         reason: format!("on `{}`: {}", last.service, last.message),
         inputs: json!({"version": last.version, "service": last.service, "since": wish.drifts[0].at}),
         alternatives: Vec::new(),
@@ -120,7 +179,7 @@ async fn train(state: &Arc<State>, wish: &Wish) -> Result<()> {
         at,
     };
     info!(model = wish.name(), reason = spec.reason, "a model is trained anew");
-    let decision = record(state, &spec).await?;
+    let decision = begin(state, wish.name(), &spec).await?;
     let came = aside(state.clone(), wish.clone()).await;
     let before = wish.model.status.trained.as_ref().map_or(0, |trained| trained.in_vain);
     let (trained, outcome, observed) = match came {
@@ -149,8 +208,8 @@ async fn train(state: &Arc<State>, wish: &Wish) -> Result<()> {
         }
     };
     let name = decision.metadata.name.clone();
-    store(state, decisions::ended(state, decision, outcome, observed)).await?;
-    update(state, wish.name(), |status, now| {
+    let decision = decisions::ended(state, decision, outcome, observed);
+    update_with(state, wish.name(), Some(&decision), |status, now| {
         let (good, message) = (trained.version.is_some(), trained.message.as_str());
         let reason = match (good, trained.promoted) {
             (_, true) => "Promoted",
@@ -217,8 +276,12 @@ fn train_now(state: &State, wish: &Wish) -> Result<Came> {
                 (false, format!("{figures}: it stays a candidate, {}", types::chain(&error)))
             }
         },
-        Retrain::Candidate | Retrain::Off => {
+        // As whoever promotes it by hand is answered.
+        Retrain::Candidate | Retrain::Off if candidate <= current * (1.0 + MARGIN) => {
             (false, format!("{figures}: promote it, or declare `retrain: promote`"))
+        }
+        Retrain::Candidate | Retrain::Off => {
+            (false, format!("{figures}: it is worse, and stays a candidate"))
         }
     };
     Ok(Came { record, promoted, errors: [candidate, current], message })

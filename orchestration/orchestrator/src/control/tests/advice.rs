@@ -65,8 +65,8 @@ fn relive(state: &State, services: &[(&str, Second)]) {
             let at_ms = now_ms - (seconds - at) * 1000;
             let report: Vec<Held> =
                 services.iter().map(|(uid, each)| held(uid, at, *each)).collect();
-            seen.take("edge", at_ms, &report, &[]);
-            seen.take("cloud", at_ms, &[], &[]);
+            seen.take("edge", at_ms, &report, &[], |_| true);
+            seen.take("cloud", at_ms, &[], &[], |_| true);
         }
     }
     advice::refresh(state);
@@ -192,6 +192,7 @@ fn promoted(folder: &std::path::Path) {
         tested: Data::of(&test),
         score: model.tried(&Examples::new(&test, &question).unwrap()).unwrap(),
         naive_rmse: None,
+        beside: None,
         parent: None,
         made: Made {
             at_s: 1,

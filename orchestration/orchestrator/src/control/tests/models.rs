@@ -1,8 +1,11 @@
 //! Models of the catalog as resources, and what becomes of one that no longer fits.
 
-use super::world::{PATIENCE, World};
+use super::{
+    super::{batch::Batch, decisions},
+    world::{PATIENCE, World},
+};
 use ::series::{Labels, NAME, Sample};
-use api::{Kind, Resource, model::ModelStatus, paths};
+use api::{Kind, Resource, decision::DecisionSpec, model::ModelStatus, paths};
 use hyper::Method;
 use learning::{
     Recorded,
@@ -166,13 +169,12 @@ fn happened(world: &World, from_s: i64, to_s: i64, latency_ms: impl Fn(i64) -> f
     assert_eq!(stored.stored as usize, batch.len(), "{stored:?}");
 }
 
-#[tokio::test]
-async fn a_change_of_regime_is_told_and_what_learned_it_takes_the_place() {
-    let mut world = World::new().await;
+/// A model in production that no longer fits what happens, once another one was trained; when what happens changed.
+async fn trained_anew(world: &World) -> (ModelStatus, i64) {
     let catalog = Catalog::at(world.models());
     catalog.add_draft(draft(1)).unwrap();
     catalog.promote("latency", 1, &learning::catalog::Gate::Forced).unwrap();
-    model_when(&world, "told", |status| status.production == Some(1)).await;
+    model_when(world, "told", |status| status.production == Some(1)).await;
     let document = world.document("counter", json!({"placement": {"site": "edge"}})).await;
     assert_eq!(world.apply(&document).await.0, 201);
     let spec = json!({
@@ -186,16 +188,64 @@ async fn a_change_of_regime_is_told_and_what_learned_it_takes_the_place() {
     // All was as before until ten hours ago.
     let now = now_s() / STEP_S * STEP_S;
     let (begin, turn) = (now - 20 * HOUR_S, now - 10 * HOUR_S);
-    happened(&world, begin, turn, latency);
-    let calm = model_when(&world, "watched", |status| !status.watched.is_empty()).await;
+    happened(world, begin, turn, latency);
+    let fits = |status: &ModelStatus| {
+        status.conditions.iter().any(|fact| fact.kind == "Fits" && fact.status)
+    };
+    let calm =
+        model_when(world, "watched", |status| !status.watched.is_empty() && fits(status)).await;
     assert!(calm.watched[0].moments > 300 && calm.drifts.is_empty(), "{calm:#?}");
-    assert!(calm.conditions.iter().any(|fact| fact.kind == "Fits" && fact.status), "{calm:#?}");
-    happened(&world, turn, now - 60, |time_s| 500.0 - 3.0 * latency(time_s));
+    happened(world, turn, now - 60, |time_s| 500.0 - 3.0 * latency(time_s));
+    let trained = model_when(world, "trained", |status| {
+        let begun = status.trained.as_ref();
+        // From its begin on it counts as one in vain: who is killed in it does not begin anew at once.
+        assert!(begun.is_none_or(|trained| trained.in_vain == 1), "{begun:?}");
+        begun.is_some_and(|trained| trained.version.is_some())
+    });
+    (trained.await, turn)
+}
 
-    let told = model_when(&world, "trained", |status| status.trained.is_some()).await;
+/// The decision of a training that nobody ends any more, as if the process had died in it; its name.
+async fn under_way(world: &World, at: u64) -> String {
+    let spec = DecisionSpec {
+        action: "retrain".into(),
+        subject: "model/latency".into(),
+        by: "monitor".into(),
+        reason: "a test".into(),
+        inputs: Value::Null,
+        alternatives: Vec::new(),
+        prediction: Value::Null,
+        at,
+    };
+    let (state, mut batch) = (world.state(), Batch::new());
+    let decision = decisions::new(&state, "default", &spec);
+    let name = decision.metadata.name.clone();
+    decisions::add(&state, &mut batch, decision);
+    state.commit(batch).await.unwrap();
+    name
+}
+
+#[tokio::test]
+async fn what_was_trained_for_the_user_to_promote_can_be_promoted() {
+    let world = World::new().await;
+    let (told, _) = trained_anew(&world).await;
+    assert!(told.trained.unwrap().message.contains("promote it"));
+
+    let promote = paths::verb("default", Kind::Model, "latency", "promote");
+    let (code, body) = world.ask(Method::POST, &promote, json!({"version": 2})).await;
+
+    assert_eq!((code, &body["status"]["production"]), (200, &json!(2)), "{body}");
+}
+
+#[tokio::test]
+async fn a_change_of_regime_is_told_and_what_learned_it_takes_the_place() {
+    let mut world = World::new().await;
+    let catalog = Catalog::at(world.models());
+    let (told, turn) = trained_anew(&world).await;
 
     let first = told.drifts.last().unwrap();
-    assert!((turn..turn + 2 * HOUR_S).contains(&((first.at / 1000) as i64)), "{told:#?}");
+    // What was said up to two minutes before looks beyond the turn.
+    assert!((turn - 120..turn + 2 * HOUR_S).contains(&((first.at / 1000) as i64)), "{told:#?}");
     assert_eq!((first.version, first.service.as_str()), (1, "default/counter"));
     // Nobody declared that it takes the place by itself.
     let trained = told.trained.as_ref().unwrap();
@@ -208,8 +258,16 @@ async fn a_change_of_regime_is_told_and_what_learned_it_takes_the_place() {
 
     // After a restart the same drift is not told again; then what was declared is done.
     let before = told.drifts.len();
+    let begun = under_way(&world, trained.at).await;
     world.kill().await;
     world.start().await;
+    let interrupted = |status: &ModelStatus| {
+        status.trained.as_ref().is_some_and(|trained| trained.message.contains("interrupted"))
+    };
+    model_when(&world, "ended", interrupted).await;
+    let begun = paths::item("default", Kind::Decision, &begun);
+    let (_, begun) = world.ask(Method::GET, &begun, Value::Null).await;
+    assert_eq!(begun["status"]["outcome"], "failed", "{begun}");
     assert_eq!(apply(&world, "latency", json!({"retrain": "promote", "pause": "1s"})).await, 200);
     let new = model_when(&world, "promoted", |status| status.production == Some(3)).await;
     assert!(new.trained.as_ref().unwrap().promoted, "{new:#?}");
