@@ -188,7 +188,12 @@ def refused(act, *args):
 
 def owns_a_pipe():
     # Whom the kernel tells of what comes, in the program's name.
-    fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, OWNER)
+    ends = os.pipe()
+    try:
+        fcntl.fcntl(ends[0], fcntl.F_SETOWN, OWNER)
+    finally:
+        for end in ends:
+            os.close(end)
 
 def starts_a_thread():
     threading.Thread(target=print).start()
