@@ -104,6 +104,16 @@ pub struct Advice {
     pub ahead: Option<Ahead>,
 }
 
+impl Advice {
+    /// Why, and what held it back if anything did.
+    pub fn reason_held(&self) -> String {
+        match &self.held {
+            Some(held) => format!("{}; but {held}", self.reason),
+            None => self.reason.clone(),
+        }
+    }
+}
+
 /// How another place compares with where the service is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {

@@ -266,14 +266,10 @@ impl Asked<'_> {
 
     fn said(&self, advice: &Advice) -> Said {
         let go = advice.verdict.go.and_then(|at| self.assignment.places.get(at));
-        let reason = match &advice.held {
-            Some(held) => format!("{}; but {held}", advice.reason),
-            None => advice.reason.clone(),
-        };
         Said {
             go: go.map(|place| place.site.clone()),
             alarm: advice.verdict.alarm,
-            reason,
+            reason: advice.reason_held(),
             fallback: advice.fallback.clone(),
             prediction: None,
         }

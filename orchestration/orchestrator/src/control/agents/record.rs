@@ -152,14 +152,10 @@ pub(super) async fn acted(state: &Arc<State>, id: &Id, problem: Option<String>) 
 /// What an agent said, in short.
 pub(super) fn said(agent: &Agent, gathered: &Gathered, advice: &Advice) -> Said {
     let go = advice.verdict.go.and_then(|at| gathered.places.get(at + 1));
-    let reason = match &advice.held {
-        Some(held) => format!("{}; but {held}", advice.reason),
-        None => advice.reason.clone(),
-    };
     Said {
         go: go.map(|place| place.site.clone()),
         alarm: advice.verdict.alarm,
-        reason,
+        reason: advice.reason_held(),
         fallback: advice.fallback.clone(),
         prediction: Some(prediction(agent, gathered, advice)).filter(|said| !said.is_null()),
     }
