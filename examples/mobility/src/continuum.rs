@@ -134,6 +134,15 @@ impl View {
         Ok(())
     }
 
+    /// Makes every policy of a file so; a dry one decides, and moves nothing.
+    pub(crate) async fn apply_policies(&self, path: &Path, dry: bool) -> Result<()> {
+        for mut manifest in manifest::read(path, self.client.tenant())? {
+            manifest.resource.spec["dryRun"] = dry.into();
+            self.client.apply(&manifest.resource, false).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until a service answers.
     pub(crate) async fn ready(&self, service: &str) -> Result<()> {
         let ready = Condition::Ready;

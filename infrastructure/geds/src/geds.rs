@@ -15,7 +15,7 @@ use crate::{
     shared::record::{DELETED, Header, Place},
     wire::{Reply, Request},
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
@@ -65,10 +65,12 @@ impl Geds {
 
     /// The session with the node: a new one if the node of the former has gone and one is there
     /// again. What belongs to the former is done with that.
-    pub(crate) fn client(&self) -> Arc<Client> {
-        let client = self.shared.client.load_full();
+    pub(crate) fn client(&self) -> Guard<Arc<Client>> {
+        let client = self.shared.client.load();
         match &self.shared.config {
-            Some(config) if client.link.check().is_err() => self.join_again(config),
+            Some(config) if client.link.check().is_err() => {
+                Guard::from_inner(self.join_again(config))
+            }
             _ => client,
         }
     }

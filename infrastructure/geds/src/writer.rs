@@ -7,6 +7,7 @@ use crate::{
     shared::record::Place,
     wire::{Reply, Request},
 };
+use arc_swap::Guard;
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 /// Up to this size bytes wait in this process's own memory, and are copied when they are sealed.
@@ -57,7 +58,7 @@ struct Staged {
 impl Writer {
     pub(crate) fn new(store: Geds, bucket: &str, key: &str, put: Put) -> Result<Self> {
         let hint = put.size_hint.unwrap_or(0);
-        let client = store.client();
+        let client = Guard::into_inner(store.client());
         let stage = if hint <= HEAP_MAX {
             Stage::Heap(Vec::with_capacity(hint as usize))
         } else {

@@ -7,7 +7,7 @@ use std::path::Path;
 /// The share of a processor that is tried first.
 const FIRST: f64 = 0.08;
 /// How often the share is mended.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 6;
 /// Frames of a trial.
 const FRAMES: u64 = 64;
 /// Near enough.

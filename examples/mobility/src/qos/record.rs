@@ -3,9 +3,11 @@
 use super::{
     Load, Played, Setup,
     calibrate::{Slow, calibrate},
-    play::{Live, Shown, play},
+    play::{Live, Shown, flood, play},
     quota::{LOOK, Quota},
-    setup::{MODEL, POLICIES, SERVICE, STAND_IN, TIME_SCALE},
+    setup::{
+        CAPACITY_FPS, MODEL, POLICIES, SERVICE, STAND_IN, STEP_S, TESTED_S, TIME_SCALE, scaled,
+    },
 };
 use crate::{
     Error, Machine, Result,
@@ -26,6 +28,8 @@ const FRAMES: u32 = 100;
 const SIZE: &str = "768:576";
 /// Between two lines that say how it goes.
 const TELL: Duration = Duration::from_secs(10);
+/// Policies act when what they forecast from is the load, and no longer the test.
+const LOOK_ON: Duration = Duration::from_secs(18);
 /// Settings that are tried for the model.
 const TRIED: &str = "12";
 
@@ -70,23 +74,14 @@ pub async fn run(setup: &Setup, mut tell: impl FnMut(&str)) -> Result<Record> {
     tell("slowing the edge down by a quota of processor time");
     let mut quota = Quota::of(&continuum.data(), "edge")?;
     let slow = calibrate(&views[0], &mut quota, &clip, SERVICE).await?;
-    tell(&format!(
-        "the edge answers {:.1} frames a second with {:.1} % of a processor",
-        slow.fps,
-        slow.share * 100.0
-    ));
     let mut machine = Machine::before(setup.quiet_wait_s).await;
-    // From here on they measure: a time in which nobody asks would be taken for a quiet one.
-    for (view, policy) in views.iter().zip(POLICIES) {
-        view.apply_all(&setup.manifests.join(format!("policies/{policy}.yaml"))).await?;
-    }
-    let played = tokio::select! {
-        played = both(&views, &clip, &setup.load, &mut tell) => played?,
+    let (edge_fps, played) = tokio::select! {
+        played = judged(setup, &views, &clip, slow, &mut tell) => played?,
         broken = keep(quota, slow) => return Err(broken),
     };
     machine.after().await;
     continuum.down().await?;
-    let (edge_cpu, edge_fps) = (slow.share, slow.fps);
+    let edge_cpu = slow.share;
     let load = setup.load.clone();
     Ok(Record { machine, load, edge_cpu, edge_fps, frame_bytes, model, played })
 }
@@ -124,6 +119,49 @@ async fn model(continuum: &Continuum, load: &Load, work: &Path) -> Result<Value>
     let version = format!("{MODEL}/1");
     continuum.cloudskin(&["model", "promote", &version, "--catalog", &catalog]).await?;
     Ok(model)
+}
+
+/// Both policies look on while the edge is tested and the load begins, and then act. Answers also how
+/// many frames each second the edge answered in its test.
+async fn judged(
+    setup: &Setup,
+    views: &[View],
+    clip: &Path,
+    slow: Slow,
+    tell: &mut impl FnMut(&str),
+) -> Result<(f64, Vec<Played>)> {
+    // From here on they measure: a time in which nobody asks would be taken for a quiet one.
+    policies(setup, views, true).await?;
+    tell("testing what the edge can do, under the eyes of both policies");
+    let edge_fps = tested(views, clip).await?;
+    let share = slow.share * 100.0;
+    tell(&format!(
+        "the edge answers {edge_fps:.1} frames a second with {share:.1} % of a processor"
+    ));
+    let act = async {
+        sleep(LOOK_ON.min(scaled(setup.load.warm as f64 * f64::from(STEP_S)))).await;
+        policies(setup, views, false).await
+    };
+    let (played, ()) = tokio::try_join!(both(views, clip, &setup.load, tell), act)?;
+    Ok((edge_fps, played))
+}
+
+/// Makes the policies so; while they look on they move nothing.
+async fn policies(setup: &Setup, views: &[View], look_on: bool) -> Result<()> {
+    for (view, policy) in views.iter().zip(POLICIES) {
+        let path = setup.manifests.join(format!("policies/{policy}.yaml"));
+        view.apply_policies(&path, look_on).await?;
+    }
+    Ok(())
+}
+
+/// Asks each instance for as much as it can do, at the same time: how much that is cannot be seen
+/// at an edge that was never full. Answers the mean of what they answered each second.
+async fn tested(views: &[View], clip: &Path) -> Result<f64> {
+    let frames = (CAPACITY_FPS * TESTED_S) as u64;
+    let one = async |view: &View| flood(view, clip, SERVICE, frames).await;
+    let (reactive, proactive) = tokio::try_join!(one(&views[0]), one(&views[1]))?;
+    Ok(f64::midpoint(reactive, proactive))
 }
 
 /// The same load to both at the same time.

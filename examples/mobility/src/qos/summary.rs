@@ -2,7 +2,7 @@
 
 use super::{
     Move, Played, Record, Step,
-    setup::{CAPACITY_FPS, DISTANCE, POLICIES, SLA_MS, STEP_S, TIME_SCALE},
+    setup::{CAPACITY_FPS, DISTANCE, POLICIES, SLA_MS, STEP_S, TESTED_S, TIME_SCALE},
     steps,
 };
 use crate::{Machine, Promise, Verdict};
@@ -223,6 +223,9 @@ fn emulated(record: &Record) -> Vec<String> {
             DISTANCE.as_millis()
         ),
         "the load is processors in use, read as frames each second".to_owned(),
+        format!(
+            "both policies have seen a test of {TESTED_S} s of what the edge can do before the load began"
+        ),
     ]
 }
 

@@ -23,6 +23,8 @@ const UNEVEN: [f64; 5] = [0.2, 0.1, 0.05, 0.5, 1.0];
 const FLOODED: f64 = 3.0;
 /// Of fewer such samples nothing is believed.
 const FLOODS_MIN: usize = 2;
+/// The share of them in which less was answered than can be: a flood begins and ends within a sample.
+const FLOODED_FULL: f64 = 0.75;
 /// No forecast is longer.
 const LATENCY_MAX_MS: f64 = 60_000.0;
 /// Halvings in which a request's work is found to a billionth.
@@ -160,11 +162,12 @@ impl Queue {
     /// Where requests waited for one another, as many were answered as can be.
     fn flooded(self, points: &[(f64, f64)]) -> Self {
         let waits = |&&(requests, ms): &&(f64, f64)| requests > 0.0 && ms > FLOODED * self.alone_ms;
-        let answered: Vec<f64> = points.iter().filter(waits).map(|point| point.0).collect();
+        let mut answered: Vec<f64> = points.iter().filter(waits).map(|point| point.0).collect();
         if answered.len() < FLOODS_MIN {
             return self;
         }
-        let busy_ms = 1000.0 / median(answered.into_iter());
+        answered.sort_by(f64::total_cmp);
+        let busy_ms = 1000.0 / quantile(&answered, FLOODED_FULL);
         Self { behind: (busy_ms / self.alone_ms).max(1.0), ..self }
     }
 
@@ -247,6 +250,10 @@ mod tests {
 
         assert!(before.used(16.0) < 0.75, "{before:?}");
         assert!((after.used(16.0) - 1.0).abs() < 0.03, "{after:?}");
+        // A flood ends before its last sample does.
+        let ends = [sample(4.0, 300.0), sample(9.0, 800.0), sample(16.1, 900.0)];
+        let after = Queue::fit(&[&past[..], &ends].concat()).unwrap();
+        assert!((after.used(16.0) - 1.0).abs() < 0.05, "{after:?}");
     }
 
     #[test]
