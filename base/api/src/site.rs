@@ -1,6 +1,6 @@
 //! A place with compute.
 
-use crate::Condition;
+use crate::{ApiError, Condition};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use types::{Bytes, Cpu};
@@ -11,6 +11,62 @@ use types::{Bytes, Cpu};
 pub struct SiteSpec {
     /// Takes no new services while true.
     pub cordoned: bool,
+    /// Where it is, for policies that follow what moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+}
+
+/// Where a site is. Only places that are told in the same way can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "a location is `{latitude: DEGREES, longitude: DEGREES}` or `{x: METRES, y: METRES}`"
+)]
+pub enum Location {
+    /// On earth, in degrees as of WGS 84.
+    Degrees {
+        /// To the north.
+        latitude: f64,
+        /// To the east.
+        longitude: f64,
+    },
+    /// In a plane of one's own, in metres.
+    Metres {
+        /// To the east.
+        x: f64,
+        /// To the north.
+        y: f64,
+    },
+}
+
+/// No plane is larger: the way around the earth.
+const METRES_MAX: f64 = 40_075_000.0;
+
+impl Location {
+    /// Whether it is a place.
+    pub fn is_sound(&self) -> bool {
+        match *self {
+            Self::Degrees { latitude, longitude } => {
+                latitude.abs() <= 90.0 && longitude.abs() <= 180.0
+            }
+            Self::Metres { x, y } => x.abs() <= METRES_MAX && y.abs() <= METRES_MAX,
+        }
+    }
+}
+
+impl SiteSpec {
+    /// Checks values that the types cannot.
+    ///
+    /// # Errors
+    /// [`ApiError::Value`] names the field and what is allowed.
+    pub fn check(&self) -> Result<(), ApiError> {
+        if self.location.is_none_or(|location| location.is_sound()) {
+            return Ok(());
+        }
+        let reason = "latitudes from -90 to 90, longitudes from -180 to 180, metres up to 40075000";
+        Err(ApiError::Value { field: "location", reason: reason.into() })
+    }
 }
 
 /// What is known of a site.
@@ -57,4 +113,27 @@ pub struct SiteStore {
     pub sites: SocketAddr,
     /// The folder on the site's machine in which its sockets and keys are.
     pub folder: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, from_value, json};
+
+    #[test]
+    fn a_site_is_somewhere_or_nowhere() {
+        let spec = |location: Value| from_value::<SiteSpec>(json!({"location": location}));
+
+        for good in [json!({"x": -400.5, "y": 0}), json!({"latitude": 41.4, "longitude": 2.2})] {
+            spec(good).unwrap().check().unwrap();
+        }
+        for wrong in [json!({"latitude": 91, "longitude": 0}), json!({"x": 1e300, "y": 0})] {
+            assert!(spec(wrong).unwrap().check().is_err());
+        }
+        for unknown in [json!({"x": 1}), json!({"x": 1, "y": 2, "z": 3}), json!("here")] {
+            let error = spec(unknown).unwrap_err().to_string();
+            assert!(error.contains("a location is"), "{error}");
+        }
+        assert!(SiteSpec::default().check().is_ok());
+    }
 }
