@@ -18,11 +18,7 @@ pub struct SiteSpec {
 
 /// Where a site is. Only places that are told in the same way can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    deny_unknown_fields,
-    expecting = "a location is `{latitude: DEGREES, longitude: DEGREES}` or `{x: METRES, y: METRES}`"
-)]
+#[serde(untagged, try_from = "Coordinates<f64>")]
 pub enum Location {
     /// On earth, in degrees as of WGS 84.
     Degrees {
@@ -38,6 +34,53 @@ pub enum Location {
         /// To the north.
         y: f64,
     },
+}
+
+/// Both coordinates of a place, as they are written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Coordinates<T> {
+    latitude: Option<T>,
+    longitude: Option<T>,
+    x: Option<T>,
+    y: Option<T>,
+}
+
+/// Two coordinates that belong together.
+pub(crate) enum Pair<T> {
+    /// Latitude and longitude.
+    Degrees(T, T),
+    /// East and north.
+    Metres(T, T),
+}
+
+impl<T> Coordinates<T> {
+    /// Both, if they are the two of one kind.
+    pub(crate) fn pair(self) -> Option<Pair<T>> {
+        match (self.latitude, self.longitude, self.x, self.y) {
+            (Some(latitude), Some(longitude), None, None) => {
+                Some(Pair::Degrees(latitude, longitude))
+            }
+            (None, None, Some(x), Some(y)) => Some(Pair::Metres(x, y)),
+            _ => None,
+        }
+    }
+}
+
+impl TryFrom<Coordinates<f64>> for Location {
+    type Error = &'static str;
+
+    fn try_from(told: Coordinates<f64>) -> Result<Self, Self::Error> {
+        Ok(match told.pair() {
+            Some(Pair::Degrees(latitude, longitude)) => Self::Degrees { latitude, longitude },
+            Some(Pair::Metres(x, y)) => Self::Metres { x, y },
+            None => {
+                return Err(
+                    "a location is `{latitude: DEGREES, longitude: DEGREES}` or `{x: METRES, y: METRES}`",
+                );
+            }
+        })
+    }
 }
 
 /// No plane is larger: the way around the earth.
@@ -130,10 +173,16 @@ mod tests {
         for wrong in [json!({"latitude": 91, "longitude": 0}), json!({"x": 1e300, "y": 0})] {
             assert!(spec(wrong).unwrap().check().is_err());
         }
-        for unknown in [json!({"x": 1}), json!({"x": 1, "y": 2, "z": 3}), json!("here")] {
-            let error = spec(unknown).unwrap_err().to_string();
+        for half in [json!({"x": 1}), json!({"x": 1, "y": 2, "latitude": 3}), json!({})] {
+            let error = spec(half).unwrap_err().to_string();
             assert!(error.contains("a location is"), "{error}");
         }
+        assert!(spec(json!({"x": 1, "y": 2, "z": 3})).is_err() && spec(json!("here")).is_err());
+        // `y` alone is a truth in some YAML.
+        let read: SiteSpec = serde_saphyr::from_str("location: {x: 1, y: 2}").unwrap();
+        assert_eq!(read.location, Some(Location::Metres { x: 1.0, y: 2.0 }));
+        let written = serde_json::to_value(&read).unwrap();
+        assert_eq!(written["location"], json!({"x": 1.0, "y": 2.0}));
         assert!(SiteSpec::default().check().is_ok());
     }
 }

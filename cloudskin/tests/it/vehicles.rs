@@ -13,7 +13,7 @@ async fn a_service_goes_where_a_vehicle_will_be_and_no_frame_is_lost() {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/mobility/vehicle");
     let full = Setup::full(cloudskin, &clip, &manifests, &folder.path().join("work"));
     let traffic = Traffic { speed_m_s: (20.0, 25.0), red: 0, wait_s: 1 };
-    let setup = Setup { drive_s: 16, traffic, quiet_wait_s: 0, ..full };
+    let setup = Setup { stands_s: 4, drive_s: 14, traffic, quiet_wait_s: 0, ..full };
 
     let record = run(&setup, |text| println!("{text}")).await.unwrap();
 

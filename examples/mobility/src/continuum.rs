@@ -81,8 +81,8 @@ impl Continuum {
         let network = free_network(std::process::id().to_le_bytes()[0])?;
         let network = network.to_string();
         let names = sites.join(",");
-        let place = ["--data-dir", &data, "--loopback", &network, "--sites", &names];
-        let up = [&["up", "-d", "-o", "json"], &place[..]].concat();
+        let whose = ["--data-dir", &data, "--loopback", &network, "--sites", &names];
+        let up = [&["up", "-d", "-o", "json"], &whose[..]].concat();
         // From here on something runs that must be ended, whatever fails.
         let mut guard = Guard(Some(programs.clone()));
         let state: Value =

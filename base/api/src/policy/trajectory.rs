@@ -1,7 +1,10 @@
 //! Who is followed: where a vehicle is, and what is learned of where vehicles go.
 
 use super::{expression, millis, require};
-use crate::ApiError;
+use crate::{
+    ApiError,
+    site::{Coordinates, Pair},
+};
 use serde::{Deserialize, Serialize};
 use types::Period;
 
@@ -27,11 +30,7 @@ pub struct Trajectory {
 
 /// Coordinates as selectors of series. Those of one moment have the same time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    deny_unknown_fields,
-    expecting = "a position is `{latitude: SELECTOR, longitude: SELECTOR}` or `{x: SELECTOR, y: SELECTOR}`"
-)]
+#[serde(untagged, try_from = "Coordinates<String>")]
 pub enum Position {
     /// On earth, in degrees.
     Degrees {
@@ -47,6 +46,22 @@ pub enum Position {
         /// To the north.
         y: String,
     },
+}
+
+impl TryFrom<Coordinates<String>> for Position {
+    type Error = &'static str;
+
+    fn try_from(told: Coordinates<String>) -> Result<Self, Self::Error> {
+        Ok(match told.pair() {
+            Some(Pair::Degrees(latitude, longitude)) => Self::Degrees { latitude, longitude },
+            Some(Pair::Metres(x, y)) => Self::Metres { x, y },
+            None => {
+                return Err(
+                    "a position is `{latitude: SELECTOR, longitude: SELECTOR}` or `{x: SELECTOR, y: SELECTOR}`",
+                );
+            }
+        })
+    }
 }
 
 fn default_ahead() -> Period {

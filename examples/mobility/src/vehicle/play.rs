@@ -1,6 +1,6 @@
 //! The bus' camera to one of the services, and what its policy said meanwhile.
 
-use super::setup::{CAMERAS, FPS, STANDS_S};
+use super::setup::{CAMERAS, FPS};
 use crate::{
     Error, Result,
     continuum::View,
@@ -51,11 +51,11 @@ pub struct Run {
 /// The last answer, while a play goes on.
 pub(super) type Shown = Arc<Mutex<Option<Frame>>>;
 
-/// Plays the camera for as long as the drive takes.
+/// Plays the camera for so many seconds.
 pub(super) async fn play(
     view: &View,
     clip: &Path,
-    drive_s: f64,
+    seconds: f64,
     distances: Distances,
     shown: Shown,
 ) -> Result<Run> {
@@ -63,11 +63,11 @@ pub(super) async fn play(
     let _ended_with_this = stop.clone().drop_guard();
     let watching = tokio::spawn(watch(view.client.clone(), stop.clone()));
     let mut options = view.camera(clip, SERVICE);
-    let frames_max = ((drive_s + STANDS_S) * FPS).ceil() as u64;
+    let frames_max = (seconds * FPS).ceil() as u64;
     (options.fps, options.repeat, options.frames) = (FPS, true, Some(frames_max));
     (options.connections, options.queue_max) = (CAMERAS, QUEUE_MAX);
     options.distances = distances;
-    let limit = Duration::from_secs_f64(drive_s + STANDS_S) + LATE;
+    let limit = Duration::from_secs_f64(seconds) + LATE;
     let mut frames = Vec::new();
     let playing = camera::play(options, CancellationToken::new(), |answer| {
         let frame = Frame {

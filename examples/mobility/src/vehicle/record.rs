@@ -4,7 +4,7 @@ use super::{
     Drive, Run, SITES, Setup, history,
     play::{Shown, play},
     road,
-    setup::{RUNS, STANDS_S},
+    setup::RUNS,
     tell,
 };
 use crate::{
@@ -80,9 +80,10 @@ pub async fn run(setup: &Setup, mut tell: impl FnMut(&str)) -> Result<Record> {
         views.push(view);
     }
     let mut machine = Machine::before(setup.quiet_wait_s).await;
-    let start = Instant::now();
-    let left_ms = unix_ms() + STANDS_S * 1000.0;
-    let runs = all(&continuum.view, &views, &clip, setup, &drive, start, &mut tell).await?;
+    let stands = Duration::from_secs(setup.stands_s);
+    let (leaves, left_ms) = (Instant::now() + stands, unix_ms() + stands.as_secs_f64() * 1000.0);
+    let town = Town { bus: &continuum.view, drive: &drive, leaves };
+    let runs = all(&town, &views, &clip, setup, &mut tell).await?;
     machine.after().await;
     let truths = match views.last() {
         Some(ahead) => truths(ahead).await?,
@@ -93,20 +94,27 @@ pub async fn run(setup: &Setup, mut tell: impl FnMut(&str)) -> Result<Record> {
     Ok(Record { machine, seed, drive, left_ms, learned, accuracy, runs, truths })
 }
 
+/// The bus, and when it leaves.
+struct Town<'a> {
+    bus: &'a View,
+    drive: &'a Drive,
+    leaves: Instant,
+}
+
 /// The drive under all services at the same time.
 async fn all(
-    bus: &View,
+    town: &Town<'_>,
     views: &[View],
     clip: &Path,
     setup: &Setup,
-    drive: &Drive,
-    start: Instant,
     tell: &mut impl FnMut(&str),
 ) -> Result<Vec<Run>> {
+    let &Town { bus, drive, leaves } = town;
+    let seconds = setup.stands_s as f64 + drive.length_s();
     let away = Distances::default();
     let shown = [Shown::default(), Shown::default(), Shown::default()];
-    let [stay, follow, ahead] = [0, 1, 2]
-        .map(|at| play(&views[at], clip, drive.length_s(), away.clone(), shown[at].clone()));
+    let [stay, follow, ahead] =
+        [0, 1, 2].map(|at| play(&views[at], clip, seconds, away.clone(), shown[at].clone()));
     let played = async {
         // From here on policies see the bus: it stands.
         for (view, name) in views.iter().zip(RUNS).skip(1) {
@@ -117,7 +125,7 @@ async fn all(
     let telling = async {
         loop {
             sleep(TELL).await;
-            let at_s = start.elapsed().as_secs_f64() - STANDS_S;
+            let at_s = tell::since(leaves);
             let each: Vec<_> =
                 RUNS.iter().zip(&shown).map(|(name, shown)| say(name, shown)).collect();
             tell(&format!("{at_s:>4.0} s  near {:<8} {}", drive.nearest(at_s), each.join("  ")));
@@ -125,8 +133,8 @@ async fn all(
     };
     tokio::select! {
         played = played => played.map(|(stay, follow, ahead)| vec![stay, follow, ahead]),
-        error = tell::positions(bus, drive, start) => Err(error),
-        error = tell::distances(bus, drive, start, &away) => Err(error),
+        error = tell::positions(bus, drive, leaves) => Err(error),
+        error = tell::distances(bus, drive, leaves, &away) => Err(error),
         () = telling => Err(Error::Task),
     }
 }

@@ -135,7 +135,7 @@ pub(super) mod tests {
 
         assert_eq!(drive, Drive::of(&setup()).unwrap());
         assert!(drive.changes().len() >= 4, "{:?}", drive.changes());
-        assert!(drive.length_s() <= 125.0);
+        assert!(drive.length_s() <= 115.0);
         assert_eq!((drive.nearest(-5.0), drive.place(-5.0).x_m), ("harbour", 0.0));
         let other = Drive::of(&Setup { seed: 2, ..setup() }).unwrap();
         assert_ne!(drive, other);

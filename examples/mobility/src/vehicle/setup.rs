@@ -18,8 +18,6 @@ pub(super) const CAMERAS: usize = 8;
 pub(super) const NEAR: Duration = Duration::from_millis(4);
 pub(super) const A_METRE: Duration = Duration::from_micros(500);
 pub(super) const CLOUD_AWAY: Duration = Duration::from_millis(150);
-/// How long the bus stands before it leaves, in seconds: policies begin meanwhile.
-pub(super) const STANDS_S: f64 = 8.0;
 /// Tracks of other buses that are learned from.
 pub(super) const TRACKS: u64 = 60;
 
@@ -36,6 +34,8 @@ pub struct Setup {
     pub work: PathBuf,
     /// What the bus and those before it drive by.
     pub seed: u64,
+    /// How long the bus stands before it leaves, in seconds: policies begin meanwhile.
+    pub stands_s: u64,
     /// Seconds after which the drive ends, wherever the bus is.
     pub drive_s: usize,
     /// How fast it goes.
@@ -53,7 +53,8 @@ impl Setup {
             manifests: manifests.to_owned(),
             work: work.to_owned(),
             seed: 1,
-            drive_s: 125,
+            stands_s: 8,
+            drive_s: 115,
             traffic: Traffic { speed_m_s: (13.0, 19.0), red: 30, wait_s: 6 },
             quiet_wait_s: 10,
         }

@@ -3,7 +3,7 @@
 use super::{
     Drive, SITES,
     road::distance,
-    setup::{A_METRE, CLOUD_AWAY, NEAR, STANDS_S},
+    setup::{A_METRE, CLOUD_AWAY, NEAR},
 };
 use crate::{Error, Result, continuum::View, run::unix_ms};
 use learning::trajectory::{Fix, Point};
@@ -17,6 +17,11 @@ const TELLS: Duration = Duration::from_secs(1);
 const MOVES: Duration = Duration::from_millis(50);
 /// Milliseconds between the ends of tracks of buses before, and from the last to now.
 const APART_MS: i64 = 120_000;
+
+/// Seconds since the bus left; less than none before.
+pub(super) fn since(leaves: Instant) -> f64 {
+    leaves.elapsed().as_secs_f64() - leaves.saturating_duration_since(Instant::now()).as_secs_f64()
+}
 
 /// The samples of a position: one for each coordinate.
 fn position(vehicle: &str, at_ms: i64, point: Point) -> Result<[(Labels, Sample); 2]> {
@@ -44,13 +49,12 @@ pub(super) async fn tracks(view: &View, tracks: &[Vec<Fix>]) -> Result<usize> {
 }
 
 /// Pushes where the bus is, again and again; ends only with an error.
-pub(super) async fn positions(view: &View, drive: &Drive, start: Instant) -> Error {
+pub(super) async fn positions(view: &View, drive: &Drive, leaves: Instant) -> Error {
     let mut ticks = interval(TELLS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        let at_s = start.elapsed().as_secs_f64() - STANDS_S;
-        let pushed = match position("bus", unix_ms() as i64, drive.place(at_s)) {
+        let pushed = match position("bus", unix_ms() as i64, drive.place(since(leaves))) {
             Ok(batch) => view.client.push(&batch).await.map_err(Error::from),
             Err(error) => Err(error),
         };
@@ -61,11 +65,16 @@ pub(super) async fn positions(view: &View, drive: &Drive, start: Instant) -> Err
 }
 
 /// Makes sites as far as they are from the bus, again and again.
-pub(super) async fn distances(view: &View, drive: &Drive, start: Instant, to: &Distances) -> Error {
+pub(super) async fn distances(
+    view: &View,
+    drive: &Drive,
+    leaves: Instant,
+    to: &Distances,
+) -> Error {
     let mut ticks = interval(MOVES);
     loop {
         ticks.tick().await;
-        let place = drive.place(start.elapsed().as_secs_f64() - STANDS_S);
+        let place = drive.place(since(leaves));
         let each = SITES.map(|site| (site.0, round_trip(distance(place, site))));
         for (site, away) in each.into_iter().chain([("cloud", CLOUD_AWAY)]) {
             match view.address(site) {

@@ -12,9 +12,13 @@ use std::sync::Arc;
 
 /// The part of certainty from which on breaking the level is an alarm.
 const ALARM: &str = "here.predicted > 0.25";
-/// Of who is followed: it leaves, it goes there, and the better place. Between the first two nothing
-/// is done, so that who stands between two sites moves nothing.
-const FOLLOWED: [&str; 3] = ["here.next < 0.4", "there.next > 0.6", "1 - there.next"];
+/// Of who is followed: it leaves, it goes there, and the better place. Who stands between two sites
+/// moves nothing, unless the service is at a third.
+const FOLLOWED: [&str; 3] = [
+    "here.next < 0.4",
+    "there.next > 0.6 || here.next < 0.2 && there.next > 0.4",
+    "1 - there.next",
+];
 
 impl Agent {
     /// Makes an agent of a declared policy. `moves_s` are the seconds that moves between its places

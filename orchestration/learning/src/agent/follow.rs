@@ -161,7 +161,8 @@ tests:
             }
             let seen: Vec<f64> = errors.iter().map(|error| stands + error).collect();
             let (moves, _) = play(&agent, &tracker, &seen);
-            prop_assert!(moves.len() <= 1, "{stands}: {moves:?}");
+            // Away from where nobody is, and once more if that was the wrong one of two.
+            prop_assert!(moves.len() <= 2, "{stands}: {moves:?}");
         }
     }
 }
