@@ -146,6 +146,8 @@ pub(super) fn seconds(period: types::Period) -> u32 {
 
 fn load(spec: &PolicySpec) -> Load {
     spec.pipeline.load.unwrap_or(match spec.shape {
+        // Who is followed decides, and a place where the service was not has broken no level.
+        _ if spec.pipeline.trajectory.is_some() => Load::Latency,
         Shape::Proactive => Load::Broken,
         Shape::Reactive | Shape::Reference => Load::Latency,
     })
