@@ -21,7 +21,7 @@ impl Agent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Advice, Figures, NoModels, Went, run_case, tests::spec};
+    use super::super::{Advice, Figures, Load, NoModels, Went, run_case, tests::spec};
     use super::*;
     use crate::{
         Sample,
@@ -58,6 +58,7 @@ tests:
             let tested = run_case(&agent, case, |_| Figures::new());
             assert!(tested.passed, "{tested:?}");
         }
+        assert_eq!(agent.load, Load::Latency);
         let near = FOLLOWS.replace(
             "sensors:",
             "conditions: {go: there.distance < 0.8 * here.distance}\nsensors:",
