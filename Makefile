@@ -24,7 +24,7 @@ help:  ## this list
 demo: setup  ## a live service moves between two sites under a street camera; minutes
 	@scripts/demo.sh
 
-demo-mobility: setup  ## two policies under the same recorded load, live: what each is worth; minutes
+demo-mobility: setup  ## two policies under the same recorded load, live; with VEHICLE=1 a service that follows a bus; minutes
 	@scripts/demo-mobility.sh
 
 # The tests come last: their summary is the last line.

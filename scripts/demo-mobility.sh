@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The whole loop, live: a reactive and a proactive policy look after one service each under the same
 # recorded load. Leaves target/demo/mobility.json and mobility.html. DEMO_PROFILE=dev takes the
-# development build; MOBILITY_TRACE names the folder of recorded load.
+# development build; MOBILITY_TRACE names the folder of recorded load. With VEHICLE=1 the service
+# follows a bus along sites instead, and leaves target/demo/vehicle.json and vehicle.html.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +14,12 @@ dev) flags=() folder=debug ;;
 esac
 programs=${CARGO_TARGET_DIR:-target}/$folder
 
-echo "The demo itself takes about six minutes."
+case ${VEHICLE:-0} in
+0 | '') minutes=six ;;
+1) minutes=three ;;
+*) echo "demo: VEHICLE is 0 or 1" >&2; exit 2 ;;
+esac
+echo "The demo itself takes about $minutes minutes."
 [ -x "$programs/mobility-loop" ] ||
     echo "The first time it also builds everything: 10 to 20 minutes on two cores."
 [ -f "$CLOUDSKIN_CACHE/media/vtest.avi" ] ||
@@ -22,6 +28,9 @@ echo "The demo itself takes about six minutes."
 [ ! -x scripts/setup.sh ] || scripts/setup.sh
 cargo build --locked "${flags[@]}" -p cloudskin -p mobility-demo
 clip=$(examples/mobility/fetch-clip.sh)
+if [ "$minutes" = three ]; then
+    exec "$programs/mobility-loop" --cloudskin "$programs/cloudskin" --clip "$clip" --vehicle --output target/demo
+fi
 trace=${MOBILITY_TRACE:-../shared/data/mobility/cellnex-dlstreamer}
 exec "$programs/mobility-loop" --cloudskin "$programs/cloudskin" --clip "$clip" --trace "$trace" \
     --output target/demo

@@ -58,6 +58,8 @@ export interface Expected {
   here: Prediction | null;
   to: string | null;
   there: Prediction | null;
+  /** Where who is followed will be, if anybody is. */
+  next?: { site: string; share: number; passages: number; aheadS: number; nearest: string } | null;
 }
 
 export interface After {
@@ -65,6 +67,7 @@ export interface After {
   latencyMs?: (number | null)[];
   stepS?: number;
   decidedAt?: number;
+  next?: { site: string; right: boolean } | null;
 }
 
 export interface Reason {

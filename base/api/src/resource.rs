@@ -227,7 +227,7 @@ impl Resource {
         check_name(&self.metadata.name)
             .map_err(|source| ApiError::Name { field: "name", source })?;
         match self.kind {
-            Kind::Site => self.spec::<site::SiteSpec>().map(drop),
+            Kind::Site => self.spec::<site::SiteSpec>()?.check(),
             Kind::Block => self.spec::<block::BlockSpec>()?.check(),
             Kind::Service => self.spec::<service::ServiceSpec>()?.check(),
             Kind::Cell | Kind::Tissue => {

@@ -350,6 +350,10 @@ spec:
         let code = run(&args(folder), false).unwrap();
 
         assert_eq!(code, ExitCode::SUCCESS);
+        for name in ["follow", "ahead"] {
+            let vehicle = folder.replace("policies", &format!("mobility/vehicle/{name}.yaml"));
+            assert_eq!(run(&args(&vehicle), false).unwrap(), ExitCode::SUCCESS, "{name}");
+        }
         assert!(
             policies(&[folder.to_owned()]).unwrap().iter().all(|(_, spec)| !spec.tests.is_empty())
         );

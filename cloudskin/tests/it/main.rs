@@ -17,6 +17,7 @@ mod simulate;
 mod threads;
 mod toolchain;
 mod triggers;
+mod vehicles;
 
 use server::{Control, TOKEN};
 use std::{path::Path, process::Stdio};

@@ -66,8 +66,13 @@ struct Programs {
 }
 
 impl Continuum {
-    /// Starts it; one that an earlier demo left behind is ended first.
+    /// Starts it with a cloud and an edge; one that an earlier demo left behind is ended first.
     pub(crate) async fn up(cloudskin: &Path, work: &Path) -> Result<Self> {
+        Self::up_with(cloudskin, work, &["cloud", "edge"]).await
+    }
+
+    /// Starts it with these sites.
+    pub(crate) async fn up_with(cloudskin: &Path, work: &Path, sites: &[&str]) -> Result<Self> {
         fs::create_dir_all(work).map_err(Error::file("make", work))?;
         let work = fs::canonicalize(work).map_err(Error::file("find", work))?;
         let programs = Programs { cloudskin: cloudskin.to_owned(), work };
@@ -75,7 +80,9 @@ impl Continuum {
         programs.run(&["down", "--purge", "--data-dir", &data]).await?;
         let network = free_network(std::process::id().to_le_bytes()[0])?;
         let network = network.to_string();
-        let up = ["up", "-d", "--data-dir", &data, "--loopback", &network, "-o", "json"];
+        let names = sites.join(",");
+        let whose = ["--data-dir", &data, "--loopback", &network, "--sites", &names];
+        let up = [&["up", "-d", "-o", "json"], &whose[..]].concat();
         // From here on something runs that must be ended, whatever fails.
         let mut guard = Guard(Some(programs.clone()));
         let state: Value =
@@ -85,7 +92,7 @@ impl Continuum {
         let client = Client::new(url, Some(token.clone()), "default")?;
         let status = client.status().await?;
         let (dns, zone, port) = place(&status).ok_or(Error::Foreign("name server"))?;
-        let sites = sites(&status);
+        let sites = addresses(&status);
         guard.0 = None;
         let view = View { client, dns, zone, port, sites };
         Ok(Self { view, url: url.to_owned(), token, programs, is_down: false })
@@ -282,7 +289,7 @@ fn place(status: &Value) -> Option<(SocketAddr, String, u16)> {
     Some((dns, zone, u16::try_from(port).ok()?))
 }
 
-fn sites(status: &Value) -> BTreeMap<String, IpAddr> {
+fn addresses(status: &Value) -> BTreeMap<String, IpAddr> {
     let listed = status["sites"].as_array().map(Vec::as_slice).unwrap_or_default();
     let site = |site: &Value| {
         Some((site["name"].as_str()?.to_owned(), site["address"].as_str()?.parse().ok()?))
@@ -331,9 +338,9 @@ mod tests {
         let (dns, zone, port) = place(&status).unwrap();
 
         assert_eq!((dns.port(), zone.as_str(), port), (8053, "cloudskin.internal", 8080));
-        assert_eq!(sites(&status).len(), 1);
+        assert_eq!(addresses(&status).len(), 1);
         for odd in [json!(null), json!({"dns": {}}), json!({"dns": 1, "sites": [1]})] {
-            assert!(place(&odd).is_none() && sites(&odd).is_empty(), "{odd}");
+            assert!(place(&odd).is_none() && addresses(&odd).is_empty(), "{odd}");
         }
     }
 

@@ -72,6 +72,9 @@ pub enum Error {
     /// Recorded load cannot be read.
     #[error(transparent)]
     Trace(#[from] learning::Error),
+    /// Labels of positions that are none.
+    #[error("positions cannot be told")]
+    Positions(#[source] series::Error),
     /// The DNS probe could not be started.
     #[error("cannot ask the name server")]
     Probe(#[source] io::Error),

@@ -20,6 +20,7 @@ mod probe;
 pub mod qos;
 mod run;
 mod summary;
+pub mod vehicle;
 
 pub use config::{Leg, Options, Part};
 pub use error::{Error, Result};

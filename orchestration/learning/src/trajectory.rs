@@ -3,8 +3,21 @@
 //! A [`Tracker`] learns from tracks that were driven. What it sees of a vehicle is between which sites
 //! it is, whence it came and how fast it goes, and it counts which site was the nearest after the
 //! horizon. Where it has seen too little of something, it looks at less of it; where it knows nothing,
-//! the vehicle stays where it is. That is a Markov chain with back-off, as of A. Bhattacharya and
+//! the vehicle stays where it is. What sources say of a vehicle becomes a track in [`clean`], and what
+//! is known of one at a moment is a [`Course`]. That is a Markov chain with back-off, as of A. Bhattacharya and
 //! S. K. Das, "LeZi-Update", MobiCom 1999, with the speed as a part of its state.
+
+mod course;
+mod drive;
+mod judge;
+mod plane;
+mod track;
+
+pub use course::Course;
+pub use drive::{Roads, Traffic, Way};
+pub use judge::Accuracy;
+pub use plane::Plane;
+pub use track::{Cleaned, LeftOut, clean};
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -58,11 +71,20 @@ pub struct Next {
     pub share: Option<f64>,
 }
 
+/// How likely each site is the nearest one after the horizon.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Likely {
+    /// For each site, together one.
+    pub shares: Vec<f64>,
+    /// By how many passages that were alike; where there are none, by how near the two nearest are.
+    pub passages: u32,
+}
+
 /// What is seen of a vehicle, all of it first.
 type State = (u8, [u32; 5]);
 
 /// Learns where vehicles go from where they are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tracker {
     sites: Vec<Point>,
     horizon_s: f64,
@@ -87,53 +109,95 @@ impl Tracker {
         Ok(Self { sites: sites.to_vec(), horizon_s, seen: BTreeMap::new() })
     }
 
+    /// Where a site is.
+    pub fn site(&self, site: usize) -> Option<Point> {
+        self.sites.get(site).copied()
+    }
+
     /// The site that is the nearest to a place.
     pub fn nearest(&self, point: Point) -> usize {
         self.two_nearest(point).0
     }
 
+    /// The time ahead that it speaks of, in seconds.
+    pub fn horizon_s(&self) -> f64 {
+        self.horizon_s
+    }
+
     /// Learns from a track: its fixes in the order of time.
     pub fn learn(&mut self, track: &[Fix]) {
-        let mut later = 0;
+        let near: Vec<usize> = track.iter().map(|fix| self.nearest(fix.point)).collect();
+        let (mut later, mut changed) = (0, None);
         for at in 0..track.len() {
+            if at > 0 && near[at - 1] != near[at] {
+                changed = Some(at - 1);
+            }
             let then_s = track[at].at_s + self.horizon_s;
             while track.get(later).is_some_and(|fix| fix.at_s < then_s) {
                 later += 1;
             }
-            let Some(then) = track.get(later) else { return };
-            let to = self.nearest(then.point) as u32;
-            for state in self.states(&track[..=at]) {
-                *self.seen.entry(state).or_default().entry(to).or_default() += 1;
+            let Some(&to) = near.get(later) else { return };
+            let came = changed.filter(|changed| at - changed < BEFORE_MAX).map(|at| near[at]);
+            for state in self.states(&track[..=at], came) {
+                *self.seen.entry(state).or_default().entry(to as u32).or_default() += 1;
             }
         }
     }
 
+    /// How likely each site will be the nearest, by what was seen up to now; nothing without a fix.
+    pub fn likely(&self, track: &[Fix]) -> Option<Likely> {
+        let last = track.last().filter(|fix| is_place(fix))?;
+        let states = self.states(track, self.before(track));
+        let known = states.into_iter().filter_map(|state| self.seen.get(&state));
+        let counted = known.map(|to| (to, to.values().sum::<u32>()));
+        let mut shares = vec![0.0; self.sites.len()];
+        let Some((to, passages)) = counted.into_iter().find(|(_, all)| *all >= SEEN_MIN) else {
+            let (here, second) = self.two_nearest(last.point);
+            let share = self.how_far(last.point, here, second);
+            shares[here] = 1.0 - share;
+            second.into_iter().for_each(|second| shares[second] = share);
+            return Some(Likely { shares, passages: 0 });
+        };
+        for (&site, &count) in to {
+            if let Some(share) = shares.get_mut(site as usize) {
+                *share = f64::from(count) / f64::from(passages);
+            }
+        }
+        Some(Likely { shares, passages })
+    }
+
     /// The site that will be the nearest, by what was seen up to now; nothing without a fix.
     pub fn next(&self, track: &[Fix]) -> Option<Next> {
-        let here = self.nearest(track.last().filter(|fix| is_place(fix))?.point);
-        let known = self.states(track).into_iter().filter_map(|state| self.seen.get(&state));
-        let counted = known.map(|to| (to, to.values().sum::<u32>()));
-        let Some((to, all)) = counted.into_iter().find(|(_, all)| *all >= SEEN_MIN) else {
+        let Likely { shares, passages } = self.likely(track)?;
+        let here = self.nearest(track.last()?.point);
+        if passages == 0 {
             return Some(Next { site: here, share: None });
-        };
+        }
         // Of two that are as likely, the one where it is.
-        let likely = to.iter().max_by_key(|(site, count)| (**count, **site as usize == here));
-        let (&site, &count) = likely?;
-        Some(Next { site: site as usize, share: Some(f64::from(count) / f64::from(all)) })
+        let rank = |&site: &usize| (shares[site], site == here);
+        let order = |one: &usize, other: &usize| {
+            let ((one, here), (other, there)) = (rank(one), rank(other));
+            one.total_cmp(&other).then(here.cmp(&there))
+        };
+        let site = (0..shares.len()).max_by(order)?;
+        Some(Next { site, share: Some(shares[site]) })
     }
 
     /// The last site that was the nearest before this one, if there was one.
-    fn before(&self, track: &[Fix], here: usize) -> Option<usize> {
+    fn before(&self, track: &[Fix]) -> Option<usize> {
+        let here = self.nearest(track.last()?.point);
         let lately = track.iter().rev().take(BEFORE_MAX);
         lately.map(|fix| self.nearest(fix.point)).find(|site| *site != here)
     }
 
-    /// All that is seen of a vehicle, then less and less of it.
-    fn states(&self, track: &[Fix]) -> Vec<State> {
+    /// All that is seen of a vehicle that came from a site, then less and less of it.
+    fn states(&self, track: &[Fix], came: Option<usize>) -> Vec<State> {
         let Some(last) = track.last().filter(|fix| is_place(fix)) else { return Vec::new() };
-        let (here, second, nearness) = self.two_nearest(last.point);
+        let (here, second) = self.two_nearest(last.point);
         let number = |site: Option<usize>| site.map_or(0, |site| site as u32 + 1);
-        let (came, here) = (number(self.before(track, here)), here as u32 + 1);
+        let nearness = self.how_far(last.point, here, second) * 2.0 * f64::from(NEARNESS);
+        let nearness = (nearness as u32).min(NEARNESS);
+        let (came, here) = (number(came), here as u32 + 1);
         let (speed, beside) = (speed(track), number(second));
         vec![
             (0, [came, here, beside, nearness, speed]),
@@ -143,8 +207,8 @@ impl Tracker {
         ]
     }
 
-    /// The nearest site, the next one, and how much nearer the first is, in classes.
-    fn two_nearest(&self, point: Point) -> (usize, Option<usize>, u32) {
+    /// The nearest site and the next one.
+    fn two_nearest(&self, point: Point) -> (usize, Option<usize>) {
         let mut best = (f64::INFINITY, 0);
         let mut next = (f64::INFINITY, None);
         for (at, site) in self.sites.iter().enumerate() {
@@ -158,9 +222,14 @@ impl Tracker {
                 next = (away, Some(at));
             }
         }
-        let share = best.0 / (best.0 + next.0);
-        let nearness = if share.is_finite() { share * 2.0 * f64::from(NEARNESS) } else { 0.0 };
-        (best.1, next.1, (nearness as u32).min(NEARNESS))
+        (best.1, next.1)
+    }
+
+    /// How far a place is on the way from the nearest site to the next one: half of it at most.
+    fn how_far(&self, point: Point, here: usize, second: Option<usize>) -> f64 {
+        let away = |site: usize| self.sites[site].to(point);
+        let share = second.map_or(0.0, |second| away(here) / (away(here) + away(second)));
+        if share.is_finite() { share } else { 0.0 }
     }
 }
 
@@ -171,8 +240,7 @@ fn is_place(fix: &Fix) -> bool {
 /// Whether it stands, drives or drives fast.
 fn speed(track: &[Fix]) -> u32 {
     let Some(last) = track.last() else { return 0 };
-    let since = last.at_s - SPEED_S;
-    let Some(first) = track.iter().find(|fix| fix.at_s >= since) else { return 0 };
+    let first = lately(track);
     let metres_s = first.point.to(last.point) / (last.at_s - first.at_s).max(1e-3);
     match metres_s {
         slow if slow < SLOW_M_S => 1,
@@ -181,80 +249,13 @@ fn speed(track: &[Fix]) -> u32 {
     }
 }
 
-/// How often a site was said, or is the nearest, beside the one that it came to be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Accuracy {
-    /// Moments that were judged.
-    pub moments: u32,
-    /// The share that was told rightly.
-    pub told: f64,
-    /// The share in which the nearest site stayed the nearest.
-    pub stayed: f64,
-    /// Of the moments before a change of site, the share that was told rightly; staying is never
-    /// right there.
-    pub changes_told: f64,
-    /// Of the same, the share that the last movement, carried on in a straight line, tells rightly.
-    pub changes_straight: f64,
-    /// The share of all moments that it tells rightly.
-    pub straight: f64,
-}
-
-impl Tracker {
-    /// Judges what it says of tracks that it has not seen.
-    pub fn judge(&self, tracks: &[Vec<Fix>]) -> Accuracy {
-        let mut found = Accuracy::default();
-        let mut changes = 0_u32;
-        for track in tracks {
-            let mut later = 0;
-            for at in 0..track.len() {
-                let then_s = track[at].at_s + self.horizon_s;
-                while track.get(later).is_some_and(|fix| fix.at_s < then_s) {
-                    later += 1;
-                }
-                let (Some(then), Some(said)) = (track.get(later), self.next(&track[..=at])) else {
-                    break;
-                };
-                let (to, here) = (self.nearest(then.point), self.nearest(track[at].point));
-                let right = |site: usize| f64::from(u8::from(site == to));
-                let straight = right(self.nearest(straight(&track[..=at], self.horizon_s)));
-                found.moments += 1;
-                found.told += right(said.site);
-                found.stayed += right(here);
-                found.straight += straight;
-                if to != here {
-                    changes += 1;
-                    found.changes_told += right(said.site);
-                    found.changes_straight += straight;
-                }
-            }
-        }
-        let (all, changes) = (f64::from(found.moments.max(1)), f64::from(changes.max(1)));
-        Accuracy {
-            told: found.told / all,
-            stayed: found.stayed / all,
-            straight: found.straight / all,
-            changes_told: found.changes_told / changes,
-            changes_straight: found.changes_straight / changes,
-            ..found
-        }
-    }
-}
-
-/// Where the movement of the last seconds leads in a straight line.
-fn straight(track: &[Fix], ahead_s: f64) -> Point {
+/// The first fix of the seconds in which the speed is measured; `track` holds one.
+fn lately(track: &[Fix]) -> Fix {
     let last = track[track.len() - 1];
     let since = last.at_s - SPEED_S;
-    let first = track.iter().find(|fix| fix.at_s >= since).unwrap_or(&last);
-    let times = ahead_s / (last.at_s - first.at_s).max(1e-3);
-    let go_on = |from: f64, to: f64| to + (to - from) * times;
-    Point {
-        x_m: go_on(first.point.x_m, last.point.x_m),
-        y_m: go_on(first.point.y_m, last.point.y_m),
-    }
+    let each = track.iter().rev().take(BEFORE_MAX);
+    each.take_while(|fix| fix.at_s >= since).last().copied().unwrap_or(last)
 }
-
-mod drive;
-pub use drive::Roads;
 
 #[cfg(test)]
 mod tests {

@@ -93,8 +93,22 @@ function Expected({ decision }: { decision: Decision }) {
   return (
     <p>
       Expected {what} from {expected.fromS} to {expected.toS} s ahead: at {expected.at} {tell(expected.here)}
-      {expected.to && `, at ${expected.to} ${tell(expected.there)}`}.
+      {expected.to && `, at ${expected.to} ${tell(expected.there)}`}. <Next decision={decision} />
     </p>
+  );
+}
+
+/** Where who is followed was said to go, and went. */
+function Next({ decision }: { decision: Decision }) {
+  const said = decision.spec.prediction?.next;
+  if (!said) return null;
+  const was = decision.status?.observed?.after?.next;
+  return (
+    <span>
+      Nearest in {said.aheadS} s: {said.site} with {Math.round(100 * said.share)} % of {said.passages} passages, {said.nearest} as it was
+      said
+      {was && (was.right ? "; so it was" : `; it was ${was.site}`)}.
+    </span>
   );
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Actuator, Aggregate, Case, Conditions, Figure, Given, Guards, Horizon, Pipeline, PolicySpec,
-    Sensor, hours, millis, time,
+    Sensor, Trajectory, hours, millis, time,
 };
 use crate::ApiError;
 use types::{Period, check_name};
@@ -33,6 +33,10 @@ impl PolicySpec {
         for (name, figure) in &self.figures {
             require(is_identifier(name), "figures", "names of letters, digits and `_`")?;
             figure.check()?;
+            // These two are the trajectory's.
+            let taken = ["distance", "next"].contains(&name.as_str());
+            let free = self.pipeline.trajectory.is_none() || !taken;
+            require(free, "figures", "other names than `distance` and `next` beside a trajectory")?;
         }
         self.conditions.check()?;
         self.guards.check()?;
@@ -87,6 +91,7 @@ impl Pipeline {
             let fits = millis(from) < millis(to) && millis(to) <= 86_400_000;
             require(fits, "pipeline.horizon", "`from` before `to`, which is at most `24h`")?;
         }
+        self.trajectory.as_ref().map_or(Ok(()), Trajectory::check)?;
         self.aggregate.check("pipeline.aggregate")
     }
 }

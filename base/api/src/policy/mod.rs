@@ -8,9 +8,11 @@ mod check;
 mod python;
 #[cfg(test)]
 mod tests;
+mod trajectory;
 
 pub use actuator::{Actuator, Login, Nbi, Place, Scale, Webhook};
 pub use python::{Function, MODEL_PREFIX, Python, SOURCE_MAX_BYTES};
+pub use trajectory::{Position, Trajectory};
 
 use check::{expression, require};
 
@@ -159,6 +161,9 @@ pub struct Pipeline {
     pub horizon: Option<Horizon>,
     /// How several forecasts within the horizon become one.
     pub aggregate: Aggregate,
+    /// Where whoever uses the service goes, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trajectory: Option<Trajectory>,
 }
 
 impl Default for Pipeline {
@@ -171,6 +176,7 @@ impl Default for Pipeline {
             window: Period::from_millis(300_000),
             horizon: None,
             aggregate: Aggregate::default(),
+            trajectory: None,
         }
     }
 }
@@ -345,6 +351,12 @@ pub struct Given {
     pub cpu: Vec<Option<f64>>,
     /// Requests each second, the latest last.
     pub requests: Vec<Option<f64>>,
+    /// Metres from there to who is followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distance: Option<f64>,
+    /// How likely it is the place that will be the nearest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<f64>,
 }
 
 /// What is to be decided.

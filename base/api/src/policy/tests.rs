@@ -89,3 +89,33 @@ fn wrong_values_are_named_with_their_field() {
         assert!(error.contains(field), "{field}: {error}");
     }
 }
+
+#[test]
+fn who_is_followed_is_told_in_degrees_or_in_metres() {
+    let with = |trajectory: Value| {
+        let pipeline = json!({"trajectory": trajectory});
+        check(&json!({"service": "a", "sla": "1s", "pipeline": pipeline}))
+    };
+
+    let spec = with(json!({"position": {"x": "bus_x_m", "y": "bus_y_m"}, "ahead": "6s"})).unwrap();
+    let trajectory = spec.pipeline.trajectory.unwrap();
+    assert_eq!(trajectory.learned_from().selectors(), ("bus_x_m", "bus_y_m"));
+    assert_eq!(millis(trajectory.fresh), 15_000);
+    let degrees = json!({"latitude": "lat", "longitude": "lon"});
+    assert!(with(json!({"position": degrees, "tracks": degrees})).is_ok());
+    for (wrong, why) in [
+        (json!({"position": {"x": "a", "longitude": "b"}}), "`{x: SELECTOR, y: SELECTOR}`"),
+        (json!({"position": {"x": "a", "y": ""}}), "trajectory.position"),
+        (json!({"position": degrees, "tracks": {"x": "a", "y": "b"}}), "as `position`"),
+        (json!({"position": degrees, "ahead": "10ms"}), "trajectory.ahead"),
+        (json!({"position": degrees, "learn": "90d"}), "trajectory.learn"),
+    ] {
+        let error = with(wrong).unwrap_err();
+        assert!(error.contains(why), "{why}: {error}");
+    }
+    let figures = json!({
+        "service": "a", "sla": "1s", "figures": {"next": {"query": "q"}},
+        "pipeline": {"trajectory": {"position": degrees}},
+    });
+    assert!(check(&figures).unwrap_err().contains("`distance` and `next`"));
+}

@@ -2,7 +2,7 @@
 
 use learning::{
     Prediction, Reason,
-    agent::{Foretold, Load},
+    agent::{Foretold, Load, NextSite},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,6 +24,15 @@ struct After {
     decided_at: usize,
     /// When somebody else moved the service within the time that was forecast, in seconds.
     moved_on_s: Option<u64>,
+    /// Where who is followed was then.
+    #[serde(default)]
+    next: Option<Then>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Then {
+    site: String,
+    right: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,7 +105,38 @@ pub(super) fn expected(prediction: &Value) -> Option<String> {
     let mut places = vec![one(&forecast.at, forecast.here)];
     places.extend(forecast.to.as_deref().map(|site| one(site, forecast.there)));
     let Foretold { from_s, to_s, .. } = forecast;
-    Some(format!("from {from_s} s to {to_s} s, {}: {}", unit(forecast.figure), places.join(", ")))
+    let next = forecast.next.as_ref().map(followed).unwrap_or_default();
+    let unit = unit(forecast.figure);
+    Some(format!("{next}from {from_s} s to {to_s} s, {unit}: {}", places.join(", ")))
+}
+
+/// Where who is followed was said to go.
+fn followed(next: &NextSite) -> String {
+    let NextSite { site, share, passages, ahead_s, nearest, left_out } = next;
+    let share = share * 100.0;
+    let left_out = match left_out.count() {
+        0 => String::new(),
+        count => format!(", {count} positions left out"),
+    };
+    format!(
+        "nearest in {ahead_s} s `{site}` with {share:.0} % of {passages} passages, now `{nearest}`{left_out}; "
+    )
+}
+
+/// Where who is followed went.
+fn went(forecast: &Foretold, then: Option<&Then>) -> Option<String> {
+    let NextSite { ahead_s, .. } = forecast.next.as_ref()?;
+    Some(match then {
+        Some(Then { site, right: true }) => {
+            format!("nearest after {ahead_s} s was `{site}`, as was said")
+        }
+        Some(Then { site, right: false }) => {
+            format!("nearest after {ahead_s} s was `{site}`, not as was said")
+        }
+        None => {
+            format!("what was nearest after {ahead_s} s is not known: no position was told then")
+        }
+    })
 }
 
 /// What said most of the forecast.
@@ -152,6 +192,7 @@ pub(super) fn told(prediction: &Value, observed: &Value) -> Vec<String> {
             "somebody else moved the service after {seconds} s: the forecast is not judged"
         ));
     }
+    lines.extend(went(&forecast, after.next.as_ref()));
     lines.extend(curve(&forecast, &after));
     lines
 }
@@ -230,6 +271,26 @@ mod tests {
         let drawn = lines[1..].join("\n");
         assert_eq!(drawn.matches('•').count(), 5, "{drawn}");
         assert!(drawn.contains("100 ms") && drawn.contains('┄') && drawn.contains('░'), "{drawn}");
+    }
+
+    #[test]
+    fn where_a_vehicle_was_said_to_go_and_went_is_told() {
+        let mut said = prediction("latency");
+        said["next"] = json!({"site": "cloud", "share": 0.875, "passages": 40, "aheadS": 6.0,
+            "nearest": "edge", "leftOut": {"jumps": 2}});
+        let after = |next: Value| {
+            json!({"after": {"truth": [], "latencyMs": [], "stepS": 5,
+            "decidedAt": 0, "next": next}})
+        };
+
+        let expected = expected(&said).unwrap();
+        let right = told(&said, &after(json!({"site": "cloud", "right": true})));
+        let unknown = told(&said, &after(Value::Null));
+
+        let start = "nearest in 6 s `cloud` with 88 % of 40 passages, now `edge`, 2 positions left out; from 5 s";
+        assert!(expected.starts_with(start), "{expected}");
+        assert_eq!(right[1], "nearest after 6 s was `cloud`, as was said");
+        assert!(unknown[1].contains("is not known"), "{unknown:?}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! `mobility-loop`: runs two policies side by side, prints what each was worth, writes `mobility.json`
-//! and `mobility.html`.
+//! and `mobility.html`; with `--vehicle` lets a service follow a bus, and writes `vehicle.json` and
+//! `vehicle.html`.
 
 use anyhow::Context as _;
 use clap::Parser;
 use mobility_demo::{
     Verdict,
     qos::{Figures, Load, Setup, Summary, render, run},
+    vehicle,
 };
 use std::{
     fs,
@@ -44,6 +46,13 @@ struct Arguments {
     /// The seed of load that is drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     load_seed: u64,
+    /// Follow a vehicle along sites instead: a service that stays, one that goes after it, and one
+    /// that is told where it will be
+    #[arg(long, conflicts_with_all = ["trace", "load_seed"])]
+    vehicle: bool,
+    /// The seed of the vehicle's drive
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "vehicle")]
+    drive_seed: u64,
     /// Where the results go
     #[arg(long, value_name = "FOLDER", default_value = "target/demo")]
     output: PathBuf,
@@ -81,7 +90,10 @@ async fn stopped() -> anyhow::Result<()> {
 
 /// Whether every promise was kept.
 async fn demo(arguments: Arguments) -> anyhow::Result<bool> {
-    let Arguments { cloudskin, clip, manifests, trace, load_seed, output } = arguments;
+    if arguments.vehicle {
+        return drive(arguments).await;
+    }
+    let Arguments { cloudskin, clip, manifests, trace, load_seed, output, .. } = arguments;
     fs::create_dir_all(&output).with_context(|| format!("cannot make `{}`", output.display()))?;
     let load = match trace.filter(|folder| folder.is_dir()) {
         Some(folder) => Load::recorded(&folder, WARM_MIN, MINUTES)?,
@@ -90,22 +102,54 @@ async fn demo(arguments: Arguments) -> anyhow::Result<bool> {
     let work = output.join("mobility-work");
     let setup = Setup { cloudskin, clip, manifests, work, load, quiet_wait_s: QUIET_WAIT_S };
     say(&format!("{}\n", introduction(&setup)))?;
+    let record = run(&setup, telling()).await?;
+    let summary = Summary::of(&record);
+    say(&format!("\n{}\n", table(&summary)))?;
+    leave(&output, "mobility", &summary, render(&record, &summary))?;
+    Ok(summary.is_kept())
+}
+
+/// The vehicle; whether every promise was kept.
+async fn drive(arguments: Arguments) -> anyhow::Result<bool> {
+    let Arguments { cloudskin, clip, manifests, output, drive_seed, .. } = arguments;
+    fs::create_dir_all(&output).with_context(|| format!("cannot make `{}`", output.display()))?;
+    let (manifests, work) = (manifests.join("vehicle"), output.join("vehicle-work"));
+    let setup = vehicle::Setup::full(&cloudskin, &clip, &manifests, &work);
+    let setup = vehicle::Setup { seed: drive_seed, ..setup };
+    say(&format!(
+        "A bus drives along four edge sites for two minutes, and three instances of one service get\n\
+         what its camera sees (seed {drive_seed}).\n"
+    ))?;
+    let record = vehicle::run(&setup, telling()).await?;
+    let summary = vehicle::Summary::of(&record);
+    say(&format!("\n{}\n", vehicle::table(&summary)))?;
+    leave(&output, "vehicle", &summary, vehicle::render(&record, &summary))?;
+    Ok(summary.is_kept())
+}
+
+/// Says what happens, and when.
+fn telling() -> impl FnMut(&str) {
     let start = Instant::now();
-    let tell = |text: &str| {
+    move |text| {
         // A closed standard output is told at the end.
         let _ = say(&format!("  {:>5.0} s  {text}\n", start.elapsed().as_secs_f64()));
-    };
-    let record = run(&setup, tell).await?;
-    let summary = Summary::of(&record);
-    let json = output.join("mobility.json");
-    let text = serde_json::to_string_pretty(&summary).context("cannot write the summary")?;
+    }
+}
+
+/// Writes the figures and the page, and says where they are.
+fn leave(
+    output: &Path,
+    name: &str,
+    summary: &impl serde::Serialize,
+    page: String,
+) -> anyhow::Result<()> {
+    let json = output.join(format!("{name}.json"));
+    let text = serde_json::to_string_pretty(summary).context("cannot write the summary")?;
     write(&json, text + "\n")?;
-    let html = output.join("mobility.html");
-    write(&html, render(&record, &summary))?;
-    say(&format!("\n{}\n", table(&summary)))?;
+    let html = output.join(format!("{name}.html"));
+    write(&html, page)?;
     let html = fs::canonicalize(&html).unwrap_or(html);
-    say(&format!("  figures  {}\n  page     file://{}\n", json.display(), html.display()))?;
-    Ok(summary.is_kept())
+    say(&format!("  figures  {}\n  page     file://{}\n", json.display(), html.display()))
 }
 
 fn introduction(setup: &Setup) -> String {

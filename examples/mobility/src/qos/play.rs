@@ -164,7 +164,7 @@ fn stand_in(view: &View, clip: &Path) -> camera::Options {
 }
 
 /// Notes each run of the policy until it is stopped.
-async fn watch(client: Client, stop: CancellationToken) -> Vec<Tick> {
+pub(crate) async fn watch(client: Client, stop: CancellationToken) -> Vec<Tick> {
     let (mut ticks, mut last) = (Vec::new(), None);
     while !stop.is_cancelled() {
         // What could not be read is read at the next look.
@@ -196,7 +196,7 @@ fn tick(status: &PolicyStatus) -> Option<Tick> {
 }
 
 /// The service's moves, the first first.
-async fn moves(client: &Client) -> Result<Vec<Move>> {
+pub(crate) async fn moves(client: &Client) -> Result<Vec<Move>> {
     let decisions = client.list(Kind::Decision, &[("policy".into(), POLICY.into())]).await?;
     let mut moves: Vec<_> = decisions.items.iter().filter_map(moved).collect();
     moves.sort_by(|one, other| one.at_ms.total_cmp(&other.at_ms));

@@ -88,7 +88,7 @@ pub async fn run(setup: &Setup, mut tell: impl FnMut(&str)) -> Result<Record> {
 
 /// A few frames of the clip as JPEG pictures, which need no decoding when they are played, and
 /// their mean size.
-async fn loop_of(clip: &Path, work: &Path) -> Result<(PathBuf, f64)> {
+pub(crate) async fn loop_of(clip: &Path, work: &Path) -> Result<(PathBuf, f64)> {
     let path = work.join("loop.avi");
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-i"]).arg(clip);

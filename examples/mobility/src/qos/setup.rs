@@ -21,9 +21,9 @@ pub(super) const CAMERAS: usize = 16;
 /// The policies' model, as their manifests name it.
 pub(super) const MODEL: &str = "street-load";
 /// The service, the one that stands in for it at the cloud, and their policy.
-pub(super) const SERVICE: &str = "street-counter";
+pub(crate) const SERVICE: &str = "street-counter";
 pub(super) const STAND_IN: &str = "stand-in";
-pub(super) const POLICY: &str = "street-counter-qos";
+pub(crate) const POLICY: &str = "street-counter-qos";
 
 /// One run of the demo.
 #[derive(Debug, Clone)]

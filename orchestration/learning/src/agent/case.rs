@@ -44,7 +44,9 @@ pub fn run(agent: &Agent, case: &Case, figures: impl FnOnce(&Moment) -> Figures)
     let step_s = seconds(case.step).max(1);
     let moment = Moment { now_s, step_s, here, others: &others, moved_s_ago: &ago };
     let trail = two_places(&moment);
-    let figures = figures(&moment);
+    let mut figures = figures(&moment);
+    let names = std::iter::once(here.name).chain(others.iter().map(|place| place.name));
+    figures.extend(given(case, names));
     let situation = Situation { moment: &moment, trail: trail.as_deref(), figures: &figures };
     let advice = agent.advise(&situation);
     let go = advice.verdict.go.and_then(|at| others.get(at)).map(|place| place.name);
@@ -59,6 +61,13 @@ pub fn run(agent: &Agent, case: &Case, figures: impl FnOnce(&Moment) -> Figures)
         said: say(go, Some(advice.verdict.alarm), Some(&reason)),
         expected,
     }
+}
+
+/// What the test says of who is followed.
+fn given<'a>(case: &Case, places: impl Iterator<Item = &'a str>) -> Figures {
+    let (distances, next) =
+        places.map(|name| (case.places[name].distance, case.places[name].next)).unzip();
+    [("distance".to_owned(), distances), ("next".to_owned(), next)].into()
 }
 
 fn samples(given: &Given) -> Vec<Sample> {

@@ -12,6 +12,13 @@ use std::sync::Arc;
 
 /// The part of certainty from which on breaking the level is an alarm.
 const ALARM: &str = "here.predicted > 0.25";
+/// Of who is followed: it leaves, it goes there, and the better place. Who stands between two sites
+/// moves nothing, unless the service is at a third.
+const FOLLOWED: [&str; 3] = [
+    "here.next < 0.4",
+    "there.next > 0.6 || here.next < 0.2 && there.next > 0.4",
+    "1 - there.next",
+];
 
 impl Agent {
     /// Makes an agent of a declared policy. `moves_s` are the seconds that moves between its places
@@ -47,7 +54,11 @@ impl Agent {
         };
         let usual = usual(spec, load);
         // What is preferred may be a time as well as a number.
-        let prefer = spec.conditions.prefer.as_deref().unwrap_or("there.predicted");
+        let prefer = match spec.pipeline.trajectory {
+            Some(_) => FOLLOWED[2],
+            None => "there.predicted",
+        };
+        let prefer = spec.conditions.prefer.as_deref().unwrap_or(prefer);
         let prefer = Expression::new(prefer, Type::Time, names)
             .or_else(|_| Expression::new(prefer, Type::Number, names))?;
         let mut whens = Vec::new();
@@ -135,6 +146,8 @@ pub(super) fn seconds(period: types::Period) -> u32 {
 
 fn load(spec: &PolicySpec) -> Load {
     spec.pipeline.load.unwrap_or(match spec.shape {
+        // Who is followed decides, and a place where the service was not has broken no level.
+        _ if spec.pipeline.trajectory.is_some() => Load::Latency,
         Shape::Proactive => Load::Broken,
         Shape::Reactive | Shape::Reference => Load::Latency,
     })
@@ -142,6 +155,9 @@ fn load(spec: &PolicySpec) -> Load {
 
 /// The alarm and the condition of a shape.
 fn usual(spec: &PolicySpec, load: Load) -> (String, String) {
+    if spec.pipeline.trajectory.is_some() {
+        return (FOLLOWED[0].to_owned(), FOLLOWED[1].to_owned());
+    }
     let compare = "there.predicted < here.predicted".to_owned();
     let broken = match load {
         Load::Broken => ALARM.to_owned(),
@@ -186,6 +202,7 @@ fn name_type(spec: &PolicySpec, load: Load, name: &str) -> Option<Type> {
         "move" | "age" => Type::Time,
         "euro" => Type::Number,
         "used" if spec.pipeline.by.is_some() => Type::Number,
+        "distance" | "next" if spec.pipeline.trajectory.is_some() => Type::Number,
         _ if spec.figures.contains_key(name) => Type::Number,
         _ if spec.python_sensors().any(|sensor| sensor.name == name) => Type::Number,
         _ => return None,

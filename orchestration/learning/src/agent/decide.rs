@@ -94,7 +94,10 @@ impl Agent {
             });
             judged |= said.is_ok();
             let fits = said.unwrap_or_else(|error| {
-                let cause = here.as_ref().err().or(beyond.as_ref().err()).unwrap_or(&error);
+                let of_latency = here.as_ref().err().or(beyond.as_ref().err());
+                // Who is followed is not where latencies are forecast.
+                let follows = self.spec.pipeline.trajectory.is_some();
+                let cause = of_latency.filter(|_| !follows).unwrap_or(&error);
                 failed = Some(types::chain(cause));
                 false
             });
@@ -113,7 +116,7 @@ impl Agent {
         let fit = options.iter().filter(|option| option.fits);
         let rank = |option: &&Choice| option.preferred.unwrap_or(f64::INFINITY);
         let best = fit.min_by(|one, other| rank(one).total_cmp(&rank(other)));
-        let reason = self.tell(moment, best.or(options.first()));
+        let reason = self.tell(situation, best.or(options.first()));
         let go = best.map(|option| option.place);
         Wish { alarm, go, reason, options, failed }
     }
@@ -250,7 +253,8 @@ impl Agent {
     }
 
     /// A sentence about the forecasts.
-    fn tell(&self, moment: &Moment, option: Option<&Choice>) -> String {
+    fn tell(&self, situation: &Situation, option: Option<&Choice>) -> String {
+        let moment = situation.moment;
         let Some(option) = option else { return "there is no other place".into() };
         let name = moment.others.get(option.place).map_or("?", |place| place.name);
         let say = |said: Option<Prediction>| match (said, self.load) {
@@ -269,7 +273,7 @@ impl Agent {
             Load::Requests => "what comes is forecast to be",
         };
         let (here, there) = (say(option.here), say(option.there));
-        let by = self.tell_requests(moment);
+        let by = self.tell_requests(moment) + &self.tell_course(situation, option, name);
         format!("{by}{what} {here} here and {there} at `{name}`")
     }
 }

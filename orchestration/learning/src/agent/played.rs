@@ -31,6 +31,11 @@ pub fn trained(spec: &PolicySpec, models: &dyn Models, setup: &Setup) -> Result<
             format!("`figures.{name}` asks telemetry, which a trace is not: leave it out here");
         return Err(Error::Unfit(text));
     }
+    if spec.pipeline.trajectory.is_some() {
+        let text =
+            "`pipeline.trajectory` asks for positions, which a trace has not: leave it out here";
+        return Err(Error::Unfit(text.into()));
+    }
     let sensor = spec.python_sensors().next().filter(|_| spec.conditions != Default::default());
     if let Some(sensor) = sensor {
         let text = format!(

@@ -26,6 +26,13 @@ pub trait Telemetry: std::fmt::Debug + Send + Sync {
         to_ms: i64,
         step_ms: u64,
     ) -> Result<Vec<Series>>;
+
+    /// What was measured of series in a stretch of Unix time in milliseconds, both ends included, at
+    /// the times at which it was: `asked` is the tenant and a selector.
+    ///
+    /// # Errors
+    /// As of [`Telemetry::range`]; a query that is no selector.
+    fn points(&self, asked: (&str, &str), from_ms: i64, to_ms: i64) -> Result<Vec<Series>>;
 }
 
 /// Points at any time, in any order, as samples at steps that end at `now_ms`: of several of a step

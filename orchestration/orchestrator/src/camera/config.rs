@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -17,6 +18,29 @@ pub enum Picture {
     /// As `application/x-luminance`: one byte for each pixel, row by row, with the size in
     /// `x-width` and `x-height`; for services without a decoder of their own.
     Luminance,
+}
+
+/// Round trips to addresses. All clones are the same ones: whoever keeps one changes them while a
+/// video is played, as for a camera that moves.
+#[derive(Debug, Clone, Default)]
+pub struct Distances(Arc<RwLock<BTreeMap<IpAddr, Duration>>>);
+
+impl Distances {
+    /// The round trip to an address from now on.
+    pub fn set(&self, address: IpAddr, round_trip: Duration) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(address, round_trip);
+    }
+
+    /// The round trip to an address, if one is made up.
+    pub fn to(&self, address: IpAddr) -> Option<Duration> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&address).copied()
+    }
+}
+
+impl<const N: usize> From<[(IpAddr, Duration); N]> for Distances {
+    fn from(each: [(IpAddr, Duration); N]) -> Self {
+        Self(Arc::new(RwLock::new(each.into())))
+    }
 }
 
 /// One play of a video.
@@ -52,7 +76,7 @@ pub struct Options {
     pub queue_max: usize,
     /// Round trips that are made up for addresses which are nearer than they stand for: each attempt
     /// there waits so long first. For continua on one machine.
-    pub distances: BTreeMap<IpAddr, Duration>,
+    pub distances: Distances,
     /// How often a frame is sent again.
     pub retries_max: u32,
     /// How long one attempt may take.
@@ -85,7 +109,7 @@ impl Options {
             picture: Picture::default(),
             connections: 1,
             queue_max: 256,
-            distances: BTreeMap::new(),
+            distances: Distances::default(),
             retries_max: 50,
             timeout: Duration::from_secs(10),
             run: types::random_id(),

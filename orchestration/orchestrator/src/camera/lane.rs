@@ -119,8 +119,8 @@ impl Lane {
         let request = self
             .request(id, frame)
             .map_err(|error| Failure { reason: error.to_string(), again: false })?;
-        if let Some(round_trip) = self.options.distances.get(&address.ip()) {
-            sleep(*round_trip).await;
+        if let Some(round_trip) = self.options.distances.to(address.ip()) {
+            sleep(round_trip).await;
         }
         let sender = self.connection(address).await?;
         let response = sender.send_request(request).await.map_err(Failure::passing)?;

@@ -20,7 +20,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Options, Picture};
+pub use config::{Distances, Options, Picture};
 pub use error::{Error, Result};
 pub use pace::Pace;
 pub use play::play;

@@ -49,6 +49,9 @@ pub enum Error {
         /// What is wrong with the answer.
         reason: String,
     },
+    /// Samples that make no request.
+    #[error("the samples cannot be pushed")]
+    Samples(#[source] series::Error),
     /// The address of the control plane cannot be used.
     #[error("`{url}` is not the address of a control plane: {reason}")]
     Url {
@@ -215,6 +218,7 @@ impl Error {
             Self::Token(_) => ErrorKind::Unauthenticated,
             Self::Trust(error) => error.kind(),
             Self::Never { .. } | Self::NotMigrated { .. } => ErrorKind::Internal,
+            Self::Samples(error) => error.kind(),
             Self::Url { .. }
             | Self::Contexts { .. }
             | Self::Yaml { .. }

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use hyper_util::{client::legacy::Client as Http, rt::TokioExecutor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use series::{Labels, Sample, push::remote_write};
 use std::{fmt::Write, path::Path, sync::Arc, time::Duration};
 use types::{Digest, Token};
 
@@ -206,6 +207,17 @@ impl Client {
         let answer: serde_json::Value = serde_json::from_slice(&body)
             .map_err(|_| self.foreign("it answers no JSON".to_owned()))?;
         Ok(answer["data"].clone())
+    }
+
+    /// Pushes samples into the control plane's store of series, or into that of `cloudskin serve telemetry`.
+    ///
+    /// # Errors
+    /// [`Error::Samples`] for what makes no request; if some are refused, all of it or what is late,
+    /// and if it cannot be reached.
+    pub async fn push(&self, batch: &[(Labels, Sample)]) -> Result<()> {
+        let body = remote_write(batch).map_err(Error::Samples)?;
+        let path = format!("{}/api/v1/write", paths::PROMETHEUS);
+        self.ask(Method::POST, &path, body.into()).await.map(drop)
     }
 
     /// Asks how a service will behave at a place.

@@ -1,7 +1,7 @@
 //! What users write: resources are applied and deleted here.
 
 use super::{
-    Error, Result,
+    Error, Result, agents,
     batch::{self, Batch},
     blocks::service_name,
     cache::{Id, read_resource},
@@ -183,6 +183,9 @@ fn check_policy(spec: &PolicySpec) -> Result<()> {
     if spec.python.as_ref().is_some_and(|python| python.source.is_none()) {
         let message = "`spec.python.source` is missing: `cloudskin apply` reads it from the file";
         return Err(Error::refuse(ErrorKind::Invalid, message));
+    }
+    if let Some(trajectory) = &spec.pipeline.trajectory {
+        agents::check_trajectory(trajectory)?;
     }
     Agent::check(spec).map_err(|error| Error::refuse(error.kind(), types::chain(&error)))
 }

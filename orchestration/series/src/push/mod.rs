@@ -5,7 +5,7 @@ mod otlp;
 mod remote_write;
 
 pub use otlp::{OTLP_MAX_BYTES, Otlp, read_otlp};
-pub use remote_write::{WRITE_MAX_BYTES, read_remote_write};
+pub use remote_write::{WRITE_MAX_BYTES, read_remote_write, remote_write};
 
 use crate::{Description, Labels, Sample};
 

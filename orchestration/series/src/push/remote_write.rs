@@ -1,8 +1,12 @@
 //! Remote write 1.0: snappy around a protobuf message.
 
-use super::{Pushed, messages::WriteRequest};
+use super::{
+    Pushed,
+    messages::{Label, TimeSeries, WireSample, WriteRequest},
+};
 use crate::{Description, Error, Labels, Result, Sample};
 use prost::Message;
+use std::collections::BTreeMap;
 
 /// Most bytes of one request, before and after it was compressed.
 pub const WRITE_MAX_BYTES: usize = 32 << 20;
@@ -45,12 +49,35 @@ pub fn read_remote_write(body: &[u8]) -> Result<Pushed> {
     Ok(pushed)
 }
 
+/// The body of a request with these samples; those of a series in the order of their times.
+///
+/// # Errors
+/// [`Error::TooMuch`] for more than [`WRITE_MAX_BYTES`].
+pub fn remote_write(batch: &[(Labels, Sample)]) -> Result<Vec<u8>> {
+    let mut each: BTreeMap<&Labels, Vec<WireSample>> = BTreeMap::new();
+    for (labels, sample) in batch {
+        let sample = WireSample { value: sample.value, time_ms: sample.time_ms };
+        each.entry(labels).or_default().push(sample);
+    }
+    let label = |(name, value): (&str, &str)| Label { name: name.into(), value: value.into() };
+    let one = |(labels, samples): (&Labels, _)| TimeSeries {
+        labels: labels.iter().map(label).collect(),
+        samples,
+    };
+    let series = each.into_iter().map(one).collect();
+    let plain = WriteRequest { series, metadata: Vec::new() }.encode_to_vec();
+    let packed = (plain.len() <= WRITE_MAX_BYTES)
+        .then(|| snap::raw::Encoder::new().compress_vec(&plain).ok())
+        .flatten();
+    packed.ok_or_else(|| {
+        let text = "a request has at most {} bytes: send fewer samples at a time";
+        Error::TooMuch(text.replace("{}", &WRITE_MAX_BYTES.to_string()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::messages::{Label, TimeSeries, WireSample},
-        *,
-    };
+    use super::*;
 
     fn packed(series: Vec<TimeSeries>) -> Vec<u8> {
         let request = WriteRequest { series, metadata: Vec::new() };
@@ -77,5 +104,19 @@ mod tests {
         for end in 0..good.len() {
             assert!(read_remote_write(&good[..end]).is_err(), "{end}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let labels = |name: &str| Labels::new([("__name__", name), ("bus", "1")]).unwrap();
+        let sample = |name: &str, at| (labels(name), Sample::new(at, 0.5));
+        let batch = vec![sample("x", 1), sample("x", 2), sample("y", 1)];
+
+        let mut read = read_remote_write(&remote_write(&batch).unwrap()).unwrap().batch;
+
+        read.sort_by(|one, other| (&one.0, one.1.time_ms).cmp(&(&other.0, other.1.time_ms)));
+        assert_eq!(read, batch);
+        let many = vec![sample("x", 1); 3_500_000];
+        assert!(remote_write(&many).unwrap_err().to_string().contains("fewer samples"));
     }
 }

@@ -59,7 +59,7 @@ pub(super) async fn run(state: &Arc<State>, id: &Id, why: &str) -> Result<Ran> {
     // A model may be a function that takes its time.
     let asked = agent.clone();
     let (gathered, mut advice) = apart(move || {
-        let advice = gathered.ask(|situation| asked.advise(situation));
+        let advice = gathered.advise(&asked);
         (gathered, advice)
     })
     .await?;

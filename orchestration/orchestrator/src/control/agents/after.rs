@@ -1,6 +1,6 @@
 //! What really happened after a decision, beside what was forecast.
 
-use super::record::round;
+use super::{course, record::round};
 use crate::{
     control::{
         Result, apply,
@@ -18,7 +18,7 @@ use api::{
 };
 use learning::{
     Prediction, Sample,
-    agent::{Foretold, Load},
+    agent::{Foretold, Load, NextSite},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,6 +33,8 @@ const AGAIN_MS: u64 = 10_000;
 const PATIENCE_MS: u64 = 600_000;
 /// Decisions whose truth is waited for; more are not compared.
 const OPEN_MAX: usize = 10_000;
+/// What vehicles tell of where they were takes so long to be heard.
+const HEARD_MS: u64 = 3000;
 
 /// A decision whose truth is to come.
 #[derive(Debug, Clone)]
@@ -73,7 +75,19 @@ fn due(decision: &Resource) -> Option<Open> {
     if !spec.by.starts_with("policy/") || status.observed.get("after").is_some() {
         return None;
     }
-    Some(Open { id: Id::of(decision), due_ms: spec.at.saturating_add(forecast.to_s * 1000) })
+    Some(Open { id: Id::of(decision), due_ms: end_ms(&spec, &forecast) })
+}
+
+/// When all that was forecast is over, and was heard of.
+fn end_ms(spec: &DecisionSpec, forecast: &Foretold) -> u64 {
+    let next = forecast.next.as_ref();
+    let told_ms = next.map_or(0, |next| then_ms(spec, next).saturating_add(HEARD_MS));
+    spec.at.saturating_add(forecast.to_s.saturating_mul(1000)).max(told_ms)
+}
+
+/// The moment of which it was said which site would be the nearest.
+fn then_ms(spec: &DecisionSpec, next: &NextSite) -> u64 {
+    spec.at.saturating_add((next.ahead_s * 1000.0) as u64)
 }
 
 /// Compares what is due; after a start first finds what an earlier process has left open.
@@ -119,11 +133,14 @@ async fn close(state: &Arc<State>, open: &Open, now_ms: u64) -> Result<bool> {
     };
     let (spec, mut status): (DecisionSpec, DecisionStatus) = (decision.spec()?, decision.status());
     let Ok(forecast) = Foretold::deserialize(&spec.prediction) else { return Ok(true) };
-    let end_ms = spec.at.saturating_add(forecast.to_s * 1000);
+    let end_ms = end_ms(&spec, &forecast);
     if status.outcome == decisions::PENDING && now_ms < end_ms + PATIENCE_MS {
         return Ok(false);
     }
-    let after = compare(state, (&open.id, &spec), &status, &forecast, now_ms);
+    let mut after = compare(state, (&open.id, &spec), &status, &forecast, now_ms);
+    if let Some(next) = &forecast.next {
+        after["next"] = then(state, (&open.id, &spec), &forecast, next).await?;
+    }
     if !status.observed.is_object() {
         status.observed = json!({});
     }
@@ -136,6 +153,28 @@ async fn close(state: &Arc<State>, open: &Open, now_ms: u64) -> Result<bool> {
         Err(crate::control::Error::Raced) => Ok(false),
         done => done.map(|_| true),
     }
+}
+
+/// Which site was the nearest in truth; nothing where that was not told.
+async fn then(
+    state: &Arc<State>,
+    (decision, spec): (&Id, &DecisionSpec),
+    forecast: &Foretold,
+    next: &NextSite,
+) -> Result<Value> {
+    let Some(policy) = spec.by.strip_prefix("policy/") else { return Ok(Value::Null) };
+    let (asked, policy) = (state.clone(), Id::new(&decision.tenant, policy));
+    let others = spec.alternatives.iter().map(|other| other.name.clone());
+    let sites: Vec<String> = std::iter::once(forecast.at.clone()).chain(others).collect();
+    let at_ms = then_ms(spec, next);
+    let site = super::apart(move || {
+        let sites: Vec<&str> = sites.iter().map(String::as_str).collect();
+        course::nearest_then(&asked, &policy, &sites, at_ms)
+    });
+    Ok(match site.await? {
+        Some(site) => json!({"site": site, "right": site == next.site}),
+        None => Value::Null,
+    })
 }
 
 fn compare(

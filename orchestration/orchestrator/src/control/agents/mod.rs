@@ -1,7 +1,7 @@
 //! Policies that watch services: the loop in which their sensors fire, and what they say is done.
 //!
 //! What an agent says is decided in the crate `learning`, by pure functions; here measurements are
-//! gathered (`situation`), decisions recorded (`record`), carried out (`act`, `deeds`),
+//! gathered (`situation`; of who is followed in `course`), decisions recorded (`record`), carried out (`act`, `deeds`),
 //! and later compared with what happened (`after`). The user's own functions are asked in
 //! `functions`. Policies are looked at side by side, so that a slow one delays nobody else. All that must outlive the process is in the policy's
 //! status and in its decisions.
@@ -10,6 +10,7 @@ mod abroad;
 mod act;
 mod after;
 mod analyze;
+mod course;
 mod deeds;
 mod functions;
 mod looks;
@@ -20,6 +21,7 @@ mod sources;
 
 pub(super) use abroad::{assignments, heard, in_use, models};
 pub(super) use analyze::{Asked, analyze};
+pub(super) use course::check as check_trajectory;
 pub use sources::CatalogModels;
 
 use super::{
@@ -71,6 +73,8 @@ pub(super) struct Agents {
     relocations: Relocations,
     /// Processes of their Python.
     functions: functions::Functions,
+    /// What they have learned of where vehicles go.
+    trackers: course::Trackers,
     models: Arc<dyn Models>,
     catalog: Catalog,
     /// What sites have of it.
@@ -120,6 +124,7 @@ impl Agents {
             looks: Arc::default(),
             relocations: Relocations::default(),
             functions: functions::Functions::default(),
+            trackers: course::Trackers::default(),
             models: Arc::new(CatalogModels(Catalog::at(models))),
             catalog: Catalog::at(models),
             abroad: abroad::Models::default(),
@@ -174,6 +179,7 @@ impl Agents {
         lock(&self.seen).retain(|id, _| known.contains(id));
         lock(&self.turns).retain(|id, turn| known.contains(id) || Arc::strong_count(turn) > 1);
         self.functions.forget(known);
+        self.trackers.forget(known);
         self.looks.forget(known);
         lock(&self.compiled).retain(|id, _| known.contains(id));
     }

@@ -273,6 +273,7 @@ fn prediction(agent: &Agent, gathered: &Gathered, advice: &Advice) -> Value {
     let Some(here) = gathered.places.first() else { return Value::Null };
     let there = gathered.places.get(option.place + 1).map(|place| place.site.clone());
     let requests = gathered.ask(|situation| agent.requests(situation.moment));
+    let followed = gathered.followed.as_ref().and_then(|followed| followed.as_ref().ok());
     let foretold = Foretold {
         figure: advice.load,
         sla_ms: agent.sla_ms(),
@@ -283,6 +284,7 @@ fn prediction(agent: &Agent, gathered: &Gathered, advice: &Advice) -> Value {
         to: there,
         there: option.there,
         requests,
+        next: followed.and_then(|followed| followed.next(&gathered.places)),
     };
     serde_json::to_value(foretold).unwrap_or_default()
 }

@@ -1,6 +1,10 @@
 //! What a policy is asked with: the places, what was measured there, and the way of the service.
 
-use super::{super::views, functions};
+use super::{
+    super::views,
+    course::{self, Followed},
+    functions,
+};
 use crate::{
     control::{
         cache::{Id, Policy, Service},
@@ -11,7 +15,7 @@ use crate::{
 use api::policy::{Aggregate, Figure, millis};
 use learning::{
     Sample,
-    agent::{Figures, Situation, Went},
+    agent::{Advice, Agent, Figures, Situation, Went},
     policy::{Moment, Place},
 };
 use std::time::{Duration, Instant};
@@ -32,6 +36,8 @@ pub(super) struct Gathered {
     moved_s_ago: Vec<u64>,
     trail: Option<Vec<Went>>,
     figures: Figures,
+    /// What is known of who is followed, or why nothing is.
+    pub(super) followed: Option<Result<Followed, String>>,
 }
 
 /// A place with its samples.
@@ -43,6 +49,15 @@ pub(super) struct At {
 }
 
 impl Gathered {
+    /// What an agent says; where it cannot, for it is not known where who it follows is, why.
+    pub(super) fn advise(&self, agent: &Agent) -> Advice {
+        let mut advice = self.ask(|situation| agent.advise(situation));
+        if let (Some(fallback), Some(Err(why))) = (&mut advice.fallback, &self.followed) {
+            *fallback += &format!(": {why}");
+        }
+        advice
+    }
+
     /// Asks with what is known.
     pub(super) fn ask<T>(&self, ask: impl FnOnce(&Situation) -> T) -> T {
         let places: Vec<Place> = self
@@ -93,12 +108,17 @@ pub(super) fn gather(state: &State, policy: &Policy, service: &Service) -> Optio
     };
     let mut figures = figures(state, policy, &places, now_ms);
     figures.extend(functions::figures(state, policy, &places, now_ms));
+    let followed = course::followed(state, policy, &places, now_ms);
+    if let Some(Ok(followed)) = &followed {
+        figures.extend(followed.course.figures());
+    }
     Some(Gathered {
         now_ms,
         moved_s_ago: moves.iter().map(|moved| ago(moved.at)).collect(),
         trail: Some(moves.iter().map(went).collect()),
         places,
         figures,
+        followed,
     })
 }
 

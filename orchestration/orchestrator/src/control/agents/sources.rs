@@ -7,7 +7,7 @@ use learning::{
 };
 use series::{
     NAME, Store,
-    query::{Query, QueryLimits, range},
+    query::{Answer, Query, QueryLimits, instant, range},
 };
 use std::{sync::Arc, time::Duration};
 use tracing::warn;
@@ -44,27 +44,50 @@ impl Telemetry for Stored {
         to_ms: i64,
         step_ms: u64,
     ) -> Result<Vec<Series>> {
-        let unfit = |error: series::Error| {
-            Error::Unfit(format!("query `{query}`: {}", types::chain(&error)))
-        };
-        let parsed = Query::parse(query).map_err(unfit)?;
+        let parsed = Query::parse(query).map_err(|error| unfit(query, &error))?;
         let step_ms = i64::try_from(step_ms).unwrap_or(i64::MAX);
-        let limits = QueryLimits {
-            samples_max: SAMPLES_MAX,
-            timeout: TIMEOUT,
-            tenant: Some(tenant.to_owned()),
-            ..QueryLimits::default()
-        };
-        let found = range(&self.0, &parsed, (from_ms, to_ms), step_ms, &limits).map_err(unfit)?;
-        let one = |series: series::Series| Series {
-            labels: series
-                .labels
-                .iter()
-                .filter(|(name, _)| *name != NAME)
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-            points: series.samples.iter().map(|one| (one.time_ms, one.value)).collect(),
-        };
-        Ok(found.into_iter().map(one).collect())
+        let found = range(&self.0, &parsed, (from_ms, to_ms), step_ms, &limits(tenant));
+        Ok(found.map_err(|error| unfit(query, &error))?.into_iter().map(told).collect())
+    }
+
+    fn points(
+        &self,
+        (tenant, selector): (&str, &str),
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<Series>> {
+        let length_ms = to_ms.saturating_sub(from_ms).max(1);
+        let parsed = stretch(selector, length_ms).map_err(|error| unfit(selector, &error))?;
+        match instant(&self.0, &parsed, to_ms, &limits(tenant)) {
+            Ok(Answer::Matrix(found)) => Ok(found.into_iter().map(told).collect()),
+            Ok(_) => Err(Error::Unfit(format!("query `{selector}` is no selector of series"))),
+            Err(error) => Err(unfit(selector, &error)),
+        }
+    }
+}
+
+/// The query for all that was measured of series in so long.
+pub(super) fn stretch(selector: &str, length_ms: i64) -> series::Result<Query> {
+    Query::parse(&format!("{selector}[{length_ms}ms]"))
+}
+
+fn unfit(query: &str, error: &series::Error) -> Error {
+    Error::Unfit(format!("query `{query}`: {}", types::chain(error)))
+}
+
+fn limits(tenant: &str) -> QueryLimits {
+    QueryLimits {
+        samples_max: SAMPLES_MAX,
+        timeout: TIMEOUT,
+        tenant: Some(tenant.to_owned()),
+        ..QueryLimits::default()
+    }
+}
+
+fn told(series: series::Series) -> Series {
+    let labels = series.labels.iter().filter(|(name, _)| *name != NAME);
+    Series {
+        labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        points: series.samples.iter().map(|one| (one.time_ms, one.value)).collect(),
     }
 }
