@@ -27,7 +27,7 @@ fn restore_with(
     grants: Vec<Grant>,
     limits: Limits,
 ) -> Result<Wasi, RestoreError> {
-    Wasi::restore(image, grants, Streams::null(), Box::new(Still::at(5)), limits)
+    Wasi::restore(image, grants, Vec::new(), Streams::null(), Box::new(Still::at(5)), limits)
 }
 
 fn restore(image: WasiImage, folder: &Path) -> Result<Wasi, RestoreError> {
@@ -131,6 +131,7 @@ fn time_goes_on_and_timers_keep_their_rest() {
     let sources = Still::at(7);
     let mut wasi = Wasi::restore(
         image,
+        Vec::new(),
         Vec::new(),
         Streams::null(),
         Box::new(sources.clone()),

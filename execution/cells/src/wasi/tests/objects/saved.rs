@@ -15,7 +15,7 @@ fn restore_in(image: &WasiImage, grant: Grant) -> Result<Wasi, RestoreError> {
     let bytes = postcard::to_allocvec(image).expect("it encodes");
     let image = postcard::from_bytes(&bytes).expect("it decodes");
     let sources = Box::new(SystemSources);
-    Wasi::restore(image, vec![grant], Streams::null(), sources, Limits::default())
+    Wasi::restore(image, vec![grant], Vec::new(), Streams::null(), sources, Limits::default())
 }
 
 fn restore(image: &WasiImage, store: &Geds) -> Result<Wasi, RestoreError> {
