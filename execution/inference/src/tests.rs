@@ -240,7 +240,10 @@ fn what_is_too_much_is_refused_before_it_is_run() {
     }
     let by = floats("by", &[2], &[1e6, 1e6]);
     let grown = file("Upsample", &[1, 1], vec![by], vec![]);
-    assert!(says(&grown, &limits()).contains("size of the ONNX model's tensors"));
+    assert!(says(&grown, &limits()).contains("more than the limit"));
+    let tall = floats("tall", &[4096, 1], &[1.0; 4096]);
+    let table = file("Add", &[1, 8192], vec![tall], vec![]);
+    assert!(says(&table, &limits()).contains("size of the ONNX model's tensors"));
     let many = Limits { products_at_once: 100, ..limits() };
     let conv = file("Conv", &[1, 1, 8, 8], vec![kernel(3)], vec![]);
     assert!(says(&conv, &many).contains("multiplications of one ONNX operator"));

@@ -1,7 +1,7 @@
 //! A cell's graphs and contexts, and what its calls do with them.
 
 use super::{CONTEXTS_MAX, Errno, GRAPHS_MAX, Given, NAME_MAX_BYTES};
-use crate::wasi::memory::Guest;
+use crate::wasi::{Bytes, memory::Guest};
 use inference::{File, Kind, Limits, Model, Tensor};
 use std::{sync::Arc, time::Instant};
 use types::Digest;
@@ -39,7 +39,7 @@ pub(super) struct Graph {
 #[derive(Debug)]
 pub(super) enum Origin {
     Given { name: String, digest: Digest },
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
 }
 
 /// What is computed with a graph.
@@ -143,7 +143,7 @@ impl Neural {
             }
         })?;
         self.take(model.memory_bytes())?;
-        Ok(self.add(Graph { origin: Origin::Bytes(file), model }))
+        Ok(self.add(Graph { origin: Origin::Bytes(Bytes(file)), model }))
     }
 
     pub(super) fn load_by_name(

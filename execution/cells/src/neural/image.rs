@@ -63,7 +63,7 @@ impl Neural {
             Origin::Given { name, digest } => {
                 GraphImage::Given { name: name.clone(), digest: *digest }
             }
-            Origin::Bytes(file) => GraphImage::Bytes(Bytes(file.clone())),
+            Origin::Bytes(file) => GraphImage::Bytes(file.clone()),
         };
         let bytes = |tensor: &Tensor| Bytes(tensor.to_bytes());
         let context = |context: &Context| ContextImage {

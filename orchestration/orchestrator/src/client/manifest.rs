@@ -334,6 +334,28 @@ spec: {cordoned: true}
     }
 
     #[test]
+    fn a_model_is_named_by_its_digest_too() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.wasm"), b"\0asm").unwrap();
+        fs::write(folder.path().join("net.onnx"), b"a model").unwrap();
+        let models = "models: [{name: eye, file: net.onnx}, {name: ear, file: FILE}]";
+        let text = TWO.replace("{module: a.wasm}", &format!("{{module: a.wasm, {models}}}"));
+        let linked = |file: &str| {
+            let text = text.replace("FILE", file);
+            let mut manifests = parse(&text, "`x`", folder.path(), "default").unwrap();
+            manifests[0].link_modules().map(|files| (files, manifests.remove(0).resource))
+        };
+        let (files, resource) = linked("net.onnx").unwrap();
+
+        assert_eq!(files.len(), 3);
+        let spec: api::service::ServiceSpec = resource.spec().unwrap();
+        assert_eq!(spec.models[0].digest(), Some(digest_of(b"a model")));
+        assert!(spec.models[0].file.starts_with("net.onnx@sha256:"), "{:?}", spec.models);
+        let other = linked("/etc/passwd").unwrap_err().to_string();
+        assert!(other.contains("must end with `.onnx`"), "no other file is sent: {other}");
+    }
+
+    #[test]
     fn each_component_of_a_block_has_its_module() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.wasm"), b"\0asm").unwrap();

@@ -266,7 +266,7 @@ fn a_forged_descriptor_is_refused() {
     told("standard input to write", "the rights", &|image| {
         image.descriptors[0].base = Rights::FD_WRITE;
     });
-    told("a version", "format version 3", &|image| image.version = 3);
+    told("a version", "format version 4", &|image| image.version = 4);
     told("a variable", "has no name", &|image| image.variables.push("=x".to_owned()));
     told("an argument", "does not fit", &|image| image.arguments.push("\0".to_owned()));
     assert_eq!(fs::read_to_string(outer.path().join("secret")).expect("it is there"), "secret");

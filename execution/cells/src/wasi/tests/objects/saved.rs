@@ -138,7 +138,7 @@ fn a_forged_image_is_refused_and_changes_no_object() {
     };
     refused("carries no bytes", &|image| image.files[0].path = None);
     refused("held version", &|image| image.files[0].content = Content::Version(1));
-    refused("format version 3", &|image| image.version = 3);
+    refused("format version 4", &|image| image.version = 4);
     for path in ["../input", "/input", "none", "input/", ""] {
         let mut forged = image.clone();
         forged.files[0].path = Some(path.to_owned());
