@@ -89,8 +89,8 @@ fn colours(folder: &Path) -> PathBuf {
     says(0, 1.0, 1.0);
     says(FIRST_KIND, 1.0, 0.0);
     says(FIRST_KIND + 2, 0.0, 1.0);
-    // A third of the picture, after the logistic function.
-    (more[3], more[4]) = (-0.7, -0.7);
+    // Four fifths of the picture, after the logistic function: fields of one block overlap.
+    (more[3], more[4]) = (1.4, 1.4);
     let mut pool = node("AveragePool", &["x"], "fields");
     pool.attribute = vec![settings("kernel_shape", &[16, 16]), settings("strides", &[16, 16])];
     let nodes = vec![pool, node("Conv", &["fields", "weights", "more"], "y")];

@@ -23,6 +23,8 @@ use std::collections::HashMap;
 const NODES_MAX: usize = 2_000;
 /// Inputs, and outputs, of an operator.
 const INPUTS_MAX: usize = 16;
+/// Numbers of a setting: axes, sizes and the like.
+const SETTING_MAX: usize = 64;
 /// Constants beside them.
 const CONSTANTS_MAX: usize = 4_000;
 /// Dimensions of a tensor.
@@ -159,6 +161,10 @@ impl<'a> Walk<'a> {
         }
         at_most("an operator of", node.input.len(), "inputs", INPUTS_MAX)?;
         at_most("an operator of", node.output.len(), "outputs", INPUTS_MAX)?;
+        for it in &node.attribute {
+            let numbers = it.ints.len().max(it.floats.len()).max(it.strings.len());
+            at_most("a setting of", numbers, "numbers", SETTING_MAX)?;
+        }
         if node.attribute.iter().any(|it| it.g.is_some() || !it.graphs.is_empty()) {
             return Err(rules::refused(op));
         }

@@ -252,6 +252,8 @@ fn what_is_too_much_is_refused_before_it_is_run() {
     let large = Limits { file_bytes: 10, ..limits() };
     assert!(says(&conv, &large).contains("limit of 10"));
     assert!(says(&file("NonZero", &[2], vec![], vec![]), &limits()).contains("is not run"));
+    let long = file("Unsqueeze", &[2], vec![], vec![settings("axes", &[0; 100_000])]);
+    assert!(says(&long, &limits()).contains("a setting of 100000 numbers"));
     let turned = file("Transpose", &[2, 3], vec![], vec![settings("perm", &[0, 0])]);
     assert!(says(&turned, &limits()).contains("does not fit together"));
 }
