@@ -3,7 +3,7 @@
 //! Start at [`Runtime::load`], which makes a module ready, and [`run::Run`], which runs it to its
 //! end; [`tissue::Tissue`] runs the ranks of an MPI program, [`parallel::Parallel`] the threads of
 //! one with OpenMP. Services live in worker processes: [`worker`]. What a suspended cell is in
-//! bytes is in [`snapshot`]; what guests may call is in [`wasi`], models in `neural`; how guests are built is in
+//! bytes is in [`snapshot`]; what guests may call is in [`wasi`], and with [`open_models`] wasi-nn; how guests are built is in
 //! [`toolchain`].
 
 mod asyncify;

@@ -14,7 +14,10 @@ use cells::{
     worker::protocol::{Command, ServiceStart},
 };
 use inference::write::{self, floats, graph, node, value};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use types::{Epoch, ErrorKind};
 
 /// Writes a model of two numbers: twice the first, three times the second, and `more`.
@@ -198,4 +201,41 @@ fn wide(folder: &Path) -> PathBuf {
     let path = folder.join("wide.onnx");
     std::fs::write(&path, write::file(graph(vec![row], nodes, constants, vec![y]), &[])).unwrap();
     path
+}
+
+/// A model of two numbers that computes for seconds: 80 products of large tables.
+fn slow(folder: &Path) -> PathBuf {
+    const SIDE: usize = 1024;
+    let constants = vec![
+        floats("weights", &[2, SIDE], &[1e-6; 2 * SIDE]),
+        floats("tall", &[SIDE, 1], &[0.0; SIDE]),
+    ];
+    let mut nodes = vec![node("MatMul", &["row", "weights"], "wide")];
+    nodes.push(node("Add", &["wide", "tall"], "t0"));
+    for at in 0..80 {
+        let (from, to) = (format!("t{at}"), format!("t{}", at + 1));
+        nodes.push(node("MatMul", &[&from, &from], &to));
+    }
+    nodes.push(node("ReduceSum", &["t80"], "sum"));
+    let (row, sum) = (value("row", &[None, Some(2)]), value("sum", &[]));
+    let path = folder.join("slow.onnx");
+    std::fs::write(&path, write::file(graph(vec![row], nodes, constants, vec![sum]), &[])).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_deadline_interrupts_computing() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(module) = guests::migratable("infer.c") else { return };
+    let worker = Worker::start(folder.path()).await;
+    let mut start = service(&module, folder.path());
+    start.models = named(&slow(folder.path()));
+    start.request_timeout = Duration::from_millis(200);
+    let handle = worker.serve(&start).await;
+    assert_eq!(say(&worker, handle, &["/name", "/context", "/set"]).await, ["0 0"; 3]);
+
+    let failure = worker.ask(handle, "c", "/compute").await.unwrap_err();
+
+    assert_eq!(failure.kind, ErrorKind::Timeout, "{failure}");
+    assert!(failure.message.contains("longer than 200 ms"), "{failure}");
 }
