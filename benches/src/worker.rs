@@ -115,6 +115,7 @@ pub(crate) fn service(module: &Path, folder: &Path) -> anyhow::Result<ServiceSta
         checkpoint_every: Duration::from_secs(24 * 3600),
         state_folder: folder.join(&uid),
         objects: None,
+        models: Vec::new(),
         uid,
     })
 }

@@ -10,7 +10,7 @@ const LAYERS: [&str; 5] = ["base", "infrastructure", "execution", "orchestration
 /// The order within a layer. In `base` any crate may use any other, but `types` none.
 const ORDERS: [(&str, &[&str]); 3] = [
     ("infrastructure", &["geds", "streams", "nexus", "s3"]),
-    ("execution", &["shield", "mpi", "openmp", "isolation", "cells"]),
+    ("execution", &["shield", "mpi", "openmp", "isolation", "inference", "cells"]),
     ("orchestration", &["series", "learning", "orchestrator", "functions", "dataspace"]),
 ];
 
@@ -31,7 +31,7 @@ const HOMES: [(&str, &str); 5] = [
     ("object_store", "geds"),
     ("kube", "orchestrator"),
     ("tonic", "api"),
-    ("tract", "learning"),
+    ("tract", "inference"),
 ];
 
 /// Where a crate stands.

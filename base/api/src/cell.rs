@@ -4,6 +4,7 @@
 use crate::{
     ApiError, Condition,
     mount::{self, Mount},
+    onnx::{self, OnnxModel},
     service::Engine,
     tissue::Layout,
 };
@@ -35,6 +36,9 @@ pub struct CellSpec {
     /// Objects that it sees as files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Models that it loads by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<OnnxModel>,
     /// Linear memory.
     #[serde(default = "default_memory")]
     pub memory: Bytes,
@@ -144,6 +148,7 @@ impl CellSpec {
             Err(ApiError::Value { field, reason: reason.to_owned() })
         };
         mount::check(&self.mounts)?;
+        onnx::check(&self.models)?;
         let counts = 1..=TISSUE_MAX;
         if self.place.is_some() && !self.site.is_empty() {
             return wrong("place", "it is for who names no `site`: leave one of them out");

@@ -12,6 +12,7 @@ mod error;
 pub mod link;
 pub mod model;
 pub mod mount;
+pub mod onnx;
 pub mod paths;
 pub mod policy;
 mod resource;

@@ -7,6 +7,7 @@ pub use metrics::Metrics;
 use crate::{
     ApiError, Condition,
     mount::{self, Mount},
+    onnx::{self, OnnxModel},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -31,6 +32,9 @@ pub struct ServiceSpec {
     /// Objects that it sees as files, at whichever site it runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Models that it loads by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<OnnxModel>,
     /// What it may use.
     #[serde(default)]
     pub resources: Resources,
@@ -320,8 +324,13 @@ impl ServiceSpec {
             return value("module", "name a `.wasm` file");
         }
         mount::check(&self.mounts)?;
+        onnx::check(&self.models)?;
         if !self.mounts.is_empty() && self.durability == Durability::Journal {
             let reason = "a journal is replayed, and objects are no longer as they were: with `mounts` use `checkpoint`";
+            return value("durability", reason);
+        }
+        if !self.models.is_empty() && self.durability == Durability::Journal {
+            let reason = "a journal is replayed, and another file would answer otherwise: with `models` use `checkpoint`";
             return value("durability", reason);
         }
         if self.resources.memory < Bytes(64 << 10) || self.resources.memory > Bytes(4 << 30) {
@@ -390,6 +399,18 @@ spec:
             serde_json::json!({"module": "a.wasm", "mounts": mounts, "durability": "journal"});
         check(serde_json::json!({"module": "a.wasm", "mounts": mounts})).unwrap();
         assert!(check(replayed).unwrap_err().contains("durability"));
+        let models = |names: &[&str]| -> serde_json::Value {
+            let one = |name: &&str| serde_json::json!({"name": name, "file": "a.onnx"});
+            names.iter().map(one).collect()
+        };
+        let with = |models: serde_json::Value| {
+            check(serde_json::json!({"module": "a.wasm", "models": models}))
+        };
+        with(models(&["a", "b"])).unwrap();
+        assert!(with(models(&["a", "a"])).unwrap_err().contains("two models"));
+        assert!(with(models(&[""])).unwrap_err().contains("models.name"));
+        let replayed = serde_json::json!({"module": "a.wasm", "models": models(&["a"]), "durability": "journal"});
+        assert!(check(replayed).unwrap_err().contains("with `models` use `checkpoint`"));
         assert!(unknown.contains("replica"), "{unknown}");
         assert!(tiny.contains("resources.memory"), "{tiny}");
     }

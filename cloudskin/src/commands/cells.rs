@@ -3,10 +3,11 @@
 pub(crate) mod folders;
 
 use super::geds::store::StoreArgs;
-use crate::{output::complain, session::Session};
-use api::mount::Mount;
+use crate::{commands::follow, output::complain, session::Session};
+use anyhow::Context;
+use api::{mount::Mount, onnx::OnnxModel};
 use cells::{
-    Cache, Compiler, Program, Runtime, Use,
+    Cache, Compiler, Given, ModelFile, Program, Runtime, Use,
     limits::Limits,
     run::{End, Run, THREAD_STACK_BYTES},
     toolchain::Environment,
@@ -14,6 +15,7 @@ use cells::{
 };
 use clap::{Args, ValueEnum};
 use folders::{Folders, Granted};
+use orchestrator::client::{Client, manifest};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -80,9 +82,12 @@ pub(crate) struct CellArgs {
     dirs: Vec<String>,
     #[command(flatten)]
     store: StoreArgs,
-    /// What `dirs` grant, once it was opened: all ranks of a program share it.
+    /// Give it an ONNX model, which it loads by this name through wasi-nn; may be repeated
+    #[arg(long = "nn", value_name = "NAME=FILE")]
+    models: Vec<String>,
+    /// What `dirs` grant and `models` give, once it was opened: all ranks of a program share it.
     #[arg(skip)]
-    granted: OnceLock<Vec<wasi::Grant>>,
+    granted: OnceLock<(Vec<wasi::Grant>, Vec<Given>)>,
     /// Set an environment variable
     #[arg(long = "env", value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -125,6 +130,7 @@ impl CellArgs {
     pub(crate) fn given(&self) -> Option<&'static str> {
         let given = [
             ("--dir", !self.dirs.is_empty()),
+            ("--nn", !self.models.is_empty()),
             ("--env", !self.env.is_empty()),
             ("--output-limit", self.output_limit.is_some()),
             ("--deadline", self.deadline.is_some()),
@@ -186,7 +192,28 @@ impl CellArgs {
         folders::for_site(&self.dirs)
     }
 
-    /// Opens what the program may see; objects are those of the session's tenant.
+    /// The models that it is given at a site, uploaded unless they are there.
+    pub(crate) async fn models_there(&self, client: &Client) -> anyhow::Result<Vec<OnnxModel>> {
+        let mut models = Vec::new();
+        for ModelFile { name, path, .. } in self.model_files()? {
+            manifest::load_model(&path, "the program")?;
+            models.push(OnnxModel { name, file: follow::upload(client, &path).await? });
+        }
+        Ok(models)
+    }
+
+    fn model_files(&self) -> anyhow::Result<Vec<ModelFile>> {
+        let file = |text: &String| {
+            let named =
+                text.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty());
+            let (name, path) =
+                named.with_context(|| format!("`--nn {text}` names no model: write NAME=FILE"))?;
+            Ok(ModelFile { name: name.to_owned(), path: path.into(), digest: None })
+        };
+        self.models.iter().map(file).collect()
+    }
+
+    /// Opens what the program may see and makes its models ready; objects are those of the session's tenant.
     pub(crate) fn grant(&self, session: &Session) -> anyhow::Result<()> {
         let store = OnceLock::new();
         let open = || match store.get() {
@@ -195,8 +222,9 @@ impl CellArgs {
         };
         let grants = self.dirs.iter().map(|dir| Granted::parse(dir)?.open(open));
         let grants = grants.collect::<anyhow::Result<_>>()?;
+        let models = cells::open_models(&self.model_files()?, self.memory.0)?;
         // Whoever was first has opened the same.
-        let _ = self.granted.set(grants);
+        let _ = self.granted.set((grants, models));
         Ok(())
     }
 
@@ -206,13 +234,16 @@ impl CellArgs {
         let name = command.first().map(|module| {
             Path::new(module).file_name().unwrap_or_default().to_string_lossy().into_owned()
         });
+        let (grants, models) = self.granted.get().cloned().unwrap_or_default();
         wasi::Config {
             arguments: name.into_iter().chain(command.iter().skip(1).cloned()).collect(),
             variables: self.environment(),
-            grants: self.granted.get().cloned().unwrap_or_default(),
+            grants,
+            models,
             streams: wasi::Streams::host(),
             limits: wasi::Limits {
                 open_files: self.open_files,
+                model_bytes: self.memory.0,
                 output_bytes: self.output_limit.map_or(u64::MAX, |limit| limit.0),
                 ..wasi::Limits::default()
             },

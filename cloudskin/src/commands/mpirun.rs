@@ -103,6 +103,7 @@ pub(crate) async fn run_there(args: Mpirun, session: &Session) -> anyhow::Result
     let client = session.client()?;
     let module = follow::upload(&client, Path::new(&args.command[0])).await?;
     let (dirs, mounts) = args.cell.granted_there()?;
+    let models = args.cell.models_there(&client).await?;
     let spec = CellSpec {
         module,
         site: args.sites.first().cloned().unwrap_or_default(),
@@ -111,6 +112,7 @@ pub(crate) async fn run_there(args: Mpirun, session: &Session) -> anyhow::Result
         env: args.cell.environment().into_iter().collect(),
         dirs,
         mounts,
+        models,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),

@@ -135,6 +135,7 @@ async fn restore_there(
     let module = follow::upload(&client, module).await?;
     let digest = upload(&client, &args.snapshot).await?;
     let (dirs, mounts) = args.cell.granted_there()?;
+    let models = args.cell.models_there(&client).await?;
     let spec = CellSpec {
         module,
         site: args.site.unwrap_or_default(),
@@ -143,6 +144,7 @@ async fn restore_there(
         env: args.cell.environment().into_iter().collect(),
         dirs,
         mounts,
+        models,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),

@@ -30,6 +30,7 @@ Examples:
   cloudskin run hello.wasm
   cloudskin run --dir data::/data --env LANG=C app.wasm /data/in.csv --quiet
   cloudskin run --dir geds://lab/frames::/data app.wasm    objects as files
+  cloudskin run --nn detector=model.onnx app.wasm  a model that it loads by name with wasi-nn
   cloudskin run --deadline 10s --memory 256Mi app.wasm
   cloudskin run --cpus 2 stencil.wasm 100 1000    a program built with --openmp
   OMP_SCHEDULE=dynamic cloudskin run stencil.wasm
@@ -109,6 +110,7 @@ pub(crate) async fn run_there(args: Run, session: &Session) -> anyhow::Result<Ex
     let form = form(&args.module(), &args.cpus)?;
     let module = follow::upload(&client, &args.module()).await?;
     let (dirs, mounts) = args.cell.granted_there()?;
+    let models = args.cell.models_there(&client).await?;
     let spec = CellSpec {
         module,
         site,
@@ -117,6 +119,7 @@ pub(crate) async fn run_there(args: Run, session: &Session) -> anyhow::Result<Ex
         env: args.cell.environment().into_iter().collect(),
         dirs,
         mounts,
+        models,
         memory: args.cell.memory,
         deadline: args.cell.deadline.map(|deadline| Period(deadline.0)),
         engine: args.cell.engine.into(),

@@ -18,7 +18,8 @@ pub(crate) fn migratable(name: &str) -> Option<PathBuf> {
     let cells = Path::new(env!("CARGO_MANIFEST_DIR")).join("../execution/cells");
     let source = cells.join(format!("tests/guests/{name}.c"));
     let mut hash = Sha256::new();
-    for file in [&source, &cells.join("guest/include/cloudskin/record.h")] {
+    let header = |name: &str| cells.join("guest/include/cloudskin").join(name);
+    for file in [source.clone(), header("record.h"), header("nn.h")] {
         hash.update(fs::read(file).unwrap());
     }
     let key: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();

@@ -14,6 +14,7 @@ mod kills;
 mod life;
 mod load;
 mod machines;
+mod models;
 mod moves;
 mod objects;
 mod orphans;

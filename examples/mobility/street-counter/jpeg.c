@@ -1,4 +1,5 @@
-/* A baseline JPEG decoder (ITU-T T.81) that keeps the luminance and passes over the rest.
+/* A baseline JPEG decoder (ITU-T T.81) that keeps the luminance and passes over the rest. Built
+ * with JPEG_COLOUR, as vehicle-detector does, it keeps all components, each at its own resolution.
  *
  * Frames come from anywhere: every read is checked against the end of the data, every index
  * against its table, and a picture that ends early is refused rather than filled up. */
@@ -36,12 +37,30 @@ struct decoder {
     struct component components[MAX_COMPONENTS];
     unsigned component_count, h_max, v_max;
     unsigned width, height, restart_interval;
-    int luminance_done;
+    int all_done; /* what is kept */
+#ifdef JPEG_COLOUR
+    unsigned scanned; /* components, a bit for each */
+#endif
 };
 
 static struct decoder decoder;
+
+#ifdef JPEG_COLOUR
+static struct {
+    uint8_t *pixels;
+    size_t size, stride;
+} planes[MAX_COMPONENTS];
+#define NUMBER(d, c) ((c) - (d)->components)
+#define IS_KEPT(d, c) 1
+#define PIXELS(d, c) planes[NUMBER(d, c)].pixels
+#define STRIDE(d, c, luminance) planes[NUMBER(d, c)].stride
+#else
 static uint8_t *plane_pixels;
 static size_t plane_size;
+#define IS_KEPT(d, c) ((c) == &(d)->components[0])
+#define PIXELS(d, c) plane_pixels
+#define STRIDE(d, c, luminance) (luminance)
+#endif
 
 static const uint8_t zigzag[64] = {
     0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
@@ -208,14 +227,15 @@ static unsigned divide_up(unsigned a, unsigned b) { return (a + b - 1) / b; }
 static const char *decode_block(struct decoder *d, struct component *c, unsigned bx, unsigned by,
                                 size_t stride) {
     int32_t block[64];
-    int luminance = c == &d->components[0];
-    if (luminance) memset(block, 0, sizeof block);
-    int last = next_block(d, c, luminance ? block : 0);
+    int kept = IS_KEPT(d, c);
+    if (kept) memset(block, 0, sizeof block);
+    int last = next_block(d, c, kept ? block : 0);
     if (ran_out(d)) return TRUNCATED;
     if (last < 0) return CORRUPT;
-    if (!luminance) return 0;
+    if (!kept) return 0;
     limit_coefficients(block);
-    store_block(block, last == 0, plane_pixels + by * 8 * stride + bx * 8, stride);
+    stride = STRIDE(d, c, stride);
+    store_block(block, last == 0, PIXELS(d, c) + by * 8 * stride + bx * 8, stride);
     return 0;
 }
 
@@ -348,6 +368,24 @@ static const char *read_components(struct decoder *d, const uint8_t *end) {
     return 0;
 }
 
+#ifdef JPEG_COLOUR
+/* Room for every block of every component. */
+static const char *make_room(struct decoder *d) {
+    for (unsigned i = 0; i < d->component_count; i++) {
+        const struct component *c = &d->components[i];
+        size_t stride = (size_t)divide_up(d->width, 8 * d->h_max) * 8 * c->h;
+        size_t size = stride * divide_up(d->height, 8 * d->v_max) * 8 * c->v;
+        planes[i].stride = stride;
+        if (size <= planes[i].size) continue;
+        uint8_t *grown = realloc(planes[i].pixels, size);
+        if (!grown) return "there is no memory for the JPEG picture";
+        planes[i].pixels = grown;
+        planes[i].size = size;
+    }
+    return 0;
+}
+#endif
+
 /* The frame header: what is not 8-bit YCbCr or grey is refused. Makes room for the luminance. */
 static const char *read_frame(struct decoder *d, const uint8_t *end) {
     if (d->component_count) return "the JPEG picture has two frame headers";
@@ -360,6 +398,9 @@ static const char *read_frame(struct decoder *d, const uint8_t *end) {
         return "the JPEG picture is too small or too large: 32x32 to 4096x4096, 4 megapixels";
     const char *error = read_components(d, end);
     if (error) return error;
+#ifdef JPEG_COLOUR
+    return make_room(d);
+#else
     size_t stride = (size_t)divide_up(d->width, 8 * d->h_max) * 8 * d->h_max;
     size_t size = stride * divide_up(d->height, 8 * d->v_max) * 8 * d->v_max;
     if (size > plane_size) {
@@ -369,6 +410,7 @@ static const char *read_frame(struct decoder *d, const uint8_t *end) {
         plane_size = size;
     }
     return 0;
+#endif
 }
 
 static struct component *component_by_id(struct decoder *d, unsigned id) {
@@ -381,7 +423,7 @@ static struct component *component_by_id(struct decoder *d, unsigned id) {
 static const char *read_scan(struct decoder *d, const uint8_t *end) {
     static const char *const bad = "the JPEG picture has a malformed scan header";
     struct component *scan[MAX_COMPONENTS];
-    int luminance = 0;
+    int kept = 0;
     if (!d->component_count || end - d->at < 1) return bad;
     unsigned count = *d->at++;
     if (count < 1 || count > d->component_count || end - d->at != 2 * (int)count + 3) return bad;
@@ -396,11 +438,16 @@ static const char *read_scan(struct decoder *d, const uint8_t *end) {
             !d->ac[c->ac_table].present || !(d->quantisers_present >> c->quantiser & 1))
             return "the JPEG picture lacks a table that it uses";
         scan[i] = c;
-        luminance |= c == &d->components[0];
+        kept |= IS_KEPT(d, c);
     }
     d->at = end;
-    if (!luminance) return 0; /* its coded data holds no marker but restarts: passed over */
-    d->luminance_done = 1;
+    if (!kept) return 0; /* its coded data holds no marker but restarts: passed over */
+#ifdef JPEG_COLOUR
+    for (unsigned i = 0; i < count; i++) d->scanned |= 1u << NUMBER(d, scan[i]);
+    d->all_done = d->scanned == (1u << d->component_count) - 1;
+#else
+    d->all_done = 1;
+#endif
     return decode_scan(d, scan, count);
 }
 
@@ -438,22 +485,48 @@ static const char *read_segment(struct decoder *d, int marker) {
     return error;
 }
 
-const char *jpeg_luminance(const uint8_t *data, size_t size, struct plane *plane) {
-    struct decoder *d = &decoder;
+/* Reads all that is kept of a picture. */
+static const char *read_picture(struct decoder *d, const uint8_t *data, size_t size) {
     if (size < 4 || data[0] != 0xff || data[1] != 0xd8) return "the body is not a JPEG picture";
     memset(d, 0, sizeof *d);
     d->at = data + 2;
     d->end = data + size;
-    while (!d->luminance_done) {
+    while (!d->all_done) {
         int marker = next_marker(d);
         if (marker < 0 || marker == 0xd9) return TRUNCATED;
         if (marker == 0xd8 || marker == 0x01) continue;
         const char *error = read_segment(d, marker);
         if (error) return error;
     }
+    return 0;
+}
+
+#ifdef JPEG_COLOUR
+const char *jpeg_colour(const uint8_t *data, size_t size, struct picture *picture) {
+    struct decoder *d = &decoder;
+    const char *error = read_picture(d, data, size);
+    if (error) return error;
+    picture->width = d->width;
+    picture->height = d->height;
+    picture->plane_count = d->component_count;
+    for (unsigned i = 0; i < d->component_count; i++) {
+        const struct component *c = &d->components[i];
+        picture->planes[i].pixels = planes[i].pixels;
+        picture->planes[i].width = divide_up(d->width * c->h, d->h_max);
+        picture->planes[i].height = divide_up(d->height * c->v, d->v_max);
+        picture->planes[i].stride = (unsigned)planes[i].stride;
+    }
+    return 0;
+}
+#else
+const char *jpeg_luminance(const uint8_t *data, size_t size, struct plane *plane) {
+    struct decoder *d = &decoder;
+    const char *error = read_picture(d, data, size);
+    if (error) return error;
     plane->pixels = plane_pixels;
     plane->width = d->width;
     plane->height = d->height;
     plane->stride = divide_up(d->width, 8 * d->h_max) * 8 * d->h_max;
     return 0;
 }
+#endif

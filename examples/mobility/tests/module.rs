@@ -1,4 +1,4 @@
-//! The committed module is what its sources build.
+//! The committed modules are what their sources build.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
@@ -10,31 +10,33 @@ use std::{
 use types::ErrorKind;
 
 #[test]
-fn the_committed_module_is_what_its_sources_build() {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("street-counter");
-    let folder = tempfile::tempdir().unwrap();
-    let output = folder.path().join("street-counter.wasm");
-    let mut environment = Environment::from_process();
-    environment.current_dir.clone_from(&sources);
-    let mut options = Options::new(inputs(&sources), environment);
-    options.migratable = true;
-    options.output = Some(output.clone());
+fn the_committed_modules_are_what_their_sources_build() {
+    for name in ["street-counter", "vehicle-detector"] {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join(format!("{name}.wasm"));
+        let mut environment = Environment::from_process();
+        environment.current_dir.clone_from(&sources);
+        let mut options = Options::new(inputs(&sources), environment);
+        options.migratable = true;
+        options.output = Some(output.clone());
 
-    match toolchain::build(&options) {
-        // The toolchain is no part of Rust: without it only its own tests can say more.
-        Err(error) if error.kind() == ErrorKind::Unsupported => {
-            println!("skipped: {error}");
-            return;
+        match toolchain::build(&options) {
+            // The toolchain is no part of Rust: without it only its own tests can say more.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                println!("skipped: {error}");
+                return;
+            }
+            built => drop(built.unwrap()),
         }
-        built => drop(built.unwrap()),
-    }
 
-    let (built, committed) = (fs::read(&output), fs::read(sources.join("street-counter.wasm")));
-    assert!(
-        built.unwrap() == committed.unwrap(),
-        "street-counter.wasm is not what the sources build: run `cloudskin build *.c -o \
-         street-counter.wasm --migratable` in examples/mobility/street-counter and commit it"
-    );
+        let committed = fs::read(sources.join(format!("{name}.wasm"))).unwrap();
+        assert!(
+            fs::read(&output).unwrap() == committed,
+            "{name}.wasm is not what the sources build: run `cloudskin build *.c -o {name}.wasm \
+             --migratable` in examples/mobility/{name} and commit it"
+        );
+    }
 }
 
 /// `*.c` as a shell gives it: in order of name.

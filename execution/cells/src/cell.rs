@@ -18,6 +18,7 @@ use crate::{
     snapshot::{Identity, PAGES_MAX, Reader, Section, SnapshotError, Writer},
     trap,
     wasi::{self, Wait, Wasi, WasiImage},
+    worker::ticker,
 };
 use std::{
     io::Write,
@@ -26,6 +27,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 use types::Digest;
 use wasmtime::{Instance, Memory, Store, Trap, TypedFunc};
@@ -232,9 +234,10 @@ impl Cell {
         }
     }
 
-    /// Interrupts the guest so many ticks of its engine's epoch from now; for service cells.
-    pub fn set_deadline(&mut self, ticks: u64) {
-        self.store.set_epoch_deadline(ticks);
+    /// Interrupts the guest, and the models that it asks, at this moment; for service cells.
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+        self.store.set_epoch_deadline(ticker::ticks_until(deadline));
+        self.wasi().neural().set_deadline(deadline);
     }
 
     /// Runs until it pauses. A paused cell goes on where it stood.
@@ -462,7 +465,8 @@ impl Cell {
         self.write_memory_size_and_globals(writer)?;
         let image =
             self.wasi().save().map_err(|error| SnapshotError::Descriptors(Box::new(error)))?;
-        let image = postcard::to_stdvec(&image)
+        let image = image
+            .encode()
             .map_err(|error| Error::runtime("cannot encode the descriptors", error))?;
         writer.wasi(&image).map_err(SnapshotError::from)?;
         Ok(())
@@ -552,11 +556,12 @@ impl Cell {
         image: &[u8],
         grants: wasi::Config,
     ) -> Result<(), SnapshotError> {
-        let image: WasiImage = postcard::from_bytes(image).map_err(|error| {
-            SnapshotError::Malformed { section: "descriptor", reason: error.to_string() }
+        let image = WasiImage::decode(image).map_err(|error| SnapshotError::Malformed {
+            section: "descriptor",
+            reason: error.to_string(),
         })?;
-        let wasi::Config { grants, streams, sources, limits, .. } = grants;
-        let wasi = Wasi::restore(image, grants, streams, sources, limits)
+        let wasi::Config { grants, models, streams, sources, limits, .. } = grants;
+        let wasi = Wasi::restore(image, grants, models, streams, sources, limits)
             .map_err(|error| SnapshotError::Descriptors(Box::new(error)))?;
         self.store.data_mut().wasi = wasi;
         Ok(())

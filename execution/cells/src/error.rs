@@ -34,6 +34,15 @@ pub enum Error {
         #[source]
         source: Box<geds::Error>,
     },
+    /// A model that the cell is given cannot be used.
+    #[error("the model `{name}` cannot be used")]
+    Model {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: inference::Error,
+    },
     /// The bytes are not a WebAssembly module.
     #[error("`{module}` is not a WebAssembly module that can run here: {reason}")]
     Malformed {
@@ -245,6 +254,7 @@ impl Error {
             }
             Self::Read { .. } | Self::Write { .. } | Self::Runtime { .. } => ErrorKind::Internal,
             Self::Objects { source } => source.kind(),
+            Self::Model { source, .. } => source.kind(),
             Self::Malformed { .. }
             | Self::Imports { .. }
             | Self::NoStart { .. }

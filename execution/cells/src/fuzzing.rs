@@ -52,10 +52,11 @@ fn has_commit(bytes: &[u8]) -> bool {
 
 /// Restores a descriptor table that claims anything, under no grants at all.
 pub fn descriptors(bytes: &[u8]) {
-    let Ok(image) = postcard::from_bytes::<WasiImage>(bytes) else { return };
+    let Ok(image) = WasiImage::decode(bytes) else { return };
     let (streams, limits) = (wasi::Streams::host(), wasi::Limits::default());
     let sources = Box::new(wasi::SystemSources);
-    if let Ok(mut restored) = Wasi::restore(image, Vec::new(), streams, sources, limits) {
+    if let Ok(mut restored) = Wasi::restore(image, Vec::new(), Vec::new(), streams, sources, limits)
+    {
         // What was restored can be saved again.
         let _ = restored.save();
     }

@@ -3,6 +3,7 @@
 use crate::{
     asyncify::Asyncify,
     error::{Error, Result},
+    neural,
     ranks::{self, Seat},
     run::wait_for,
     wasi::{self, Wait, Waited, Wasi},
@@ -43,7 +44,8 @@ pub(crate) enum Stop {
 }
 
 /// The modules that guests import from.
-const HOST_MODULES: [&str; 3] = ["wasi_snapshot_preview1", "cloudskin", ranks::MODULE];
+const HOST_MODULES: [&str; 4] =
+    ["wasi_snapshot_preview1", "cloudskin", ranks::MODULE, neural::MODULE];
 
 /// Bounds memory and tables, and remembers what was refused for the message of a later trap.
 pub(crate) struct Limiter {
@@ -137,6 +139,9 @@ pub(crate) fn link(name: &str, module: &Module) -> Result<InstancePre<State>> {
     // Two hundred functions that few programs want would slow the start of all.
     if module.imports().any(|import| import.module() == ranks::MODULE) {
         ranks::add_to_linker(&mut linker).map_err(failed)?;
+    }
+    if module.imports().any(|import| import.module() == neural::MODULE) {
+        neural::add_to_linker(&mut linker).map_err(failed)?;
     }
     linker
         .func_wrap("cloudskin", "checkpoint", |mut caller: Caller<'_, State>| {

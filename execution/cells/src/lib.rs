@@ -3,7 +3,7 @@
 //! Start at [`Runtime::load`], which makes a module ready, and [`run::Run`], which runs it to its
 //! end; [`tissue::Tissue`] runs the ranks of an MPI program, [`parallel::Parallel`] the threads of
 //! one with OpenMP. Services live in worker processes: [`worker`]. What a suspended cell is in
-//! bytes is in [`snapshot`]; what guests may call is in [`wasi`]; how guests are built is in
+//! bytes is in [`snapshot`]; what guests may call is in [`wasi`], and with [`open_models`] wasi-nn; how guests are built is in
 //! [`toolchain`].
 
 mod asyncify;
@@ -20,6 +20,7 @@ mod globals;
 mod host;
 pub mod limits;
 mod memory;
+mod neural;
 pub mod parallel;
 mod precopy;
 mod program;
@@ -44,4 +45,5 @@ pub use compiler::{
 };
 pub use engine::Use;
 pub use error::{Error, Result};
+pub use neural::{Given, ModelFile, open as open_models};
 pub use program::{Program, Runtime, digest_file};

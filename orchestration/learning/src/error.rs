@@ -77,5 +77,14 @@ impl Error {
     }
 }
 
+impl From<inference::Error> for Error {
+    fn from(error: inference::Error) -> Self {
+        match error {
+            inference::Error::TooMuch { what, limit } => Self::TooMuch { what, limit },
+            other => Self::Unfit(other.to_string()),
+        }
+    }
+}
+
 /// What the learning plane's functions answer.
 pub type Result<T> = std::result::Result<T, Error>;

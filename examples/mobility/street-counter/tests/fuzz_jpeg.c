@@ -1,7 +1,11 @@
 /* Decodes damaged pictures:  fuzz_jpeg ROUNDS SEED PICTURE...
  * Build it with -fsanitize=address,undefined: what it shows is that nothing happens. Each damaged
  * picture is a heap copy of its exact size, so that a read past its end is seen. */
+#ifdef JPEG_COLOUR
+#include "../../vehicle-detector/colour.h"
+#else
 #include "../jpeg.h"
+#endif
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +49,14 @@ static size_t damage(uint8_t *data, size_t size) {
     return size;
 }
 
+/* Reads every pixel. */
+static uint64_t levels(const struct plane *plane) {
+    uint64_t sum = 0;
+    for (unsigned y = 0; y < plane->height; y++)
+        for (unsigned x = 0; x < plane->width; x++) sum += plane->pixels[y * plane->stride + x];
+    return sum;
+}
+
 int main(int argc, char **argv) {
     if (argc < 4) return 2;
     long rounds = atol(argv[1]), taken = 0;
@@ -52,18 +64,25 @@ int main(int argc, char **argv) {
     state = (uint32_t)atol(argv[2]);
     for (long round = 0; round < rounds; round++) {
         size_t size;
+#ifdef JPEG_COLOUR
+        struct picture picture;
+#else
         struct plane plane;
+#endif
         uint8_t *whole = load(argv[3 + round % (argc - 3)], &size);
         size = damage(whole, size);
         uint8_t *exact = malloc(size);
         if (!exact) return 2;
         memcpy(exact, whole, size);
-        if (!jpeg_luminance(exact, size, &plane)) {
-            taken++;
-            for (unsigned y = 0; y < plane.height; y++)
-                for (unsigned x = 0; x < plane.width; x++)
-                    sum += plane.pixels[y * plane.stride + x];
-        }
+#ifdef JPEG_COLOUR
+        int decoded = !jpeg_colour(exact, size, &picture);
+        for (unsigned i = 0; decoded && i < picture.plane_count; i++)
+            sum += levels(&picture.planes[i]);
+#else
+        int decoded = !jpeg_luminance(exact, size, &plane);
+        if (decoded) sum += levels(&plane);
+#endif
+        taken += decoded;
         free(exact);
         free(whole);
     }

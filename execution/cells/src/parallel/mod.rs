@@ -17,7 +17,7 @@ mod stop;
 use crate::{
     cell::Suspender,
     error::{Error, Result},
-    host,
+    host, neural,
     program::Program,
     requests::{Remote, Requests},
     run::{End, THREAD_STACK_BYTES},
@@ -205,8 +205,8 @@ impl Parallel {
                 .map_err(|error| Error::runtime("the program cannot be given its world", error))?;
             return Ok((openmp, wasi));
         };
-        let wasi::Config { grants, streams, sources, limits, .. } = config;
-        let wasi = Wasi::restore(saved.wasi.clone(), grants, streams, sources, limits)
+        let wasi::Config { grants, models, streams, sources, limits, .. } = config;
+        let wasi = Wasi::restore(saved.wasi.clone(), grants, models, streams, sources, limits)
             .map_err(|error| SnapshotError::Descriptors(Box::new(error)))?;
         Ok((openmp, wasi))
     }
@@ -286,6 +286,9 @@ impl Parallel {
         let mut linker = Linker::<State>::new(self.module.engine());
         wasi::add_to_linker(&mut linker).map_err(failed)?;
         link::add_to_linker(&mut linker).map_err(failed)?;
+        if self.module.imports().any(|import| import.module() == neural::MODULE) {
+            neural::add_to_linker(&mut linker).map_err(failed)?;
+        }
         let state = State::idle(self.program.clone(), wasi.clone(), ground.clone());
         let mut store = Store::new(self.module.engine(), state);
         let mut whole = linker.clone();

@@ -69,7 +69,7 @@ pub(super) fn read(program: &Program, path: &Path) -> Result<Saved> {
     };
     let threads =
         threads.ok_or_else(|| malformed("it has none: it is not of a program on threads"))?;
-    let wasi = postcard::from_bytes(&wasi).map_err(|error| SnapshotError::Malformed {
+    let wasi = WasiImage::decode(&wasi).map_err(|error| SnapshotError::Malformed {
         section: "descriptor",
         reason: error.to_string(),
     })?;
@@ -148,8 +148,8 @@ pub(super) fn write(
     let globals = globals::read(&program, instance, store)?;
     let image = store.data().wasi.lock().unwrap_or_else(PoisonError::into_inner).save();
     let image = image.map_err(|error| SnapshotError::Descriptors(Box::new(error)))?;
-    let image = postcard::to_stdvec(&image)
-        .map_err(|error| Error::runtime("cannot encode the descriptors", error))?;
+    let image =
+        image.encode().map_err(|error| Error::runtime("cannot encode the descriptors", error))?;
     write_whole(path, |file| {
         let mut writer = Writer::new(file).map_err(SnapshotError::from)?;
         let io = |written: std::io::Result<()>| written.map_err(SnapshotError::from);

@@ -24,6 +24,7 @@ pub(crate) use state::{check_image, empty_image};
 use crate::{
     cell::{Cell, Pause},
     error::{Error, Result},
+    neural::Given,
     program::Program,
     record::RecordError,
     wasi::{self, Wasi},
@@ -112,8 +113,7 @@ pub(crate) type Reply = Box<dyn FnOnce(Result<Bytes, Failure>) + Send>;
 /// What only the holder of the turn touches.
 struct Slot {
     body: Body,
-    /// The objects that the guest sees.
-    grants: Vec<wasi::Grant>,
+    granted: Granted,
     streams: Streams,
     tape: Option<Tape>,
     answers: Answers,
@@ -122,6 +122,13 @@ struct Slot {
     sequence: u64,
     /// Requests answered when the last checkpoint was taken.
     checkpointed_at: u64,
+}
+
+/// What the guest may use beside its streams.
+struct Granted {
+    /// Objects that it sees as files.
+    objects: Vec<wasi::Grant>,
+    models: Vec<Given>,
 }
 
 /// Where the cell is.
@@ -310,7 +317,7 @@ impl Service {
         let deadline = Instant::now() + timeout;
         let late = |frames| Error::Deadline { limit_ms: timeout.as_millis() as u64, frames };
         loop {
-            cell.set_deadline(ticker::ticks_until(deadline));
+            cell.set_deadline(deadline);
             let running = ticker::running();
             let pause = cell.resume();
             drop(running);

@@ -1,7 +1,7 @@
 //! How a service comes to be, sleeps and wakes.
 
 use super::{
-    Body, LOG_BYTES, LogRing, Mode, Service, Slot,
+    Body, Granted, LOG_BYTES, LogRing, Mode, Service, Slot,
     answers::{Answers, AnswersImage},
     checkpoint::{self, CHECKPOINT_FILE},
     io::Streams,
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     cell::{Cell, Pause},
     error::{Error, Result},
+    neural,
     program::Program,
     snapshot::{Identity, Reader, Section, SnapshotError, committed_bytes},
     wasi,
@@ -63,11 +64,13 @@ impl Service {
         let streams = Streams::new(start.limits.body_bytes);
         let tape = (start.durability == Durability::Journal).then(Tape::default);
         let log = LogRing::new(LOG_BYTES);
-        let grants = objects::grants(start.objects.as_ref())?;
-        let cell = new_cell(&program, &start, &grants, (&streams, tape.as_ref(), &log))?;
+        // Made ready before a state arrives: its cell stands still meanwhile.
+        let models = neural::open(&start.models, start.limits.memory_bytes)?;
+        let granted = Granted { objects: objects::grants(start.objects.as_ref())?, models };
+        let cell = new_cell(&program, &start, &granted, (&streams, tape.as_ref(), &log))?;
         let slot = Slot {
             body: Body::Resident(Box::new(cell)),
-            grants,
+            granted,
             streams,
             tape,
             answers: Answers::default(),
@@ -87,7 +90,7 @@ impl Service {
         // One that only sleeps meets no deadline of its own.
         let deadline = Instant::now() + timeout;
         loop {
-            cell.set_deadline(ticker::ticks_until(deadline));
+            cell.set_deadline(deadline);
             let running = ticker::running();
             let pause = cell.resume();
             drop(running);
@@ -177,7 +180,7 @@ impl Service {
             tape.continue_from(image.times);
         }
         let own = (&slot.streams, slot.tape.as_ref(), &self.log);
-        let config = config(&self.start, &slot.grants, own);
+        let config = config(&self.start, &slot.granted, own);
         let Body::Resident(cell) = &mut slot.body else { return Err(Error::Ended { code: 0 }) };
         cell.apply_wasi(&wasi, config)?;
         self.memory_bytes.store(cell.memory_bytes(), Ordering::Relaxed);
@@ -320,11 +323,11 @@ impl Loading {
 fn new_cell(
     program: &Arc<Program>,
     start: &ServiceStart,
-    grants: &[wasi::Grant],
+    granted: &Granted,
     own: Own<'_>,
 ) -> Result<Cell> {
     loop {
-        let wasi = config(start, grants, own)
+        let wasi = config(start, granted, own)
             .build()
             .map_err(|error| Error::runtime("the service's arguments cannot be used", error))?;
         match Cell::new(program, wasi, &start.limits) {
@@ -337,17 +340,15 @@ fn new_cell(
 /// A guest's streams, its clock if it is journalled, and its log.
 type Own<'a> = (&'a Streams, Option<&'a Tape>, &'a LogRing);
 
-/// What a service's guest may use: arguments, variables, its streams; no folders but objects.
-fn config(
-    start: &ServiceStart,
-    grants: &[wasi::Grant],
-    (streams, tape, log): Own<'_>,
-) -> wasi::Config {
+/// What a service's guest may use: arguments, variables, its streams, models; no folders but
+/// objects.
+fn config(start: &ServiceStart, granted: &Granted, (streams, tape, log): Own<'_>) -> wasi::Config {
     let name = start.module.file_stem().unwrap_or(start.module.as_os_str()).to_string_lossy();
     wasi::Config {
         arguments: std::iter::once(name.into_owned()).chain(start.args.iter().cloned()).collect(),
         variables: start.env.clone().into_iter().collect(),
-        grants: grants.to_vec(),
+        grants: granted.objects.clone(),
+        models: granted.models.clone(),
         streams: wasi::Streams {
             stdin: Box::new(streams.clone()),
             stdout: Box::new(streams.clone()),
@@ -359,6 +360,7 @@ fn config(
         },
         limits: wasi::Limits {
             open_files: start.limits.open_files,
+            model_bytes: start.limits.memory_bytes,
             // A service writes for as long as it lives: each answer is bounded by itself, and of its
             // log the last bytes are kept.
             output_bytes: u64::MAX,

@@ -171,13 +171,18 @@ fn check_memory(bytes: u64, expected: Expected) -> Result<(), SnapshotError> {
 
 /// A service has its streams and nothing else, whatever the snapshot claims.
 fn check_descriptors(image: &[u8]) -> Result<(), SnapshotError> {
-    let image: WasiImage = postcard::from_bytes(image).map_err(|error| {
-        SnapshotError::Malformed { section: "descriptor", reason: error.to_string() }
+    let mut image = WasiImage::decode(image).map_err(|error| SnapshotError::Malformed {
+        section: "descriptor",
+        reason: error.to_string(),
     })?;
+    let refused = |error| SnapshotError::Descriptors(Box::new(error));
+    if let Some(graphs) = image.graphs.take() {
+        // Its models are where it is served.
+        graphs.check().map_err(refused)?;
+    }
     let (streams, sources) = (wasi::Streams::null(), Box::new(wasi::SystemSources));
-    Wasi::restore(image, Vec::new(), streams, sources, wasi::Limits::default())
-        .map(drop)
-        .map_err(|error| SnapshotError::Descriptors(Box::new(error)))
+    let (none, limits) = (Vec::new(), wasi::Limits::default());
+    Wasi::restore(image, none, Vec::new(), streams, sources, limits).map(drop).map_err(refused)
 }
 
 /// A service's snapshot with this memory: for tests of those who check and carry snapshots.
@@ -197,7 +202,7 @@ pub fn sample(module: Digest, epoch: Epoch, memory: &[u8]) -> io::Result<Vec<u8>
     let nobody = wasi::Config { streams: wasi::Streams::null(), ..wasi::Config::default() };
     let mut wasi = nobody.build().map_err(io::Error::other)?;
     let image = wasi.save().map_err(io::Error::other)?;
-    writer.wasi(&postcard::to_stdvec(&image).map_err(io::Error::other)?)?;
+    writer.wasi(&image.encode().map_err(io::Error::other)?)?;
     writer.service(&crate::service::empty_image().map_err(io::Error::other)?)?;
     writer.commit()?;
     Ok(std::mem::take(writer.sink()))

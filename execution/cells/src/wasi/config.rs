@@ -6,6 +6,7 @@ use super::{
     process::Clocks,
     table::{Entry, Kind, OpenDirectory, Table},
 };
+use crate::neural::{Given, Neural};
 use std::{collections::HashSet, sync::Arc};
 
 /// A folder that a program may use.
@@ -62,6 +63,8 @@ pub struct Config {
     pub variables: Vec<(String, String)>,
     /// Folders, as descriptors from 3 on.
     pub grants: Vec<Grant>,
+    /// Models, by the names that it loads them by.
+    pub models: Vec<Given>,
     /// Standard input, output and error.
     pub streams: Streams,
     /// Time and randomness.
@@ -76,6 +79,7 @@ impl Default for Config {
             arguments: Vec::new(),
             variables: Vec::new(),
             grants: Vec::new(),
+            models: Vec::new(),
             streams: Streams::null(),
             sources: Box::new(SystemSources),
             limits: Limits::default(),
@@ -98,6 +102,7 @@ impl Config {
             streams: self.streams,
             clock: Clocks::starting_with(&mut *sources),
             sources,
+            neural: Neural::new(self.models, self.limits.model_bytes),
             limits: self.limits,
             output_bytes: 0,
             poll: None,

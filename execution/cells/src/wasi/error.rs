@@ -192,6 +192,12 @@ pub enum RestoreError {
         /// The one that is there, if it has any.
         found: Option<u64>,
     },
+    /// A graph was loaded by a name that nothing is given under.
+    #[error("the cell had loaded the model `{name}`: give it one of this name")]
+    NoModel {
+        /// The model's name.
+        name: String,
+    },
     /// Writing back carried bytes failed; files named before it are written.
     #[error("cannot write back `{path}` in `{mount}`")]
     WriteBack {
@@ -246,7 +252,7 @@ impl RestoreError {
             Self::Config(error) => error.kind(),
             Self::NotGranted { .. } => ErrorKind::Forbidden,
             Self::TooManyFiles { .. } => ErrorKind::Exhausted,
-            Self::Open { .. } => ErrorKind::NotFound,
+            Self::Open { .. } | Self::NoModel { .. } => ErrorKind::NotFound,
             Self::Differs { .. } | Self::OtherVersion { .. } => ErrorKind::Conflict,
             Self::WriteBack { .. } => ErrorKind::Internal,
         }

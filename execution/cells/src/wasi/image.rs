@@ -6,13 +6,17 @@ use super::{
     process::ClockId,
     table::{Entry, Kind, OpenFile},
 };
+use crate::neural::NeuralImage;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{collections::HashMap, fmt};
 
-/// The newest format of [`WasiImage`]: from 2 on files may be told by their version.
-pub(crate) const VERSION: u16 = 2;
+/// The newest format of [`WasiImage`]: from 3 on graphs may follow it.
+pub(crate) const VERSION: u16 = 3;
 
-/// The format of an image in which no file is told by its version.
+/// The format of an image without graphs: from 2 on files may be told by their version.
+const VERSION_WITHOUT_GRAPHS: u16 = 2;
+
+/// The format of an image in which no file is told by its version, either.
 const VERSION_WITHOUT: u16 = 1;
 
 /// A saved [`Wasi`], without its streams, sources and grants, which are given anew.
@@ -27,6 +31,35 @@ pub struct WasiImage {
     pub(crate) poll: Option<Pending>,
     pub(crate) files: Vec<FileImage>,
     pub(crate) descriptors: Vec<DescriptorImage>,
+    /// Graphs of models, which follow the rest.
+    #[serde(skip)]
+    pub(crate) graphs: Option<NeuralImage>,
+}
+
+impl WasiImage {
+    /// As bytes.
+    ///
+    /// # Errors
+    /// As of the encoder.
+    pub(crate) fn encode(&self) -> postcard::Result<Vec<u8>> {
+        let mut bytes = postcard::to_stdvec(self)?;
+        if let Some(graphs) = &self.graphs {
+            bytes.extend(postcard::to_stdvec(graphs)?);
+        }
+        Ok(bytes)
+    }
+
+    /// Reads what [`WasiImage::encode`] wrote, which may be anything.
+    ///
+    /// # Errors
+    /// As of the decoder.
+    pub(crate) fn decode(bytes: &[u8]) -> postcard::Result<Self> {
+        let (mut image, rest) = postcard::take_from_bytes::<Self>(bytes)?;
+        if image.version > VERSION_WITHOUT_GRAPHS {
+            image.graphs = Some(postcard::from_bytes(rest)?);
+        }
+        Ok(image)
+    }
 }
 
 /// An open file; several descriptors may share one.
@@ -136,7 +169,12 @@ impl Wasi {
             descriptors.push(DescriptorImage { fd, base, inheriting, flags, kind });
         }
         let told = |file: &FileImage| matches!(file.content, Content::Version(_));
-        let version = if files.images.iter().any(told) { VERSION } else { VERSION_WITHOUT };
+        let graphs = self.neural.image();
+        let version = match files.images.iter().any(told) {
+            _ if graphs.is_some() => VERSION,
+            true => VERSION_WITHOUT_GRAPHS,
+            false => VERSION_WITHOUT,
+        };
         Ok(WasiImage {
             version,
             arguments: self.arguments.clone(),
@@ -147,6 +185,7 @@ impl Wasi {
             poll: self.poll,
             files: files.images,
             descriptors,
+            graphs,
         })
     }
 

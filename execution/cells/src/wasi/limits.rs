@@ -21,6 +21,9 @@ pub struct Limits {
     /// Bytes that one image may carry of files that are open for writing or have no name any
     /// more. Past it the image is refused, naming the file.
     pub carried_bytes: u64,
+    /// Bytes of the models that it is given and loads, of what it sets and of what they compute,
+    /// beside its memory. Past it wasi-nn's `too_large`.
+    pub model_bytes: u64,
     /// Arguments and variables, with their terminators: they are copied into the guest. Past
     /// it the cell is refused.
     pub argument_bytes: u64,
@@ -36,6 +39,7 @@ impl Default for Limits {
             poll_subscriptions: 4096,
             directory_entries: 1 << 20,
             carried_bytes: 64 << 20,
+            model_bytes: 256 << 20,
             argument_bytes: 2 << 20,
         }
     }

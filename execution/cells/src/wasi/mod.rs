@@ -25,7 +25,7 @@ mod image;
 mod limits;
 mod link;
 mod local;
-mod memory;
+pub(crate) mod memory;
 mod mount;
 mod objects;
 mod path;
@@ -45,6 +45,7 @@ mod tests;
 pub use config::{Config, Grant, Streams};
 pub use errno::Errno;
 pub use error::{CloseError, ConfigError, RestoreError, SaveError};
+pub(crate) use image::Bytes;
 pub use image::WasiImage;
 pub use limits::Limits;
 pub(crate) use link::with_memory;
@@ -58,6 +59,7 @@ pub use rights::Rights;
 pub use sources::{Sources, SystemSources};
 pub use stdio::{Buffer, HostInput, HostOutput, Input, InputState, Null, Output};
 
+use crate::neural::Neural;
 use table::{Kind, OpenFile, Table};
 
 /// What a call that may wait comes to.
@@ -107,6 +109,7 @@ pub struct Wasi {
     clock: process::Clocks,
     output_bytes: u64,
     poll: Option<poll::Pending>,
+    neural: Neural,
 }
 
 impl std::fmt::Debug for Wasi {
@@ -123,6 +126,11 @@ impl Wasi {
     /// The standard streams, to exchange or inspect them between calls.
     pub fn streams(&mut self) -> &mut Streams {
         &mut self.streams
+    }
+
+    /// Its models, and what it has made of them.
+    pub(crate) fn neural(&mut self) -> &mut Neural {
+        &mut self.neural
     }
 
     /// Bytes that the program has written to standard output and standard error.

@@ -11,6 +11,7 @@ use super::{
     process::Clocks,
     table::{Entry, Kind, OpenDirectory, OpenFile, Table, flags},
 };
+use crate::neural::{Given, Neural};
 use std::{collections::HashSet, sync::Arc};
 
 impl Wasi {
@@ -22,9 +23,11 @@ impl Wasi {
     /// if it holds other bytes they are replaced, for they were written after the image and are
     /// undone with the rest of the program's state. A file of a mount with versions that was not
     /// written to must be there in the same version. A removed file continues without a name.
+    /// Graphs that were loaded by name are those of the models that are given now.
     pub fn restore(
         image: WasiImage,
         grants: Vec<Grant>,
+        models: Vec<Given>,
         streams: Streams,
         sources: Box<dyn Sources>,
         limits: Limits,
@@ -38,6 +41,10 @@ impl Wasi {
         let check = Check { image: &image, grants: &grants, limits: &limits };
         check.descriptors()?;
         check.files()?;
+        let neural = match image.graphs.clone() {
+            Some(graphs) => Neural::restore(graphs, models, limits.model_bytes)?,
+            None => Neural::new(models, limits.model_bytes),
+        };
         let opened = open_files(&image, &grants)?;
         let directories = open_directories(&image, &grants)?;
         let files = write_back(&image, opened)?;
@@ -54,6 +61,7 @@ impl Wasi {
             limits,
             output_bytes: image.output_bytes,
             poll: image.poll,
+            neural,
         })
     }
 }

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     engine::Use,
     error::{Error, Result},
+    neural,
     parallel::{Grant, Parallel},
     program::Program,
     run::{self, End, Remote, Run},
@@ -51,9 +52,10 @@ impl ProgramCell {
             .open(&start.log)
             .map_err(|source| Error::Write { path: start.log.clone(), source })?;
         let grants = grants(&start)?;
+        let models = neural::open(&start.models, start.limits.memory_bytes)?;
         let log = Arc::new(log);
         let own = start.clone();
-        let config = move || config(&own, &grants, &log);
+        let config = move || wasi::Config { models: models.clone(), ..config(&own, &grants, &log) };
         let (handle, run) = match &start.form {
             None => alone(&program, &start, config)?,
             Some(Form::Ranks(ranks)) => together(&program, &start, ranks, config)?,
@@ -256,6 +258,7 @@ fn config(start: &CellStart, grants: &[wasi::Grant], log: &Arc<File>) -> wasi::C
         },
         limits: wasi::Limits {
             open_files: start.limits.open_files,
+            model_bytes: start.limits.memory_bytes,
             output_bytes: start.limits.output_bytes,
             ..wasi::Limits::default()
         },

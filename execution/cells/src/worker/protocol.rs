@@ -7,7 +7,7 @@
 //! guest; an answer's is the guest's record frame. The first command must be [`Command::Hello`].
 
 use super::objects::Objects;
-use crate::limits::Limits;
+use crate::{limits::Limits, neural::ModelFile};
 use api::{
     cell::Form,
     service::{Durability, Engine, Lost},
@@ -23,7 +23,7 @@ use types::{Digest, Epoch, ErrorKind};
 
 /// Version of this protocol. An agent that finds another one in a worker it would adopt lets the
 /// worker checkpoint and exit, and starts its own.
-pub const WORKER_VERSION: u8 = 4;
+pub const WORKER_VERSION: u8 = 5;
 
 /// Length of a frame's header.
 pub(crate) const HEADER_BYTES: usize = 16;
@@ -250,6 +250,8 @@ pub struct ServiceStart {
     pub state_folder: PathBuf,
     /// Objects that it sees as files.
     pub objects: Option<Objects>,
+    /// Models that it may load by name.
+    pub models: Vec<ModelFile>,
 }
 
 /// How to run a program.
@@ -269,6 +271,8 @@ pub struct CellStart {
     pub dirs: Vec<(PathBuf, String)>,
     /// Objects that it sees as files.
     pub objects: Option<Objects>,
+    /// Models that it may load by name.
+    pub models: Vec<ModelFile>,
     /// How it is executed.
     pub engine: Engine,
     /// What it may use.

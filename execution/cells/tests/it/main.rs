@@ -11,6 +11,7 @@ mod compile;
 mod conformance;
 mod guests;
 mod hostile;
+mod models;
 mod parallel;
 mod parts;
 mod programs;

@@ -27,7 +27,7 @@ pub(crate) fn config(arguments: &[&str], output: &Buffer) -> wasi::Config {
     }
 }
 
-fn on_thread(run: Run) -> std::thread::JoinHandle<cells::Result<End>> {
+pub(crate) fn on_thread(run: Run) -> std::thread::JoinHandle<cells::Result<End>> {
     std::thread::Builder::new().stack_size(THREAD_STACK_BYTES).spawn(move || run.run()).unwrap()
 }
 

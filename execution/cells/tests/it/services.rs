@@ -45,7 +45,7 @@ async fn what_a_guest_says_on_standard_error_is_its_log() {
 }
 
 /// Restarts the service in a new worker after kill -9 of the old one.
-async fn crash_and_restart(
+pub(crate) async fn crash_and_restart(
     worker: &mut Worker,
     folder: &std::path::Path,
     start: &mut ServiceStart,
@@ -129,7 +129,12 @@ async fn a_journal_loses_nothing_and_replays_clocks_and_randomness() {
 }
 
 /// Moves the service while it works; the handle at the target.
-async fn migrate(source: &Worker, target: &Worker, start: &ServiceStart, id: &str) -> u32 {
+pub(crate) async fn migrate(
+    source: &Worker,
+    target: &Worker,
+    start: &ServiceStart,
+    id: &str,
+) -> u32 {
     let prepare =
         Command::Prepare { migration: id.into(), start: Box::new(start.clone()), listen: LOOPBACK };
     let Reply::Prepared { address, secret } = target.command(prepare).await.unwrap() else {

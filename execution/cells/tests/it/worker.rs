@@ -139,5 +139,6 @@ pub(crate) fn service(module: &Path, folder: &Path) -> ServiceStart {
         checkpoint_every: Duration::from_secs(3600),
         state_folder: folder.join(types::random_id()),
         objects: None,
+        models: Vec::new(),
     }
 }

@@ -1,12 +1,5 @@
-//! Models as ONNX files: strangers' are read within limits and run, ours are written.
-//!
-//! A file is untrusted. What it may do is decided before anything of it is run: its operators are
-//! of a list of those whose work and memory follow from the shapes of what goes in, shapes are
-//! followed from the input to the output, and their sums are limited ([`bounds`]). An answer then
-//! takes bounded time and memory for every row.
+//! Models as ONNX files: strangers' are read and run within [`inference`]'s limits, ours are written.
 
-mod bounds;
-mod read;
 #[cfg(test)]
 mod tests;
 mod trees;
@@ -16,22 +9,15 @@ pub(super) use write::Exported;
 
 use super::{Fitted, Model, Usual};
 use crate::{Error, Result};
+use inference::{File, Kind, Limits, Tensor};
 use serde::{Deserialize, Serialize};
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
-use tract_onnx::prelude::*;
-
-/// A larger file is refused before it is read.
-const FILE_MAX_BYTES: u64 = 32 << 20;
 
 /// A model that an ONNX file holds: a row of figures in, a number out.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct Onnx {
     stored: Stored,
-    plan: Arc<TypedRunnableModel>,
+    ready: inference::Model,
     width: usize,
 }
 
@@ -65,8 +51,8 @@ impl TryFrom<Stored> for Onnx {
 
     fn try_from(stored: Stored) -> Result<Self> {
         let width = stored.usual.0.len();
-        let plan = planned(&stored.file, width)?;
-        Ok(Self { stored, plan, width })
+        let ready = ready(&decoded(&stored.file, width)?, width)?;
+        Ok(Self { stored, ready, width })
     }
 }
 
@@ -77,12 +63,13 @@ impl Onnx {
     /// # Errors
     /// A file that is damaged, too large, of another shape, or does what is not run, with what.
     pub fn read(file: Vec<u8>, usual: Vec<f64>) -> Result<Fitted> {
-        let proto = read::decoded(&file, usual.len())?;
+        let decoded = decoded(&file, usual.len())?;
         let usual = Usual(usual);
-        if let Some(node) = proto.graph.as_ref().and_then(trees::forest) {
+        if let Some(node) = trees::forest(decoded.graph()) {
             return trees::read(node, usual).map(Fitted::Trees);
         }
-        Self::try_from(Stored { file, usual }).map(Fitted::Onnx)
+        let (width, stored) = (usual.0.len(), Stored { file, usual });
+        Ok(Fitted::Onnx(Self { ready: ready(&decoded, width)?, stored, width }))
     }
 
     /// The file as it was read.
@@ -96,12 +83,8 @@ impl Onnx {
             let given = row.get(at).copied().filter(|x| x.is_finite());
             given.unwrap_or(usual[at]) as f32
         };
-        let row: Vec<_> = (0..self.width).map(figure).collect();
-        let input = Tensor::from_shape(&[1, self.width], &row).ok()?;
-        let plan = &self.plan;
-        // It ran when it was read; but what a stranger's file does with another row is not ours.
-        let said = catch_unwind(AssertUnwindSafe(|| plan.run(tvec!(input.into())).ok())).ok()??;
-        number(said.first()?)
+        let row = Tensor::row((0..self.width).map(figure).collect());
+        self.ready.run(&[&row], None).ok()?.first()?.only()
     }
 }
 
@@ -115,41 +98,40 @@ impl Model for Onnx {
     }
 }
 
-/// The only number of a tensor.
-fn number(tensor: &Tensor) -> Option<f64> {
-    let cast = tensor.cast_to::<f64>().ok()?;
-    let view = cast.to_plain_array_view::<f64>().ok()?;
-    (view.len() == 1).then(|| view.iter().next().copied()).flatten()
-}
-
-/// Checks the file, and makes it ready to be run.
-fn planned(file: &[u8], width: usize) -> Result<Arc<TypedRunnableModel>> {
-    let proto = read::decoded(file, width)?;
-    read::check(&proto, width)?;
-    let ready = AssertUnwindSafe(|| -> TractResult<_> {
-        let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-        let shape = InferenceFact::dt_shape(f32::datum_type(), tvec!(1, width));
-        let plan = onnx
-            .model_for_proto_model(&proto)?
-            .with_input_fact(0, shape)?
-            .into_optimized()?
-            .into_runnable()?;
-        let row = Tensor::zero::<f32>(&[1, width])?;
-        Ok((plan.run(tvec!(row.into()))?, plan))
-    });
-    let told = |text: String| Error::Unfit(format!("the ONNX file cannot be run: {text}"));
-    let (said, plan) = match catch_unwind(ready) {
-        Ok(Ok(ready)) => ready,
-        Ok(Err(error)) => return Err(told(brief(&error.to_string()))),
-        Err(_) => return Err(told("its operators do not fit together".into())),
+/// The file, if it is about rows of so many figures.
+fn decoded(file: &[u8], width: usize) -> Result<File> {
+    let file = File::read(file, &Limits::for_figures())?;
+    let (inputs, outputs) = (file.inputs()?, file.graph().output.len());
+    let ([input], 1) = (&inputs[..], outputs) else {
+        let text = format!(
+            "the ONNX model has {} inputs and {outputs} outputs: it must have one of each",
+            inputs.len()
+        );
+        return Err(Error::Unfit(text));
     };
-    match said.len() == 1 && number(&said[0]).is_some() {
-        true => Ok(plan),
-        false => Err(told("its answer is not one number for a row".into())),
+    let (Some(Kind::F32), [_, figures]) = (input.kind, &input.dims[..]) else {
+        let text = "the ONNX model must take rows of 32-bit floats, of shape [1, figures]";
+        return Err(Error::Unfit(text.into()));
+    };
+    match figures.filter(|&figures| figures != width as u64) {
+        None => Ok(file),
+        Some(other) => Err(Error::Unfit(format!(
+            "the ONNX model takes rows of {other} figures; here a row has {width}"
+        ))),
     }
 }
 
-/// What a stranger's file makes an error say may be long.
-fn brief(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(200).collect()
+/// Checks the file, and makes it ready to be run.
+fn ready(file: &File, width: usize) -> Result<inference::Model> {
+    let model = file.model_of(&[vec![1, width as u64]], &Limits::for_figures())?;
+    let answer = &model.outputs()[0];
+    if answer.dims.iter().product::<usize>() != 1 {
+        return Err(Error::Unfit(format!(
+            "the ONNX model's answer has the shape {:?}: it must be one number for a row",
+            answer.dims
+        )));
+    }
+    // What cannot be computed at all is better known now.
+    model.run(&[&Tensor::row(vec![0.0; width])], None)?;
+    Ok(model)
 }

@@ -141,8 +141,16 @@ pub enum Error {
         /// What it is instead.
         reason: &'static str,
     },
-    /// A module's file cannot be read.
-    #[error("cannot read `{}`, the module of {owner}", path.display())]
+    /// A model's file is not one by its name.
+    #[error("`{}`, a model of {owner}, is not an ONNX file: its name must end with `.onnx`", path.display())]
+    NotAModel {
+        /// The file.
+        path: PathBuf,
+        /// The resource that names it.
+        owner: String,
+    },
+    /// The file of a module or model cannot be read.
+    #[error("cannot read `{}`, which {owner} names", path.display())]
     Module {
         /// The file.
         path: PathBuf,
@@ -226,6 +234,7 @@ impl Error {
             | Self::Empty { .. }
             | Self::TooLarge { .. }
             | Self::NotAModule { .. }
+            | Self::NotAModel { .. }
             | Self::Target(_)
             | Self::Kind(_) => ErrorKind::Invalid,
         }

@@ -114,20 +114,26 @@ impl Manifest {
         format!("{}/{}", self.resource.kind.path(), self.resource.metadata.name)
     }
 
-    /// Writes the digest behind the name of every module that is a local file, and returns these
-    /// modules for upload. What names a digest or another place already is left as it is.
+    /// Writes the digest behind the name of every module and model that is a local file, and
+    /// returns these files for upload. What names a digest or another place already is left as it
+    /// is.
     ///
     /// # Errors
-    /// If such a file cannot be read or is not WebAssembly; so no other file is ever sent.
+    /// If such a file cannot be read, or a module is not WebAssembly or a model's name does not end
+    /// with `.onnx`; so no other file is ever sent.
     pub fn link_modules(&mut self) -> Result<Vec<Module>> {
         let owner = self.target();
         let mut modules = Vec::new();
-        for field in module_fields(self.resource.kind, &mut self.resource.spec) {
+        for (what, field) in file_fields(self.resource.kind, &mut self.resource.spec) {
             let Some(text) = field.as_str() else { continue };
             if text.contains("@sha256:") || text.contains("://") {
                 continue;
             }
-            let module = load(&self.folder.join(text), &owner)?;
+            let path = self.folder.join(text);
+            let module = match what {
+                What::Module => load(&path, &owner)?,
+                What::Model => load_model(&path, &owner)?,
+            };
             let name = Path::new(text).file_name().unwrap_or_default().to_string_lossy();
             *field = Value::String(format!("{name}@{}", module.digest));
             modules.push(module);
@@ -170,20 +176,41 @@ impl Manifest {
     }
 }
 
-/// The places in a spec that name a module.
-fn module_fields(kind: Kind, spec: &mut Value) -> Vec<&mut Value> {
+/// What a field of a spec names.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Module,
+    Model,
+}
+
+/// The places in a spec that name a file.
+fn file_fields(kind: Kind, spec: &mut Value) -> Vec<(What, &mut Value)> {
     match kind {
-        Kind::Service | Kind::Cell | Kind::Tissue => spec.get_mut("module").into_iter().collect(),
+        Kind::Service | Kind::Cell | Kind::Tissue => program_fields(spec).collect(),
         Kind::Block => {
             let components = spec.get_mut("components").and_then(Value::as_array_mut);
             components
                 .into_iter()
                 .flatten()
-                .filter_map(|component| component.get_mut("service")?.get_mut("module"))
+                .filter_map(|component| component.get_mut("service"))
+                .flat_map(program_fields)
                 .collect()
         }
         Kind::Site | Kind::Policy | Kind::Model | Kind::Decision => Vec::new(),
     }
+}
+
+/// Those of one program.
+fn program_fields(program: &mut Value) -> impl Iterator<Item = (What, &mut Value)> {
+    let fields = program.as_object_mut().into_iter().flatten();
+    fields.flat_map(|(name, value)| match name.as_str() {
+        "module" => vec![(What::Module, value)],
+        "models" => {
+            let models = value.as_array_mut().into_iter().flatten();
+            models.filter_map(|model| Some((What::Model, model.get_mut("file")?))).collect()
+        }
+        _ => Vec::new(),
+    })
 }
 
 /// Reads a module's file for the resource `owner`.
@@ -191,18 +218,8 @@ fn module_fields(kind: Kind, spec: &mut Value) -> Vec<&mut Value> {
 /// # Errors
 /// If it cannot be read or is not WebAssembly.
 pub fn load(path: &Path, owner: &str) -> Result<Module> {
-    let owner = owner.to_owned();
-    let path = path.to_owned();
-    let bytes = match read_limited(&path, BLOB_MAX_BYTES) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => {
-            return Err(Error::TooLarge {
-                origin: format!("`{}`", path.display()),
-                limit_bytes: BLOB_MAX_BYTES,
-            });
-        }
-        Err(source) => return Err(Error::Module { path, owner, source }),
-    };
+    let bytes = contents(path, owner)?;
+    let (path, owner) = (path.to_owned(), owner.to_owned());
     if !bytes.starts_with(WASM_MAGIC) {
         let reason = match bytes.starts_with(b"\x7fELF") {
             true => "it is a program for this machine; compile it with `cloudskin build`",
@@ -214,6 +231,31 @@ pub fn load(path: &Path, owner: &str) -> Result<Module> {
         return Err(Error::NotAModule { path, owner, reason });
     }
     Ok(Module { digest: digest_of(&bytes), bytes: bytes.into(), path })
+}
+
+/// Reads a model's file for the resource `owner`.
+///
+/// # Errors
+/// If it cannot be read, or its name does not end with `.onnx`.
+pub fn load_model(path: &Path, owner: &str) -> Result<Module> {
+    if path.extension().is_none_or(|extension| extension != "onnx") {
+        return Err(Error::NotAModel { path: path.to_owned(), owner: owner.to_owned() });
+    }
+    let bytes = contents(path, owner)?;
+    Ok(Module { digest: digest_of(&bytes), bytes: bytes.into(), path: path.to_owned() })
+}
+
+fn contents(path: &Path, owner: &str) -> Result<Vec<u8>> {
+    match read_limited(path, BLOB_MAX_BYTES) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(Error::TooLarge {
+            origin: format!("`{}`", path.display()),
+            limit_bytes: BLOB_MAX_BYTES,
+        }),
+        Err(source) => {
+            Err(Error::Module { path: path.to_owned(), owner: owner.to_owned(), source })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -289,6 +331,28 @@ spec: {cordoned: true}
         let spec: api::service::ServiceSpec = manifests[0].resource.spec().unwrap();
         assert_eq!(spec.module_name(), "a.wasm");
         assert_eq!(spec.module_digest(), Some(modules[0].digest));
+    }
+
+    #[test]
+    fn a_model_is_named_by_its_digest_too() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.wasm"), b"\0asm").unwrap();
+        fs::write(folder.path().join("net.onnx"), b"a model").unwrap();
+        let models = "models: [{name: eye, file: net.onnx}, {name: ear, file: FILE}]";
+        let text = TWO.replace("{module: a.wasm}", &format!("{{module: a.wasm, {models}}}"));
+        let linked = |file: &str| {
+            let text = text.replace("FILE", file);
+            let mut manifests = parse(&text, "`x`", folder.path(), "default").unwrap();
+            manifests[0].link_modules().map(|files| (files, manifests.remove(0).resource))
+        };
+        let (files, resource) = linked("net.onnx").unwrap();
+
+        assert_eq!(files.len(), 3);
+        let spec: api::service::ServiceSpec = resource.spec().unwrap();
+        assert_eq!(spec.models[0].digest(), Some(digest_of(b"a model")));
+        assert!(spec.models[0].file.starts_with("net.onnx@sha256:"), "{:?}", spec.models);
+        let other = linked("/etc/passwd").unwrap_err().to_string();
+        assert!(other.contains("must end with `.onnx`"), "no other file is sent: {other}");
     }
 
     #[test]

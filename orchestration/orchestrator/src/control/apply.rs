@@ -13,6 +13,7 @@ use api::{
     block::BlockSpec,
     cell::{CellSpec, Form},
     model::ModelSpec,
+    onnx::OnnxModel,
     policy::PolicySpec,
     service::ServiceSpec,
     site::SiteSpec,
@@ -149,7 +150,11 @@ fn normalize(document: &Resource) -> Result<serde_json::Value> {
 /// Checks that what the spec names is there.
 fn check_references(state: &State, document: &Resource) -> Result<()> {
     match document.kind {
-        Kind::Service => check_module(state, &document.spec::<ServiceSpec>()?.module),
+        Kind::Service => {
+            let spec: ServiceSpec = document.spec()?;
+            check_module(state, &spec.module)?;
+            check_models(state, &spec.models)
+        }
         Kind::Cell | Kind::Tissue => check_cell(state, &document.spec()?),
         Kind::Block => {
             let spec: BlockSpec = document.spec()?;
@@ -158,6 +163,7 @@ fn check_references(state: &State, document: &Resource) -> Result<()> {
                 check_name(&name)
                     .map_err(|source| Error::Document(ApiError::Name { field: "name", source }))?;
                 check_module(state, &component.service.module)?;
+                check_models(state, &component.service.models)?;
             }
             Ok(())
         }
@@ -192,6 +198,7 @@ fn check_policy(spec: &PolicySpec) -> Result<()> {
 
 fn check_cell(state: &State, spec: &CellSpec) -> Result<()> {
     check_module(state, &spec.module)?;
+    check_models(state, &spec.models)?;
     if spec.place.is_none() && !state.cache(|cache| cache.sites.contains_key(&spec.site)) {
         let message = format!("`spec.site` is wrong: there is no site `{}`", spec.site);
         return Err(Error::refuse(ErrorKind::Invalid, message));
@@ -259,6 +266,19 @@ fn check_module(state: &State, module: &str) -> Result<()> {
         return Err(Error::refuse(ErrorKind::Invalid, message));
     };
     check_blob(state, &digest, "`spec.module`")
+}
+
+fn check_models(state: &State, models: &[OnnxModel]) -> Result<()> {
+    models.iter().try_for_each(|model| match model.digest() {
+        Some(digest) => check_blob(state, &digest, "`spec.models.file`"),
+        None => {
+            let file = &model.file;
+            let message = format!(
+                "`spec.models.file` is wrong: `{file}` names no content: upload the file as a blob and write `NAME.onnx@sha256:…`, as `cloudskin apply` does"
+            );
+            Err(Error::refuse(ErrorKind::Invalid, message))
+        }
+    })
 }
 
 fn check_blob(state: &State, digest: &Digest, field: &str) -> Result<()> {

@@ -14,9 +14,12 @@ use api::{
     Problem,
     link::{Assignment, Call, Reply},
 };
-use cells::worker::{
-    Client,
-    protocol::{self, Command, Failure, ServiceState},
+use cells::{
+    ModelFile,
+    worker::{
+        Client,
+        protocol::{self, Command, Failure, ServiceState},
+    },
 };
 use std::{
     io::{Read, Seek, SeekFrom},
@@ -115,9 +118,9 @@ async fn prepare(
         .map_err(|message| Problem::new(ErrorKind::Invalid, message))?;
     // What takes long and changes nothing comes first.
     let module = core.modules.get(&assignment.module).await?;
+    let models = core.modules.models(&assignment.spec.models).await?;
     let _claim = core.claim(&uid).await;
     clear_way(core, &assignment).await?;
-    let tenant = assignment.tenant.clone();
     let record = Record {
         incarnation: 1,
         fresh: false,
@@ -127,7 +130,7 @@ async fn prepare(
         inner.live(&uid).phase = Phase::Down;
         inner.state.records.insert(uid.clone(), record.clone());
     });
-    let prepared = try_prepare(core, &record, &tenant, &migration, module).await;
+    let prepared = try_prepare(core, &record, &migration, module, models).await;
     if prepared.is_err() {
         // Nobody sends a state to what is not ready: nothing is lost with it.
         forget(core, &uid).await;
@@ -160,19 +163,18 @@ async fn clear_way(core: &Arc<Core>, assignment: &Assignment) -> Result<(), Prob
 async fn try_prepare(
     core: &Arc<Core>,
     record: &Record,
-    tenant: &str,
     migration: &str,
     module: std::path::PathBuf,
+    models: Vec<ModelFile>,
 ) -> Result<Reply, Problem> {
-    let uid = &record.assignment.uid;
+    let Assignment { uid, tenant, .. } = &record.assignment;
     core.persist().await.map_err(problem)?;
     folder::empty(&core.state_folder(uid))?;
-    let client =
-        workers::ensure(core, &WorkerId::Tenant(tenant.to_owned())).await.map_err(problem)?;
+    let client = workers::ensure(core, &WorkerId::Tenant(tenant.clone())).await.map_err(problem)?;
     let objects = store::objects(core, tenant, &record.assignment.spec.mounts).await?;
     let prepare = Command::Prepare {
         migration: migration.to_owned(),
-        start: Box::new(service_start(core, record, module, objects)),
+        start: Box::new(service_start(core, record, module, objects, models)),
         listen: match core.reach.identity() {
             // The agent leads states to it.
             Some(_) => std::net::Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! Modules and snapshots by their digest: fetched once from the control plane, checked, kept.
+//! Modules, models and snapshots by their digest: fetched once from the control plane, checked, kept.
 
 use super::{
     Config, Error,
@@ -7,7 +7,8 @@ use super::{
     state::sync_parent,
 };
 use crate::retention;
-use api::Problem;
+use api::{Problem, onnx::OnnxModel};
+use cells::ModelFile;
 use hyper::Method;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -49,6 +50,22 @@ impl Modules {
     /// The file of a module.
     pub(crate) async fn get(&self, digest: &Digest) -> std::result::Result<PathBuf, Problem> {
         self.obtain(digest, self.module_bytes_max).await
+    }
+
+    /// The files of models.
+    pub(crate) async fn models(
+        &self,
+        models: &[OnnxModel],
+    ) -> std::result::Result<Vec<ModelFile>, Problem> {
+        let mut files = Vec::new();
+        for model in models {
+            let name = model.name.clone();
+            let unnamed = || format!("the model `{name}` names no content");
+            let digest = model.digest();
+            let digest = digest.ok_or_else(|| Problem::new(ErrorKind::Invalid, unnamed()))?;
+            files.push(ModelFile { path: self.get(&digest).await?, digest: Some(digest), name });
+        }
+        Ok(files)
     }
 
     /// The file of a snapshot.

@@ -66,6 +66,7 @@ async fn cell_start(core: &Core, uid: &str, cell: &CellRecord) -> Result<CellSta
     let mut args = vec![name.to_owned()];
     args.extend(spec.args.iter().cloned());
     let objects = store::objects(core, &cell.assignment.tenant, &spec.mounts).await?;
+    let models = core.modules.models(&spec.models).await?;
     Ok(CellStart {
         uid: uid.to_owned(),
         module,
@@ -74,6 +75,7 @@ async fn cell_start(core: &Core, uid: &str, cell: &CellRecord) -> Result<CellSta
         env: spec.env.clone(),
         dirs: spec.dirs.iter().map(|(host, guest)| (PathBuf::from(host), guest.clone())).collect(),
         objects,
+        models,
         engine: spec.engine,
         limits: Limits {
             memory_bytes: spec.memory.0,

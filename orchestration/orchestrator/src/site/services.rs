@@ -8,8 +8,9 @@ use super::{
     store,
     workers::{self, WorkerId, breathe},
 };
-use api::{link::Assignment, service::OnSiteLost};
+use api::{link::Assignment, onnx::OnnxModel, service::OnSiteLost};
 use cells::{
+    ModelFile,
     limits::Limits,
     worker::{
         Client, Objects,
@@ -124,6 +125,7 @@ async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
     let module = core.modules.get(&assignment.module).await.map_err(failure)?;
     let objects = store::objects(core, &assignment.tenant, &assignment.spec.mounts).await;
     let objects = objects.map_err(failure)?;
+    let models = core.modules.models(&assignment.spec.models).await.map_err(failure)?;
     let client = workers::ensure(core, &WorkerId::Tenant(assignment.tenant.clone())).await?;
     // The worker may have been adopted meanwhile, the service in it.
     let phase = core.read(|inner| inner.live.get(uid).map(|live| live.phase.clone()));
@@ -151,7 +153,7 @@ async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
         core.modules.forget(&snapshot.digest);
     }
     let Some(record) = record_of(core, uid) else { return Ok(()) };
-    let start = service_start(core, &record, module, objects);
+    let start = service_start(core, &record, module, objects, models);
     let started = match client.command(&Command::Start(Box::new(start))).await {
         Ok(Reply::Started(started)) => started,
         Ok(other) => return Err(Stopped::By(unexpected(&other))),
@@ -159,6 +161,9 @@ async fn try_start(core: &Arc<Core>, uid: &str) -> Result<(), Stopped> {
         Err(failure) => {
             if failure.kind == ErrorKind::Corrupt {
                 core.modules.forget(&record.assignment.module);
+                record.assignment.spec.models.iter().filter_map(OnnxModel::digest).for_each(|it| {
+                    core.modules.forget(&it);
+                });
             }
             return Err(Stopped::By(failure));
         }
@@ -192,6 +197,7 @@ pub(crate) fn service_start(
     record: &Record,
     module: std::path::PathBuf,
     objects: Option<Objects>,
+    models: Vec<ModelFile>,
 ) -> ServiceStart {
     let Assignment { tenant, name, uid, epoch, module: digest, spec, .. } = &record.assignment;
     ServiceStart {
@@ -215,6 +221,7 @@ pub(crate) fn service_start(
         checkpoint_every: spec.checkpoint_every.0,
         state_folder: core.state_folder(uid),
         objects,
+        models,
     }
 }
 

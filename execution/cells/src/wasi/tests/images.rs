@@ -27,7 +27,7 @@ fn restore_with(
     grants: Vec<Grant>,
     limits: Limits,
 ) -> Result<Wasi, RestoreError> {
-    Wasi::restore(image, grants, Streams::null(), Box::new(Still::at(5)), limits)
+    Wasi::restore(image, grants, Vec::new(), Streams::null(), Box::new(Still::at(5)), limits)
 }
 
 fn restore(image: WasiImage, folder: &Path) -> Result<Wasi, RestoreError> {
@@ -131,6 +131,7 @@ fn time_goes_on_and_timers_keep_their_rest() {
     let sources = Still::at(7);
     let mut wasi = Wasi::restore(
         image,
+        Vec::new(),
         Vec::new(),
         Streams::null(),
         Box::new(sources.clone()),
@@ -265,7 +266,7 @@ fn a_forged_descriptor_is_refused() {
     told("standard input to write", "the rights", &|image| {
         image.descriptors[0].base = Rights::FD_WRITE;
     });
-    told("a version", "format version 3", &|image| image.version = 3);
+    told("a version", "format version 4", &|image| image.version = 4);
     told("a variable", "has no name", &|image| image.variables.push("=x".to_owned()));
     told("an argument", "does not fit", &|image| image.arguments.push("\0".to_owned()));
     assert_eq!(fs::read_to_string(outer.path().join("secret")).expect("it is there"), "secret");

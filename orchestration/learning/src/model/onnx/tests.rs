@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{Boosting, Design, Draw, Forest, Growth, Polynomial};
+use inference::message::{ModelProto, TensorProto};
 use prost::Message;
-use tract_onnx::pb::{ModelProto, TensorProto};
 
 const WIDTH: usize = 6;
 
@@ -59,7 +59,8 @@ fn a_file_of_another_shape_says_which() {
     assert!(says(5).contains("takes rows of 6 figures; here a row has 5"), "{}", says(5));
     assert!(read(Vec::new()).is_err());
     assert!(read(b"no onnx".to_vec()).is_err());
-    let huge = Onnx::read(vec![0; FILE_MAX_BYTES as usize + 1], vec![0.0]).unwrap_err();
+    let huge =
+        Onnx::read(vec![0; Limits::for_figures().file_bytes as usize + 1], vec![0.0]).unwrap_err();
     assert_eq!(huge.kind(), types::ErrorKind::Exhausted);
 }
 
@@ -85,7 +86,7 @@ fn what_has_no_bound_is_refused_before_it_is_run() {
         change(&mut proto);
         read(proto.encode_to_vec()).unwrap_err().to_string()
     };
-    let graph = |change: &dyn Fn(&mut tract_onnx::pb::GraphProto)| {
+    let graph = |change: &dyn Fn(&mut inference::message::GraphProto)| {
         changed(&|proto| change(proto.graph.as_mut().unwrap()))
     };
     let says = graph(&|graph| graph.node[0].op_type = "Loop".into());

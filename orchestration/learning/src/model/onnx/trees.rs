@@ -8,7 +8,7 @@ use crate::{
         tree::{Branch, Tree},
     },
 };
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, attribute_proto::AttributeType};
+use inference::message::{AttributeProto, GraphProto, NodeProto, attribute_proto::AttributeType};
 
 /// Nodes of all trees.
 const NODES_MAX: usize = 4_000_000;

@@ -5,13 +5,9 @@
 //! that answers differ in their seventh digit.
 
 use crate::model::{Fitted, Model, Polynomial, Ridge, Trees};
-use prost::Message;
-use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    attribute_proto::AttributeType,
-    tensor_shape_proto::{Dimension, dimension},
-    type_proto,
+use inference::{
+    message::{GraphProto, NodeProto, TensorProto},
+    write::{self, file, floats, node, setting, value},
 };
 
 /// What the row is called in a file, and the answer.
@@ -33,23 +29,6 @@ impl Exported<'_> {
         };
         file(graph, about)
     }
-}
-
-fn file(graph: GraphProto, about: &[(String, String)]) -> Vec<u8> {
-    let set = |domain: &str, version: i64| OperatorSetIdProto { domain: domain.into(), version };
-    let entry = |(key, value): &(String, String)| StringStringEntryProto {
-        key: key.clone(),
-        value: value.clone(),
-    };
-    let model = ModelProto {
-        ir_version: 8,
-        opset_import: vec![set("", 17), set("ai.onnx.ml", 3)],
-        producer_name: "cloudskin".into(),
-        graph: Some(graph),
-        metadata_props: about.iter().map(entry).collect(),
-        ..ModelProto::default()
-    };
-    model.encode_to_vec()
 }
 
 fn ridge(model: &Ridge) -> GraphProto {
@@ -98,12 +77,7 @@ fn polynomial(model: &Polynomial) -> GraphProto {
         nodes.push(node("MatMul", &["standard", "second"], "other"));
         nodes.push(node("Mul", &["one", "other"], "products"));
         let mut concat = node("Concat", &["standard", "products"], "wide");
-        concat.attribute.push(AttributeProto {
-            name: "axis".into(),
-            r#type: AttributeType::Int.into(),
-            i: 1,
-            ..AttributeProto::default()
-        });
+        concat.attribute.push(setting("axis", 1));
         nodes.push(concat);
         constants.push(floats("first", &[width, pairs.len()], &picks(&|pair| pair.0)));
         constants.push(floats("second", &[width, pairs.len()], &picks(&|pair| pair.1)));
@@ -124,44 +98,7 @@ fn trees(model: &Trees) -> GraphProto {
     graph(model.usual().len(), vec![ensemble], Vec::new())
 }
 
-fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
-    NodeProto {
-        op_type: op.into(),
-        name: format!("{op}-{output}"),
-        input: inputs.iter().map(ToString::to_string).collect(),
-        output: vec![output.into()],
-        ..NodeProto::default()
-    }
-}
-
-fn graph(width: usize, node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> GraphProto {
-    let value = |name: &str, figures: usize| {
-        let rows = dimension::Value::DimParam("rows".into());
-        let figures = dimension::Value::DimValue(figures as i64);
-        let dim =
-            [rows, figures].map(|value| Dimension { value: Some(value), ..Dimension::default() });
-        let shape = Some(TensorShapeProto { dim: dim.into() });
-        let tensor = type_proto::Tensor { elem_type: 1, shape };
-        let value = Some(type_proto::Value::TensorType(tensor));
-        let of = TypeProto { value, ..TypeProto::default() };
-        ValueInfoProto { name: name.into(), r#type: Some(of), ..ValueInfoProto::default() }
-    };
-    GraphProto {
-        name: "cloudskin".into(),
-        node,
-        initializer,
-        input: vec![value(INPUT, width)],
-        output: vec![value(OUTPUT, 1)],
-        ..GraphProto::default()
-    }
-}
-
-fn floats(name: &str, dims: &[usize], values: &[f64]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        dims: dims.iter().map(|&dim| dim as i64).collect(),
-        data_type: 1,
-        float_data: values.iter().map(|&value| value as f32).collect(),
-        ..TensorProto::default()
-    }
+fn graph(width: usize, nodes: Vec<NodeProto>, constants: Vec<TensorProto>) -> GraphProto {
+    let (row, answer) = (value(INPUT, &[None, Some(width)]), value(OUTPUT, &[None, Some(1)]));
+    write::graph(vec![row], nodes, constants, vec![answer])
 }

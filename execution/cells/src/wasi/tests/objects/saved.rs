@@ -15,7 +15,7 @@ fn restore_in(image: &WasiImage, grant: Grant) -> Result<Wasi, RestoreError> {
     let bytes = postcard::to_allocvec(image).expect("it encodes");
     let image = postcard::from_bytes(&bytes).expect("it decodes");
     let sources = Box::new(SystemSources);
-    Wasi::restore(image, vec![grant], Streams::null(), sources, Limits::default())
+    Wasi::restore(image, vec![grant], Vec::new(), Streams::null(), sources, Limits::default())
 }
 
 fn restore(image: &WasiImage, store: &Geds) -> Result<Wasi, RestoreError> {
@@ -138,7 +138,7 @@ fn a_forged_image_is_refused_and_changes_no_object() {
     };
     refused("carries no bytes", &|image| image.files[0].path = None);
     refused("held version", &|image| image.files[0].content = Content::Version(1));
-    refused("format version 3", &|image| image.version = 3);
+    refused("format version 4", &|image| image.version = 4);
     for path in ["../input", "/input", "none", "input/", ""] {
         let mut forged = image.clone();
         forged.files[0].path = Some(path.to_owned());
