@@ -9,7 +9,7 @@ mod python;
 #[cfg(test)]
 mod tests;
 
-pub use actuator::{Actuator, Login, Nbi, Place, Scale, Webhook};
+pub use actuator::{Actuator, Login, Nbi, Place, Scale, Store, StoreLimit, Webhook};
 pub use python::{Function, MODEL_PREFIX, Python, SOURCE_MAX_BYTES};
 
 use check::{expression, require};

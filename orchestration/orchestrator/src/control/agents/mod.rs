@@ -12,6 +12,7 @@ mod after;
 mod analyze;
 mod deeds;
 mod functions;
+mod limits;
 mod looks;
 mod record;
 mod scale;
