@@ -7,6 +7,8 @@ use super::{
 
 /// Of one file: an hour of a testbed has a hundred columns in one group of rows, and 20 KiB.
 const COLUMNS_MAX: usize = 10_000;
+/// Columns' parts of all groups of rows together; a writer takes 50 bytes at least to describe one.
+const CHUNKS_MAX: usize = 1_000_000;
 
 /// How values lie in pages that are not packed by a dictionary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,14 +79,14 @@ struct Element {
 
 impl Footer {
     pub(super) fn read(bytes: &[u8]) -> Answer<Self> {
-        let (mut elements, mut groups) = (Vec::new(), Vec::new());
+        let (mut elements, mut groups, mut left) = (Vec::new(), Vec::new(), CHUNKS_MAX);
         Thrift::new(bytes).structure(|thrift, number, kind| match number {
             2 => thrift.structures(kind, |thrift| {
                 elements.push(element(thrift)?);
-                Ok(())
+                if elements.len() <= 2 * COLUMNS_MAX { Ok(()) } else { Err(many()) }
             }),
             4 => thrift.structures(kind, |thrift| {
-                groups.push(group(thrift)?);
+                groups.push(group(thrift, &mut left)?);
                 Ok(())
             }),
             _ => Ok(false),
@@ -137,13 +139,17 @@ fn logical(thrift: &mut Thrift<'_>, kind: Kind, found: &mut Element) -> Answer<b
     })
 }
 
-fn group(thrift: &mut Thrift<'_>) -> Answer<Group> {
+/// `left` is how many more parts of columns there may be; a group without any counts, too.
+fn group(thrift: &mut Thrift<'_>, left: &mut usize) -> Answer<Group> {
+    let mut take = || -> Answer<()> {
+        *left = left.checked_sub(1).ok_or_else(many)?;
+        Ok(())
+    };
+    take()?;
     let mut found = Group::default();
     thrift.structure(|thrift, number, kind| match number {
         1 => thrift.structures(kind, |thrift| {
-            if found.chunks.len() >= COLUMNS_MAX {
-                return Err(many());
-            }
+            take()?;
             found.chunks.push(chunk(thrift)?);
             Ok(())
         }),
@@ -238,5 +244,6 @@ fn size(value: i64) -> Answer<u64> {
 }
 
 fn many() -> Fault {
-    Fault::foreign(&format!("it has more than {COLUMNS_MAX} columns"))
+    let text = format!("it has more than {COLUMNS_MAX} columns, or {CHUNKS_MAX} parts of them");
+    Fault::foreign(&text)
 }

@@ -76,8 +76,8 @@ impl Header {
                 "a page has more than {most} MiB: write smaller ones"
             )));
         }
-        if found.values < 0 || found.levels.iter().any(|bytes| *bytes < 0) {
-            return Err(Fault::damaged("a size in it is negative"));
+        if found.values < 0 || !found.levels.into_iter().all(fits) {
+            return Err(Fault::damaged("a size in it is none that can be"));
         }
         Ok((found, length))
     }

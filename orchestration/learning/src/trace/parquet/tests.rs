@@ -52,6 +52,38 @@ fn what_is_not_read_is_said_with_what_to_write() {
     assert!(said(&long).contains("not the columns of a trace"), "{}", said(&long));
 }
 
+/// What a file says of itself is refused before memory is taken for it.
+#[test]
+fn claims_are_compared_with_the_bytes_that_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.parquet");
+    let said = |footer: &[u8]| {
+        let length = u32::try_from(footer.len()).unwrap().to_le_bytes();
+        fs::write(&path, [b"PAR1", footer, &length, b"PAR1"].concat()).unwrap();
+        Trace::read(&path).unwrap_err().to_string()
+    };
+    // Fields 2 and 4 are lists of structures; an empty one is a byte.
+    let list = |field: u8, count: usize| {
+        let mut footer = vec![field << 4 | 9, 0xfc];
+        let mut left = count;
+        while left > 127 {
+            footer.push(left as u8 | 128);
+            left >>= 7;
+        }
+        footer.push(left as u8);
+        footer.extend(vec![0; count.min(2_000_000)]);
+        footer
+    };
+    let deep = said(&[0x1c; 100]);
+    assert!(deep.contains("cannot be read"), "{deep}");
+    let long = said(&list(2, usize::MAX >> 1));
+    assert!(long.contains("cannot be read"), "{long}");
+    for (field, count) in [(2, 20_001), (4, 1_000_001)] {
+        let many = said(&list(field, count));
+        assert!(many.contains("more than 10000 columns"), "{many}");
+    }
+}
+
 /// Reads all columns that can be read; answers whether the end came.
 fn read(path: &Path) -> bool {
     let file = File::open(path).unwrap();
