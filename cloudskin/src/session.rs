@@ -28,6 +28,13 @@ impl Session {
         }
     }
 
+    /// One that was told nothing.
+    #[cfg(test)]
+    pub(crate) fn alone() -> Self {
+        let (context, url, token, ca, tenant) = (None, None, None, None, None);
+        Self::new(Connection { context, url, token, ca, tenant })
+    }
+
     /// A client for the control plane that the user means.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let contexts = match Contexts::default_path() {

@@ -491,6 +491,52 @@ pub enum Call {
         /// Of which.
         uid: String,
     },
+    /// Tells what a tenant may use of the site's store, after a change if there is one.
+    StoreLimits {
+        /// Whose.
+        tenant: String,
+        /// What to change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<StoreChange>,
+    },
+}
+
+/// A limit of a site's store becomes another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreChange {
+    /// Which one.
+    pub limit: policy::StoreLimit,
+    /// What it is: nothing is changed if somebody has set it meanwhile. Bytes, or percent.
+    pub from: u64,
+    /// What it is to be.
+    pub to: u64,
+}
+
+/// What a tenant may use of a site's store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreLimits {
+    /// Bytes of memory for objects.
+    pub memory: u64,
+    /// Bytes of files on disk.
+    pub disk: u64,
+    /// Bytes of blocks that are kept of objects that lie outside.
+    pub cache: u64,
+    /// Percent of the memory above which objects move to disk in the background.
+    pub high_water: u8,
+}
+
+impl StoreLimits {
+    /// One of them: bytes, or percent.
+    pub fn of(&self, limit: policy::StoreLimit) -> u64 {
+        match limit {
+            policy::StoreLimit::Memory => self.memory,
+            policy::StoreLimit::Disk => self.disk,
+            policy::StoreLimit::Cache => self.cache,
+            policy::StoreLimit::HighWater => self.high_water.into(),
+        }
+    }
 }
 
 /// What came of a call.
@@ -529,6 +575,8 @@ pub enum Reply {
         /// Its size.
         size_bytes: u64,
     },
+    /// What a tenant may use of the site's store now.
+    StoreLimits(StoreLimits),
 }
 
 /// What a transfer cost.

@@ -8,15 +8,17 @@ mod rightsize;
 mod show;
 mod train;
 
+use super::geds::{address::Address, store::StoreArgs};
+use crate::{exit::Failure, output::complain, session::Session};
 use clap::{Args, Subcommand};
 use learning::{
     Trace,
     catalog::Catalog,
     model::{Question, Target},
 };
-use orchestrator::supervisor::DataFolder;
-use std::{path::PathBuf, process::ExitCode};
-use types::Period;
+use orchestrator::{store::ModelShelf, supervisor::DataFolder};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use types::{ErrorKind, Period};
 
 /// Train models from telemetry, compare and keep them
 ///
@@ -31,7 +33,8 @@ Examples:
   cloudskin model train --kind gbm --data traces/*.csv --target latency --horizon 10m
   cloudskin model ls
   cloudskin model promote latency/1
-  cloudskin model predict latency --data traces/"
+  cloudskin model predict latency --data traces/
+  cloudskin model ls --catalog geds://lab/models       models that sites share"
 )]
 pub(crate) struct ModelArgs {
     #[command(subcommand)]
@@ -54,20 +57,20 @@ enum Command {
     Rm(change::Remove),
 }
 
-pub(crate) fn run(args: &ModelArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &ModelArgs, session: &Session) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Command::Train(args) => train::run(args)?,
-        Command::Federate(args) => federate::run(args)?,
-        Command::Ls(args) => show::list(args)?,
-        Command::Show(args) => show::show(args)?,
-        Command::Predict(args) => evaluate::predict(args)?,
-        Command::Evaluate(args) => evaluate::evaluate(args)?,
-        Command::Rightsize(args) => rightsize::run(args)?,
-        Command::Promote(args) => change::promote(args)?,
-        Command::Rollback(args) => change::rollback(args)?,
-        Command::Export(args) => files::export(args)?,
-        Command::Import(args) => files::import(args)?,
-        Command::Rm(args) => change::remove(args)?,
+        Command::Train(args) => train::run(args, session)?,
+        Command::Federate(args) => federate::run(args, session)?,
+        Command::Ls(args) => show::list(args, session)?,
+        Command::Show(args) => show::show(args, session)?,
+        Command::Predict(args) => evaluate::predict(args, session)?,
+        Command::Evaluate(args) => evaluate::evaluate(args, session)?,
+        Command::Rightsize(args) => rightsize::run(args, session)?,
+        Command::Promote(args) => change::promote(args, session)?,
+        Command::Rollback(args) => change::rollback(args, session)?,
+        Command::Export(args) => files::export(args, session)?,
+        Command::Import(args) => files::import(args, session)?,
+        Command::Rm(args) => change::remove(args, session)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -75,24 +78,46 @@ pub(crate) fn run(args: &ModelArgs) -> anyhow::Result<ExitCode> {
 /// Where models are kept.
 #[derive(Debug, Args)]
 pub(super) struct CatalogArgs {
-    /// The folder of the catalog [default: `models` in the data folder]
-    #[arg(long, value_name = "DIR")]
-    catalog: Option<PathBuf>,
+    /// A folder, or geds://BUCKET/PREFIX for models that sites share [default: `models` in the data
+    /// folder]
+    #[arg(long, env = "CLOUDSKIN_CATALOG", hide_env_values = true, value_name = "PLACE")]
+    catalog: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 impl CatalogArgs {
-    pub(super) fn open(&self) -> anyhow::Result<Catalog> {
-        match &self.catalog {
+    /// Opens it, with what others changed since.
+    pub(super) fn open(&self, session: &Session) -> anyhow::Result<Catalog> {
+        match self.catalog.as_deref().filter(|place| !place.is_empty()) {
+            Some(place) if Address::is_meant(place) => self.shared(place, session),
             Some(folder) => Ok(Catalog::at(folder)),
             None => Ok(Catalog::at(DataFolder::default_root()?.join("models"))),
         }
+    }
+
+    fn shared(&self, place: &str, session: &Session) -> anyhow::Result<Catalog> {
+        // Without the store there is still what came last.
+        let store = self.store.open(session).map_err(|error| format!("{error:#}"));
+        let shelf = ModelShelf::new(place, Box::new(move || Ok(store.clone()?)))
+            .map_err(|reason| Failure::error(ErrorKind::Invalid, reason))?;
+        let copy = shelf.copy_in(&DataFolder::default_root()?);
+        let catalog = Catalog::shared(copy, Arc::new(shelf));
+        match catalog.refresh() {
+            Ok(came) => came.passed_by.iter().for_each(|why| complain(why)),
+            Err(error @ learning::Error::Away { .. }) => {
+                complain(&format!("{}: what came last is read", types::chain(&error)));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(catalog)
     }
 }
 
 /// What was measured.
 #[derive(Debug, Args)]
 struct PathArgs {
-    /// What was measured: files, or folders of .csv and .csv.gz files
+    /// What was measured: files, or folders of .csv, .csv.gz and .parquet files
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     data: Vec<PathBuf>,
 }

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     exit::Failure,
     output::{self, FormatArgs, Style},
+    session::Session,
     table::Table,
 };
 use anyhow::Context;
@@ -104,14 +105,14 @@ struct Decision {
     fallback: Option<String>,
 }
 
-pub(crate) fn run(args: &Policy, verbose: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Policy, session: &Session, verbose: bool) -> anyhow::Result<ExitCode> {
     let Verb::Test(args) = &args.command;
     let policies = policies(&args.files)?;
     let trace = args.trace.as_deref().map(read).transpose()?;
     let stretches = trace.as_ref().map(|trace| trace.split(1.0 - args.test_share));
     let mut reports = Vec::new();
     for (name, spec) in &policies {
-        let report = test(name, spec, stretches.as_ref(), (args.catalog.open()?, verbose));
+        let report = test(name, spec, stretches.as_ref(), (args.catalog.open(session)?, verbose));
         reports.push(report.with_context(|| format!("policy `{name}`"))?);
     }
     let told: String = reports.iter().map(|report| text(report, Style::for_stdout())).collect();
@@ -347,7 +348,7 @@ spec:
     fn the_shipped_examples_pass_their_tests() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/policies");
 
-        let code = run(&args(folder), false).unwrap();
+        let code = run(&args(folder), &Session::alone(), false).unwrap();
 
         assert_eq!(code, ExitCode::SUCCESS);
         for name in ["follow", "ahead"] {
@@ -363,7 +364,7 @@ spec:
     fn a_policy_in_python_is_tested_with_its_functions() {
         let shipped =
             concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/policies/python/policy.yaml");
-        assert_eq!(run(&args(shipped), false).unwrap(), ExitCode::SUCCESS);
+        assert_eq!(run(&args(shipped), &Session::alone(), false).unwrap(), ExitCode::SUCCESS);
 
         let folder = tempfile::tempdir().unwrap();
         let written = std::fs::read_to_string(shipped).unwrap();
@@ -374,7 +375,7 @@ spec:
         std::fs::write(folder.path().join("agents.py"), source).unwrap();
         let conditions = "  conditions: {alarm: \"here.watch_qos > 100\"}\n  tests:\n";
         std::fs::write(&policy, written.replace("  tests:\n", conditions)).unwrap();
-        let code = || run(&args(&policy.display().to_string()), false);
+        let code = || run(&args(&policy.display().to_string()), &Session::alone(), false);
         assert_eq!(code().unwrap(), ExitCode::FAILURE, "the alarm follows the sensor");
 
         std::fs::write(folder.path().join("agents.py"), "import nothing_of_the_kind").unwrap();
@@ -391,7 +392,7 @@ spec:
             ".yaml",
         );
         let code = |file: &tempfile::NamedTempFile| {
-            run(&args(&file.path().display().to_string()), false)
+            run(&args(&file.path().display().to_string()), &Session::alone(), false)
                 .map(|code| code == ExitCode::SUCCESS)
         };
 

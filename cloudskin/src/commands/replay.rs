@@ -36,7 +36,7 @@ Examples:
   cloudskin replay --trace traces/ --policy proactive --model gbm
   cloudskin replay --train may/ --trace june/ --every 1m --cool-down 5m
 
-A trace is a file or a folder of .csv or .csv.gz files with the columns timestamp (Unix seconds),
+A trace is a file or a folder of .csv, .csv.gz or .parquet files with the columns timestamp (Unix seconds),
 site, latency_ms and, if it was measured, cpu; or of the DL Streamer testbed's hourly files. A line
 without a latency says that nothing was answered. --sla 200ms/45ms: policies that look at one site
 leave the edge above 200 ms and the cloud below 45 ms.

@@ -59,6 +59,10 @@ pub(crate) struct Control {
     /// The ingress that routes `http://<service>.localhost`, for the URLs that are shown
     #[arg(long, value_name = "ADDRESS")]
     local_ingress: Option<SocketAddr>,
+    /// The models that policies forecast with: a folder, or geds://BUCKET/PREFIX for those that sites
+    /// share [default: `models` beside the data folder]
+    #[arg(long, env = "CLOUDSKIN_CATALOG", hide_env_values = true, value_name = "PLACE")]
+    catalog: Option<String>,
 }
 
 pub(crate) async fn control(args: Control) -> anyhow::Result<ExitCode> {
@@ -84,6 +88,9 @@ pub(crate) async fn control(args: Control) -> anyhow::Result<ExitCode> {
     let mut config = control::Config::new(args.data_dir, args.listen);
     config.ingress = args.local_ingress;
     config.bind = bind;
+    if let Some(place) = args.catalog.filter(|place| !place.is_empty()) {
+        config.use_models(&place)?;
+    }
     let control = control::Control::open(config, store, names, clock).await?;
     let secured = match bind {
         Some(bind) => Some(listen(bind).await?),

@@ -67,6 +67,10 @@ pub(crate) struct Up {
     /// eighth of this machine's, at most 2Gi]
     #[arg(long, value_name = "SIZE")]
     objects_memory: Option<Bytes>,
+    /// The models that policies forecast with: a folder, or geds://BUCKET/PREFIX for those that sites
+    /// share [default: `models` in the data folder]
+    #[arg(long, env = "CLOUDSKIN_CATALOG", hide_env_values = true, value_name = "PLACE")]
+    catalog: Option<String>,
     #[command(flatten)]
     format: FormatArgs,
     /// The program that is started as control plane and agents, this one by default
@@ -84,6 +88,7 @@ pub(crate) async fn run(args: Up) -> anyhow::Result<ExitCode> {
         plan = plan.reachable_at(bind.address, bind.port)?;
     }
     plan.objects_memory = args.objects_memory;
+    plan.catalog.clone_from(&args.catalog);
     folder.prepare()?;
     if let Some(state) = running(&folder, &plan)? {
         if args.format.is_text() {
@@ -229,6 +234,9 @@ fn spawn_behind(args: &Up, folder: &DataFolder) -> anyhow::Result<Child> {
     }
     if let Some(memory) = args.objects_memory {
         command.args(["--objects-memory", &memory.to_string()]);
+    }
+    if let Some(place) = &args.catalog {
+        command.arg("--catalog").arg(place);
     }
     if let Some(program) = &args.program {
         command.arg("--program").arg(program);

@@ -20,6 +20,7 @@ mod objects;
 mod orphans;
 mod ranks;
 mod restores;
+mod shared;
 mod strangers;
 mod tissues;
 mod world;

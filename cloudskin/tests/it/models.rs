@@ -129,6 +129,40 @@ async fn a_model_is_trained_at_sites_that_keep_their_data() {
 }
 
 #[tokio::test]
+async fn a_model_of_one_home_is_used_in_another_that_shares_its_catalog() {
+    let [here, there, store] = [(), (), ()].map(|()| tempfile::tempdir().unwrap());
+    for home in [&here, &there] {
+        std::fs::write(home.path().join("a.csv"), trace()).unwrap();
+    }
+    let at = format!("--catalog geds://lab/models --store {}", store.path().display());
+    let train = "train --data a.csv --target latency --horizon 5m";
+    let cloudskin = async |home: &tempfile::TempDir, words: &str, at: &str| {
+        run(home.path(), &format!("model {words} {at}")).await
+    };
+
+    cloudskin(&here, &format!("{train} --kind ridge"), &at).await.ok();
+    cloudskin(&here, "promote latency/1", &at).await.ok();
+
+    let list = json(cloudskin(&there, "ls -o json", &at).await);
+    assert_eq!((&list[0]["id"], &list[0]["stage"]), (&1.into(), &"production".into()), "{list}");
+    let second = json(cloudskin(&there, &format!("{train} --kind naive -o json"), &at).await);
+    assert_eq!((&second["id"], &second["parent"]), (&2.into(), &1.into()), "{second}");
+    let worse = cloudskin(&here, "promote latency/2", &at).await;
+    assert!(worse.code == 4 && worse.err.contains("worse by more than"), "{worse:?}");
+    // What is here alone is not what is shared.
+    assert_eq!(run(here.path(), "model ls -o json").await.ok().trim(), "[]");
+
+    let away = "--catalog geds://lab/models --store nowhere.sock";
+    let said = cloudskin(&there, "predict latency --data a.csv", away).await;
+    assert!(said.err.contains("what came last is read"), "{said:?}");
+    assert!(said.ok().contains("edge"));
+    let refused = cloudskin(&there, "promote latency/2 --force", away).await;
+    assert_eq!(refused.code, 6, "{refused:?}");
+    let wrong = cloudskin(&there, "ls", "--catalog geds://Lab/models").await;
+    assert!(wrong.code == 2 && wrong.err.contains("no place for models"), "{wrong:?}");
+}
+
+#[tokio::test]
 async fn mistakes_are_told_and_leave_nothing_behind() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("a.csv"), trace()).unwrap();

@@ -24,13 +24,22 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A file of a catalog is not what was written.
+    /// A file is not what was written.
     #[error("`{}` is damaged: {reason}", path.display())]
     Damaged {
         /// Which one.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// What several places share cannot be reached.
+    #[error("the models in `{place}` cannot be read or changed now")]
+    Away {
+        /// Where it is.
+        place: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// There is no such model or version.
     #[error("{0}")]
@@ -45,6 +54,16 @@ pub enum Error {
         path: PathBuf,
         /// Which line, from 1.
         line: u64,
+        /// What is wrong there, and what would be right.
+        reason: String,
+    },
+    /// A row of a table has what it must not have.
+    #[error("`{}`, row {row}: {reason}", path.display())]
+    Row {
+        /// Which file.
+        path: PathBuf,
+        /// Which row, from 1.
+        row: u64,
         /// What is wrong there, and what would be right.
         reason: String,
     },
@@ -70,8 +89,10 @@ impl Error {
             }
             Self::Unknown(_) => ErrorKind::NotFound,
             Self::Refused(_) => ErrorKind::Conflict,
-            Self::Read { .. } | Self::Write { .. } => ErrorKind::Unavailable,
-            Self::Line { .. } | Self::Unfit(_) | Self::Damaged { .. } => ErrorKind::Invalid,
+            Self::Read { .. } | Self::Write { .. } | Self::Away { .. } => ErrorKind::Unavailable,
+            Self::Line { .. } | Self::Row { .. } | Self::Unfit(_) | Self::Damaged { .. } => {
+                ErrorKind::Invalid
+            }
             Self::TooMuch { .. } => ErrorKind::Exhausted,
         }
     }

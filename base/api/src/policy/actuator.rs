@@ -3,7 +3,7 @@
 use super::{Function, expression, millis, require};
 use crate::{ApiError, service::Selector};
 use serde::{Deserialize, Serialize};
-use types::{Cpu, Period, check_name};
+use types::{Bytes, Cpu, Period, check_name};
 
 /// What is done when a policy says go, and, where a condition stands with it, when that holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub enum Actuator {
     Scale(Scale),
     /// The service may be at other sites from now on.
     Place(Place),
+    /// A site's store may use more or less.
+    Store(Store),
     /// Another orchestrator moves its application.
     Nbi(Nbi),
 }
@@ -79,6 +81,57 @@ pub struct Place {
     pub when: Option<String>,
     /// `placement.sites` of the service from then on.
     pub sites: Selector,
+}
+
+/// A limit of a site's store that follows conditions, in steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Store {
+    /// Whose; of the site where the service is if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// Which one, of what the policy's tenant may use there.
+    pub limit: StoreLimit,
+    /// It gets a step more while this holds; the policy's alarm if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<String>,
+    /// It gets a step less while this holds and `up` does not; never if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<String>,
+    /// The least: bytes, or percent.
+    pub min: Bytes,
+    /// The most.
+    pub max: Bytes,
+    /// One step.
+    pub step: Bytes,
+    /// Between two steps, at least.
+    #[serde(default = "default_cool_down")]
+    pub cool_down: Period,
+}
+
+/// What a tenant may use of a site's store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StoreLimit {
+    /// Bytes of memory for objects.
+    Memory,
+    /// Bytes of files on disk.
+    Disk,
+    /// Bytes of blocks that are kept of objects that lie outside.
+    Cache,
+    /// Percent of the memory above which objects move to disk in the background.
+    HighWater,
+}
+
+impl std::fmt::Display for StoreLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Cache => "cache",
+            Self::HighWater => "high-water mark",
+        })
+    }
 }
 
 /// An application of another orchestrator that has NearbyOne's northbound interface.
@@ -151,6 +204,7 @@ impl Actuator {
             Self::Python(function) => function.check("actuators.python"),
             Self::Scale(scale) => scale.check(),
             Self::Place(place) => when("actuators.place.when", place.when.as_deref()),
+            Self::Store(store) => store.check(),
             Self::Nbi(nbi) => nbi.check(),
         }
     }
@@ -183,6 +237,31 @@ impl Scale {
         patience("actuators.scale.coolDown", self.cool_down, 86_400_000)?;
         when("actuators.scale.up", self.up.as_deref())?;
         when("actuators.scale.down", self.down.as_deref())
+    }
+}
+
+impl Store {
+    fn check(&self) -> Result<(), ApiError> {
+        let least = match self.limit {
+            StoreLimit::Cache | StoreLimit::Disk => Bytes(0),
+            StoreLimit::Memory | StoreLimit::HighWater => Bytes(1),
+        };
+        let fits = least <= self.min && self.min < self.max;
+        require(fits, "actuators.store.min", "more than none, and less than `max`")?;
+        if self.limit == StoreLimit::HighWater {
+            let sample = "percent of the memory, at most 100";
+            require(self.max <= Bytes(100), "actuators.store.max", sample)?;
+        }
+        require(self.step > Bytes(0), "actuators.store.step", "more than none, as `64Mi`")?;
+        if let Some(site) = &self.site {
+            check_name(site).map_err(|error| ApiError::Value {
+                field: "actuators.store.site",
+                reason: error.to_string(),
+            })?;
+        }
+        patience("actuators.store.coolDown", self.cool_down, 86_400_000)?;
+        when("actuators.store.up", self.up.as_deref())?;
+        when("actuators.store.down", self.down.as_deref())
     }
 }
 

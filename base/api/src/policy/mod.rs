@@ -10,7 +10,7 @@ mod python;
 mod tests;
 mod trajectory;
 
-pub use actuator::{Actuator, Login, Nbi, Place, Scale, Webhook};
+pub use actuator::{Actuator, Login, Nbi, Place, Scale, Store, StoreLimit, Webhook};
 pub use python::{Function, MODEL_PREFIX, Python, SOURCE_MAX_BYTES};
 pub use trajectory::{Position, Trajectory};
 

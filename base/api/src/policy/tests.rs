@@ -45,6 +45,8 @@ fn each_link_of_the_chain_can_be_written() {
         "actuators": [
             "migrate", {"webhook": {"url": "https://127.0.0.1:9/x"}}, {"python": "act"},
             {"scale": {"min": "250m", "max": 2, "step": "250m", "down": "here.predicted < 0.1"}},
+            {"store": {"limit": "memory", "min": "64Mi", "max": "1Gi", "step": "64Mi", "site": "edge"}},
+            {"store": {"limit": "highWater", "min": 60, "max": 95, "step": 5, "up": "hour > 8"}},
             {"place": {"sites": {"matchLabels": {"tier": "cloud"}}}},
             {"nbi": {"url": "https://nbi.example.org", "org": "lab", "app": "counter",
                      "blockChart": "counter", "blockChartVersion": "1.0.0",
@@ -74,6 +76,18 @@ fn wrong_values_are_named_with_their_field() {
         (json!({"python": {"file": "a.py", "memory": "1Mi"}}), "python.memory"),
         (json!({"sensors": [{"python": "watch"}]}), "spec.python"),
         (json!({"actuators": [{"scale": {"min": 2, "max": 1, "step": 1}}]}), "scale.min"),
+        (
+            json!({"actuators": [{"store": {"limit": "memory", "min": 0, "max": 2, "step": 1}}]}),
+            "store.min",
+        ),
+        (
+            json!({"actuators": [{"store": {"limit": "highWater", "min": 9, "max": 101, "step": 1}}]}),
+            "store.max",
+        ),
+        (
+            json!({"actuators": [{"store": {"limit": "disk", "min": 9, "max": 10, "step": 0}}]}),
+            "store.step",
+        ),
         (
             json!({"actuators": [{"scale": {"tissue": "a", "min": 1, "max": 2, "step": "1m"}}]}),
             "scale.step",

@@ -4,9 +4,9 @@ use crate::{exit::Failure, output, session::Session};
 use api::{Kind, Resource, site::SiteStatus};
 use clap::Args;
 use geds::{Config, Geds};
-use orchestrator::{client::Client, supervisor::DataFolder};
+use orchestrator::{client::Client, store::is_ours, supervisor::DataFolder};
 use std::{
-    os::unix::{fs::MetadataExt, net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
 use types::ErrorKind;
@@ -179,14 +179,6 @@ pub(super) fn folder_of(site: &Resource) -> anyhow::Result<Option<PathBuf>> {
         site.metadata.name
     );
     Err(Failure::error(ErrorKind::Unsupported, message))
-}
-
-/// Whether a folder is this user's alone: what a site says of its own machine may be anything on this one.
-fn is_ours(folder: &Path) -> bool {
-    std::fs::metadata(folder).is_ok_and(|found| {
-        let alone = found.mode() & 0o077 == 0;
-        found.is_dir() && alone && found.uid() == rustix::process::geteuid().as_raw()
-    })
 }
 
 /// Where the store of that folder is joined; it begins if it does not run.

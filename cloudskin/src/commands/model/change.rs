@@ -4,6 +4,7 @@ use super::{CatalogArgs, Which, evaluate::overlaps, share, train::examples};
 use crate::{
     exit::Failure,
     output::{FormatArgs, print},
+    session::Session,
 };
 use clap::Args;
 use learning::{
@@ -92,8 +93,8 @@ fn margin(text: &str) -> Result<f64, String> {
     margin.ok_or_else(|| "write a number from 0 to 1".to_owned())
 }
 
-pub(crate) fn promote(args: &Promote) -> anyhow::Result<()> {
-    let catalog = args.catalog.open()?;
+pub(crate) fn promote(args: &Promote, session: &Session) -> anyhow::Result<()> {
+    let catalog = args.catalog.open(session)?;
     let (name, version) = named(&args.which)?;
     let reason = catalog.promote(name, version, &gate(args, &catalog, version)?)?;
     let promoted = Promoted { name: name.to_owned(), version, reason };
@@ -142,15 +143,15 @@ fn gate(args: &Promote, catalog: &Catalog, version: u32) -> anyhow::Result<Gate>
     Ok(Gate::Tested { margin, candidate, current: error(current)?, against })
 }
 
-pub(crate) fn rollback(args: &Rollback) -> anyhow::Result<()> {
-    let (from, to) = args.catalog.open()?.rollback(&args.name)?;
+pub(crate) fn rollback(args: &Rollback, session: &Session) -> anyhow::Result<()> {
+    let (from, to) = args.catalog.open(session)?.rollback(&args.name)?;
     let name = &args.name;
     let text = format!("{name}/v{to} is in production again, {name}/v{from} is retired\n");
     args.format.print(&RolledBack { name: name.clone(), from, to }, &text)
 }
 
-pub(crate) fn remove(args: &Remove) -> anyhow::Result<()> {
+pub(crate) fn remove(args: &Remove, session: &Session) -> anyhow::Result<()> {
     let (name, version) = named(&args.which)?;
-    args.catalog.open()?.remove(name, version)?;
+    args.catalog.open(session)?.remove(name, version)?;
     print(&format!("{name}/v{version} is removed\n"))
 }

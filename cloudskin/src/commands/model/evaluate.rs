@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     output::{FormatArgs, Style, complain},
+    session::Session,
     table::Table,
 };
 use clap::Args;
@@ -72,8 +73,8 @@ struct Said {
     reasons: Vec<Reason>,
 }
 
-pub(crate) fn evaluate(args: &Evaluate) -> anyhow::Result<()> {
-    let (catalog, trace) = (args.catalog.open()?, args.data.read()?);
+pub(crate) fn evaluate(args: &Evaluate, session: &Session) -> anyhow::Result<()> {
+    let (catalog, trace) = (args.catalog.open(session)?, args.data.read()?);
     let mut each = Vec::new();
     for which in &args.which {
         let version = which.version(&catalog)?;
@@ -121,8 +122,8 @@ fn text(each: &[Evaluation], style: Style) -> String {
     if text.ends_with('\n') { text } else { text + "\n" }
 }
 
-pub(crate) fn predict(args: &Predict) -> anyhow::Result<()> {
-    let catalog = args.catalog.open()?;
+pub(crate) fn predict(args: &Predict, session: &Session) -> anyhow::Result<()> {
+    let catalog = args.catalog.open(session)?;
     let trace = args.data.read()?;
     let version = args.which.version(&catalog)?;
     let model = match args.which.version {

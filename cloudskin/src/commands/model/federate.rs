@@ -7,6 +7,7 @@ use super::{
 use crate::{
     exit::Failure,
     output::{FormatArgs, Style, complain},
+    session::Session,
     when,
 };
 use clap::Args;
@@ -71,8 +72,8 @@ fn site(text: &str) -> Result<(String, PathBuf), String> {
     Ok((name.to_owned(), path.into()))
 }
 
-pub(crate) fn run(args: &Federate) -> anyhow::Result<()> {
-    let catalog = args.catalog.open()?;
+pub(crate) fn run(args: &Federate, session: &Session) -> anyhow::Result<()> {
+    let catalog = args.catalog.open(session)?;
     let started = Instant::now();
     let traces = traces(args)?;
     let question = Question { every_s: args.every, ..Question::new(args.target, args.horizon) };

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     exit::Failure,
     output::{FormatArgs, Style, print},
+    session::Session,
 };
 use anyhow::Context;
 use clap::Args;
@@ -77,8 +78,8 @@ pub(crate) struct Import {
     format: FormatArgs,
 }
 
-pub(crate) fn export(args: &Export) -> anyhow::Result<()> {
-    let catalog = args.catalog.open()?;
+pub(crate) fn export(args: &Export, session: &Session) -> anyhow::Result<()> {
+    let catalog = args.catalog.open(session)?;
     let (name, version) = (&args.which.name, args.which.version(&catalog)?);
     if !is_onnx(&args.to) {
         let folder = catalog.export_mlflow(name, version, &args.to)?;
@@ -99,8 +100,8 @@ fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "onnx")
 }
 
-pub(crate) fn import(args: &Import) -> anyhow::Result<()> {
-    let catalog = args.catalog.open()?;
+pub(crate) fn import(args: &Import, session: &Session) -> anyhow::Result<()> {
+    let catalog = args.catalog.open(session)?;
     let record = if is_onnx(&args.from) {
         onnx(args, &catalog, &args.from)?
     } else {

@@ -4,6 +4,7 @@ use super::{CatalogArgs, DataArgs, Which, evaluate::overlaps, train::examples};
 use crate::{
     exit::Failure,
     output::{FormatArgs, Style},
+    session::Session,
     table::Table,
 };
 use clap::Args;
@@ -41,8 +42,8 @@ fn headroom(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "write a number from 0 to 10".to_owned())
 }
 
-pub(crate) fn run(args: &Rightsize) -> anyhow::Result<()> {
-    let (catalog, trace) = (args.catalog.open()?, args.data.read()?);
+pub(crate) fn run(args: &Rightsize, session: &Session) -> anyhow::Result<()> {
+    let (catalog, trace) = (args.catalog.open(session)?, args.data.read()?);
     let (name, version) = (&args.which.name, args.which.version(&catalog)?);
     let (record, model) = (catalog.record(name, version)?, catalog.model(name, version)?);
     let (examples, data) = examples(&trace, &record, args.data.test_share)?;

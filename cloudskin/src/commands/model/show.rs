@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     output::{FormatArgs, Style},
+    session::Session,
     table::Table,
     when,
 };
@@ -53,8 +54,8 @@ enum Line {
     Damaged { name: String, id: u32, error: String },
 }
 
-pub(crate) fn list(args: &List) -> anyhow::Result<()> {
-    let catalog = args.catalog.open()?;
+pub(crate) fn list(args: &List, session: &Session) -> anyhow::Result<()> {
+    let catalog = args.catalog.open(session)?;
     let names = match &args.name {
         Some(name) => vec![name.clone()],
         None => catalog.names()?,
@@ -118,8 +119,8 @@ fn table(lines: &[Line]) -> Table {
     table
 }
 
-pub(crate) fn show(args: &Show) -> anyhow::Result<()> {
-    let catalog = args.catalog.open()?;
+pub(crate) fn show(args: &Show, session: &Session) -> anyhow::Result<()> {
+    let catalog = args.catalog.open(session)?;
     let record = catalog.record(&args.which.name, args.which.version(&catalog)?)?;
     args.format.print(&record, &text(&record, Style::for_stdout()))
 }

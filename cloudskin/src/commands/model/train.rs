@@ -4,6 +4,7 @@ use super::{Asked, CatalogArgs, DataArgs, period, seconds};
 use crate::{
     exit::Failure,
     output::{FormatArgs, Style, complain},
+    session::Session,
     table::Table,
     when,
 };
@@ -72,8 +73,8 @@ pub(super) fn kind(text: &str) -> Result<Method, String> {
     })
 }
 
-pub(crate) fn run(args: &Train) -> anyhow::Result<()> {
-    let catalog = args.catalog.open()?;
+pub(crate) fn run(args: &Train, session: &Session) -> anyhow::Result<()> {
+    let catalog = args.catalog.open(session)?;
     let started = Instant::now();
     let trace = args.data.read()?;
     let (learn, test) = trace.split(1.0 - args.data.test_share);

@@ -47,6 +47,7 @@ pub(super) fn compile(spec: &PolicySpec, names: Names) -> Result<Vec<Demand>> {
     for (actuator, each) in spec.actuators.iter().enumerate() {
         let (up, down) = match each {
             Actuator::Scale(scale) => (condition(&scale.up)?, condition(&scale.down)?),
+            Actuator::Store(store) => (condition(&store.up)?, condition(&store.down)?),
             Actuator::Place(place) => (condition(&place.when)?, None),
             _ => continue,
         };

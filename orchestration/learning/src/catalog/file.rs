@@ -38,6 +38,14 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(size as usize);
     // It may grow while it is read.
     file.take(limit + LINE_MAX as u64).read_to_end(&mut bytes).map_err(failed)?;
+    opened(bytes, path)
+}
+
+/// The content of what [`sealed`] made; `path` is where it lay.
+///
+/// # Errors
+/// It has another version, or is not as it was written.
+pub(super) fn opened(mut bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>> {
     let end = bytes.iter().take(LINE_MAX).position(|byte| *byte == b'\n');
     let end = end.ok_or_else(|| damaged(path, "it does not begin as a file of a catalog"))?;
     let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
@@ -58,11 +66,19 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, limit: u64) -> Result<
     serde_json::from_slice(&content).map_err(|error| damaged(path, error.to_string()))
 }
 
+/// A content with its version and checksum.
+pub(super) fn sealed(content: &[u8]) -> Vec<u8> {
+    [line(content).as_bytes(), content].concat()
+}
+
+fn line(content: &[u8]) -> String {
+    format!("{MAGIC} {VERSION} {}\n", blake3::hash(content).to_hex())
+}
+
 /// Writes a file in a folder that nobody else reads yet.
 pub(super) fn write_new(path: &Path, content: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(unwritten(path))?;
-    let line = format!("{MAGIC} {VERSION} {}\n", blake3::hash(content).to_hex());
-    let written = file.write_all(line.as_bytes()).and_then(|()| file.write_all(content));
+    let written = file.write_all(line(content).as_bytes()).and_then(|()| file.write_all(content));
     written.and_then(|()| file.sync_all()).map_err(unwritten(path))
 }
 

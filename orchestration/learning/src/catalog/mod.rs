@@ -5,6 +5,8 @@
 //! leaves what was there before or what is there after, and a damaged file costs its own version
 //! alone: [`Catalog::production`] answers the last one that is sound, and says so.
 //!
+//! Several places share one through a [`Shelf`] ([`Catalog::shared`]).
+//!
 //! ```text
 //! latency/stages              production now and before, and what was retired
 //! latency/stages.before       the same before the last change
@@ -14,12 +16,15 @@
 //! ```
 
 mod backtest;
+mod change;
 mod file;
 mod fit;
 mod gate;
 mod make;
 pub mod mlflow;
 mod renew;
+mod shared;
+mod shelf;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -30,6 +35,10 @@ pub use fit::fits;
 pub use gate::{Gate, MARGIN};
 pub use make::{Draft, Keep, Order, make, take};
 pub use renew::Renewal;
+pub use shared::Came;
+pub use shelf::Shelf;
+#[doc(hidden)]
+pub use shelf::conformance;
 pub use version::{Beside, Data, Made, Record, Stage};
 
 use crate::{
@@ -37,17 +46,22 @@ use crate::{
     model::{Fitted, Trained},
 };
 use stages::Stages;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// No model is larger.
 pub const MODEL_MAX_BYTES: u64 = 256 << 20;
 /// Versions of a name; older ones are removed by `rm`.
 const VERSIONS_MAX: usize = 10_000;
 
-/// A folder of models.
+/// A folder of models; where they are shared, the copy of what is on a shelf.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     folder: PathBuf,
+    /// Where it is shared, if it is: the folder is a copy then.
+    shelf: Option<Arc<dyn Shelf>>,
 }
 
 /// The model that is used, and what had to be passed by to find it.
@@ -64,7 +78,7 @@ pub struct Production {
 impl Catalog {
     /// The catalog in a folder, which need not exist.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), shelf: None }
     }
 
     /// Where it is.
@@ -142,68 +156,12 @@ impl Catalog {
         }
     }
 
-    /// Adds a version with its back-test, and answers its record as [`Catalog::add`].
-    ///
-    /// # Errors
-    /// As of it.
-    pub fn add_draft(&self, draft: Draft) -> Result<Record> {
-        self.put(draft.record, &draft.model, Some(&draft.backtest))
-    }
-
     /// The file of a version's model, for [`read_model`].
     ///
     /// # Errors
     /// A name that is none.
     pub fn file(&self, name: &str, id: u32) -> Result<PathBuf> {
         Ok(self.version(name, id)?.join("model"))
-    }
-
-    /// Adds a version, and answers its record with its number and, if there is one in use, its parent.
-    ///
-    /// # Errors
-    /// A name that is none, a model that is too large, or a disk that cannot be written.
-    pub fn add(&self, record: Record, model: &Trained) -> Result<Record> {
-        self.put(record, model, None)
-    }
-
-    fn put(
-        &self,
-        mut record: Record,
-        model: &Trained,
-        backtest: Option<&BackTest>,
-    ) -> Result<Record> {
-        check_name(&record.name)?;
-        if (record.target, record.ahead) != (model.target, model.ahead) {
-            return Err(Error::Unfit("the record is of another model".into()));
-        }
-        let folder = self.folder.join(&record.name);
-        let bytes = postcard::to_stdvec(model)
-            .map_err(|error| Error::Unfit(format!("the model cannot be written: {error}")))?;
-        if bytes.len() as u64 > MODEL_MAX_BYTES {
-            let what = format!("a model of {} bytes", bytes.len());
-            return Err(Error::TooMuch { what, limit: MODEL_MAX_BYTES });
-        }
-        let _lock = file::lock(&folder)?;
-        let versions = self.versions(&record.name)?;
-        if versions.len() >= VERSIONS_MAX {
-            let what = format!("one more version of `{}`", record.name);
-            return Err(Error::TooMuch { what, limit: VERSIONS_MAX as u64 });
-        }
-        let stages = self.stages(&record.name)?.0;
-        // A number is given once, also when the last version was removed.
-        record.id = versions.last().copied().unwrap_or(0).max(stages.last_id) + 1;
-        record.parent = stages.production();
-        record.model_bytes = bytes.len() as u64;
-        record.stage = Stage::Candidate;
-        let draft = folder.join(".draft");
-        file::clear(&draft)?;
-        file::write_new(&draft.join("model"), &bytes)?;
-        if let Some(backtest) = backtest {
-            file::write_json(&draft.join("backtest"), backtest)?;
-        }
-        file::write_json(&draft.join("version"), &record)?;
-        file::rename(&draft, &folder.join(format!("v{}", record.id)))?;
-        Ok(record)
     }
 
     /// The version that is used. If its files are damaged, the one that was used before, and so on;
@@ -230,56 +188,6 @@ impl Catalog {
         }
         let text = format!("no version of `{name}` can be used: {}", passed_by.join("; "));
         Err(Error::Unknown(text))
-    }
-
-    /// Puts a version into production, if the gate lets it.
-    ///
-    /// # Errors
-    /// A version that is not there or damaged; one that the gate refuses, with the reason.
-    pub fn promote(&self, name: &str, id: u32, gate: &Gate) -> Result<String> {
-        let _lock = file::lock(&self.folder.join(name))?;
-        let candidate = self.record(name, id)?;
-        self.model(name, id)?;
-        // What is really used, past damaged ones.
-        let used = self.production(name).ok().map(|production| production.record);
-        let used = used.filter(|used| used.id != id);
-        let reason = gate.judge(&candidate, used.as_ref())?;
-        self.change(name, |stages| stages.promote(id))?;
-        Ok(reason)
-    }
-
-    /// Takes the version in production out of it; the one before is used again. Answers both.
-    ///
-    /// # Errors
-    /// No version was in production before.
-    pub fn rollback(&self, name: &str) -> Result<(u32, u32)> {
-        let _lock = file::lock(&self.folder.join(name))?;
-        let [.., before, now] = self.stages(name)?.0.history[..] else {
-            return Err(Error::Refused(format!("no version of `{name}` was in production before")));
-        };
-        self.model(name, before)?;
-        self.change(name, Stages::rollback)?;
-        Ok((now, before))
-    }
-
-    /// Removes a version.
-    ///
-    /// # Errors
-    /// One that is in production, or not there.
-    pub fn remove(&self, name: &str, id: u32) -> Result<()> {
-        let path = self.version(name, id)?;
-        let folder = self.folder.join(name);
-        let _lock = file::lock(&folder)?;
-        if self.stages(name)?.0.production() == Some(id) {
-            let text = format!("version {id} of `{name}` is in production: promote another first");
-            return Err(Error::Refused(text));
-        }
-        let gone = folder.join(".removed");
-        file::clear(&gone)?;
-        // It disappears whole, and first: one that is there keeps its stage.
-        file::rename(&path, &gone.join("version"))?;
-        self.change(name, |stages| stages.forget(id))?;
-        file::clear(&gone)
     }
 
     /// What a version is as an ONNX file; nothing for kinds that ONNX has no operators for.
@@ -319,17 +227,6 @@ impl Catalog {
                 before.map(|stages| (stages, vec![error.to_string()])).map_err(|_| error)
             }
         }
-    }
-
-    /// Whoever calls it holds the lock.
-    fn change(&self, name: &str, change: impl FnOnce(&mut Stages)) -> Result<()> {
-        let path = self.folder.join(name).join("stages");
-        let (mut stages, wrong) = self.stages(name)?;
-        if wrong.is_empty() {
-            file::write_json(&path.with_extension("before"), &stages)?;
-        }
-        change(&mut stages);
-        file::write_json(&path, &stages)
     }
 }
 

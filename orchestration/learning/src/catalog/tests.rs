@@ -54,6 +54,8 @@ fn catalog() -> (tempfile::TempDir, Catalog) {
     (folder, catalog)
 }
 
+mod shared;
+
 const GATE: Gate = Gate::Recorded { margin: MARGIN };
 
 #[test]

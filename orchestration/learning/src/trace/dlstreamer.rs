@@ -4,12 +4,9 @@
 //! measured, and an exporter whose pipeline hangs repeats its last value: neither is an
 //! observation, and both mean that no frame was answered.
 
-use super::{
-    grid::Grid,
-    read::{number, time, wrong},
-};
+use super::{grid::Grid, rows::Rows};
 use crate::Result;
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 const STEP_S: u32 = 5;
 
@@ -28,8 +25,8 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Nothing if these are other files.
-    pub(super) fn find(header: &csv::StringRecord) -> Option<Self> {
-        let at = |name: &str| header.iter().position(|column| column == name);
+    pub(super) fn find(names: &[String]) -> Option<Self> {
+        let at = |name: &str| names.iter().position(|column| column == name);
         Some(Self {
             timestamp: at("timestamp")?,
             cluster: at("cluster")?,
@@ -58,24 +55,22 @@ struct Row {
 
 /// Puts all rows into the grid; answers the step in seconds.
 pub(super) fn read(
-    path: &Path,
-    rows: &mut csv::Reader<impl std::io::Read>,
+    rows: &mut dyn Rows,
     columns: &Columns,
     grid: &mut Grid,
     done: &mut Done,
 ) -> Result<u32> {
-    let mut row = csv::StringRecord::new();
-    while rows.read_record(&mut row).map_err(|error| wrong(path, &error))? {
-        let line = row.position().map_or(0, csv::Position::line);
-        let field = |column: usize| row.get(column).unwrap_or_default();
-        let time_s = time(path, line, field(columns.timestamp))?;
-        let cluster = field(columns.cluster);
-        let cell = grid.cell(cluster, time_s)?;
-        if field(columns.pipeline).is_empty() {
-            cell.cpu = number(field(columns.cpu));
+    let Columns { timestamp, cluster, pipeline, latency, frames, started, elapsed, cpu } = *columns;
+    rows.choose(&[timestamp, cluster, pipeline, latency, frames, started, elapsed, cpu]);
+    while rows.next()? {
+        let time_s = rows.time(timestamp)?;
+        let name = rows.field(cluster).text();
+        let cell = grid.cell(&name, time_s)?;
+        if rows.field(pipeline).text().is_empty() {
+            cell.cpu = rows.field(cpu).number();
         } else {
-            let answered = answered(&row, columns, time_s, cluster, done);
-            let latency = number(field(columns.latency)).filter(|_| answered);
+            let answered = answered(rows, columns, time_s, &name, done);
+            let latency = rows.field(latency).number().filter(|_| answered);
             cell.latency_ms = latency.map(|seconds| seconds * 1000.0);
         }
     }
@@ -84,13 +79,13 @@ pub(super) fn read(
 
 /// Whether frames were answered since the last row of this cluster.
 fn answered(
-    row: &csv::StringRecord,
+    rows: &dyn Rows,
     columns: &Columns,
     time_s: i64,
     cluster: &str,
     done: &mut Done,
 ) -> bool {
-    let value = |column: usize| row.get(column).and_then(number);
+    let value = |column: usize| rows.field(column).number();
     let (Some(frames), Some(started)) = (value(columns.frames), value(columns.started)) else {
         return false;
     };

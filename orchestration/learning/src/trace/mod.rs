@@ -2,8 +2,10 @@
 
 mod dlstreamer;
 mod grid;
+mod parquet;
 mod plain;
 mod read;
+mod rows;
 
 use std::ops::Range;
 

@@ -1,11 +1,7 @@
 //! Traces of one's own: a line for each site and moment.
 
-use super::{
-    grid::Grid,
-    read::{number, time, wrong},
-};
+use super::{grid::Grid, rows::Rows};
 use crate::Result;
-use std::path::Path;
 
 /// Where the columns are.
 #[derive(Debug)]
@@ -19,8 +15,8 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Nothing if these are other files.
-    pub(super) fn find(header: &csv::StringRecord) -> Option<Self> {
-        let at = |name: &str| header.iter().position(|column| column.trim() == name);
+    pub(super) fn find(names: &[String]) -> Option<Self> {
+        let at = |name: &str| names.iter().position(|column| column == name);
         Some(Self {
             timestamp: at("timestamp")?,
             site: at("site")?,
@@ -32,22 +28,18 @@ impl Columns {
 }
 
 /// Puts all rows into the grid; answers the step in seconds, the shortest between two moments.
-pub(super) fn read(
-    path: &Path,
-    rows: &mut csv::Reader<impl std::io::Read>,
-    columns: &Columns,
-    grid: &mut Grid,
-) -> Result<u32> {
+pub(super) fn read(rows: &mut dyn Rows, columns: &Columns, grid: &mut Grid) -> Result<u32> {
+    let Columns { timestamp, site, latency, cpu, requests } = *columns;
+    let measured = [Some(latency), cpu, requests].into_iter().flatten();
+    rows.choose(&[timestamp, site].into_iter().chain(measured).collect::<Vec<_>>());
     let (mut last, mut step_s) = (None, i64::from(u32::MAX));
-    let mut row = csv::StringRecord::new();
-    while rows.read_record(&mut row).map_err(|error| wrong(path, &error))? {
-        let line = row.position().map_or(0, csv::Position::line);
-        let field = |column: usize| row.get(column).unwrap_or_default();
-        let time_s = time(path, line, field(columns.timestamp))?;
-        let cell = grid.cell(field(columns.site), time_s)?;
-        cell.latency_ms = number(field(columns.latency));
-        cell.cpu = columns.cpu.and_then(|column| number(field(column)));
-        cell.requests = columns.requests.and_then(|column| number(field(column)));
+    while rows.next()? {
+        let number = |column: usize| rows.field(column).number();
+        let time_s = rows.time(timestamp)?;
+        let cell = grid.cell(&rows.field(site).text(), time_s)?;
+        cell.latency_ms = number(latency);
+        cell.cpu = cpu.and_then(number);
+        cell.requests = requests.and_then(number);
         if let Some(last) = last.filter(|last| *last < time_s) {
             step_s = step_s.min(time_s - last);
         }

@@ -1,6 +1,12 @@
 //! Traces in files.
 
-use super::{Trace, dlstreamer, grid::Grid, plain};
+use super::{
+    Trace, dlstreamer,
+    grid::Grid,
+    parquet::Table,
+    plain,
+    rows::{Lines, Rows},
+};
 use crate::{Error, Result};
 use std::{
     fs::File,
@@ -12,15 +18,15 @@ use std::{
 const FILE_MAX_BYTES: u64 = 4 << 30;
 
 impl Trace {
-    /// Reads a file, or all `.csv` and `.csv.gz` files of a folder together.
+    /// Reads a file, or all `.csv`, `.csv.gz` and `.parquet` files of a folder together.
     ///
     /// Known are the hourly files of the DL Streamer testbed and plain ones with the columns
     /// `timestamp` (Unix seconds), `site`, `latency_ms` and, if they were measured, `cpu` and
     /// `requests` (each second), separated by commas. A line without a latency says that nothing
-    /// was answered.
+    /// was answered. Parquet files have the same columns; their timestamps may be of a time type, too.
     ///
     /// # Errors
-    /// A file that cannot be read, one that is none of these, with the line, and a folder
+    /// A file that cannot be read, one that is none of these, with the line or row, and a folder
     /// without any.
     pub fn read(path: &Path) -> Result<Self> {
         Self::read_all(&[path.to_owned()])
@@ -54,14 +60,15 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     for entry in entries {
         let file = entry.map_err(failed)?.path();
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        if name.ends_with(".csv") || name.ends_with(".csv.gz") {
+        if [".csv", ".csv.gz", ".parquet"].iter().any(|end| name.ends_with(end)) {
             files.push(file);
         }
     }
     // The names of hourly files begin with their hours.
     files.sort();
     if files.is_empty() {
-        let text = format!("there is no `.csv` or `.csv.gz` file in `{}`", path.display());
+        let text =
+            format!("there is no `.csv`, `.csv.gz` or `.parquet` file in `{}`", path.display());
         return Err(Error::Unfit(text));
     }
     Ok(files)
@@ -71,9 +78,12 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
 fn read(path: &Path, grid: &mut Grid, done: &mut dlstreamer::Done) -> Result<u32> {
     let failed = |source| Error::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
-    let packed = path.extension().is_some_and(|extension| extension == "gz");
+    let ends = |end: &str| path.extension().is_some_and(|extension| extension == end);
+    if ends("parquet") {
+        return read_rows(path, &mut Table::open(path, &file)?, grid, done);
+    }
     let bytes: Box<dyn Read> =
-        if packed { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
+        if ends("gz") { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut bytes = BufReader::new(bytes.take(FILE_MAX_BYTES));
     let semicolons = {
         let start = bytes.fill_buf().map_err(failed)?;
@@ -81,41 +91,24 @@ fn read(path: &Path, grid: &mut Grid, done: &mut dlstreamer::Done) -> Result<u32
         line.contains(&b';')
     };
     let delimiter = if semicolons { b';' } else { b',' };
-    let mut rows =
-        csv::ReaderBuilder::new().delimiter(delimiter).flexible(false).from_reader(bytes);
-    let header = rows.headers().map_err(|error| wrong(path, &error))?.clone();
-    if let Some(columns) = dlstreamer::Columns::find(&header) {
-        dlstreamer::read(path, &mut rows, &columns, grid, done)
-    } else if let Some(columns) = plain::Columns::find(&header) {
-        plain::read(path, &mut rows, &columns, grid)
-    } else {
-        let reason = "these are not the columns of a trace: `timestamp`, `site`, `latency_ms` \
-                      and, if measured, `cpu`";
-        Err(Error::Line { path: path.to_owned(), line: 1, reason: reason.into() })
+    read_rows(path, &mut Lines::open(path, delimiter, bytes)?, grid, done)
+}
+
+fn read_rows(
+    path: &Path,
+    rows: &mut dyn Rows,
+    grid: &mut Grid,
+    done: &mut dlstreamer::Done,
+) -> Result<u32> {
+    if let Some(columns) = dlstreamer::Columns::find(rows.names()) {
+        return dlstreamer::read(rows, &columns, grid, done);
     }
-}
-
-/// A row that cannot be read.
-pub(super) fn wrong(path: &Path, error: &csv::Error) -> Error {
-    let line = error.position().map_or(1, csv::Position::line);
-    Error::Line { path: path.to_owned(), line, reason: error.to_string() }
-}
-
-/// The field as a finite number that is not negative; nothing where there is none.
-pub(super) fn number(field: &str) -> Option<f64> {
-    field.trim().parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0)
-}
-
-/// The field as Unix time in whole seconds.
-pub(super) fn time(path: &Path, line: u64, field: &str) -> Result<i64> {
-    // Beyond this, whole seconds are no longer exact in doubles, nor years sensible.
-    const LAST: f64 = 1e12;
-    let seconds = number(field).filter(|seconds| *seconds < LAST).map(|seconds| seconds as i64);
-    seconds.ok_or_else(|| {
-        let shown: String = field.chars().take(40).collect();
-        let reason = format!("`{shown}` is no time: write seconds since 1970");
-        Error::Line { path: path.to_owned(), line, reason }
-    })
+    if let Some(columns) = plain::Columns::find(rows.names()) {
+        return plain::read(rows, &columns, grid);
+    }
+    let reason = "these are not the columns of a trace: `timestamp`, `site`, `latency_ms` and, if \
+                  measured, `cpu` and `requests`";
+    Err(Error::Line { path: path.to_owned(), line: 1, reason: reason.into() })
 }
 
 #[cfg(test)]

@@ -1,14 +1,19 @@
 //! Settings of the control plane.
 
+use super::{Error, Result};
+use crate::store::ModelShelf;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use types::ErrorKind;
 
 /// Addresses, times and limits of one control plane.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where tokens and blobs are kept.
     pub data_dir: PathBuf,
-    /// The catalog's folder: models that policies forecast with.
+    /// The catalog's folder: models that policies forecast with. Of a catalog that is shared, its copy.
     pub models: PathBuf,
+    /// Where sites share the catalog, if they do: `geds://bucket/prefix`.
+    pub shared_models: Option<String>,
     /// The address that [`Control::run`](super::Control::run) is given a listener for; its host
     /// is accepted in `Host` and `Origin`.
     pub listen: SocketAddr,
@@ -67,6 +72,7 @@ impl Config {
         Self {
             // Beside its own: a continuum has one catalog.
             models: data_dir.with_file_name("models"),
+            shared_models: None,
             data_dir,
             listen,
             bind: None,
@@ -93,5 +99,22 @@ impl Config {
             telemetry: series::Limits::default(),
             blob_retention: Duration::from_secs(24 * 3600),
         }
+    }
+
+    /// Has the catalog elsewhere: in a folder, or shared at `geds://bucket/prefix`.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub fn use_models(&mut self, place: &str) -> Result<()> {
+        if !place.starts_with("geds://") {
+            self.models = place.into();
+            return Ok(());
+        }
+        let nobody = || Err("nobody is asked yet".into());
+        let shelf = ModelShelf::new(place, Box::new(nobody))
+            .map_err(|reason| Error::refuse(ErrorKind::Invalid, reason))?;
+        self.models = shelf.copy_in(&self.data_dir);
+        self.shared_models = Some(place.to_owned());
+        Ok(())
     }
 }

@@ -152,6 +152,7 @@ fn name_of(call: &Call) -> &'static str {
         Call::Logs { .. } => "`logs`",
         Call::Tissue { step, .. } => name_of_step(step),
         Call::Snapshot { .. } => "`snapshot`",
+        Call::StoreLimits { .. } => "`storeLimits`",
     }
 }
 

@@ -89,7 +89,7 @@ impl State {
             metrics: Metrics::new(),
             advice: Advice::open(&config.models, &config.data_dir),
             agents: Agents::new(&config.models, telemetry.store()),
-            models: Models::new(&config.models),
+            models: Models::open(&config)?,
             telemetry,
             planner: Planner::open(&config)?,
             lately: Lately::default(),

@@ -12,7 +12,7 @@ use super::{
 };
 use api::{
     Problem,
-    link::{Assignment, Call, Reply},
+    link::{Assignment, Call, Reply, StoreChange},
 };
 use cells::{
     ModelFile,
@@ -47,6 +47,7 @@ pub(crate) async fn answer(core: &Arc<Core>, call: Call) -> Result<Reply, Proble
         Call::Metrics => metrics(core),
         Call::Logs { uid, offset, limit } => logs(core, &uid, offset, limit).await,
         Call::Snapshot { uid } => snapshot(core, &uid).await,
+        Call::StoreLimits { tenant, change } => store_limits(core, &tenant, change).await,
     }
 }
 
@@ -60,6 +61,19 @@ fn metrics(core: &Core) -> Result<Reply, Problem> {
         return Err(Problem::new(ErrorKind::Exhausted, message));
     }
     Ok(Reply::Metrics { text })
+}
+
+async fn store_limits(
+    core: &Core,
+    tenant: &str,
+    change: Option<StoreChange>,
+) -> Result<Reply, Problem> {
+    types::check_name(tenant)
+        .map_err(|error| Problem::new(ErrorKind::Invalid, error.to_string()))?;
+    let Some(store) = &core.store else {
+        return Err(Problem::new(ErrorKind::Unsupported, "the site has no store"));
+    };
+    store.limits(tenant, change).await.map(Reply::StoreLimits)
 }
 
 fn unknown(migration: &str) -> Problem {

@@ -410,9 +410,11 @@ async fn act(actuator: &Actuator, worker: Option<Arc<Worker>>, document: &Value)
             let said = tokio::task::spawn_blocking(call).await.ok()??;
             ("python", function.name.clone(), said.map_err(|error| error.to_string()))
         }
-        Actuator::Migrate | Actuator::Scale(_) | Actuator::Place(_) | Actuator::Nbi(_) => {
-            return None;
-        }
+        Actuator::Migrate
+        | Actuator::Scale(_)
+        | Actuator::Store(_)
+        | Actuator::Place(_)
+        | Actuator::Nbi(_) => return None,
     };
     let mut deed: BTreeMap<&str, Value> = BTreeMap::new();
     deed.insert("actuator", kind.into());

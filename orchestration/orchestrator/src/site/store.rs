@@ -15,8 +15,15 @@ use crate::store::{
     door::{self, Answer, Ask, Other, Status},
     s3_keys,
 };
-use api::{Problem, link::Peer, mount::Mount, site::SiteStore};
+use api::{
+    Problem,
+    link::{Peer, StoreChange, StoreLimits},
+    mount::Mount,
+    policy::StoreLimit,
+    site::SiteStore,
+};
 use cells::worker::Objects;
+use geds::Geds;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -169,6 +176,17 @@ impl Store {
         }
     }
 
+    /// What a tenant may use of it, after a change if there is one.
+    pub(crate) async fn limits(
+        &self,
+        tenant: &str,
+        change: Option<StoreChange>,
+    ) -> std::result::Result<StoreLimits, Problem> {
+        let socket = self.socket(tenant).await?;
+        let asking = spawn_blocking(move || change_limits(&socket, change));
+        asking.await.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.join("store.log")
     }
@@ -193,6 +211,42 @@ impl Store {
             _ = ends.1.readable() => {}
         }
         Ok(())
+    }
+}
+
+fn change_limits(
+    socket: &Path,
+    change: Option<StoreChange>,
+) -> std::result::Result<StoreLimits, Problem> {
+    let failed = |error: geds::Error| Problem::new(error.kind(), types::chain(&error));
+    let store = Geds::open(geds::Config::join(socket)).map_err(failed)?;
+    let mut limits = store.limits().map_err(failed)?;
+    if let Some(StoreChange { limit, from, to }) = change {
+        let found = told_limits(&limits).of(limit);
+        if found != from {
+            let text = format!("the store's {limit} is {found} by now, and not {from}");
+            return Err(Problem::new(ErrorKind::Conflict, text));
+        }
+        match limit {
+            StoreLimit::Memory => limits.memory_bytes = to,
+            StoreLimit::Disk => limits.disk_bytes = to,
+            StoreLimit::Cache => limits.cache_bytes = to,
+            StoreLimit::HighWater => {
+                limits.high_water_percent = u8::try_from(to).unwrap_or(u8::MAX);
+            }
+        }
+        store.set_limits(limits).map_err(failed)?;
+        limits = store.limits().map_err(failed)?;
+    }
+    Ok(told_limits(&limits))
+}
+
+fn told_limits(limits: &geds::Limits) -> StoreLimits {
+    StoreLimits {
+        memory: limits.memory_bytes,
+        disk: limits.disk_bytes,
+        cache: limits.cache_bytes,
+        high_water: limits.high_water_percent,
     }
 }
 

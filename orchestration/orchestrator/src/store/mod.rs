@@ -6,8 +6,10 @@
 
 pub(crate) mod door;
 mod keys;
+mod models;
 
 pub use keys::read_or_make as s3_keys;
+pub use models::{Join, ModelShelf};
 
 use api::Problem;
 use door::{Answer, Ask, Other, Status};
@@ -16,6 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     net::TcpListener,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -149,6 +152,14 @@ pub fn socket(folder: &Path, tenant: &str) -> std::result::Result<PathBuf, Probl
         Answer::Socket { path } => Ok(path),
         _ => Err(Problem::new(ErrorKind::Internal, "the store answers something else")),
     }
+}
+
+/// Whether a folder is this user's alone: what a site says of its own machine may be anything on this one.
+pub fn is_ours(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|found| {
+        let alone = found.mode() & 0o077 == 0;
+        found.is_dir() && alone && found.uid() == rustix::process::geteuid().as_raw()
+    })
 }
 
 fn begin(folder: &Path) -> std::result::Result<(), Problem> {

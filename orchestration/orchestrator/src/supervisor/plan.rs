@@ -72,6 +72,8 @@ pub struct Plan {
     pub bind: Option<SocketAddr>,
     /// Most memory for the objects of one tenant at each site; the sites' own choice if it is not said.
     pub objects_memory: Option<Bytes>,
+    /// Where models are: a folder, or `geds://bucket/prefix`; in the data folder if it is not said.
+    pub catalog: Option<String>,
 }
 
 impl Network {
@@ -150,7 +152,7 @@ impl Plan {
                 address: network.address(last),
             });
         }
-        Ok(Self { network, sites, bind: None, objects_memory: None })
+        Ok(Self { network, sites, bind: None, objects_memory: None, catalog: None })
     }
 
     /// The same, with other machines let in at this address; port 8470 if it names none.
@@ -218,6 +220,9 @@ impl Plan {
         ];
         if let Some(bind) = self.bind {
             control.extend(["--bind".into(), bind.to_string()]);
+        }
+        if let Some(place) = &self.catalog {
+            control.extend(["--catalog".into(), place.clone()]);
         }
         let site = |site: &Site| {
             let mut args: Vec<String> = vec![

@@ -53,7 +53,9 @@ pub(super) fn begin(
             Actuator::Webhook(_) | Actuator::Python(_) => true,
             Actuator::Nbi(nbi) => said.go.as_ref().is_some_and(|go| nbi.sites.contains_key(go)),
             // A move is its decision's own; the others follow conditions of theirs.
-            Actuator::Migrate | Actuator::Scale(_) | Actuator::Place(_) => false,
+            Actuator::Migrate | Actuator::Scale(_) | Actuator::Store(_) | Actuator::Place(_) => {
+                false
+            }
         };
         if !acts {
             continue;
@@ -138,9 +140,11 @@ async fn act(
             let relocating = state.agents.relocations.relocate(other, to, deployed);
             ("nbi", other.url.clone(), relocating.await)
         }
-        Actuator::Migrate | Actuator::Notify | Actuator::Scale(_) | Actuator::Place(_) => {
-            ("none", String::new(), Ok(Value::Null))
-        }
+        Actuator::Migrate
+        | Actuator::Notify
+        | Actuator::Scale(_)
+        | Actuator::Store(_)
+        | Actuator::Place(_) => ("none", String::new(), Ok(Value::Null)),
     };
     Deed { kind, to, came, took: begun.elapsed() }
 }

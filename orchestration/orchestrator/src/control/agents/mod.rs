@@ -13,6 +13,7 @@ mod analyze;
 mod course;
 mod deeds;
 mod functions;
+mod limits;
 mod looks;
 mod record;
 mod scale;

@@ -1,6 +1,9 @@
-//! Processors that follow a policy's conditions, and sites that a service may be at.
+//! Processors and stores' limits that follow a policy's conditions, and sites that a service may be at.
 
-use super::record;
+use super::{
+    limits::{self, Limited},
+    record,
+};
 use crate::control::{
     Error, Result,
     apply::{self, Options},
@@ -24,22 +27,24 @@ use types::{Cpu, ErrorKind};
 
 /// What an actuator with a condition of its own does now.
 #[derive(Debug, PartialEq)]
-struct Change {
-    action: &'static str,
-    subject: (Kind, String),
+pub(super) struct Change {
+    pub(super) action: &'static str,
+    pub(super) subject: (Kind, String),
     /// In words.
-    text: String,
-    field: Field,
+    pub(super) text: String,
+    pub(super) field: Field,
 }
 
 /// What is changed of a spec. All else stays as it is when that is done: it may be another one than
 /// was decided on.
 #[derive(Debug, PartialEq)]
-enum Field {
+pub(super) enum Field {
     Nothing,
     Cpu(Cpu),
     Sites(Selector),
     Threads(u32),
+    /// No resource has it: the site is told.
+    Limit(Limited),
 }
 
 /// Does what the policy's actuators with conditions of their own want.
@@ -58,6 +63,12 @@ pub(super) async fn follow(
                     continue;
                 }
                 scaled(state, policy, service, scale, want.turn).await
+            }
+            Actuator::Store(store) => {
+                if !rested(state, policy, want, millis(store.cool_down)) {
+                    continue;
+                }
+                limits::wanted(state, policy, service, store, want.turn).await
             }
             Actuator::Place(place) => Ok(placed(state, service, place)),
             _ => continue,
@@ -81,7 +92,11 @@ pub(super) async fn follow(
                     continue;
                 }
                 let text = "nothing is changed".to_owned();
-                let change = Change { action: "scale", subject, text, field: Field::Nothing };
+                let action = match &policy.spec.actuators[want.actuator] {
+                    Actuator::Store(_) => "limit",
+                    _ => "scale",
+                };
+                let change = Change { action, subject, text, field: Field::Nothing };
                 (change, Err(problem))
             }
         };
@@ -108,11 +123,16 @@ fn told(state: &State, policy: &Policy, want: &Want, text: &str) -> bool {
 
 /// The next step of processor time, if there is one.
 fn next(scale: &Scale, now: Cpu, turn: Turn) -> Option<Cpu> {
+    step(now.0, scale.step.0, (scale.min.0, scale.max.0), turn).map(Cpu)
+}
+
+/// The next step within limits, if there is one.
+pub(super) fn step(now: u64, step: u64, (min, max): (u64, u64), turn: Turn) -> Option<u64> {
     let to = match turn {
-        Turn::Up => now.0.saturating_add(scale.step.0),
-        Turn::Down => now.0.saturating_sub(scale.step.0),
+        Turn::Up => now.saturating_add(step),
+        Turn::Down => now.saturating_sub(step),
     };
-    let to = Cpu(to.clamp(scale.min.0, scale.max.0));
+    let to = to.clamp(min, max);
     // Whoever set it beyond the limits is not contradicted the other way.
     let follows = match turn {
         Turn::Up => to > now,
@@ -208,7 +228,7 @@ fn placed(state: &State, service: &Service, place: &Place) -> Option<Change> {
 
 fn change_field(resource: &mut Resource, field: &Field) -> Result<()> {
     let written = match field {
-        Field::Nothing => return Ok(()),
+        Field::Nothing | Field::Limit(_) => return Ok(()),
         Field::Cpu(cpu) => {
             let mut spec: ServiceSpec = resource.spec()?;
             spec.resources.cpu = *cpu;
@@ -234,6 +254,9 @@ fn change_field(resource: &mut Resource, field: &Field) -> Result<()> {
 
 /// Applies it, as a user would.
 async fn carry_out(state: &Arc<State>, policy: &Policy, change: &Change) -> Result<()> {
+    if let Field::Limit(limited) = &change.field {
+        return limits::set(state, policy, limited).await;
+    }
     let (kind, name) = &change.subject;
     let id = Id::new(&policy.resource.metadata.tenant, name);
     let mut resource =
@@ -267,7 +290,7 @@ async fn note(
         prediction: Value::Null,
         ..spec.clone()
     };
-    info!(policy = %policy.id(), subject = decision.subject, text = change.text, "a policy scales or places");
+    info!(policy = %policy.id(), subject = decision.subject, text = change.text, "a policy scales, places or limits");
     let (outcome, observed) = match (&problem, policy.spec.dry_run) {
         (Some(why), _) => ("failed", json!({"error": why})),
         (None, true) => (decisions::DONE, json!({"dryRun": true})),

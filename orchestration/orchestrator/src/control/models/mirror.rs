@@ -1,6 +1,6 @@
 //! The catalog, told as resources: made as models appear, gone as they go.
 
-use super::{Models, Production, lock, refused, update};
+use super::{Models, Production, lock, refused, shared::Told, update};
 use crate::control::{Result, agents::apart, batch::Batch, state::State, status::set_condition};
 use api::{
     DEFAULT_TENANT, Kind, Resource,
@@ -34,13 +34,14 @@ pub(super) async fn round(state: &Arc<State>) -> Result<()> {
             state.commit(batch).await?;
         }
     }
+    let shared = state.models.shared.told(&state.models.catalog);
     for (name, seen) in seen {
         if !state.cache(|cache| cache.models.contains_key(&name)) {
             let mut batch = Batch::new();
             batch.put(resource(state, &name));
             state.commit(batch).await?;
         }
-        update(state, &name, |status, now| tell(status, &seen, now)).await?;
+        update(state, &name, |status, now| tell(status, &seen, shared.as_ref(), now)).await?;
     }
     Ok(())
 }
@@ -53,11 +54,17 @@ fn resource(state: &State, name: &str) -> Resource {
     new
 }
 
-fn tell(status: &mut ModelStatus, seen: &Seen, now: u64) {
+fn tell(status: &mut ModelStatus, seen: &Seen, shared: Option<&Told>, now: u64) {
     status.production = seen.production;
     status.versions.clone_from(&seen.versions);
     status.versions_total = seen.total;
     let facts = &mut status.conditions;
+    match shared {
+        None => facts.retain(|fact| fact.kind != "Shared"),
+        Some(Told { holds, reason, message }) => {
+            set_condition(facts, "Shared", *holds, reason, message.as_str(), now);
+        }
+    }
     match &seen.ready {
         None => {
             let message = "no version is in production: promote one";

@@ -1,4 +1,4 @@
-//! Models of the catalog as resources: what versions there are (`mirror`), whether the one in production still fits
+//! Models of the catalog as resources: what versions there are (`mirror`; `shared`, where sites share them), whether the one in production still fits
 //! what happens (`watching`), and the training of another one when it does not (`retrain`).
 //!
 //! The catalog is the truth about versions, the store of series (`told`) about what happened; all else can be
@@ -6,6 +6,7 @@
 
 mod mirror;
 mod retrain;
+mod shared;
 mod told;
 mod verbs;
 mod watching;
@@ -17,6 +18,7 @@ use super::{
     Error, Result, apply,
     batch::Batch,
     cache::{Id, Model},
+    config::Config,
     decisions,
     state::State,
 };
@@ -27,7 +29,6 @@ use learning::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -52,6 +53,7 @@ pub(super) struct Models {
     watches: Mutex<BTreeMap<(String, Id), Watching>>,
     /// One training at a time.
     training: Arc<tokio::sync::Mutex<()>>,
+    shared: shared::Shared,
 }
 
 /// The model in production, as it was read.
@@ -71,14 +73,20 @@ struct Watching {
 }
 
 impl Models {
-    pub(super) fn new(folder: &Path) -> Self {
-        Self {
-            catalog: Catalog::at(folder),
+    pub(super) fn open(config: &Config) -> Result<Self> {
+        let shared = shared::Shared::default();
+        let catalog = match &config.shared_models {
+            Some(address) => shared.catalog(address, &config.models)?,
+            None => Catalog::at(&config.models),
+        };
+        Ok(Self {
+            catalog,
             records: Mutex::default(),
             loaded: Mutex::default(),
             watches: Mutex::default(),
             training: Arc::default(),
-        }
+            shared,
+        })
     }
 
     /// The version in production, read again after a while or when another one is.
@@ -105,6 +113,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) async fn run(state: Arc<State>) {
     if let Err(error) = retrain::end_interrupted(&state).await {
         warn!(error = types::chain(&error), "what was under way before is not noted as ended");
+    }
+    if state.models.catalog.address().is_some() {
+        state.tasks.spawn(shared::run(state.clone()));
     }
     let mut looks = interval(state.config.models_interval);
     let mut watches = interval(state.config.drift_interval);

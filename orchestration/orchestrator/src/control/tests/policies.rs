@@ -410,6 +410,47 @@ async fn processors_and_sites_follow_their_conditions() {
 }
 
 #[tokio::test]
+async fn a_stores_limit_follows_its_conditions_and_a_store_that_fails_is_told() {
+    let world = World::new().await;
+    serve(&world).await;
+    let memory = |edge: &mut super::site::Memory| edge.limits.memory >> 20;
+    world.site("edge").with(|edge| edge.limits.memory = 64 << 20);
+    let mut spec = quick();
+    spec["conditions"] = json!({"go": "false"});
+    spec["actuators"] = json!([{"store": {
+        "limit": "memory", "min": "64Mi", "max": "160Mi", "step": "64Mi", "up": "hour >= 0",
+        "coolDown": "1ms",
+    }}]);
+    let said = async |outcome: &str, word: &str| {
+        for name in policy(&world).await.decisions {
+            let (spec, status) = decision(&world, &name).await;
+            let error = status.observed["error"].as_str().unwrap_or_default().to_owned();
+            if status.outcome == outcome && (spec.reason + &error).contains(word) {
+                assert_eq!(spec.action, "limit");
+                return true;
+            }
+        }
+        false
+    };
+    spec["dryRun"] = true.into();
+    world.apply(&document(&spec)).await;
+    let first = "the store's memory from `64Mi` to `128Mi`";
+    serve_until(&world, "edge", 250, async || said("done", first).await).await;
+    assert_eq!(world.site("edge").with(memory), 64, "a dry run does nothing");
+
+    spec["dryRun"] = false.into();
+    world.site("edge").with(|edge| edge.faults.insert("storeLimits", Fault::Refuse));
+    world.apply(&document(&spec)).await;
+    serve_until(&world, "edge", 250, async || said("failed", "does not say its limits").await)
+        .await;
+    world.site("edge").with(|edge| edge.faults.clear());
+    serve_until(&world, "edge", 250, async || world.site("edge").with(memory) == 160).await;
+    let path = paths::item("default", Kind::Decision, &policy(&world).await.decisions[0]);
+    let (_, body) = world.ask(Method::GET, &path, Value::Null).await;
+    assert_eq!(body["spec"]["subject"], "site/edge");
+}
+
+#[tokio::test]
 async fn what_a_site_decided_while_it_was_cut_off_is_recorded_once_and_asked_anew() {
     let world = World::new().await;
     serve(&world).await;

@@ -5,8 +5,9 @@ use api::{
     Problem,
     link::{
         Answers, Call, Decided, Desired, FromControl, FromSite, Held, HeldCell, HeldState,
-        LINK_VERSION, Reply, Stamp, Tail, Transferred,
+        LINK_VERSION, Reply, Stamp, StoreChange, StoreLimits, Tail, Transferred,
     },
+    policy::StoreLimit,
     service::Lost,
     tissue,
 };
@@ -65,6 +66,8 @@ pub(super) struct Memory {
     pub(super) page: Option<String>,
     /// What it tells of itself.
     pub(super) metrics: Option<String>,
+    /// What its store may use.
+    pub(super) limits: StoreLimits,
 }
 
 /// One agent; its task ends with the test.
@@ -351,6 +354,13 @@ impl Memory {
                 Ok(Reply::Transferred(Transferred::default()))
             }
             Call::Tissue { .. } => Ok(Reply::Done),
+            Call::StoreLimits { change, .. } => {
+                if let Some(StoreChange { limit, to, .. }) = change {
+                    assert_eq!(limit, StoreLimit::Memory, "no test sets another one");
+                    self.limits.memory = to;
+                }
+                Ok(Reply::StoreLimits(self.limits))
+            }
             Call::Snapshot { .. } => {
                 Ok(Reply::Snapshot { digest: Digest::from_sha256([7; 32]), size_bytes: 5 })
             }
@@ -395,5 +405,6 @@ fn name_of(call: &Call) -> &'static str {
         Call::Logs { .. } => "logs",
         Call::Snapshot { .. } => "snapshot",
         Call::Tissue { .. } => "tissue",
+        Call::StoreLimits { .. } => "storeLimits",
     }
 }
