@@ -353,7 +353,8 @@ spec:
         assert_eq!(code, ExitCode::SUCCESS);
         for name in ["follow", "ahead"] {
             let vehicle = folder.replace("policies", &format!("mobility/vehicle/{name}.yaml"));
-            assert_eq!(run(&args(&vehicle), false).unwrap(), ExitCode::SUCCESS, "{name}");
+            let code = run(&args(&vehicle), &Session::alone(), false).unwrap();
+            assert_eq!(code, ExitCode::SUCCESS, "{name}");
         }
         assert!(
             policies(&[folder.to_owned()]).unwrap().iter().all(|(_, spec)| !spec.tests.is_empty())
