@@ -278,12 +278,12 @@ async fn beat(
     (held, cells, tails, decided): (Vec<Held>, Vec<HeldCell>, Vec<Tail>, Vec<Decided>),
 ) -> bool {
     let (now, wall) = (state.clock.monotonic(), state.wall_ms());
-    let watched = agents::watched(state);
-    state.agents.measured().take(conn.site(), wall, &held, &watched);
     let Some(changed) = state.sites(|sites| sites.beat(conn, now, wall, held.clone(), &cells))
     else {
         return false;
     };
+    let watched = agents::watched(state);
+    state.agents.measured().take(conn.site(), wall, &held, &watched);
     advice::take(state, conn.site(), &held, &cells);
     if changed {
         // An acknowledged ending is not reported again: it has to be in the store before.

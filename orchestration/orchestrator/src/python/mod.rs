@@ -23,12 +23,12 @@ use serde_json::{Value, json};
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
+use types::Bytes;
 
 /// What the process runs, and what its functions are marked with: the files of the wheel.
 const RUNNER: &str = include_str!("../../../../sdk/python/python/cloudskin/agents/_runner.py");
@@ -108,27 +108,44 @@ struct Asked {
     answer: oneshot::Sender<Result<Value, Error>>,
 }
 
-/// One of the workers that there may be at a time.
+/// The room of one of the workers that there may be at a time, in bytes of memory.
 #[derive(Debug)]
-struct Place;
+struct Place(u64);
 
-static WORKERS: AtomicUsize = AtomicUsize::new(0);
+/// How many places are taken, and their bytes together.
+static TAKEN: Mutex<(usize, u64)> = Mutex::new((0, 0));
 
 impl Place {
-    fn take() -> std::io::Result<Self> {
-        let more = |workers: usize| (workers < WORKERS_MAX).then_some(workers + 1);
-        match WORKERS.fetch_update(Relaxed, Relaxed, more) {
-            Ok(_) => Ok(Self),
-            Err(_) => Err(std::io::Error::other(format!(
+    /// One with so much memory, of half of the machine's.
+    fn take(bytes: u64) -> std::io::Result<Self> {
+        let info = rustix::system::sysinfo();
+        Self::of(bytes, info.totalram.saturating_mul(u64::from(info.mem_unit)) / 2)
+    }
+
+    fn of(bytes: u64, bytes_max: u64) -> std::io::Result<Self> {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.0 >= WORKERS_MAX {
+            return Err(std::io::Error::other(format!(
                 "{WORKERS_MAX} policies have functions at work already: remove some, or wait until they rest"
-            ))),
+            )));
         }
+        let sum = taken.1.saturating_add(bytes);
+        if sum > bytes_max {
+            return Err(std::io::Error::other(format!(
+                "the functions of policies have half of the machine's memory, {}, and {} of it are promised: lower `python.memory`",
+                Bytes(bytes_max >> 20 << 20),
+                Bytes(taken.1)
+            )));
+        }
+        *taken = (taken.0 + 1, sum);
+        Ok(Self(bytes))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        WORKERS.fetch_sub(1, Relaxed);
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = (taken.0 - 1, taken.1 - self.0);
     }
 }
 
@@ -136,9 +153,9 @@ impl Worker {
     /// A worker for a policy's file; its process begins with the first question.
     ///
     /// # Errors
-    /// If there are too many, or the system gives no thread.
+    /// If there are too many, memory is promised to others, or the system gives no thread.
     pub fn new(python: &Python) -> std::io::Result<Self> {
-        let place = Place::take()?;
+        let place = Place::take(python.memory.0)?;
         let (questions, asked) = sync_channel(WAITING_MAX);
         let life = Life {
             python: python.clone(),

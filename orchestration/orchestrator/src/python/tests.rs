@@ -1,6 +1,6 @@
 //! Real processes of CPython, and all that functions can do wrong.
 
-use super::{Error, Interpreter, Models, Worker};
+use super::{Error, Interpreter, Models, Place, Worker};
 use api::policy::Load;
 use learning::{
     Past, Prediction, Sample,
@@ -288,4 +288,15 @@ fn a_file_that_is_wrong_and_a_machine_without_python_are_told() {
     assert!(absent.contains("/nowhere/python3") && absent.contains("apt-get"), "{absent}");
     let other = Interpreter::first(&["/bin/true"]).unwrap_err().to_string();
     assert!(other.contains("is no Python"), "{other}");
+}
+
+#[test]
+fn no_more_memory_is_promised_than_there_is() {
+    let one = Place::of(1 << 30, 3 << 29).unwrap();
+
+    let error = Place::of(1 << 30, 3 << 29).unwrap_err().to_string();
+
+    assert!(error.contains("1536Mi, and 1Gi of it"), "{error}");
+    drop(one);
+    Place::of(1 << 30, 3 << 29).unwrap();
 }
