@@ -13,7 +13,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 LANGUAGE ?= c
 ROUNDS ?= 200
 FUZZ_SECONDS ?= 180
-FUZZ_TARGETS := snapshot record journal module frames images geds s3 onnx model series
+FUZZ_TARGETS := snapshot record journal module frames images geds s3 onnx model parquet series
 PROFILE := $(if $(CI),ci,default)
 
 .PHONY: help web install demo demo-mobility demo-elastic demo-hadoop test check setup format lint wheel soak fuzz bench bench-cells bench-hpc bench-isolation bench-geds bench-simulate bench-twin bench-learning
