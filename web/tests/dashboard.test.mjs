@@ -187,7 +187,8 @@ test("it is readable in the dark and on a telephone", async () => {
 });
 
 test("it says that it is not up to date while the control plane is away, and goes on after", async () => {
-  const { stdout } = await run("pgrep", ["-f", `control .*${folder}`]);
+  // Sites name the control plane, too: by `--control`.
+  const { stdout } = await run("pgrep", ["-f", ` control --data-dir ${folder}`]);
   const control = Number(stdout.trim().split("\n")[0]);
   process.kill(control, "SIGSTOP");
   try {
