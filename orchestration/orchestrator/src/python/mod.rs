@@ -130,7 +130,8 @@ impl Place {
             )));
         }
         let sum = taken.1.saturating_add(bytes);
-        if sum > bytes_max {
+        // On a small machine there is room for one, whatever it may take.
+        if taken.0 > 0 && sum > bytes_max {
             return Err(std::io::Error::other(format!(
                 "the functions of policies have half of the machine's memory, {}, and {} of it are promised: lower `python.memory`",
                 Bytes(bytes_max >> 20 << 20),

@@ -327,6 +327,10 @@ fn agent(core: &Core, known: &Shared, assignment: &PolicyAssignment) -> Result<A
     if let Some(agent) = made {
         return Ok(agent);
     }
+    // What the former one's functions were promised is free when their thread has ended.
+    if let Some(former) = lock(known).policies.get_mut(&assignment.uid) {
+        (former.worker, former.agent) = (None, None);
+    }
     let worker = assignment.spec.python.as_ref().map(Worker::new).transpose();
     let worker = worker.map_err(|error| Error::Unfit(error.to_string()))?.map(Arc::new);
     let fetched = Fetched(assignment.model.map(|digest| core.modules.path(&digest)));

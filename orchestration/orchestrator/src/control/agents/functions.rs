@@ -52,6 +52,8 @@ impl Functions {
         {
             return Ok(Some(known.worker.clone()));
         }
+        // What the former one was promised is free when its thread has ended.
+        known.remove(&policy.id());
         let worker = Worker::new(python)
             .map_err(|error| Error::refuse(ErrorKind::Exhausted, error.to_string()))?;
         let worker = Arc::new(worker);
