@@ -130,9 +130,15 @@ impl File {
                 ))),
             })
             .collect::<Result<_>>()?;
-        let cost = bounds::check(self.graph(), &given, limits)?;
+        let cost = bounds::check(self.graph(), self.opset(), &given, limits)?;
         let memory_bytes = cost.memory_bytes.saturating_add(self.size_bytes);
-        Model::ready(self, &given, &cost.outputs, memory_bytes)
+        Model::ready(self, &given, &cost, memory_bytes)
+    }
+
+    /// The version of the operators, as the runtime finds it.
+    fn opset(&self) -> i64 {
+        let ours = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+        self.proto.opset_import.iter().find(|it| ours(&it.domain)).map_or(0, |it| it.version)
     }
 }
 
