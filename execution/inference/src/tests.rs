@@ -417,6 +417,37 @@ fn shapes_inside_are_compared_with_those_that_were_counted() {
     assert!(Model::ready(&file, &given, &cost, 0).is_err());
 }
 
+/// Two bytes of a file may become more than ten times as many.
+#[test]
+fn a_file_that_grows_when_it_is_read_is_refused_before() {
+    let limits = Limits::for_programs(4 << 20);
+    let of = |attribute: AttributeProto| file("Relu", &[1], vec![], vec![attribute]);
+    let empty = AttributeProto { strings: vec![Vec::new(); 100_000], ..settings("a", &[]) };
+    let shape = message::TensorShapeProto { dim: vec![Default::default(); 1_000] };
+    let value = message::type_proto::Value::TensorType(message::type_proto::Tensor {
+        elem_type: 1,
+        shape: Some(shape),
+    });
+    let described = message::ValueInfoProto {
+        r#type: Some(message::TypeProto { value: Some(value), ..Default::default() }),
+        ..Default::default()
+    };
+    let mut values = message::ModelProto::decode(&of(setting("a", 1))[..]).unwrap();
+    values.graph.as_mut().unwrap().value_info = vec![described; 100];
+    let long = TensorProto { dims: vec![1; 400_000], ..floats("long", &[], &[]) };
+    let cases = [
+        of(empty),
+        of(settings("a", &[1; 400_000])),
+        values.encode_to_vec(),
+        file("Relu", &[1], vec![long], vec![]),
+    ];
+    for (at, file) in cases.iter().enumerate() {
+        assert!(file.len() < 1 << 20, "{at}");
+        let said = File::read(file, &limits).unwrap_err().to_string();
+        assert!(said.contains("takes when it is read"), "{at}: {said}");
+    }
+}
+
 #[test]
 fn an_answer_ends_with_its_time() {
     let conv = file("Conv", &[1, 1, 8, 8], vec![floats("w", &[1, 1, 1, 1], &[2.0])], vec![]);
