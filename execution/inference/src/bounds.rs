@@ -4,6 +4,7 @@
 //! (and of constants in the file): whoever follows the shapes knows all sizes before anything is
 //! computed.
 
+mod forms;
 mod known;
 mod pictures;
 mod rules;
@@ -38,22 +39,29 @@ pub(crate) struct Cost {
     pub(crate) memory_bytes: u64,
     /// What the shapes of the outputs must be.
     pub(crate) outputs: Vec<Shape>,
+    /// Those of all tensors, by name.
+    pub(crate) shapes: HashMap<String, Shape>,
 }
 
 /// # Errors
 /// What is not run, or is too much.
 pub(crate) fn check(
     graph: &GraphProto,
+    opset: i64,
     given: &[(String, Kind, Shape)],
     limits: &Limits,
 ) -> Result<Cost> {
+    if opset < 1 {
+        let text = "the ONNX file does not say of which version its operators are";
+        return Err(Error::Unfit(text.into()));
+    }
     at_most("an ONNX graph of", graph.node.len(), "operators", NODES_MAX)?;
     at_most("an ONNX graph of", graph.initializer.len(), "constants", CONSTANTS_MAX)?;
     if !graph.sparse_initializer.is_empty() {
         return Err(Error::Unfit("the ONNX file has sparse constants, which are not read".into()));
     }
-    let mut walk =
-        Walk { known: HashMap::new(), limits, bytes: 0, scratch: 0, products: 0, folded: 0 };
+    let known = HashMap::new();
+    let mut walk = Walk { known, opset, limits, bytes: 0, scratch: 0, products: 0, folded: 0 };
     for (name, kind, shape) in given {
         walk.put(name, Known::input(shape.clone(), kind.size_bytes()))?;
     }
@@ -66,10 +74,11 @@ pub(crate) fn check(
     }
     let shape = |name: &str| walk.known.get(name).map(|known| known.shape.clone());
     let outputs = graph.output.iter().map(|output| shape(&output.name)).collect::<Option<_>>();
+    let outputs = outputs
+        .ok_or_else(|| Error::Unfit("the ONNX model's output is computed by no operator".into()))?;
     let memory_bytes = walk.bytes.saturating_add(walk.scratch);
-    outputs
-        .map(|outputs| Cost { memory_bytes, outputs })
-        .ok_or_else(|| Error::Unfit("the ONNX model's output is computed by no operator".into()))
+    let shapes = walk.known.into_iter().map(|(name, known)| (name.into(), known.shape)).collect();
+    Ok(Cost { memory_bytes, outputs, shapes })
 }
 
 fn at_most(of: &str, count: usize, what: &str, limit: usize) -> Result<()> {
@@ -81,6 +90,8 @@ fn at_most(of: &str, count: usize, what: &str, limit: usize) -> Result<()> {
 
 struct Walk<'a> {
     known: HashMap<&'a str, Known>,
+    /// The version of the operators: it decides whether an input or a setting is looked at.
+    opset: i64,
     limits: &'a Limits,
     /// Of all tensors.
     bytes: u64,
@@ -201,7 +212,9 @@ impl<'a> Walk<'a> {
         let inputs: Vec<Option<&Known>> = node.input.iter().map(known).collect::<Result<_>>()?;
         let fixed = inputs.iter().flatten().all(|it| it.fixed);
         let rule = rules::rule(op).ok_or_else(|| rules::refused(op))?;
-        let made = rule(&Call { node, inputs });
+        let call = Call { node, opset: self.opset, inputs };
+        forms::check(&call)?;
+        let made = rule(&call);
         let misfit = || format!("what goes into `{}` does not fit together", tame(op));
         Ok((made.ok_or_else(|| Error::Unfit(misfit()))?, fixed))
     }

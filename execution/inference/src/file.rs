@@ -2,7 +2,10 @@
 
 use crate::{
     Error, Kind, Limits, Model, Result, bounds,
-    message::{GraphProto, ModelProto, ValueInfoProto, tensor_shape_proto, type_proto},
+    message::{
+        AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+        tensor_shape_proto, type_proto,
+    },
 };
 use prost::{
     Message,
@@ -12,10 +15,15 @@ use prost::{
 /// The newest file format that is known.
 const IR_MAX: i64 = 13;
 
-/// Messages and texts in a file: each takes up to a kilobyte and more when it is read.
+/// Messages and texts in a file.
 const PARTS_MAX: u32 = 100_000;
 /// Shapes and names in a graph are small.
 const DESCRIPTION_MAX_BYTES: usize = 64 << 10;
+/// Bytes of an item that is read into a list; lists have up to twice the room that they need.
+const NUMBER_BYTES: u64 = 16;
+const TEXT_BYTES: u64 = 64;
+/// Bytes that one of a description becomes: its smallest part has two.
+const DESCRIBED_BYTES: u64 = 64;
 /// Inputs, and outputs, of a model.
 const ENDS_MAX: usize = 64;
 
@@ -56,9 +64,13 @@ impl File {
             return Err(Error::TooMuch { what, limit: limits.file_bytes });
         }
         let unfit = |text: &str| Error::Unfit(text.into());
-        let mut left = PARTS_MAX;
-        count(bytes, MODEL, &mut left).ok_or_else(|| {
-            unfit("this is no ONNX file, or has more parts or others than are read")
+        let mut left = Left { parts: PARTS_MAX, memory_bytes: limits.memory_bytes, over: false };
+        count(bytes, MODEL, &mut left).ok_or_else(|| match left.over {
+            true => {
+                let what = "what the ONNX file takes when it is read, in bytes,".into();
+                Error::TooMuch { what, limit: limits.memory_bytes }
+            }
+            false => unfit("this is no ONNX file, or has more parts or others than are read"),
         })?;
         let proto = ModelProto::decode(bytes)
             .map_err(|_| unfit("this is no ONNX file, or it is damaged"))?;
@@ -130,9 +142,15 @@ impl File {
                 ))),
             })
             .collect::<Result<_>>()?;
-        let cost = bounds::check(self.graph(), &given, limits)?;
+        let cost = bounds::check(self.graph(), self.opset(), &given, limits)?;
         let memory_bytes = cost.memory_bytes.saturating_add(self.size_bytes);
-        Model::ready(self, &given, &cost.outputs, memory_bytes)
+        Model::ready(self, &given, &cost, memory_bytes)
+    }
+
+    /// The version of the operators, as the runtime finds it.
+    fn opset(&self) -> i64 {
+        let ours = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+        self.proto.opset_import.iter().find(|it| ours(&it.domain)).map_or(0, |it| it.version)
     }
 }
 
@@ -153,24 +171,64 @@ fn declared(value: &ValueInfoProto) -> Result<Declared> {
     })
 }
 
+/// What may still be read.
+struct Left {
+    parts: u32,
+    memory_bytes: u64,
+    /// Whether it was too little memory that ended counting.
+    over: bool,
+}
+
+impl Left {
+    fn take(&mut self, bytes: u64) -> Option<()> {
+        let left = self.memory_bytes.checked_sub(bytes);
+        self.over = left.is_none();
+        self.memory_bytes = left?;
+        Some(())
+    }
+}
+
+/// Bytes that a part takes when it is read, apart from the parts in it that are counted themselves.
+fn read_bytes(level: u8, tag: u32, part: &[u8]) -> u64 {
+    let of_list = |item: usize| 2 * item as u64;
+    let bytes = part.len() as u64;
+    match (level, tag) {
+        (MODEL, 7) => size_of::<GraphProto>() as u64,
+        (GRAPH, 1) => of_list(size_of::<NodeProto>()),
+        (NODE, 5) => of_list(size_of::<AttributeProto>()),
+        (GRAPH | ATTRIBUTE, 5) => of_list(size_of::<TensorProto>()),
+        (GRAPH, 11..=14) => of_list(size_of::<ValueInfoProto>())
+            .saturating_add(bytes.saturating_mul(DESCRIBED_BYTES)),
+        // Each number ends with a byte below 128.
+        (ATTRIBUTE, 8) | (TENSOR, 1 | 5 | 7 | 11) => {
+            part.iter().filter(|byte| **byte < 0x80).count() as u64 * NUMBER_BYTES
+        }
+        // Numbers of one size are as large as they are there.
+        (ATTRIBUTE, 7) | (TENSOR, 4 | 9 | 10) => bytes,
+        _ => TEXT_BYTES.saturating_add(bytes),
+    }
+}
+
 /// Counts the parts of a file before any of them is read into memory, where an empty one takes far more than it has
 /// bytes. Nothing if there are too many, or some that are not read: functions, training, graphs in graphs, sparse tensors.
 /// The numbers of fields are those of `onnx.proto`.
-fn count(mut bytes: &[u8], level: u8, left: &mut u32) -> Option<()> {
+fn count(mut bytes: &[u8], level: u8, left: &mut Left) -> Option<()> {
     while !bytes.is_empty() {
         let (tag, wire) = decode_key(&mut bytes).ok()?;
         if wire != WireType::LengthDelimited {
+            left.take(NUMBER_BYTES)?;
             skip_field(wire, tag, &mut bytes, DecodeContext::default()).ok()?;
             continue;
         }
         let len = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
         let (part, rest) = bytes.split_at_checked(len)?;
         bytes = rest;
+        left.take(read_bytes(level, tag, part))?;
         // The texts of a forest, one for each of its nodes: these are counted later.
         if (level, tag) == (ATTRIBUTE, 9) {
             continue;
         }
-        *left = left.checked_sub(1)?;
+        left.parts = left.parts.checked_sub(1)?;
         match (level, tag) {
             (MODEL, 20 | 25) | (GRAPH, 15) | (ATTRIBUTE, 6 | 10 | 11 | 14 | 15 | 22 | 23) => {
                 return None;

@@ -6,7 +6,7 @@ pub struct Limits {
     /// Largest file; a larger one is refused before it is read.
     pub file_bytes: u64,
     /// Most memory of its constants, as they are and as they are packed, and of all tensors of
-    /// one answer together.
+    /// one answer together; and most that reading the file takes.
     pub memory_bytes: u64,
     /// Most multiplications for an answer.
     pub products: u64,

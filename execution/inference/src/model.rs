@@ -1,6 +1,6 @@
 //! A model that is ready, and its answers.
 
-use crate::{Error, File, Kind, Result, Tensor, error::brief, message::ModelProto};
+use crate::{Error, File, Kind, Result, Tensor, bounds::Cost, error::brief, message::ModelProto};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -56,14 +56,16 @@ impl Model {
     pub(crate) fn ready(
         file: &File,
         given: &[(String, Kind, Vec<u64>)],
-        counted: &[Vec<u64>],
+        counted: &Cost,
         memory_bytes: u64,
     ) -> Result<Self> {
         let told = |text: &str| Error::Unfit(format!("the ONNX file cannot be run: {text}"));
         let planned = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(READY_STACK_BYTES);
             // A panic ends that thread alone.
-            thread.spawn_scoped(scope, || planned(&file.proto, given)).map(|thread| thread.join())
+            thread
+                .spawn_scoped(scope, || planned(&file.proto, given, counted))
+                .map(|thread| thread.join())
         });
         let plan = match planned {
             Ok(Ok(Ok(plan))) => plan,
@@ -79,7 +81,7 @@ impl Model {
             told("an output has no fixed dimensions, or numbers of a kind that is not given")
         })?;
         // Had another shape been counted, other work would have been.
-        match outputs.iter().map(|it| &it.dims[..]).eq(counted.iter().map(sized)) {
+        match outputs.iter().map(|it| &it.dims[..]).eq(counted.outputs.iter().map(sized)) {
             true => Ok(Self { inputs: inputs.collect(), plan, outputs, memory_bytes }),
             false => Err(told("its outputs are not of the sizes that follow from its inputs")),
         }
@@ -143,9 +145,18 @@ impl Model {
 fn planned(
     proto: &ModelProto,
     given: &[(String, Kind, Vec<u64>)],
+    counted: &Cost,
 ) -> TractResult<Arc<TypedRunnableModel>> {
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let mut model = onnx.model_for_proto_model(proto)?;
+    // Where the runtime finds another shape it says so before it computes with it.
+    let labels: Vec<_> = model.outlet_labels.iter().map(|(at, name)| (*at, name.clone())).collect();
+    for (outlet, name) in labels {
+        if let Some(shape) = counted.shapes.get(&name) {
+            let dims: TVec<usize> = shape.iter().map(|dim| *dim as usize).collect();
+            model.set_outlet_fact(outlet, InferenceFact::shape(dims))?;
+        }
+    }
     for (at, (_, kind, dims)) in given.iter().enumerate() {
         let dims: TVec<usize> = dims.iter().map(|dim| *dim as usize).collect();
         model.set_input_fact(at, InferenceFact::dt_shape(kind.datum(), dims))?;

@@ -258,6 +258,196 @@ fn what_is_too_much_is_refused_before_it_is_run() {
     assert!(says(&turned, &limits()).contains("does not fit together"));
 }
 
+/// With operators of another version.
+fn of_version(version: i64, file: &[u8]) -> Vec<u8> {
+    let mut model = message::ModelProto::decode(file).unwrap();
+    model.opset_import[0].version = version;
+    model.encode_to_vec()
+}
+
+/// The runtime looks at one form, according to the version: the other may say anything.
+#[test]
+fn a_value_has_the_form_of_its_version_and_no_other() {
+    let pads = || whole("p", &[0, 2_000_000_000]);
+    let tall = || floats("by", &[1], &[1e6]);
+    let scales = AttributeProto { floats: vec![1.0], ..settings("scales", &[]) };
+    let two = || vec![whole("s", &[0]), whole("e", &[9])];
+    let (empty, roi) = (|| floats("by", &[0], &[]), || floats("roi", &[0], &[]));
+    let cases: Vec<(&str, i64, Vec<u8>, &str)> = vec![
+        (
+            "pads twice",
+            13,
+            file("Pad", &[1], vec![pads()], vec![settings("pads", &[0, 0])]),
+            "an input, not as a setting",
+        ),
+        (
+            "pads, early",
+            10,
+            file("Pad", &[1], vec![pads()], vec![settings("pads", &[0, 0])]),
+            "a setting, not as an input",
+        ),
+        (
+            "scales twice",
+            13,
+            file("Resize", &[1], vec![roi(), tall()], vec![scales]),
+            "an input, not as a setting",
+        ),
+        (
+            "scales and sizes",
+            13,
+            file("Resize", &[1], vec![roi(), tall(), whole("to", &[1])], vec![]),
+            "fit together",
+        ),
+        ("neither", 13, file("Resize", &[1], vec![roi(), empty()], vec![]), "fit together"),
+        (
+            "sizes, early",
+            10,
+            file("Resize", &[1], vec![tall(), roi(), whole("to", &[1])], vec![]),
+            "fit together",
+        ),
+        (
+            "slice twice",
+            13,
+            file("Slice", &[9], two(), vec![settings("starts", &[0]), settings("ends", &[1])]),
+            "an input, not as a setting",
+        ),
+        (
+            "steps, early",
+            9,
+            file(
+                "Slice",
+                &[9],
+                vec![],
+                vec![settings("starts", &[0]), settings("ends", &[9]), settings("steps", &[9])],
+            ),
+            "an input, not as a setting",
+        ),
+        (
+            "axes of sums",
+            13,
+            file("ReduceSum", &[9], vec![], vec![settings("axes", &[0])]),
+            "an input, not as a setting",
+        ),
+        (
+            "axes of means",
+            18,
+            file("ReduceMean", &[9], vec![whole("a", &[0])], vec![settings("axes", &[0])]),
+            "an input, not as a setting",
+        ),
+        (
+            "axes, early",
+            17,
+            file("ReduceMean", &[9], vec![whole("a", &[0])], vec![]),
+            "a setting, not as an input",
+        ),
+        (
+            "no axes",
+            17,
+            file("ReduceMean", &[9], vec![], vec![settings("axes", &[])]),
+            "fit together",
+        ),
+        (
+            "split twice",
+            13,
+            file("Split", &[9], vec![whole("a", &[9])], vec![settings("split", &[9])]),
+            "an input, not as a setting",
+        ),
+        ("no version", 0, file("Relu", &[9], vec![], vec![]), "of which version"),
+    ];
+    for (name, version, file, says) in cases {
+        let said = ready(&of_version(version, &file)).unwrap_err().to_string();
+        assert!(said.contains(says), "{name}: {said}");
+    }
+    let mut gap = message::ModelProto::decode(&file("Split", &[4], two(), vec![])[..]).unwrap();
+    gap.graph.as_mut().unwrap().node[0].input[1].clear();
+    let said = ready(&gap.encode_to_vec()).unwrap_err().to_string();
+    assert!(said.contains("`Split` leaves out its input 1"), "{said}");
+
+    let kept: [(i64, Vec<u8>, &[usize]); 3] = [
+        (
+            9,
+            file("Slice", &[9], vec![], vec![settings("starts", &[2]), settings("ends", &[9])]),
+            &[7],
+        ),
+        (10, file("Pad", &[3], vec![], vec![settings("pads", &[1, 1])]), &[5]),
+        (18, file("ReduceMean", &[3, 4], vec![whole("a", &[1])], vec![]), &[3, 1]),
+    ];
+    for (version, file, dims) in kept {
+        assert_eq!(ready(&of_version(version, &file)).unwrap().outputs()[0].dims, dims);
+    }
+}
+
+/// A number that is another one afterwards is not taken for what it was before.
+#[test]
+fn a_cast_shape_is_known_only_where_it_is_the_same() {
+    let cast = |to: i64, end: i64| {
+        let as_kind = |kind: i64, from: &str, into: &str| NodeProto {
+            attribute: vec![setting("to", kind)],
+            ..node("Cast", &[from], into)
+        };
+        let nodes = vec![
+            as_kind(to, "end", "small"),
+            as_kind(7, "small", "to"),
+            node("Slice", &["x", "zero", "to"], "y"),
+        ];
+        let constants = vec![whole("zero", &[0]), whole("end", &[end])];
+        let graph = graph(vec![value("x", &[Some(300)])], nodes, constants, vec![value("y", &[])]);
+        ready(&write::file(graph, &[]))
+    };
+    for (to, end) in [(10, 65_520), (3, 200), (1, 200), (6, 1 << 40)] {
+        let said = cast(to, end).unwrap_err().to_string();
+        assert!(said.contains("what goes into `Slice` does not fit together"), "{to}: {said}");
+    }
+    assert_eq!(cast(6, 200).unwrap().outputs()[0].dims, [200]);
+    assert_eq!(cast(7, 200).unwrap().outputs()[0].dims, [200]);
+}
+
+/// Were one counted otherwise inside, the runtime would not begin.
+#[test]
+fn shapes_inside_are_compared_with_those_that_were_counted() {
+    let nodes = vec![node("Relu", &["x"], "inside"), node("ReduceMax", &["inside"], "y")];
+    let graph = graph(vec![value("x", &[Some(3)])], nodes, vec![], vec![value("y", &[])]);
+    let file = File::read(&write::file(graph, &[]), &limits()).unwrap();
+    let given = [("x".to_owned(), Kind::F32, vec![3])];
+    let mut cost = bounds::check(file.graph(), 17, &given, &limits()).unwrap();
+    assert!(Model::ready(&file, &given, &cost, 0).is_ok());
+
+    cost.shapes.insert("inside".into(), vec![2]);
+
+    assert!(Model::ready(&file, &given, &cost, 0).is_err());
+}
+
+/// Two bytes of a file may become more than ten times as many.
+#[test]
+fn a_file_that_grows_when_it_is_read_is_refused_before() {
+    let limits = Limits::for_programs(4 << 20);
+    let of = |attribute: AttributeProto| file("Relu", &[1], vec![], vec![attribute]);
+    let empty = AttributeProto { strings: vec![Vec::new(); 100_000], ..settings("a", &[]) };
+    let shape = message::TensorShapeProto { dim: vec![Default::default(); 1_000] };
+    let value = message::type_proto::Value::TensorType(message::type_proto::Tensor {
+        elem_type: 1,
+        shape: Some(shape),
+    });
+    let described = message::ValueInfoProto {
+        r#type: Some(message::TypeProto { value: Some(value), ..Default::default() }),
+        ..Default::default()
+    };
+    let mut values = message::ModelProto::decode(&of(setting("a", 1))[..]).unwrap();
+    values.graph.as_mut().unwrap().value_info = vec![described; 100];
+    let long = TensorProto { dims: vec![1; 400_000], ..floats("long", &[], &[]) };
+    let cases = [
+        of(empty),
+        of(settings("a", &[1; 400_000])),
+        values.encode_to_vec(),
+        file("Relu", &[1], vec![long], vec![]),
+    ];
+    for (at, file) in cases.iter().enumerate() {
+        assert!(file.len() < 1 << 20, "{at}");
+        let said = File::read(file, &limits).unwrap_err().to_string();
+        assert!(said.contains("takes when it is read"), "{at}: {said}");
+    }
+}
+
 #[test]
 fn an_answer_ends_with_its_time() {
     let conv = file("Conv", &[1, 1, 8, 8], vec![floats("w", &[1, 1, 1, 1], &[2.0])], vec![]);

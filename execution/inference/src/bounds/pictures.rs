@@ -87,6 +87,11 @@ pub(super) fn convolved(call: &Call<'_>) -> Option<Made> {
     let (count, channels, from) = picture(call.shape(0)?)?;
     let (made, each, kernel) = picture(call.shape(1)?)?;
     let groups = u64::try_from(call.number("group", 1)).ok().filter(|it| *it > 0)?;
+    // The runtime would go by the setting.
+    if call.numbers("kernel_shape").is_some_and(|given| positive(given).as_deref() != Some(kernel))
+    {
+        return None;
+    }
     let fits = each.checked_mul(groups) == Some(channels) && made.is_multiple_of(groups);
     if kernel.len() != from.len() || !fits {
         return None;
@@ -129,10 +134,7 @@ pub(super) fn pooled_whole(call: &Call<'_>) -> Option<Made> {
 
 pub(super) fn padded(call: &Call<'_>) -> Option<Made> {
     let from = call.shape(0)?;
-    let pads = match call.numbers("pads") {
-        Some(all) => all,
-        None => call.input(1)?.whole()?,
-    };
+    let pads = call.listed("pads", 1)?;
     if pads.len() != 2 * from.len() || call.input(3).is_some() {
         return None;
     }
@@ -148,19 +150,14 @@ pub(super) fn resized(call: &Call<'_>) -> Option<Made> {
     if call.has("axes") || call.has("keep_aspect_ratio_policy") {
         return None;
     }
-    let sizes = call.input(3).filter(|it| it.shape != [0]);
-    let shape: Shape = if let Some(sizes) = sizes {
-        sizes.whole()?.iter().map(|it| u64::try_from(*it).ok()).collect::<Option<_>>()?
-    } else {
-        let factors = match call.reals("scales") {
-            Some(all) => all,
-            None => call.input(if call.inputs.len() > 2 { 2 } else { 1 })?.real()?,
-        };
-        let grown = |(dim, factor): (&u64, &f32)| {
-            let grown = *dim as f64 * f64::from(*factor);
-            (0.0..1e9).contains(&grown).then_some(grown as u64)
-        };
-        from.iter().zip(factors).map(grown).collect::<Option<_>>()?
+    let shape: Shape = match scaling(call)? {
+        Scaling::To(sizes) => {
+            sizes.iter().map(|it| u64::try_from(*it).ok()).collect::<Option<_>>()?
+        }
+        Scaling::By(factors) if factors.len() == from.len() => {
+            from.iter().zip(factors).map(grown).collect::<Option<_>>()?
+        }
+        Scaling::By(_) => return None,
     };
     if shape.len() != from.len() {
         return None;
@@ -170,4 +167,37 @@ pub(super) fn resized(call: &Call<'_>) -> Option<Made> {
     let products = volume(&outcome.shapes[0]).saturating_mul(16);
     let scratch_bytes = volume(&outcome.shapes[0]).saturating_mul(outcome.each_bytes);
     Some(Made { products, scratch_bytes, ..outcome })
+}
+
+enum Scaling<'a> {
+    To(&'a [i64]),
+    By(&'a [f32]),
+}
+
+/// Either sizes or factors: with both, which are taken is the runtime's choice. Factors are the
+/// input after the picture in the first version, and the one after the next later.
+fn scaling<'a>(call: &Call<'a>) -> Option<Scaling<'a>> {
+    let (factors, sizes) = match (call.node.op_type.as_str(), call.opset) {
+        ("Resize", 11..) => (2, 3),
+        _ => (1, 2),
+    };
+    let given = |at: usize| call.input(at).filter(|it| it.shape != [0]);
+    if call.inputs.len() > 4 || (factors == 1 && call.inputs.len() > 2) {
+        return None;
+    }
+    match (call.reals("scales"), given(factors), given(sizes)) {
+        (Some(all), None, None) => Some(Scaling::By(all)),
+        (None, Some(all), None) => all.real().map(Scaling::By),
+        (None, None, Some(all)) => all.whole().map(Scaling::To),
+        _ => None,
+    }
+}
+
+/// As the runtime rounds it.
+fn grown((dim, factor): (&u64, &f32)) -> Option<u64> {
+    let grown = match factor.round() == *factor {
+        true => *dim as f64 * f64::from(*factor),
+        false => f64::from(*dim as f32 * factor),
+    };
+    (0.0..1e9).contains(&grown).then_some(grown as u64)
 }

@@ -82,6 +82,9 @@ const REDUCTIONS: &[&str] = &[
     "ReduceSum",
     "ReduceSumSquare",
 ];
+/// Kinds of numbers in a file.
+const INT32: i64 = 6;
+const INT64: i64 = 7;
 /// Others.
 const RULES: &[(&str, Rule)] = &[
     ("AveragePool", pictures::pooled),
@@ -116,6 +119,8 @@ pub(super) type Rule = fn(&Call<'_>) -> Option<Made>;
 /// An operator with what goes into it.
 pub(super) struct Call<'a> {
     pub(super) node: &'a NodeProto,
+    /// The operator's version.
+    pub(super) opset: i64,
     /// One that was left out is nothing.
     pub(super) inputs: Vec<Option<&'a Known>>,
 }
@@ -186,9 +191,10 @@ impl<'a> Call<'a> {
 
     /// Whole numbers that newer files give as an input, and older ones as a setting; nothing if
     /// they are given and not known, an empty list if they are not given.
-    fn listed(&self, name: &str, input: usize) -> Option<&'a [i64]> {
+    pub(super) fn listed(&self, name: &str, input: usize) -> Option<&'a [i64]> {
         match (self.numbers(name), self.input(input)) {
-            (Some(all), _) => Some(all),
+            // An empty one is not as if there were none.
+            (Some(all), _) => Some(all).filter(|all| !all.is_empty()),
             (None, Some(known)) => known.whole(),
             (None, None) => Some(&[]),
         }
@@ -208,10 +214,22 @@ fn unary(call: &Call<'_>) -> Option<Made> {
     if call.node.op_type == "Cast" {
         made.each_bytes = 8;
     }
-    // A shape that only changes its kind of numbers is still one.
-    let kept = matches!(call.node.op_type.as_str(), "Cast" | "Identity");
-    made.few = input.few.clone().filter(|few| kept && matches!(few, Few::Whole(_)));
+    let kept = |few: &Few| match (call.node.op_type.as_str(), few) {
+        ("Identity", Few::Whole(_)) => true,
+        ("Cast", Few::Whole(all)) => keeps(call.number("to", 0), all),
+        _ => false,
+    };
+    made.few = input.few.clone().filter(kept);
     Some(made)
+}
+
+/// Whether whole numbers are the same as numbers of this kind: other kinds round or cut them.
+fn keeps(kind: i64, all: &[i64]) -> bool {
+    match kind {
+        INT64 => true,
+        INT32 => all.iter().all(|it| i32::try_from(*it).is_ok()),
+        _ => false,
+    }
 }
 
 fn broadcast(call: &Call<'_>) -> Option<Made> {
@@ -228,7 +246,7 @@ fn reduce(call: &Call<'_>) -> Option<Made> {
     let axes = if one { &axis[..] } else { call.listed("axes", 1)? };
     let all: Vec<i64> = (0..from.len() as i64).collect();
     let axes = match axes {
-        [] if call.number("noop_with_empty_axes", 0) == 0 => &all,
+        [] if call.number("noop_with_empty_axes", 0) != 1 => &all,
         axes => axes,
     };
     let shape = reduced(from, axes, call.number("keepdims", 1) != 0)?;
@@ -362,7 +380,9 @@ fn slice(call: &Call<'_>) -> Option<Made> {
     }
     let mut made = call.made(shape);
     made.each_bytes = input.each_bytes;
-    if let (Some(all), [start], [_], [] | [1]) = (input.whole(), starts, ends, steps) {
+    // Numbers of several rows are not cut one after the other.
+    let row = input.whole().filter(|_| input.shape.len() == 1);
+    if let (Some(all), [start], [_], [] | [1]) = (row, starts, ends, steps) {
         let from = if *start < 0 { start + all.len() as i64 } else { *start }.max(0) as usize;
         let cut = all.iter().skip(from).take(made.shapes[0].first().map_or(0, |n| *n as usize));
         made.few = Few::whole(cut.copied().collect());
