@@ -4,8 +4,8 @@
 //! shared before it is made here. Whoever was not the first looks again, and decides again.
 
 use super::{
-    BackTest, Catalog, Draft, Gate, MODEL_MAX_BYTES, Record, Stage, VERSIONS_MAX, check_name, file,
-    stages::Stages,
+    BackTest, Catalog, Draft, Gate, ID_MAX, MODEL_MAX_BYTES, Record, Stage, VERSIONS_MAX,
+    check_name, file, stages::Stages,
 };
 use crate::{Error, Result, model::Trained};
 
@@ -55,9 +55,7 @@ impl Catalog {
                 return Err(Error::TooMuch { what, limit: VERSIONS_MAX as u64 });
             }
             let stages = self.stages(&record.name)?.0;
-            // A number is given once, also when the last version was removed.
-            let last = versions.last().copied().max(self.last_shared(&record.name));
-            record.id = last.unwrap_or(0).max(stages.last_id) + 1;
+            record.id = self.next_id(&record.name, &versions, &stages)?;
             record.parent = stages.production();
             let draft = folder.join(".draft");
             file::clear(&draft)?;
@@ -66,11 +64,17 @@ impl Catalog {
                 file::write_json(&draft.join("backtest"), backtest)?;
             }
             file::write_json(&draft.join("version"), &record)?;
-            if !self.publish(&draft, &record)? {
-                return Ok(None);
-            }
-            file::rename(&draft, &folder.join(format!("v{}", record.id)))?;
-            Ok(Some(record.clone()))
+            Ok(self.publish(&draft, &record)?.then(|| record.clone()))
+        })
+    }
+
+    /// A number is given once, also when the last version was removed.
+    fn next_id(&self, name: &str, versions: &[u32], stages: &Stages) -> Result<u32> {
+        let last = versions.last().copied().max(self.last_shared(name));
+        let last = last.unwrap_or(0).max(stages.last_id);
+        last.checked_add(1).filter(|id| *id <= ID_MAX).ok_or_else(|| {
+            let what = format!("the number of a version of `{name}` after {last}");
+            Error::TooMuch { what, limit: ID_MAX.into() }
         })
     }
 
@@ -80,6 +84,10 @@ impl Catalog {
     /// A version that is not there or damaged; one that the gate refuses, with the reason; a shelf that is away.
     pub fn promote(&self, name: &str, id: u32, gate: &Gate) -> Result<String> {
         self.changed_first(name, || {
+            // Whoever removes it has said so, and takes its files away next.
+            if self.stages(name)?.0.is_removed(id) {
+                return Err(Error::Refused(format!("version {id} of `{name}` was removed")));
+            }
             let candidate = self.record(name, id)?;
             self.model(name, id)?;
             // What is really used, past damaged ones.
@@ -117,12 +125,12 @@ impl Catalog {
                     format!("version {id} of `{name}` is in production: promote another first");
                 return Err(Error::Refused(text));
             }
-            // First that its number is not given again: whoever is killed here leaves a candidate.
+            // First that it is not promoted meanwhile, nor its number given again: whoever is killed here leaves one
+            // that can only be removed.
             if !self.change(name, |stages| stages.forget(id))? {
                 return Ok(None);
             }
-            self.withdraw(name, id)?;
-            self.drop_copy(name, id).map(Some)
+            self.withdraw(name, id).map(Some)
         })
     }
 
@@ -149,10 +157,7 @@ impl Catalog {
     fn change(&self, name: &str, change: impl FnOnce(&mut Stages)) -> Result<bool> {
         let mut stages = self.stages(name)?.0;
         change(&mut stages);
-        if !self.publish_stages(name, &stages)? {
-            return Ok(false);
-        }
-        self.write_stages(name, &stages).map(|()| true)
+        self.publish_stages(name, &stages)
     }
 
     /// Replaces the stages here, and keeps those before if they are sound.

@@ -55,6 +55,8 @@ use std::{
 pub const MODEL_MAX_BYTES: u64 = 256 << 20;
 /// Versions of a name; older ones are removed by `rm`.
 const VERSIONS_MAX: usize = 10_000;
+/// No version has a higher number: there is room behind it, whatever strangers write.
+const ID_MAX: u32 = 1_000_000_000;
 
 /// A folder of models; where they are shared, the copy of what is on a shelf.
 #[derive(Debug, Clone)]
@@ -103,9 +105,8 @@ impl Catalog {
     /// As of [`Catalog::names`].
     pub fn versions(&self, name: &str) -> Result<Vec<u32>> {
         check_name(name)?;
-        let number = |entry: String| entry.strip_prefix('v')?.parse::<u32>().ok();
-        let mut found: Vec<_> =
-            entries(&self.folder.join(name))?.into_iter().filter_map(number).collect();
+        let folder = self.folder.join(name);
+        let mut found: Vec<_> = entries(&folder)?.iter().filter_map(|it| number(it)).collect();
         found.sort_unstable();
         Ok(found)
     }
@@ -259,6 +260,12 @@ fn entries(folder: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+/// The number in a name such as `v3`. Those that are written otherwise, as `v03`, are none of ours.
+fn number(entry: &str) -> Option<u32> {
+    let id: u32 = entry.strip_prefix('v')?.parse().ok()?;
+    ((1..=ID_MAX).contains(&id) && entry == format!("v{id}")).then_some(id)
 }
 
 /// Names are folders: they cannot lead elsewhere.

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// So many versions can be gone back.
 const HISTORY_MAX: usize = 50;
+/// So many removals are remembered: far more than are ever under way at once.
+const REMOVED_MAX: usize = 1000;
 
 /// The file `stages`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -17,6 +19,9 @@ pub(super) struct Stages {
     /// The highest number of a version that was removed.
     #[serde(default)]
     pub(super) last_id: u32,
+    /// Versions that were removed, or are about to be: the last ones.
+    #[serde(default)]
+    removed: Vec<u32>,
 }
 
 impl Stages {
@@ -24,10 +29,18 @@ impl Stages {
         self.history.last().copied()
     }
 
+    /// Whether somebody removes it, or has.
+    pub(super) fn is_removed(&self, id: u32) -> bool {
+        self.removed.contains(&id)
+    }
+
     pub(super) fn stage(&self, id: u32) -> Stage {
+        let has = |ids: &&Vec<u32>| ids.contains(&id);
         match self.production() == Some(id) {
             true => Stage::Production,
-            false if self.history.contains(&id) || self.retired.contains(&id) => Stage::Retired,
+            false if [&self.history, &self.retired, &self.removed].iter().any(has) => {
+                Stage::Retired
+            }
             false => Stage::Candidate,
         }
     }
@@ -50,5 +63,9 @@ impl Stages {
         self.history.retain(|other| *other != id);
         self.retired.retain(|other| *other != id);
         self.last_id = self.last_id.max(id);
+        self.removed.retain(|other| *other != id);
+        self.removed.push(id);
+        let more = self.removed.len().saturating_sub(REMOVED_MAX);
+        self.removed.drain(..more);
     }
 }

@@ -10,7 +10,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -22,6 +22,8 @@ type Keys = (BTreeMap<String, (Vec<u8>, u64)>, u64);
 struct Table {
     keys: Mutex<Keys>,
     away: AtomicBool,
+    /// Whoever makes this change is killed when it is made; none if it is 0.
+    kills: AtomicUsize,
 }
 
 impl Table {
@@ -30,6 +32,12 @@ impl Table {
             return Err(Error::Away { place: "a table".into(), source: "it is dark".into() });
         }
         Ok(self.keys.lock().unwrap())
+    }
+
+    fn changed(&self) {
+        let left = self.kills.load(Relaxed);
+        self.kills.store(left.saturating_sub(1), Relaxed);
+        assert_ne!(left, 1, "killed");
     }
 
     fn set(&self, key: &str, bytes: Vec<u8>) {
@@ -65,12 +73,63 @@ impl Shelf for Table {
             return Ok(None);
         }
         self.set(key, bytes.to_vec());
+        self.changed();
         Ok(Some(self.keys()?.1))
     }
 
     fn delete(&self, key: &str) -> Result<()> {
         self.keys()?.0.remove(key);
+        self.changed();
         Ok(())
+    }
+}
+
+/// What others do while a place lists all models, or just before it deletes a key.
+type Others = Mutex<Option<Box<dyn FnOnce() + Send>>>;
+
+/// A table at which others are at work.
+struct Busy {
+    table: Arc<Table>,
+    listed: Others,
+    deletes: Others,
+}
+
+impl std::fmt::Debug for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Busy")
+    }
+}
+
+fn act(others: &Others) {
+    if let Some(act) = others.lock().unwrap().take() {
+        act();
+    }
+}
+
+impl Shelf for Busy {
+    fn address(&self) -> &str {
+        self.table.address()
+    }
+
+    fn list(&self, prefix: &str) -> Result<BTreeMap<String, u64>> {
+        let found = self.table.list(prefix);
+        if prefix.is_empty() {
+            act(&self.listed);
+        }
+        found
+    }
+
+    fn get(&self, key: &str, limit: u64) -> Result<Option<(Vec<u8>, u64)>> {
+        self.table.get(key, limit)
+    }
+
+    fn put(&self, key: &str, bytes: &[u8], over: Option<u64>) -> Result<Option<u64>> {
+        self.table.put(key, bytes, over)
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        act(&self.deletes);
+        self.table.delete(key)
     }
 }
 
@@ -88,6 +147,24 @@ impl Rig {
     fn place(&self, name: &str) -> Catalog {
         Catalog::shared(self.folder.path().join(name), self.table.clone())
     }
+
+    /// The same place, at which something happens when it lists all or deletes.
+    fn busy(&self, name: &str, listed: Others, deletes: Others) -> Catalog {
+        let busy = Busy { table: self.table.clone(), listed, deletes };
+        Catalog::shared(self.folder.path().join(name), Arc::new(busy))
+    }
+
+    /// Kills whoever does something when its nth change is on the shelf, and nothing is noted here.
+    fn killed<T>(&self, nth: usize, act: impl FnOnce() -> T) {
+        self.table.kills.store(nth, Relaxed);
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+        assert!(done.is_err(), "it has made so many changes");
+    }
+}
+
+/// Others who do this, once.
+fn others(act: impl FnOnce() + Send + 'static) -> Others {
+    Mutex::new(Some(Box::new(act)))
 }
 
 fn used(catalog: &Catalog) -> u32 {
@@ -274,4 +351,187 @@ fn a_shelf_that_was_emptied_takes_nothing_away_and_a_folder_of_ones_own_is_no_co
     assert!(refused.to_string().contains("has models of its own"), "{refused}");
     assert!(shared.add(record, &model).is_err());
     assert_eq!(Catalog::at(&own).versions("latency").unwrap(), [1]);
+}
+
+/// Between its change on the shelf and the one here, or between that and its note; also when the disk is full then.
+#[test]
+fn whoever_is_killed_in_a_promotion_erases_no_other_ones() {
+    let rig = Rig::new();
+    let (edge, cloud) = (rig.place("edge"), rig.place("cloud"));
+    let (record, model) = trained("ridge");
+    for _ in 0..4 {
+        edge.add(record.clone(), &model).unwrap();
+    }
+    let copy = edge.folder().join("latency");
+    let history = || {
+        cloud.refresh().unwrap();
+        cloud.stages("latency").unwrap().0.history
+    };
+
+    rig.killed(1, || edge.promote("latency", 1, &GATE));
+    assert!(edge.production("latency").is_err());
+    edge.promote("latency", 2, &GATE).unwrap();
+    assert_eq!(history(), [1, 2]);
+
+    let known = fs::read(copy.join(".known")).unwrap();
+    edge.promote("latency", 3, &GATE).unwrap();
+    fs::write(copy.join(".known"), known).unwrap();
+    cloud.rollback("latency").unwrap();
+    edge.refresh().unwrap();
+    assert_eq!(used(&edge), 2);
+
+    fs::create_dir(copy.join("stages.new")).unwrap();
+    let full = edge.promote("latency", 4, &GATE).unwrap_err();
+    assert!(matches!(full, Error::Write { .. }), "{full}");
+    fs::remove_dir(copy.join("stages.new")).unwrap();
+    edge.promote("latency", 3, &GATE).unwrap();
+    assert_eq!(history(), [1, 2, 4, 3]);
+}
+
+#[test]
+fn whoever_is_killed_while_adding_or_removing_has_what_is_on_the_shelf() {
+    let rig = Rig::new();
+    let edge = rig.place("edge");
+    let (record, model) = trained("ridge");
+    let copy = edge.folder().join("latency");
+    // Before the draft is renamed, and before that is noted.
+    rig.killed(1, || edge.add(record.clone(), &model));
+    assert!(edge.versions("latency").unwrap().is_empty());
+    edge.refresh().unwrap();
+    assert_eq!(edge.model("latency", 1).unwrap(), model);
+    let known = fs::read(copy.join(".known")).unwrap();
+    edge.add(record.clone(), &model).unwrap();
+    fs::write(copy.join(".known"), known).unwrap();
+    assert_eq!(edge.add(record.clone(), &model).unwrap().id, 3);
+    // A version that is noted and not here.
+    fs::remove_dir_all(copy.join("v3")).unwrap();
+    edge.refresh().unwrap();
+    assert_eq!(edge.versions("latency").unwrap(), [1, 2, 3]);
+    // After its number is noted, and after its key is deleted.
+    rig.killed(1, || edge.remove("latency", 3));
+    let refused = edge.promote("latency", 3, &GATE).unwrap_err().to_string();
+    assert!(refused.contains("was removed"), "{refused}");
+    assert_eq!(edge.record("latency", 3).unwrap().stage, Stage::Retired);
+    rig.killed(2, || edge.remove("latency", 3));
+    edge.refresh().unwrap();
+    assert_eq!(edge.versions("latency").unwrap(), [1, 2]);
+    let known = fs::read(copy.join(".known")).unwrap();
+    edge.remove("latency", 2).unwrap();
+    fs::write(copy.join(".known"), known).unwrap();
+    assert_eq!(edge.add(record, &model).unwrap().id, 4);
+    assert_eq!(edge.versions("latency").unwrap(), [1, 4]);
+}
+
+#[test]
+fn damaged_stages_cost_their_models_changes_alone_and_are_told_at_every_look() {
+    let rig = Rig::new();
+    let (edge, cloud) = (rig.place("edge"), rig.place("cloud"));
+    let (record, model) = trained("ridge");
+    let other = Record { name: "other".into(), ..record.clone() };
+    edge.add(record.clone(), &model).unwrap();
+    edge.promote("latency", 1, &GATE).unwrap();
+    cloud.refresh().unwrap();
+    edge.add(other, &model).unwrap();
+    edge.promote("other", 1, &GATE).unwrap();
+    let whole = rig.table.get("latency/stages", u64::MAX).unwrap().unwrap().0;
+    let huge = vec![b'x'; 2 << 20];
+    for damaged in [Vec::new(), b"half".to_vec(), file::sealed(b"{}"), huge] {
+        rig.table.set("latency/stages", damaged);
+        let came = cloud.refresh().unwrap();
+        assert!(came.passed_by[0].contains("latency/stages"), "{:?}", came.passed_by);
+        assert_eq!(cloud.refresh().unwrap().passed_by, came.passed_by);
+        assert_eq!((used(&cloud), cloud.production("other").unwrap().record.id), (1, 1));
+        let refused = cloud.rollback("latency").unwrap_err().to_string();
+        assert!(refused.contains("`latency` cannot be changed: "), "{refused}");
+    }
+    rig.table.set("latency/stages", whole);
+    assert_eq!(cloud.refresh().unwrap(), Came::default());
+    assert_eq!(cloud.add(record, &model).unwrap().id, 2);
+}
+
+#[test]
+fn what_cannot_be_used_is_told_at_every_look_and_taken_again_after_a_while() {
+    let rig = Rig::new();
+    let (edge, cloud) = (rig.place("edge"), rig.place("cloud"));
+    let (record, model) = trained("ridge");
+    edge.add(record.clone(), &model).unwrap();
+    let whole = rig.table.get("latency/v1", u64::MAX).unwrap().unwrap();
+    let swap = |bytes: &[u8]| {
+        // In the same state, as of an object that cannot be read for a while.
+        rig.table.keys.lock().unwrap().0.insert("latency/v1".into(), (bytes.to_vec(), whole.1));
+    };
+    swap(b"half");
+    let first = cloud.refresh().unwrap();
+    assert_eq!(first.passed_by.len(), 1);
+    swap(&whole.0);
+    assert_eq!(cloud.refresh().unwrap(), first);
+
+    let path = cloud.folder().join("latency/.known");
+    let mut known: serde_json::Value = file::read_json(&path, 1 << 20).unwrap();
+    let at_s = known["failed_versions"]["1"]["at_s"].as_u64().unwrap();
+    known["failed_versions"]["1"]["at_s"] = (at_s - 60).into();
+    file::write_json(&path, &known).unwrap();
+    assert_eq!(cloud.refresh().unwrap().versions, [("latency".into(), 1)]);
+    assert_eq!(cloud.refresh().unwrap(), Came::default());
+}
+
+#[test]
+fn a_version_is_not_promoted_while_another_place_removes_it() {
+    let rig = Rig::new();
+    let (edge, cloud) = (rig.place("edge"), rig.place("cloud"));
+    let (record, model) = trained("ridge");
+    for id in 1..=2 {
+        edge.add(record.clone(), &model).unwrap();
+        edge.promote("latency", id, &GATE).unwrap();
+    }
+    cloud.refresh().unwrap();
+    let refused = Arc::new(Mutex::new(String::new()));
+    let (says, other) = (refused.clone(), cloud.clone());
+    let promotes = others(move || {
+        let error = other.promote("latency", 1, &Gate::Forced).unwrap_err();
+        *says.lock().unwrap() = error.to_string();
+    });
+
+    rig.busy("edge", Others::default(), promotes).remove("latency", 1).unwrap();
+
+    assert_eq!(*refused.lock().unwrap(), "version 1 of `latency` was removed");
+    cloud.refresh().unwrap();
+    assert_eq!((used(&cloud), cloud.versions("latency").unwrap()), (2, vec![2]));
+}
+
+#[test]
+fn a_look_takes_nothing_away_that_came_after_it_had_listed() {
+    let rig = Rig::new();
+    let edge = rig.place("edge");
+    let (record, model) = trained("ridge");
+    edge.add(record.clone(), &model).unwrap();
+    let other = edge.clone();
+    let adds = others(move || assert_eq!(other.add(record, &model).unwrap().id, 2));
+    let before = edge.folder().join("latency/v2");
+
+    let came = rig.busy("edge", adds, Others::default()).refresh().unwrap();
+
+    assert_eq!(came, Came::default());
+    assert!(before.is_dir());
+}
+
+#[test]
+fn a_number_has_one_writing_and_a_limit() {
+    let rig = Rig::new();
+    let edge = rig.place("edge");
+    let (record, model) = trained("ridge");
+    for key in ["v4294967295", "v1000000001", "v05", "v+5", "v0", "v99999999999999999999"] {
+        rig.table.set(&format!("latency/{key}"), b"x".to_vec());
+        fs::create_dir_all(edge.folder().join("latency").join(key)).unwrap();
+    }
+    fs::write(edge.folder().join(".shared"), "table://models").unwrap();
+
+    assert_eq!(edge.add(record.clone(), &model).unwrap().id, 1);
+
+    assert_eq!(edge.versions("latency").unwrap(), [1]);
+    let stages = br#"{"history": [1], "retired": [], "lastId": 4294967295}"#;
+    rig.table.set("latency/stages", file::sealed(stages));
+    let error = edge.add(record, &model).unwrap_err();
+    assert_eq!(error.kind(), types::ErrorKind::Exhausted, "{error}");
+    assert!(error.to_string().contains("after 4294967295"), "{error}");
 }
