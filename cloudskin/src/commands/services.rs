@@ -225,11 +225,10 @@ impl ObjectArgs {
             program: std::env::current_exe()?,
             args: vec![
                 "store".into(),
-                "--memory".into(),
-                self.objects_memory.unwrap_or_else(usual).to_string(),
                 "--exit-without-agent-after".into(),
                 exit_without_agent_after.to_string(),
             ],
+            memory: self.objects_memory.unwrap_or_else(usual),
             s3_port: self.s3_port,
             sites_port: self.objects_port,
         })

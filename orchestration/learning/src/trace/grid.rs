@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 /// More than a year of 5 s steps.
 const SAMPLES_MAX: u64 = 8_000_000;
+/// Of all sites together: each has a sample for each step, whether or not it was measured.
+const PLACES_MAX: u64 = 4 * SAMPLES_MAX;
 /// The two-site rules need two; a mistaken column must not make a site of each line.
 const SITES_MAX: u64 = 1_000;
 
@@ -49,6 +51,11 @@ impl Grid {
             let what = format!("a trace of {length} steps");
             return Err(Error::TooMuch { what, limit: SAMPLES_MAX });
         }
+        let places = length * self.sites.len() as u64;
+        if places > PLACES_MAX {
+            let what = format!("{length} steps at {} sites, {places} samples", self.sites.len());
+            return Err(Error::TooMuch { what, limit: PLACES_MAX });
+        }
         let place = |time_s: i64| (time_s.abs_diff(start_s) / u64::from(step_s)) as usize;
         let sites = self.sites.into_iter().map(|(name, cells)| {
             let mut samples = vec![Sample::default(); length as usize];
@@ -71,5 +78,23 @@ fn hold_cpu(samples: &mut [Sample]) {
     for sample in samples {
         last = sample.cpu.or(last);
         sample.cpu = last;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_measurements_far_apart_at_many_sites_take_no_memory() {
+        let mut grid = Grid::default();
+        for site in 0..1_000 {
+            grid.cell(&format!("s{site}"), 5 * site).unwrap();
+        }
+        grid.cell("s0", 5 * 7_999_999).unwrap();
+
+        let refused = grid.trace(5).unwrap_err().to_string();
+
+        assert!(refused.contains("8000000 steps at 1000 sites"), "{refused}");
     }
 }

@@ -50,6 +50,8 @@ pub struct StoreConfig {
     /// Its arguments before `--site NAME --folder DIR`. Its standard input is the listener for S3, its standard output
     /// that for other sites' stores.
     pub args: Vec<String>,
+    /// Most memory for the objects of one tenant, at its start and whatever policies say.
+    pub memory: Bytes,
     /// The port for S3 clients, on the site's own address or else on 127.0.0.1; another one if it is taken.
     pub s3_port: u16,
     /// The port for the stores of other sites, where these reach the site; another one if it is taken.

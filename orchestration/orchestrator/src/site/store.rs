@@ -94,6 +94,8 @@ pub(crate) struct Store {
     pub(crate) moved: Notify,
     answers: watch::Sender<bool>,
     status: Mutex<Status>,
+    /// Held while limits are read and set: of two who change different ones, neither undoes the other's.
+    limits: Arc<Mutex<()>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -134,6 +136,7 @@ impl Store {
             moved: Notify::new(),
             answers: watch::Sender::new(false),
             status: Mutex::default(),
+            limits: Arc::default(),
         }))
     }
 
@@ -183,7 +186,12 @@ impl Store {
         change: Option<StoreChange>,
     ) -> std::result::Result<StoreLimits, Problem> {
         let socket = self.socket(tenant).await?;
-        let asking = spawn_blocking(move || change_limits(&socket, change));
+        let most = most_limits(&self.config);
+        let turn = self.limits.clone();
+        let asking = spawn_blocking(move || {
+            let _one = lock(&turn);
+            change_limits(&socket, change, &most)
+        });
         asking.await.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?
     }
 
@@ -214,19 +222,48 @@ impl Store {
     }
 }
 
+/// The operator's limits, beyond which no policy goes.
+fn most_limits(config: &StoreConfig) -> StoreLimits {
+    // The mark is a share of the tenant's own memory.
+    StoreLimits { high_water: 100, ..told_limits(&crate::store::limits(config.memory)) }
+}
+
+/// Checks that a step up stays within the operator's limits. One down from beyond them is let through: whoever
+/// operates the site raised them.
+fn check_change(
+    StoreChange { limit, from, to }: StoreChange,
+    most: &StoreLimits,
+) -> std::result::Result<(), Problem> {
+    let most = most.of(limit);
+    if to <= from.max(most) {
+        return Ok(());
+    }
+    let advice = match limit {
+        StoreLimit::Memory => ": the site is started with more by `--objects-memory`",
+        _ => "",
+    };
+    let text = format!(
+        "policies give a tenant at most {most} of the store's {limit} here, not {to}{advice}"
+    );
+    Err(Problem::new(ErrorKind::Exhausted, text))
+}
+
 fn change_limits(
     socket: &Path,
     change: Option<StoreChange>,
+    most: &StoreLimits,
 ) -> std::result::Result<StoreLimits, Problem> {
     let failed = |error: geds::Error| Problem::new(error.kind(), types::chain(&error));
     let store = Geds::open(geds::Config::join(socket)).map_err(failed)?;
     let mut limits = store.limits().map_err(failed)?;
-    if let Some(StoreChange { limit, from, to }) = change {
+    if let Some(change) = change {
+        let StoreChange { limit, from, to } = change;
         let found = told_limits(&limits).of(limit);
         if found != from {
             let text = format!("the store's {limit} is {found} by now, and not {from}");
             return Err(Problem::new(ErrorKind::Conflict, text));
         }
+        check_change(change, most)?;
         match limit {
             StoreLimit::Memory => limits.memory_bytes = to,
             StoreLimit::Disk => limits.disk_bytes = to,
@@ -371,6 +408,7 @@ fn start(core: &Core, store: &Store) -> io::Result<Process> {
     let mut command = Command::new(&store.config.program);
     command
         .args(&store.config.args)
+        .args(["--memory", &store.config.memory.to_string()])
         .args(["--site", &core.config.name])
         .arg("--folder")
         .arg(&store.folder)
@@ -564,4 +602,45 @@ async fn ask_home(
     let document = (method != Method::GET).then_some(&own);
     let answer = core.http.exchange(method, &url, document).await?;
     Ok(serde_json::from_slice(&answer).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::Bytes;
+
+    #[test]
+    fn a_policy_does_not_lift_a_tenant_beyond_what_the_store_was_started_with() {
+        let config = StoreConfig {
+            program: PathBuf::new(),
+            args: Vec::new(),
+            memory: Bytes(64 << 20),
+            s3_port: 0,
+            sites_port: 0,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("tenant.sock");
+        let limits = crate::store::limits(Bytes(32 << 20));
+        let node = geds::Node::start(folder.path().join("objects")).unwrap();
+        let _geds = node.geds("lab", &limits).unwrap();
+        node.listen("lab", &limits, socket.clone()).unwrap();
+        let most = most_limits(&config);
+        let set = |limit, to| {
+            let from = change_limits(&socket, None, &most).unwrap().of(limit);
+            change_limits(&socket, Some(StoreChange { limit, from, to }), &most)
+        };
+
+        assert_eq!(set(StoreLimit::Memory, 64 << 20).unwrap().memory, 64 << 20);
+        let beyond = set(StoreLimit::Memory, (64 << 20) + 1).unwrap_err();
+        assert_eq!(beyond.kind, ErrorKind::Exhausted);
+        assert!(beyond.message.contains("at most 67108864 of the store's memory here"), "{beyond}");
+        assert!(set(StoreLimit::Disk, most.disk + 1).is_err());
+        assert!(set(StoreLimit::Cache, u64::MAX).is_err());
+        assert!(set(StoreLimit::HighWater, 101).is_err());
+        assert_eq!(set(StoreLimit::HighWater, 100).unwrap().high_water, 100);
+        assert_eq!(change_limits(&socket, None, &most).unwrap().memory, 64 << 20);
+        // Whoever operates the site had given more than it was started with: less is let through.
+        let down = StoreChange { limit: StoreLimit::Memory, from: 96 << 20, to: 80 << 20 };
+        assert!(check_change(down, &most).is_ok());
+    }
 }

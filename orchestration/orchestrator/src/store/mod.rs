@@ -133,6 +133,11 @@ pub struct Config {
     pub beside: Box<dyn Beside>,
 }
 
+/// What each tenant may use of a store that is started with so much memory for it.
+pub(crate) fn limits(memory: Bytes) -> Limits {
+    Limits { memory_bytes: memory.0, ..Limits::default() }
+}
+
 /// Finds a tenant's store in the folder of a site's store, which begins if it does not run: the socket that
 /// [`geds::Config::join`] takes.
 ///
@@ -309,7 +314,7 @@ impl Store {
     }
 
     fn limits(&self) -> Limits {
-        Limits { memory_bytes: self.config.memory.0, ..Limits::default() }
+        limits(self.config.memory)
     }
 
     /// Opens a tenant's part, if it is not open; whether it was not.

@@ -95,7 +95,22 @@ impl Footer {
         if groups.iter().any(|group| group.chunks.len() != columns.len()) {
             return Err(Fault::damaged("a group of rows has not all columns"));
         }
+        apart(&groups)?;
         Ok(Self { columns, groups })
+    }
+}
+
+/// Checks that no bytes stand for the rows of several groups: a small file would have any number of them.
+fn apart(groups: &[Group]) -> Answer<()> {
+    let read = groups.iter().filter(|group| group.rows > 0).flat_map(|group| &group.chunks);
+    let mut chunks: Vec<_> = read
+        .filter(|chunk| chunk.bytes > 0)
+        .map(|chunk| (chunk.start, chunk.start.saturating_add(chunk.bytes)))
+        .collect();
+    chunks.sort_unstable();
+    match chunks.windows(2).any(|pair| pair[1].0 < pair[0].1) {
+        true => Err(Fault::damaged("columns of it overlap")),
+        false => Ok(()),
     }
 }
 

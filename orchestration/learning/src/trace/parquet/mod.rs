@@ -2,8 +2,9 @@
 //!
 //! What is read is what tables of measurements are made of: columns of numbers, times and texts, plain or by
 //! dictionary, packed by Snappy, Zstandard or gzip. A file is a stranger's, and the sizes in it are claims: each is
-//! compared with the bytes that are there before memory is taken for it, pages are read one at a time, and what
-//! unpacked pages come to is limited. So memory follows the pages of the columns that are needed, never the file.
+//! compared with the bytes that are there before memory is taken for it, pages are read one at a time, and limited is
+//! what all that is read comes to, and what is held at once. So memory follows the pages of the columns that are needed,
+//! never the file, and time follows the file.
 
 mod footer;
 mod hybrid;
@@ -16,14 +17,18 @@ use super::rows::{Field, Rows};
 use crate::{Error, Result};
 use footer::{Chunk, Footer, Leaf, Meaning, Physical};
 use page::{Dictionary, Header, Page};
-use std::{cell::Cell, fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{cell::Cell, fs::File, io, os::unix::fs::FileExt, path::Path, rc::Rc};
 
 /// A file begins and ends with it.
 const MAGIC: &[u8; 4] = b"PAR1";
 /// It says so little about each group of rows that this is for millions of them.
 const FOOTER_MAX_BYTES: u64 = 16 << 20;
-/// Of all pages of a file together: a small file could stand for any number of bytes.
+/// Of all pages of a file together, with their headers and values: a small file could stand for any number of bytes.
 const UNPACKED_MAX_BYTES: u64 = 4 << 30;
+/// Of all columns together: their pages, and where the values of their dictionaries lie.
+const HELD_MAX_BYTES: u64 = 256 << 20;
+/// A site's name or a time; a dictionary's longest text could be that of each row.
+const TEXT_MAX_BYTES: usize = 4 << 10;
 /// A Julian day's number on 1 January 1970.
 const DAY_1970: i64 = 2_440_588;
 
@@ -63,12 +68,26 @@ impl Fault {
     }
 }
 
-/// The file, and how much of it may still be unpacked.
+/// The file, how much of it was read and unpacked, and how much of that is in memory.
 #[derive(Debug)]
 struct Source<'a> {
     file: &'a File,
     size: u64,
     unpacked: Cell<u64>,
+    held: Rc<Cell<u64>>,
+}
+
+/// Memory that counts as long as this lives.
+#[derive(Debug)]
+struct Held {
+    bytes: u64,
+    of: Rc<Cell<u64>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.set(self.of.get().saturating_sub(self.bytes));
+    }
 }
 
 impl Source<'_> {
@@ -90,6 +109,19 @@ impl Source<'_> {
         }
         let most = UNPACKED_MAX_BYTES >> 30;
         Err(Fault::foreign(&format!("its columns have more than {most} GiB: give several files")))
+    }
+
+    /// Counts memory before it is taken.
+    fn hold(&self, bytes: u64) -> Answer<Held> {
+        let held = self.held.get().saturating_add(bytes);
+        if held > HELD_MAX_BYTES {
+            let most = HELD_MAX_BYTES >> 20;
+            return Err(Fault::foreign(&format!(
+                "pages of its columns take more than {most} MiB at once: write smaller ones"
+            )));
+        }
+        self.held.set(held);
+        Ok(Held { bytes, of: self.held.clone() })
     }
 
     fn footer(&self) -> Answer<Footer> {
@@ -135,7 +167,8 @@ impl<'a> Table<'a> {
     pub(super) fn open(path: &'a Path, file: &'a File) -> Result<Self> {
         let opened = || {
             let size = file.metadata().map_err(Fault::Disk)?.len();
-            let source = Source { file, size, unpacked: Cell::new(0) };
+            let (unpacked, held) = (Cell::new(0), Rc::default());
+            let source = Source { file, size, unpacked, held };
             let footer = source.footer()?;
             Ok((source, footer))
         };
@@ -207,8 +240,8 @@ struct Column {
     codec: i64,
     at: u64,
     end: u64,
-    dictionary: Option<Dictionary>,
-    page: Option<Page>,
+    dictionary: Option<(Dictionary, Held)>,
+    page: Option<(Page, Held)>,
     value: Value,
 }
 
@@ -227,13 +260,18 @@ impl Column {
     }
 
     fn advance(&mut self, source: &Source<'_>) -> Answer<()> {
-        while self.page.as_ref().is_none_or(Page::is_done) {
+        while self.page.as_ref().is_none_or(|(page, _)| page.is_done()) {
             self.turn(source)?;
         }
-        let page = self.page.as_mut().ok_or(Fault::Short)?;
-        self.value = match page.next(self.dictionary.as_ref())? {
+        let (page, _) = self.page.as_mut().ok_or(Fault::Short)?;
+        self.value = match page.next(self.dictionary.as_ref().map(|(values, _)| values))? {
             None => Value::Nothing,
-            Some(bytes) => value(self.leaf, bytes)?,
+            Some(bytes) => {
+                if self.leaf.physical == Physical::Bytes {
+                    source.spend(bytes.len() as u64)?;
+                }
+                value(self.leaf, bytes)?
+            }
         };
         Ok(())
     }
@@ -253,12 +291,20 @@ impl Column {
         if !header.is_data() && !header.is_dictionary() {
             return Ok(());
         }
-        source.spend(header.packed().saturating_add(header.unpacked()))?;
+        // A few bytes may say that they are any number of values.
+        let bytes = header.packed().saturating_add(header.unpacked());
+        source.spend(bytes.saturating_add(header.values()))?;
+        if header.is_dictionary() {
+            self.dictionary = None;
+        }
+        let held = source.hold(header.unpacked().saturating_add(header.places_bytes()))?;
+        // Until it is unpacked.
+        let _packed = source.hold(header.packed())?;
         let packed = source.read(start, header.packed() as usize)?;
         let bytes = header.unpack(self.codec, packed)?;
         match header.is_dictionary() {
-            true => self.dictionary = Some(Dictionary::of(&header, self.leaf, bytes)?),
-            false => self.page = Some(Page::of(&header, self.leaf, bytes)?),
+            true => self.dictionary = Some((Dictionary::of(&header, self.leaf, bytes)?, held)),
+            false => self.page = Some((Page::of(&header, self.leaf, bytes)?, held)),
         }
         Ok(())
     }
@@ -289,6 +335,10 @@ fn value(leaf: Leaf, bytes: &[u8]) -> Answer<Value> {
             (i64::from(day) - DAY_1970).saturating_mul(86_400).saturating_add(seconds) as f64
         }
         Physical::Bytes => {
+            if bytes.len() > TEXT_MAX_BYTES {
+                let most = TEXT_MAX_BYTES >> 10;
+                return Err(Fault::foreign(&format!("a text in it has more than {most} KiB")));
+            }
             let text = std::str::from_utf8(bytes);
             let text = text.map_err(|_| Fault::damaged("a text in it is not UTF-8"))?;
             return Ok(Value::Text(text.to_owned()));

@@ -46,6 +46,8 @@ impl Header {
     pub(super) fn read(source: &Source<'_>, at: u64, end: u64) -> Answer<(Self, u64)> {
         for length in HEADER_BYTES {
             let length = length.min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            // A page of nothing costs this, too.
+            source.spend(length.max(HEADER_BYTES[0]) as u64)?;
             let bytes = source.read(at, length)?;
             match Self::parse(&bytes) {
                 // It may be longer.
@@ -103,6 +105,17 @@ impl Header {
 
     pub(super) fn unpacked(&self) -> u64 {
         self.unpacked.unsigned_abs()
+    }
+
+    pub(super) fn values(&self) -> u64 {
+        self.values.unsigned_abs()
+    }
+
+    /// What it takes to know where each value of a dictionary lies.
+    pub(super) fn places_bytes(&self) -> u64 {
+        // Each takes four bytes at least, so that there are never more than the page has room for.
+        let places = if self.is_dictionary() { self.values().min(self.unpacked() / 4) } else { 0 };
+        places * size_of::<Place>() as u64
     }
 
     pub(super) fn is_dictionary(&self) -> bool {
@@ -229,9 +242,12 @@ impl Dictionary {
             return Err(foreign(header.encoding));
         }
         let mut values = Plain { physical: leaf.physical, bytes, at: 0 };
-        // Each takes four bytes at least, so that there are never more than the page has room for.
-        let places: Answer<Vec<_>> = (0..header.values).map(|_| values.next()).collect();
-        Ok(Self { values, places: places? })
+        // What was counted, and not twice as much while it grows.
+        let mut places = Vec::with_capacity(header.places_bytes() as usize / size_of::<Place>());
+        for _ in 0..header.values {
+            places.push(values.next()?);
+        }
+        Ok(Self { values, places })
     }
 }
 

@@ -109,8 +109,8 @@ struct Seen {
     rests_ms: Option<u64>,
     /// What sensors of its Python said, by their names.
     sensed: HashMap<String, functions::Sensed>,
-    /// When actuators with conditions of their own last did something, and what was said of it.
-    stepped: HashMap<usize, (u64, String)>,
+    /// When actuators with conditions of their own last did something, if they ever did, and what was said last.
+    stepped: HashMap<usize, (Option<u64>, String)>,
 }
 
 impl Agents {

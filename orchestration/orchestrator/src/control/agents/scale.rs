@@ -84,6 +84,9 @@ pub(super) async fn follow(
             }
             Ok(Some(change)) => {
                 let tried = carry_out(state, policy, &change).await.or_else(failed);
+                if tried.as_ref().is_err_and(|problem| told(state, policy, want, problem)) {
+                    continue;
+                }
                 (change, tried)
             }
             Err(problem) => {
@@ -109,7 +112,7 @@ pub(super) async fn follow(
 fn rested(state: &State, policy: &Policy, want: &Want, cool_down_ms: u64) -> bool {
     let now_ms = state.wall_ms();
     state.agents.seen(&policy.id(), |seen| {
-        let last = seen.stepped.get(&want.actuator).map(|(at_ms, _)| *at_ms);
+        let last = seen.stepped.get(&want.actuator).and_then(|(at_ms, _)| *at_ms);
         last.is_none_or(|last| now_ms >= last.saturating_add(cool_down_ms) || now_ms < last)
     })
 }
@@ -280,7 +283,12 @@ async fn note(
     let problem = tried.err();
     let said = problem.clone().unwrap_or_else(|| change.text.clone());
     let now_ms = state.wall_ms();
-    state.agents.seen(&policy.id(), |seen| seen.stepped.insert(want.actuator, (now_ms, said)));
+    state.agents.seen(&policy.id(), |seen| {
+        // What failed was no step, after which it would rest.
+        let last = seen.stepped.get(&want.actuator).and_then(|(at_ms, _)| *at_ms);
+        let at_ms = if problem.is_some() { last } else { Some(now_ms) };
+        seen.stepped.insert(want.actuator, (at_ms, said));
+    });
     let decision = DecisionSpec {
         action: change.action.into(),
         subject: format!("{}/{name}", kind.path()),

@@ -451,6 +451,38 @@ async fn a_stores_limit_follows_its_conditions_and_a_store_that_fails_is_told() 
 }
 
 #[tokio::test]
+async fn a_step_that_failed_is_tried_again_at_the_next_run() {
+    let world = World::new().await;
+    serve(&world).await;
+    let memory = |edge: &mut super::site::Memory| edge.limits.memory >> 20;
+    world.site("edge").with(|edge| {
+        edge.limits.memory = 64 << 20;
+        edge.faults.insert("storeLimits", Fault::Refuse);
+    });
+    let mut spec = quick();
+    spec["conditions"] = json!({"go": "false"});
+    spec["actuators"] = json!([{"store": {
+        "limit": "memory", "min": "64Mi", "max": "160Mi", "step": "64Mi", "up": "hour >= 0",
+        "coolDown": "1h",
+    }}]);
+    world.apply(&document(&spec)).await;
+    let failed = async || {
+        let mut failed = 0;
+        for name in policy(&world).await.decisions {
+            failed += usize::from(decision(&world, &name).await.1.outcome == "failed");
+        }
+        failed
+    };
+    serve_until(&world, "edge", 250, async || failed().await > 0).await;
+    serve_until(&world, "edge", 250, async || {
+        world.site("edge").with(|edge| edge.faults.clear());
+        world.site("edge").with(memory) == 128
+    })
+    .await;
+    assert_eq!(failed().await, 1);
+}
+
+#[tokio::test]
 async fn what_a_site_decided_while_it_was_cut_off_is_recorded_once_and_asked_anew() {
     let world = World::new().await;
     serve(&world).await;
