@@ -17,7 +17,7 @@ pub use course::Course;
 pub use drive::{Roads, Traffic, Way};
 pub use judge::Accuracy;
 pub use plane::Plane;
-pub use track::{Cleaned, LeftOut, clean};
+pub use track::{Cleaned, GAP_S, LeftOut, clean};
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -127,16 +127,15 @@ impl Tracker {
     /// Learns from a track: its fixes in the order of time.
     pub fn learn(&mut self, track: &[Fix]) {
         let near: Vec<usize> = track.iter().map(|fix| self.nearest(fix.point)).collect();
-        let (mut later, mut changed) = (0, None);
+        let mut changed = None;
         for at in 0..track.len() {
             if at > 0 && near[at - 1] != near[at] {
                 changed = Some(at - 1);
             }
             let then_s = track[at].at_s + self.horizon_s;
-            while track.get(later).is_some_and(|fix| fix.at_s < then_s) {
-                later += 1;
-            }
-            let Some(&to) = near.get(later) else { return };
+            let Some(to) = place_at(track, then_s).map(|point| self.nearest(point)) else {
+                continue;
+            };
             let came = changed.filter(|changed| at - changed < BEFORE_MAX).map(|at| near[at]);
             for state in self.states(&track[..=at], came) {
                 *self.seen.entry(state).or_default().entry(to as u32).or_default() += 1;
@@ -237,6 +236,24 @@ fn is_place(fix: &Fix) -> bool {
     fix.point.x_m.is_finite() && fix.point.y_m.is_finite()
 }
 
+/// Where a vehicle was at a moment of a track: on the straight line between the fixes before and after
+/// it. Nothing outside of the track.
+pub fn place_at(track: &[Fix], at_s: f64) -> Option<Point> {
+    let later = track.partition_point(|fix| fix.at_s < at_s);
+    let after = track.get(later).filter(|fix| is_place(fix))?;
+    if after.at_s <= at_s {
+        return Some(after.point);
+    }
+    let before = track.get(later.checked_sub(1)?).filter(|fix| is_place(fix))?;
+    let part = (at_s - before.at_s) / (after.at_s - before.at_s);
+    let between = |from: f64, to: f64| from + (to - from) * part;
+    let point = Point {
+        x_m: between(before.point.x_m, after.point.x_m),
+        y_m: between(before.point.y_m, after.point.y_m),
+    };
+    is_place(&Fix { at_s, point }).then_some(point)
+}
+
 /// Whether it stands, drives or drives fast.
 fn speed(track: &[Fix]) -> u32 {
     let Some(last) = track.last() else { return 0 };
@@ -291,6 +308,29 @@ mod tests {
         tracker.learn(&[fix(f64::NAN, f64::INFINITY), fix(1.0, 2.0), fix(0.0, f64::NAN)]);
         assert!(tracker.next(&[fix(0.0, 1.0)]).is_some());
         assert!(Tracker::new(&[], 1.0).is_err() && Tracker::new(&sites, 0.0).is_err());
+    }
+
+    #[test]
+    fn what_is_learned_is_of_the_horizon_however_seldom_a_vehicle_tells_where_it_is() {
+        let sites = [0.0, 300.0].map(|x_m| Point { x_m, y_m: 0.0 });
+        let fix = |at_s, x_m| Fix { at_s, point: Point { x_m, y_m: 0.0 } };
+        // In 6 s of the 30 s until it is heard of again it comes a fifth of the way.
+        let track = [fix(0.0, 0.0), fix(30.0, 300.0)];
+        let mut tracker = Tracker::new(&sites, 6.0).unwrap();
+
+        for _ in 0..SEEN_MIN {
+            tracker.learn(&track);
+        }
+
+        assert_eq!(tracker.next(&track[..1]), Some(Next { site: 0, share: Some(1.0) }));
+        let found = tracker.judge(&[track.to_vec()]);
+        assert_eq!((found.moments, found.told, found.stayed), (1, 1.0, 1.0));
+        assert_eq!(place_at(&track, 6.0), Some(Point { x_m: 60.0, y_m: 0.0 }));
+        assert_eq!(place_at(&track, 30.0), Some(track[1].point));
+        for outside in [-1.0, 30.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(place_at(&track, outside), None, "{outside}");
+        }
+        assert_eq!(place_at(&[fix(0.0, f64::NAN), fix(9.0, 1.0)], 3.0), None);
     }
 
     #[test]

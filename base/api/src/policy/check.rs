@@ -33,10 +33,7 @@ impl PolicySpec {
         for (name, figure) in &self.figures {
             require(is_identifier(name), "figures", "names of letters, digits and `_`")?;
             figure.check()?;
-            // These two are the trajectory's.
-            let taken = ["distance", "next"].contains(&name.as_str());
-            let free = self.pipeline.trajectory.is_none() || !taken;
-            require(free, "figures", "other names than `distance` and `next` beside a trajectory")?;
+            self.check_free("figures", name)?;
         }
         self.conditions.check()?;
         self.guards.check()?;
@@ -46,10 +43,21 @@ impl PolicySpec {
         self.tests.iter().try_for_each(Case::check)
     }
 
+    /// `distance` and `next` are the trajectory's: what else is called so would stand in for it
+    /// where no position is fresh.
+    fn check_free(&self, field: &'static str, name: &str) -> Result<(), ApiError> {
+        let taken = ["distance", "next"].contains(&name);
+        let free = self.pipeline.trajectory.is_none() || !taken;
+        require(free, field, "other names than `distance` and `next` beside a trajectory")
+    }
+
     /// Who names a function has the file that it stands in.
     fn check_python(&self) -> Result<(), ApiError> {
         let sensors = self.python_sensors();
-        sensors.into_iter().try_for_each(|sensor| sensor.check("sensors.python"))?;
+        for sensor in sensors {
+            sensor.check("sensors.python")?;
+            self.check_free("sensors.python", &sensor.name)?;
+        }
         if let Some(name) = self.python_model() {
             require(is_identifier(name), "model", "`python/` and the name of a function")?;
         }

@@ -132,4 +132,16 @@ fn who_is_followed_is_told_in_degrees_or_in_metres() {
         "pipeline": {"trajectory": {"position": degrees}},
     });
     assert!(check(&figures).unwrap_err().contains("`distance` and `next`"));
+    let sensor = |name: &str, pipeline: Value| {
+        check(&json!({
+            "service": "a", "sla": "1s", "python": {"file": "agents.py"}, "pipeline": pipeline,
+            "sensors": [{"every": "5s"}, {"python": name}],
+        }))
+    };
+    for name in ["next", "distance"] {
+        let error = sensor(name, json!({"trajectory": {"position": degrees}})).unwrap_err();
+        assert!(error.contains("sensors.python`") && error.contains("beside a"), "{error}");
+        sensor(name, json!({})).unwrap();
+    }
+    sensor("queue", json!({"trajectory": {"position": degrees}})).unwrap();
 }

@@ -112,14 +112,15 @@ pub(super) fn expected(prediction: &Value) -> Option<String> {
 
 /// Where who is followed was said to go.
 fn followed(next: &NextSite) -> String {
-    let NextSite { site, share, passages, ahead_s, nearest, left_out } = next;
+    let NextSite { site, share, passages, ahead_s, nearest, left_out, unlearned } = next;
     let share = share * 100.0;
     let left_out = match left_out.count() {
         0 => String::new(),
         count => format!(", {count} positions left out"),
     };
+    let unlearned = unlearned.as_ref().map(|why| format!(", {why}")).unwrap_or_default();
     format!(
-        "nearest in {ahead_s} s `{site}` with {share:.0} % of {passages} passages, now `{nearest}`{left_out}; "
+        "nearest in {ahead_s} s `{site}` with {share:.0} % of {passages} passages, now `{nearest}`{left_out}{unlearned}; "
     )
 }
 

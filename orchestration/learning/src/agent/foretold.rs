@@ -50,4 +50,7 @@ pub struct NextSite {
     /// Positions that were left out of what it was said by.
     #[serde(default)]
     pub left_out: LeftOut,
+    /// Why tracks were not learned from, or not all, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlearned: Option<String>,
 }

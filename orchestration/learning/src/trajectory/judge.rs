@@ -1,6 +1,6 @@
 //! How well it is told where vehicles go, beside staying and a straight line.
 
-use super::{Fix, Point, Tracker, lately};
+use super::{Fix, Point, Tracker, lately, place_at};
 use serde::Serialize;
 
 /// How often a site was said, or is the nearest, beside the one that it came to be.
@@ -27,16 +27,11 @@ impl Tracker {
         let mut found = Accuracy::default();
         let mut changes = 0_u32;
         for track in tracks {
-            let mut later = 0;
             for at in 0..track.len() {
                 let then_s = track[at].at_s + self.horizon_s;
-                while track.get(later).is_some_and(|fix| fix.at_s < then_s) {
-                    later += 1;
-                }
-                let (Some(then), Some(said)) = (track.get(later), self.next(&track[..=at])) else {
-                    break;
-                };
-                let (to, here) = (self.nearest(then.point), self.nearest(track[at].point));
+                let then = place_at(track, then_s);
+                let (Some(then), Some(said)) = (then, self.next(&track[..=at])) else { continue };
+                let (to, here) = (self.nearest(then), self.nearest(track[at].point));
                 let right = |site: usize| f64::from(u8::from(site == to));
                 let straight = right(self.nearest(straight(&track[..=at], self.horizon_s)));
                 found.moments += 1;

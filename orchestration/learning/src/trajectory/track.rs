@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 const SPEED_MAX_M_S: f64 = 100.0;
 const OFF_MAX_M: f64 = 50.0;
 /// After so long without a position another track begins, in seconds.
-const GAP_S: f64 = 60.0;
+pub const GAP_S: f64 = 60.0;
 /// So many positions in a row that follow from each other are believed, wherever they are: a vehicle
 /// that was carried, or a first position that was wrong.
 const BELIEVED: usize = 3;

@@ -139,7 +139,14 @@ async fn close(state: &Arc<State>, open: &Open, now_ms: u64) -> Result<bool> {
     }
     let mut after = compare(state, (&open.id, &spec), &status, &forecast, now_ms);
     if let Some(next) = &forecast.next {
-        after["next"] = then(state, (&open.id, &spec), &forecast, next).await?;
+        let found = then(state, (&open.id, &spec), &forecast, next).await?;
+        let heard_ms =
+            policy_of(&open.id, &spec).map_or(0, |policy| course::heard_of_ms(state, &policy));
+        // A vehicle that tells seldom where it is has yet to say where it was.
+        if found.is_null() && now_ms < then_ms(&spec, next).saturating_add(heard_ms) {
+            return Ok(false);
+        }
+        after["next"] = found;
     }
     if !status.observed.is_object() {
         status.observed = json!({});
@@ -162,8 +169,8 @@ async fn then(
     forecast: &Foretold,
     next: &NextSite,
 ) -> Result<Value> {
-    let Some(policy) = spec.by.strip_prefix("policy/") else { return Ok(Value::Null) };
-    let (asked, policy) = (state.clone(), Id::new(&decision.tenant, policy));
+    let Some(policy) = policy_of(decision, spec) else { return Ok(Value::Null) };
+    let asked = state.clone();
     let others = spec.alternatives.iter().map(|other| other.name.clone());
     let sites: Vec<String> = std::iter::once(forecast.at.clone()).chain(others).collect();
     let at_ms = then_ms(spec, next);
@@ -175,6 +182,11 @@ async fn then(
         Some(site) => json!({"site": site, "right": site == next.site}),
         None => Value::Null,
     })
+}
+
+/// The policy that decided.
+fn policy_of(decision: &Id, spec: &DecisionSpec) -> Option<Id> {
+    Some(Id::new(&decision.tenant, spec.by.strip_prefix("policy/")?))
 }
 
 fn compare(

@@ -1,7 +1,7 @@
 //! Policies that watch services: the loop in which their sensors fire, and what they say is done.
 //!
 //! What an agent says is decided in the crate `learning`, by pure functions; here measurements are
-//! gathered (`situation`; of who is followed in `course`), decisions recorded (`record`), carried out (`act`, `deeds`),
+//! gathered (`situation`; of who is followed in `course`, by `tracks`), decisions recorded (`record`), carried out (`act`, `deeds`),
 //! and later compared with what happened (`after`). The user's own functions are asked in
 //! `functions`. Policies are looked at side by side, so that a slow one delays nobody else. All that must outlive the process is in the policy's
 //! status and in its decisions.
@@ -19,6 +19,7 @@ mod record;
 mod scale;
 mod situation;
 mod sources;
+mod tracks;
 
 pub(super) use abroad::{assignments, heard, in_use, models};
 pub(super) use analyze::{Asked, analyze};

@@ -284,7 +284,7 @@ fn prediction(agent: &Agent, gathered: &Gathered, advice: &Advice) -> Value {
         to: there,
         there: option.there,
         requests,
-        next: followed.and_then(|followed| followed.next(&gathered.places)),
+        next: followed.and_then(|followed| followed.next.clone()),
     };
     serde_json::to_value(foretold).unwrap_or_default()
 }

@@ -108,7 +108,7 @@ pub(super) fn gather(state: &State, policy: &Policy, service: &Service) -> Optio
     };
     let mut figures = figures(state, policy, &places, now_ms);
     figures.extend(functions::figures(state, policy, &places, now_ms));
-    let followed = course::followed(state, policy, &places, now_ms);
+    let followed = course::followed(state, policy, service, &places, now_ms);
     if let Some(Ok(followed)) = &followed {
         figures.extend(followed.course.figures());
     }
