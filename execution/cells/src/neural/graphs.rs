@@ -1,6 +1,6 @@
 //! A cell's graphs and contexts, and what its calls do with them.
 
-use super::{CONTEXTS_MAX, Errno, GRAPHS_MAX, Given, NAME_MAX_BYTES};
+use super::{CARRIED_MAX_BYTES, CONTEXTS_MAX, Errno, GRAPHS_MAX, Given, NAME_MAX_BYTES};
 use crate::wasi::{Bytes, memory::Guest};
 use inference::{File, Kind, Limits, Model, Tensor};
 use std::{sync::Arc, time::Instant};
@@ -24,6 +24,8 @@ pub(crate) struct Neural {
     pub(super) memory_bytes: u64,
     /// Of those, taken.
     pub(super) taken_bytes: u64,
+    /// Bytes that a snapshot has of them at most.
+    carried_bytes: u64,
     /// When computing is interrupted.
     until: Option<Instant>,
 }
@@ -48,7 +50,8 @@ pub(super) struct Context {
     pub(super) graph: usize,
     pub(super) inputs: Vec<Option<Arc<Tensor>>>,
     pub(super) outputs: Option<Vec<Tensor>>,
-    computing: bool,
+    /// While it computes: the bytes that were taken for that.
+    computing: Option<u64>,
 }
 
 /// A computation, apart from the cell.
@@ -68,7 +71,7 @@ impl Job {
 impl Context {
     pub(super) fn of(graph: usize, model: &Model) -> Self {
         let inputs = vec![None; model.inputs().len()];
-        Self { graph, inputs, outputs: None, computing: false }
+        Self { graph, inputs, outputs: None, computing: None }
     }
 }
 
@@ -86,6 +89,11 @@ impl Neural {
         self.until = Some(until);
     }
 
+    /// Whether computing is interrupted from now on.
+    pub(super) fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
     /// Whether there is nothing that a snapshot would have to carry.
     pub(super) fn is_unused(&self) -> bool {
         self.graphs.is_empty()
@@ -97,6 +105,17 @@ impl Neural {
             return Err(Errno::TooLarge);
         }
         self.taken_bytes = taken;
+        Ok(())
+    }
+
+    /// Room in a snapshot, and as much memory, or more.
+    pub(super) fn carry(&mut self, bytes: u64, memory_bytes: u64) -> Result<(), Errno> {
+        let carried = self.carried_bytes.saturating_add(bytes);
+        if carried > CARRIED_MAX_BYTES {
+            return Err(Errno::TooLarge);
+        }
+        self.take(memory_bytes)?;
+        self.carried_bytes = carried;
         Ok(())
     }
 
@@ -131,7 +150,8 @@ impl Neural {
 
     pub(super) fn load_bytes(&mut self, file: Vec<u8>) -> Result<u32, Errno> {
         let limits = Limits::for_programs(self.memory_bytes.saturating_sub(self.taken_bytes));
-        if self.graphs.len() >= GRAPHS_MAX || file.len() as u64 > limits.memory_bytes {
+        let largest = limits.memory_bytes.min(CARRIED_MAX_BYTES);
+        if self.graphs.len() >= GRAPHS_MAX || file.len() as u64 > largest {
             return Err(Errno::TooLarge);
         }
         let read = File::read(&file, &limits).and_then(|read| read.model(&limits));
@@ -142,7 +162,7 @@ impl Neural {
                 _ => Errno::InvalidEncoding,
             }
         })?;
-        self.take(model.memory_bytes())?;
+        self.carry(file.len() as u64, model.memory_bytes())?;
         Ok(self.add(Graph { origin: Origin::Bytes(Bytes(file)), model }))
     }
 
@@ -192,7 +212,8 @@ impl Neural {
             return Err(Errno::TooLarge);
         }
         let tensors = model.inputs().iter().chain(model.outputs()).map(|info| info.size_bytes());
-        self.take(tensors.fold(0, u64::saturating_add))?;
+        let bytes = tensors.fold(0, u64::saturating_add);
+        self.carry(bytes, bytes)?;
         self.contexts.push(context);
         Ok(self.contexts.len() as u32 - 1)
     }
@@ -201,8 +222,8 @@ impl Neural {
         let context = self.contexts.get_mut(number as usize).ok_or(Errno::InvalidArgument)?;
         let graph = self.graphs.get(context.graph).ok_or(Errno::InvalidArgument)?;
         match context.computing {
-            false => Ok((context, &graph.model)),
-            true => Err(Errno::Busy),
+            None => Ok((context, &graph.model)),
+            Some(_) => Err(Errno::Busy),
         }
     }
 
@@ -235,13 +256,17 @@ impl Neural {
     }
 
     /// What is to be computed; until [`Neural::end`] nothing else is done with the context.
-    pub(super) fn begin(&mut self, context: u32) -> Result<Job, Errno> {
-        let until = self.until;
-        let (context, model) = self.context(context)?;
+    pub(super) fn begin(&mut self, number: u32) -> Result<Job, Errno> {
+        let (context, model) = self.context(number)?;
         let inputs: Option<Vec<_>> = context.inputs.iter().cloned().collect();
         let inputs = inputs.ok_or(Errno::InvalidArgument)?;
-        context.computing = true;
-        Ok(Job { model: model.clone(), inputs, until })
+        let model = model.clone();
+        // What a graph was loaded with has room for one answer at a time.
+        let alone = self.contexts.iter().all(|context| context.computing.is_none());
+        let bytes = if alone { 0 } else { model.memory_bytes() };
+        self.take(bytes).map_err(|_| Errno::Busy)?;
+        self.contexts[number as usize].computing = Some(bytes);
+        Ok(Job { model, inputs, until: self.until })
     }
 
     pub(super) fn end(
@@ -250,7 +275,8 @@ impl Neural {
         answer: inference::Result<Vec<Tensor>>,
     ) -> Result<(), Errno> {
         let context = self.contexts.get_mut(context as usize).ok_or(Errno::InvalidArgument)?;
-        context.computing = false;
+        let taken = context.computing.take().unwrap_or_default();
+        self.taken_bytes -= taken;
         context.outputs = None;
         match answer {
             Ok(outputs) => context.outputs = Some(outputs),

@@ -18,9 +18,14 @@ macro_rules! offer {
                 MODULE,
                 stringify!($name),
                 |mut caller: Caller<'_, T>, $($argument: u32),*| -> wasmtime::Result<i32> {
-                    let called = T::with(&mut caller, |memory, wasi| {
-                        wasi.neural().$name(memory, $($argument),*)
+                    let (called, late) = T::with(&mut caller, |memory, wasi| {
+                        let neural = wasi.neural();
+                        (neural.$name(memory, $($argument),*), neural.is_late())
                     })?;
+                    // Reading a model takes its time.
+                    if late {
+                        return Err(Trap::Interrupt.into());
+                    }
                     Ok(status(called))
                 },
             )?;

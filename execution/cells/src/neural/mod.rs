@@ -21,6 +21,9 @@ pub(crate) use link::{MODULE, add_to_linker};
 const GRAPHS_MAX: usize = 16;
 /// Contexts that one cell may make.
 const CONTEXTS_MAX: usize = 64;
+/// Most bytes that a snapshot has of a cell's models: the files that it brought, and tensors. A section of a
+/// snapshot takes 256 MiB, with whatever else the cell's system has.
+const CARRIED_MAX_BYTES: u64 = 192 << 20;
 /// Largest name of a model, in bytes.
 pub(crate) const NAME_MAX_BYTES: usize = 128;
 
@@ -33,7 +36,7 @@ pub(crate) enum Errno {
     InvalidArgument = 1,
     /// The bytes are no model that is run.
     InvalidEncoding = 2,
-    /// Another thread computes in this context.
+    /// Another thread computes in this context, or others take the memory.
     Busy = 4,
     /// Nothing was computed, or computing failed.
     RuntimeError = 5,

@@ -162,6 +162,45 @@ fn while_it_computes_a_context_is_busy() {
 }
 
 #[test]
+fn answers_that_are_computed_at_once_have_memory_each() {
+    let needs = given("twice", 1).model.memory_bytes();
+    let mut cell = Cell::new(2 * needs + 48);
+    cell.by_name().unwrap();
+    for context in 0..3 {
+        cell.context(0).unwrap();
+        cell.set(context).unwrap();
+    }
+    let before = cell.neural.taken_bytes;
+
+    let jobs = [cell.neural.begin(0).unwrap(), cell.neural.begin(1).unwrap()];
+
+    assert_eq!(cell.neural.taken_bytes, before + needs);
+    assert_eq!(cell.compute(2), Err(Errno::Busy), "there is room for two");
+    for (context, job) in (0..).zip(jobs) {
+        cell.neural.end(context, job.run()).unwrap();
+    }
+    assert_eq!(cell.neural.taken_bytes, before);
+    cell.compute(2).unwrap();
+}
+
+#[test]
+fn a_cell_has_no_more_than_a_snapshot_takes() {
+    let mut cell = Cell::new(1 << 40);
+    cell.by_name().unwrap();
+    cell.neural.load_bytes(file()).unwrap();
+    cell.context(0).unwrap();
+    let carried = file().len() as u64 + 16;
+    assert_eq!(cell.neural.carry(super::CARRIED_MAX_BYTES - carried + 1, 0), Err(Errno::TooLarge));
+
+    cell.neural.carry(super::CARRIED_MAX_BYTES - carried - 16, 0).unwrap();
+
+    cell.context(0).unwrap();
+    assert_eq!(cell.context(0), Err(Errno::TooLarge));
+    let padded = [file(), vec![0; super::CARRIED_MAX_BYTES as usize]].concat();
+    assert_eq!(cell.neural.load_bytes(padded), Err(Errno::TooLarge));
+}
+
+#[test]
 fn an_image_restores_what_was_there_within_what_is_granted() {
     let mut cell = Cell::new(1 << 20);
     assert_eq!(cell.neural.image(), None, "nothing was loaded");
