@@ -30,4 +30,4 @@ pub use machine::Machine;
 pub use pictures::{Picture, pictures};
 pub use probe::{Outcome, Seen};
 pub use run::{Record, run};
-pub use summary::{PartSummary, Promise, Summary, Verdict};
+pub use summary::{PartSummary, Promise, Summary, Verdict, lines};

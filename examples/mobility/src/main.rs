@@ -123,13 +123,13 @@ fn table(record: &Record, summary: &Summary) -> String {
 }
 
 fn mark(verdict: Verdict) -> String {
-    let (word, colour) = match verdict {
-        Verdict::Met => ("met         ", 32),
-        Verdict::NotMet => ("NOT MET     ", 31),
-        Verdict::Inconclusive => ("inconclusive", 33),
+    let colour = match verdict {
+        Verdict::Met => 32,
+        Verdict::NotMet => 31,
+        Verdict::Inconclusive => 33,
     };
     let plain = std::env::var_os("NO_COLOR").is_some() || !std::io::stdout().is_terminal();
-    if plain { word.to_owned() } else { format!("\x1b[{colour}m{word}\x1b[0m") }
+    if plain { format!("{verdict:<12}") } else { format!("\x1b[{colour}m{verdict:<12}\x1b[0m") }
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

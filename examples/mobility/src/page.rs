@@ -11,6 +11,10 @@ const TEMPLATE: &str = include_str!("page.html");
 /// Where the data goes.
 const DATA: &str = "/*DATA*/null";
 
+/// What pages have in common, and where it goes.
+const PARTS: [(&str, &str); 2] =
+    [("/*STYLE*/\n", include_str!("parts.css")), ("/*SCRIPT*/\n", include_str!("parts.js"))];
+
 /// The page of a run.
 pub fn render(record: &Record, summary: &Summary, pictures: &[Picture]) -> String {
     let parts: Vec<Value> = record.played.iter().map(|played| part(record, played)).collect();
@@ -25,11 +29,17 @@ pub fn render(record: &Record, summary: &Summary, pictures: &[Picture]) -> Strin
         "frames": frames(record),
         "why": record.why,
     });
-    TEMPLATE.replace(DATA, &embedded(&data))
+    filled(TEMPLATE, &data)
+}
+
+/// A page with what pages have in common, and its data.
+pub(crate) fn filled(template: &str, data: &Value) -> String {
+    let whole = PARTS.iter().fold(template.to_owned(), |page, (at, part)| page.replace(at, part));
+    whole.replace(DATA, &embedded(data))
 }
 
 /// JSON that cannot end the script element that it stands in.
-pub(crate) fn embedded(data: &Value) -> String {
+fn embedded(data: &Value) -> String {
     data.to_string().replace('<', "\\u003c")
 }
 
@@ -127,13 +137,28 @@ fn frames(record: &Record) -> Vec<Value> {
 }
 
 /// To a hundredth: a page needs no more.
-fn round(value: f64) -> f64 {
+pub(crate) fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Checks that a page is whole with its data, and needs nothing else.
+    pub(crate) fn check(template: &str) {
+        assert_eq!(template.matches(DATA).count(), 1);
+        let page = filled(template, &json!({"found": "here"}));
+        assert!(page.contains(r#"{"found":"here"}"#), "{page}");
+        assert!(PARTS.iter().all(|(at, _)| !page.contains(at)), "{page}");
+        for outside in ["http://", "https://", "src=\"", "@import", "url("] {
+            let found = page.matches(outside).count();
+            // The namespace of SVG is a name, not a place.
+            let names = page.matches("http://www.w3.org/2000/svg").count();
+            let allowed = if outside == "http://" { names } else { 0 };
+            assert_eq!(found, allowed, "{outside}");
+        }
+    }
 
     #[test]
     fn data_cannot_leave_its_script() {
@@ -146,13 +171,6 @@ mod tests {
 
     #[test]
     fn the_template_has_one_place_for_data_and_loads_nothing() {
-        assert_eq!(TEMPLATE.matches(DATA).count(), 1);
-        for outside in ["http://", "https://", "src=\"", "@import", "url("] {
-            let found = TEMPLATE.matches(outside).count();
-            // The namespace of SVG is a name, not a place.
-            let names = TEMPLATE.matches("http://www.w3.org/2000/svg").count();
-            let allowed = if outside == "http://" { names } else { 0 };
-            assert_eq!(found, allowed, "{outside}");
-        }
+        check(TEMPLATE);
     }
 }

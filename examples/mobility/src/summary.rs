@@ -5,6 +5,7 @@ use crate::{
     judge::{first_difference, longest_gap},
 };
 use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// The speed that the promise about gaps is for.
 const GAP_FPS: f64 = 10.0;
@@ -102,6 +103,26 @@ impl Serialize for Verdict {
             Self::Inconclusive => serializer.serialize_str("inconclusive"),
         }
     }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Met => "met",
+            Self::NotMet => "NOT MET",
+            Self::Inconclusive => "inconclusive",
+        })
+    }
+}
+
+/// What is emulated, and what was promised, in lines.
+pub fn lines(emulated: &[String], promises: &[Promise]) -> String {
+    let labels = emulated.iter().map(|label| format!("  emulated: {label}\n"));
+    let found = promises.iter().map(|promise| {
+        let Promise { name, found, met } = promise;
+        format!("  {met:<12}  {name}: {found}\n")
+    });
+    labels.chain(["\n".to_owned()]).chain(found).collect()
 }
 
 impl From<bool> for Verdict {

@@ -52,6 +52,8 @@ struct Slot {
     heard: bool,
     /// The time in which the site counted what follows, while it served.
     counted_ms: u32,
+    /// The requests that came in that time.
+    asked: u32,
     count: u32,
     failed: u32,
     sum_us: u64,
@@ -81,13 +83,19 @@ impl Measured {
             return;
         }
         let cpu = self.processors(site, now_ms, held);
+        let here: HashSet<&str> = held.iter().map(|one| &*one.uid).collect();
+        for ((uid, at), series) in &mut self.series {
+            if at == site && !here.contains(&**uid) {
+                // What it counts while the service is elsewhere is about others.
+                series.answers = None;
+            }
+        }
         for one in held.iter().filter(|one| watched.contains(&one.uid)) {
             let key = (one.uid.clone(), site.to_owned());
             if !self.series.contains_key(&key) && self.series.len() >= SERIES_MAX {
                 continue;
             }
-            let serves = one.state == HeldState::Serving;
-            self.series.entry(key).or_default().take(now_ms, one.answers, serves, cpu);
+            self.series.entry(key).or_default().take(now_ms, one.answers, one.state, cpu);
         }
     }
 
@@ -126,21 +134,29 @@ impl Measured {
 }
 
 impl Series {
-    fn take(&mut self, now_ms: u64, answers: Answers, serves: bool, cpu: Option<f32>) {
+    fn take(&mut self, now_ms: u64, answers: Answers, state: HeldState, cpu: Option<f32>) {
         self.reach(now_ms / STEP_MS);
         let passed_ms = now_ms.saturating_sub(std::mem::replace(&mut self.counted_ms, now_ms));
-        // Of a longer time nothing says when they came.
-        let counted = serves && self.answers.is_some() && passed_ms <= STEP_MS;
+        let known = self.answers.is_some();
         let since = answers.since(self.answers.replace(answers));
         let Some(slot) = self.slots.back_mut() else { return };
-        slot.heard |= serves;
-        if counted {
-            slot.counted_ms += u32::try_from(passed_ms).unwrap_or_default();
-        }
-        slot.count = slot.count.saturating_add(u32::try_from(since.count).unwrap_or(u32::MAX));
-        slot.failed = slot.failed.saturating_add(u32::try_from(since.failed).unwrap_or(u32::MAX));
-        slot.sum_us = slot.sum_us.saturating_add(since.sum_us);
         slot.cpu = cpu.or(slot.cpu);
+        if state == HeldState::Forwarding {
+            // Another site answers them, and counts them.
+            return;
+        }
+        let serves = state == HeldState::Serving;
+        slot.heard |= serves;
+        let [count, failed] =
+            [since.count, since.failed].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        // Of a longer time nothing says when they came.
+        if serves && known && passed_ms <= STEP_MS {
+            slot.counted_ms += u32::try_from(passed_ms).unwrap_or_default();
+            slot.asked = slot.asked.saturating_add(count).saturating_add(failed);
+        }
+        slot.count = slot.count.saturating_add(count);
+        slot.failed = slot.failed.saturating_add(failed);
+        slot.sum_us = slot.sum_us.saturating_add(since.sum_us);
     }
 
     /// Steps that are over and were not told, with their samples.
@@ -198,11 +214,10 @@ impl Series {
     fn requests(&self, at: usize) -> Option<f64> {
         let from = if at + 1 == self.slots.len() { at.saturating_sub(1) } else { at };
         let slots = self.slots.range(from..=at);
-        let (count, ms) = slots.fold((0_u64, 0_u64), |(count, ms), slot| {
-            let own = u64::from(slot.count) + u64::from(slot.failed);
-            (count + own, ms + u64::from(slot.counted_ms))
+        let (asked, ms) = slots.fold((0_u64, 0_u64), |(asked, ms), slot| {
+            (asked + u64::from(slot.asked), ms + u64::from(slot.counted_ms))
         });
-        (ms >= COUNTED_MIN_MS).then(|| count as f64 * 1000.0 / ms as f64)
+        (ms >= COUNTED_MIN_MS).then(|| asked as f64 * 1000.0 / ms as f64)
     }
 }
 
@@ -266,6 +281,38 @@ mod tests {
         assert_eq!(latencies(&measured, 1_026_000)[4..], [None]);
         measured.take("edge", 1_030_000, &held(2, 0, 80_000, 0), &HashSet::new());
         assert!(latencies(&measured, 1_030_000).is_empty());
+    }
+
+    /// The site that a service left counts on while it forwards, and when the service is there again.
+    #[test]
+    fn what_another_site_answers_is_not_counted_when_a_service_comes_back() {
+        let watched = HashSet::from(["u".to_owned()]);
+        let mut measured = Measured::default();
+        let mut take = |at_s: u64, count: u64, state| {
+            let mut held = held(count, 0, count * 100_000, 0);
+            held[0].state = state;
+            measured.take("edge", at_s * 1000, &held, &watched);
+        };
+        (1000..1005).for_each(|at_s| take(at_s, 10 * (at_s - 1000), HeldState::Serving));
+        (1005..1010).for_each(|at_s| take(at_s, 10 * (at_s - 1000), HeldState::Forwarding));
+        (1010..1015).for_each(|at_s| take(at_s, 10 * (at_s - 1000), HeldState::Serving));
+        // Not heard of for long: of what came meanwhile nothing says when.
+        (1100..1105).for_each(|at_s| take(at_s, 10 * (at_s - 1000), HeldState::Serving));
+        measured.take("edge", 1_105_000, &[], &watched);
+        let mut take = |at_s: u64, count: u64| {
+            measured.take("edge", at_s * 1000, &held(count, 0, count * 500_000, 0), &watched);
+        };
+        (1106..1115).for_each(|at_s| take(at_s, 2000 + 10 * (at_s - 1000)));
+
+        let samples = measured.samples("u", "edge", 1_115_000);
+        let requests = |at_s: usize| samples[(at_s - 1000) / 5].requests;
+        assert_eq!(
+            (requests(1000), requests(1005), requests(1010)),
+            (Some(10.0), None, Some(10.0))
+        );
+        assert_eq!((requests(1050), requests(1100)), (None, Some(10.0)));
+        assert_eq!((requests(1105), samples[21].latency_ms), (Some(10.0), Some(500.0)));
+        assert_eq!(samples[1].latency_ms, None, "it was not asked");
     }
 
     #[test]

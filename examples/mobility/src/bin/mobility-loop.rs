@@ -5,7 +5,7 @@
 use anyhow::Context as _;
 use clap::Parser;
 use mobility_demo::{
-    Verdict,
+    lines,
     qos::{Figures, Load, Setup, Summary, render, run},
     vehicle,
 };
@@ -182,19 +182,7 @@ fn table(summary: &Summary) -> String {
     row("cost, euro a day", &|of| format!("{:.2}", of.cost_per_day_eur));
     row("  of it for machines", &|of| format!("{:.2}", of.infrastructure_per_day_eur));
     row("  of it for broken levels", &|of| format!("{:.2}", of.penalty_per_day_eur));
-    for label in &summary.emulated {
-        text += &format!("  emulated: {label}\n");
-    }
-    text += "\n";
-    for promise in &summary.promises {
-        let word = match promise.met {
-            Verdict::Met => "met         ",
-            Verdict::NotMet => "NOT MET     ",
-            Verdict::Inconclusive => "inconclusive",
-        };
-        text += &format!("  {word}  {}: {}\n", promise.name, promise.found);
-    }
-    text
+    text + &lines(&summary.emulated, &summary.promises)
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

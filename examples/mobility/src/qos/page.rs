@@ -5,14 +5,11 @@ use super::{
     setup::{CAPACITY_FPS, STEP_S, TIME_SCALE},
     steps,
 };
-use crate::page::embedded;
+use crate::page::{filled, round};
 use serde_json::{Value, json};
 
 /// Style, script and the place for the data.
 const TEMPLATE: &str = include_str!("page.html");
-
-/// Where the data goes.
-const DATA: &str = "/*DATA*/null";
 
 /// The page of a run.
 pub fn render(record: &Record, summary: &Summary) -> String {
@@ -24,7 +21,7 @@ pub fn render(record: &Record, summary: &Summary) -> String {
         "load": judged(record).iter().map(|fps| round(*fps)).collect::<Vec<_>>(),
         "played": played.collect::<Vec<_>>(),
     });
-    TEMPLATE.replace(DATA, &embedded(&data))
+    filled(TEMPLATE, &data)
 }
 
 fn judged(record: &Record) -> &[f64] {
@@ -57,22 +54,13 @@ fn one(record: &Record, played: &Played) -> Value {
     })
 }
 
-/// To a hundredth: a page needs no more.
-fn round(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::tests::check;
 
     #[test]
     fn the_template_has_one_place_for_data_and_loads_nothing() {
-        assert_eq!(TEMPLATE.matches(DATA).count(), 1);
-        for outside in ["https://", "src=\"", "@import", "url("] {
-            assert!(!TEMPLATE.contains(outside), "{outside}");
-        }
-        let names = TEMPLATE.matches("http://www.w3.org/2000/svg").count();
-        assert_eq!(TEMPLATE.matches("http://").count(), names);
+        check(TEMPLATE);
     }
 }

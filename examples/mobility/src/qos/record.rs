@@ -2,8 +2,8 @@
 
 use super::{
     Load, Played, Setup,
-    calibrate::{Slow, calibrate},
-    play::{Live, Shown, flood, play},
+    calibrate::{Slow, answered_fps, calibrate},
+    play::{Live, Shown, play},
     quota::{LOOK, Quota},
     setup::{
         CAPACITY_FPS, MODEL, POLICIES, SERVICE, STAND_IN, STEP_S, TESTED_S, TIME_SCALE, scaled,
@@ -73,7 +73,7 @@ pub async fn run(setup: &Setup, mut tell: impl FnMut(&str)) -> Result<Record> {
     }
     tell("slowing the edge down by a quota of processor time");
     let mut quota = Quota::of(&continuum.data(), "edge")?;
-    let slow = calibrate(&views[0], &mut quota, &clip, SERVICE).await?;
+    let slow = calibrate(&views, &mut quota, &clip).await?;
     let mut machine = Machine::before(setup.quiet_wait_s).await;
     let (edge_fps, played) = tokio::select! {
         played = judged(setup, &views, &clip, slow, &mut tell) => played?,
@@ -133,7 +133,8 @@ async fn judged(
     // From here on they measure: a time in which nobody asks would be taken for a quiet one.
     policies(setup, views, true).await?;
     tell("testing what the edge can do, under the eyes of both policies");
-    let edge_fps = tested(views, clip).await?;
+    // How much that is cannot be seen at an edge that was never full.
+    let edge_fps = answered_fps(views, clip, (CAPACITY_FPS * TESTED_S) as u64).await?;
     let share = slow.share * 100.0;
     tell(&format!(
         "the edge answers {edge_fps:.1} frames a second with {share:.1} % of a processor"
@@ -153,15 +154,6 @@ async fn policies(setup: &Setup, views: &[View], look_on: bool) -> Result<()> {
         view.apply_policies(&path, look_on).await?;
     }
     Ok(())
-}
-
-/// Asks each instance for as much as it can do, at the same time: how much that is cannot be seen
-/// at an edge that was never full. Answers the mean of what they answered each second.
-async fn tested(views: &[View], clip: &Path) -> Result<f64> {
-    let frames = (CAPACITY_FPS * TESTED_S) as u64;
-    let one = async |view: &View| flood(view, clip, SERVICE, frames).await;
-    let (reactive, proactive) = tokio::try_join!(one(&views[0]), one(&views[1]))?;
-    Ok(f64::midpoint(reactive, proactive))
 }
 
 /// The same load to both at the same time.

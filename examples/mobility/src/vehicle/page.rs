@@ -1,14 +1,11 @@
 //! `vehicle.html`: one page that needs nothing else.
 
 use super::{Record, Run, SITES, Summary, steps};
-use crate::page::embedded;
+use crate::page::{filled, round};
 use serde_json::{Value, json};
 
 /// Style, script and the place for the data.
 const TEMPLATE: &str = include_str!("page.html");
-
-/// Where the data goes.
-const DATA: &str = "/*DATA*/null";
 
 /// The page of a drive.
 pub fn render(record: &Record, summary: &Summary) -> String {
@@ -23,7 +20,7 @@ pub fn render(record: &Record, summary: &Summary) -> String {
         "changes": changes.map(|(at_s, site)| json!([at_s, site])).collect::<Vec<_>>(),
         "runs": record.runs.iter().map(|run| one(run, record)).collect::<Vec<_>>(),
     });
-    TEMPLATE.replace(DATA, &embedded(&data))
+    filled(TEMPLATE, &data)
 }
 
 /// One run; times are seconds since the bus left.
@@ -47,25 +44,16 @@ fn one(run: &Run, record: &Record) -> Value {
     })
 }
 
-/// To a hundredth: a page needs no more.
-fn round(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::summary::tests::record, *};
+    use crate::page::tests::check;
 
     #[test]
     fn the_template_has_one_place_for_data_and_loads_nothing() {
-        assert_eq!(TEMPLATE.matches(DATA).count(), 1);
-        for outside in ["https://", "src=\"", "@import", "url("] {
-            assert!(!TEMPLATE.contains(outside), "{outside}");
-        }
-        let names = TEMPLATE.matches("http://www.w3.org/2000/svg").count();
-        assert_eq!(TEMPLATE.matches("http://").count(), names);
+        check(TEMPLATE);
         let record = record();
         let page = render(&record, &Summary::of(&record));
-        assert!(page.contains("\"name\":\"station\"") && !page.contains(DATA));
+        assert!(page.contains("\"name\":\"station\""));
     }
 }

@@ -1,7 +1,7 @@
 //! The summary, for people.
 
 use super::{Figures, Summary, setup::RUNS};
-use crate::Verdict;
+use crate::lines;
 
 /// All runs beside each other.
 pub fn table(summary: &Summary) -> String {
@@ -28,7 +28,7 @@ pub fn table(summary: &Summary) -> String {
     row("  just before a change", &|of| {
         share(of.foresight.changes_right, of.foresight.before_changes)
     });
-    text + &accuracy(summary) + &labels(summary)
+    text + &accuracy(summary) + "\n" + &lines(&summary.emulated, &summary.promises)
 }
 
 fn share(right: usize, all: usize) -> String {
@@ -46,22 +46,6 @@ fn accuracy(summary: &Summary) -> String {
         let changes = [found.changes_told, found.changes_straight, 0.0].map(percent);
         text += &format!("  {:<40}{}\n", format!("{ahead_s} s ahead"), all.concat());
         text += &format!("  {:<40}{}\n", "  before a change", changes.concat());
-    }
-    text
-}
-
-/// What is emulated, and what was promised.
-fn labels(summary: &Summary) -> String {
-    let mut text = "\n".to_owned();
-    summary.emulated.iter().for_each(|label| text += &format!("  emulated: {label}\n"));
-    text += "\n";
-    for promise in &summary.promises {
-        let word = match promise.met {
-            Verdict::Met => "met         ",
-            Verdict::NotMet => "NOT MET     ",
-            Verdict::Inconclusive => "inconclusive",
-        };
-        text += &format!("  {word}  {}: {}\n", promise.name, promise.found);
     }
     text
 }

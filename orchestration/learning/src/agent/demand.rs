@@ -85,7 +85,8 @@ impl Agent {
         self.requests_ahead(moment, moment.here.move_s).ok().map(|(said, _)| said)
     }
 
-    /// What the service was asked at all places together, the latest last, and the step.
+    /// What the service was asked wherever it was, the latest last, and the step. It is at one place at
+    /// a time: in a step in which it moves each place tells the rate of the time that it was there.
     fn asked(&self, moment: &Moment) -> (Vec<Sample>, u32) {
         let (here, step_s) = self.prepared(moment.step_s, &moment.here);
         let mut places = vec![here];
@@ -93,8 +94,8 @@ impl Agent {
         let length = places.iter().map(|place| place.len()).max().unwrap_or_default();
         let at = |back: usize| {
             let each = places.iter().filter_map(|place| place.iter().rev().nth(back)?.requests);
-            let each: Vec<f64> = each.filter(|requests| requests.is_finite()).collect();
-            let requests = (!each.is_empty()).then(|| each.iter().sum());
+            let each = each.filter(|requests| requests.is_finite());
+            let requests = each.reduce(f64::max);
             Sample { requests, ..Sample::default() }
         };
         ((0..length).rev().map(at).collect(), step_s)
@@ -314,6 +315,11 @@ conditions:
         let left = [&busy[..], &[nothing; 12]].concat();
         let away = [&[nothing; 15][..], &[sample(18.0, 5.2); 12]].concat();
         assert_eq!(says(&left, &away, false).verdict.go, None);
+        // It moved within a step: both places tell of the same requests.
+        let [before, after] = [[sample(9.0, 62.0); 7], [sample(9.0, 5.0); 7]];
+        let nothing_yet = [nothing; 6];
+        let moved = says(&before, &[&nothing_yet[..], &after[..1]].concat(), true);
+        assert!(moved.reason.contains("9.0 requests each second"), "{}", moved.reason);
         let quiet = [&left[..], &[nothing; 60]].concat();
         let little = [&away[..], &[sample(8.0, 5.0); 60]].concat();
         assert_eq!(says(&quiet, &little, false).verdict.go, Some(0));

@@ -360,9 +360,12 @@ impl Core {
                 .iter()
                 .filter(|(uid, _)| !inner.state.records.contains_key(*uid))
                 .filter(|(_, moved)| moved.forward_until_ms > wall_ms)
-                .map(|(_, moved)| {
+                .map(|(uid, moved)| {
                     let state = (HeldState::Forwarding, String::new());
-                    held_as(&moved.assignment, 0, state, &idle, moved.lost.clone())
+                    let mut held = held_as(&moved.assignment, 0, state, &idle, moved.lost.clone());
+                    // It goes on from there when the service comes back.
+                    held.answers = answers.get(uid).copied().unwrap_or_default();
+                    held
                 });
             records.chain(forwarding).collect()
         })

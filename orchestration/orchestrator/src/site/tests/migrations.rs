@@ -120,6 +120,11 @@ fn frames_in_flight_are_each_answered_once_and_in_order() {
     let last = answers.last().unwrap();
     assert_eq!(last.header("cloudskin-epoch"), Some("4"));
     assert_eq!(last.header("cloudskin-site"), Some("cloud"));
+    // Where they came, they are counted, until it forwards no more.
+    wait_until("all are counted", LIMIT, || {
+        let held = pair.control.held("edge", UID);
+        held.is_none_or(|held| held.answers.count == answers.len() as u64)
+    });
     assert!(!pair.edge.config.data_dir.join("services").join(UID).exists());
 }
 
