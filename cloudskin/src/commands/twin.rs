@@ -87,7 +87,7 @@ struct Days {
     #[arg(long, default_value = "120ms", value_name = "TIME", value_parser = level)]
     sla: f64,
     /// Time from one decision to the next
-    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = seconds)]
+    #[arg(long, default_value = "1m", value_name = "TIME", value_parser = seconds)]
     every: u32,
     /// Prices for the cost, as YAML; those that are not named are as usual
     #[arg(long, value_name = "FILE")]

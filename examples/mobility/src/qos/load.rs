@@ -28,6 +28,9 @@ const PHASES: usize = 4;
 /// As many samples of the testbed's 22 hours.
 const GENERATED: usize = 15_852;
 
+/// An edge that is further away from what it was meant to do is no longer the one of the demo.
+const LEAST_FACTOR: f64 = 0.6;
+
 /// Frames each second, in steps of five seconds of recorded time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Load {
@@ -92,6 +95,13 @@ impl Load {
         })
     }
 
+    /// The same for an edge that answers so many frames a second: as much of what it can do.
+    pub(super) fn for_an_edge_of(&self, fps: f64) -> Self {
+        let factor = (fps / CAPACITY_FPS).clamp(LEAST_FACTOR, 1.0 / LEAST_FACTOR);
+        let played = self.played.iter().map(|frames| frames * factor).collect();
+        Self { played, ..self.clone() }
+    }
+
     /// The history as a trace for `cloudskin model train`: time passes faster, and samples are as far
     /// apart as those that the control plane measures. Of the places where such samples can begin some
     /// are taken, each as a site of its own.
@@ -147,6 +157,13 @@ fn cut(frames: &[f64], learn: usize, length: usize, warm: usize) -> Option<usize
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_faster_edge_gets_more() {
+        let load = Load::new("made up", Vec::new(), vec![8.0, 20.0], 0);
+        assert_eq!(load.for_an_edge_of(1.25 * CAPACITY_FPS).played, [10.0, 25.0]);
+        assert_eq!(load.for_an_edge_of(0.0).played, [8.0 * LEAST_FACTOR, 20.0 * LEAST_FACTOR]);
+    }
 
     #[test]
     fn the_twins_load_is_the_same_for_a_seed_and_begins_calm() {

@@ -2,7 +2,7 @@
 
 use super::{
     Played, Record, Summary,
-    setup::{CAPACITY_FPS, STEP_S, TIME_SCALE},
+    setup::{STEP_S, TIME_SCALE},
     steps,
 };
 use crate::page::{filled, round};
@@ -17,7 +17,7 @@ pub fn render(record: &Record, summary: &Summary) -> String {
     let data = json!({
         "summary": summary,
         "stepS": STEP_S,
-        "capacity": CAPACITY_FPS,
+        "capacity": round(record.edge_fps),
         "load": judged(record).iter().map(|fps| round(*fps)).collect::<Vec<_>>(),
         "played": played.collect::<Vec<_>>(),
     });

@@ -221,13 +221,34 @@ fn moved(decision: &Resource) -> Option<Move> {
     })
 }
 
-/// Sends frames as fast as they are answered; answers how many that were each second.
+/// Sends frames as fast as they are answered; answers how many that were each second, once each
+/// camera had an answer.
 pub(super) async fn flood(view: &View, clip: &Path, service: &str, frames: u64) -> Result<f64> {
     let mut options = view.camera(clip, service);
     (options.fps, options.repeat) = (FLOOD_FPS, true);
     (options.connections, options.frames) = (CAMERAS, Some(frames));
-    let playing = camera::play(options, CancellationToken::new(), |_| {});
+    let mut answered = Vec::new();
+    let playing = camera::play(options, CancellationToken::new(), |answer| {
+        answered.extend(answer.status.map(|_| answer.answered_ms));
+    });
     let stuck = |_| Error::Stuck { limit_s: LATE.as_secs(), frames };
-    let report = timeout(LATE, playing).await.map_err(stuck)??;
-    Ok(report.frames_answered as f64 / (report.duration_ms / 1000.0).max(1e-3))
+    timeout(LATE, playing).await.map_err(stuck)??;
+    Ok(rate(answered.get(CAMERAS - 1..).unwrap_or_default()))
+}
+
+/// How many came each second after the first, by the milliseconds when they did.
+fn rate(times: &[f64]) -> f64 {
+    let [first, .., last] = times else { return 0.0 };
+    (times.len() - 1) as f64 / ((last - first) / 1000.0).max(1e-3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_counts_what_came_after_the_first() {
+        assert!((rate(&[500.0, 600.0, 700.0, 1000.0]) - 6.0).abs() < 1e-9);
+        assert_eq!((rate(&[]), rate(&[1.0])), (0.0, 0.0));
+    }
 }

@@ -38,7 +38,7 @@ const TRIED: &str = "12";
 pub struct Record {
     /// What it ran on.
     pub machine: Machine,
-    /// What came.
+    /// What came, for what the edge answered.
     pub load: Load,
     /// The share of a processor that each worker of the edge got.
     pub edge_cpu: f64,
@@ -75,14 +75,13 @@ pub async fn run(setup: &Setup, mut tell: impl FnMut(&str)) -> Result<Record> {
     let mut quota = Quota::of(&continuum.data(), "edge")?;
     let slow = calibrate(&views, &mut quota, &clip).await?;
     let mut machine = Machine::before(setup.quiet_wait_s).await;
-    let (edge_fps, played) = tokio::select! {
+    let (load, edge_fps, played) = tokio::select! {
         played = judged(setup, &views, &clip, slow, &mut tell) => played?,
         broken = keep(quota, slow) => return Err(broken),
     };
     machine.after().await;
     continuum.down().await?;
     let edge_cpu = slow.share;
-    let load = setup.load.clone();
     Ok(Record { machine, load, edge_cpu, edge_fps, frame_bytes, model, played })
 }
 
@@ -121,15 +120,15 @@ async fn model(continuum: &Continuum, load: &Load, work: &Path) -> Result<Value>
     Ok(model)
 }
 
-/// Both policies look on while the edge is tested and the load begins, and then act. Answers also how
-/// many frames each second the edge answered in its test.
+/// Both policies look on while the edge is tested and the load begins, and then act. Answers the
+/// load as it was played and how many frames each second the edge answered in its test, too.
 async fn judged(
     setup: &Setup,
     views: &[View],
     clip: &Path,
     slow: Slow,
     tell: &mut impl FnMut(&str),
-) -> Result<(f64, Vec<Played>)> {
+) -> Result<(Load, f64, Vec<Played>)> {
     // From here on they measure: a time in which nobody asks would be taken for a quiet one.
     policies(setup, views, true).await?;
     tell("testing what the edge can do, under the eyes of both policies");
@@ -143,8 +142,9 @@ async fn judged(
         sleep(LOOK_ON.min(scaled(setup.load.warm as f64 * f64::from(STEP_S)))).await;
         policies(setup, views, false).await
     };
-    let (played, ()) = tokio::try_join!(both(views, clip, &setup.load, tell), act)?;
-    Ok((edge_fps, played))
+    let load = setup.load.for_an_edge_of(edge_fps);
+    let (played, ()) = tokio::try_join!(both(views, clip, &load, tell), act)?;
+    Ok((load, edge_fps, played))
 }
 
 /// Makes the policies so; while they look on they move nothing.

@@ -215,14 +215,18 @@ fn emulated(record: &Record) -> Vec<String> {
     vec![
         format!("time scale: {TIME_SCALE} times faster than recorded, intervals of policies too"),
         format!(
-            "edge CPU quota: {:.1} % of a processor for each worker, by its control group, so that the edge answers {CAPACITY_FPS} frames a second",
-            100.0 * record.edge_cpu
+            "edge CPU quota: {:.1} % of a processor for each worker, by its control group, so that the edge answers {:.1} frames a second",
+            100.0 * record.edge_cpu,
+            record.edge_fps
         ),
         format!(
             "emulated distance: {} ms to the cloud and back, waited by the cameras",
             DISTANCE.as_millis()
         ),
-        "the load is processors in use, read as frames each second".to_owned(),
+        format!(
+            "the load is processors in use, read as frames each second, in proportion to what the edge answers: {:.2} of what is written for {CAPACITY_FPS}",
+            record.edge_fps / CAPACITY_FPS
+        ),
         format!(
             "both policies have seen a test of {TESTED_S} s of what the edge can do before the load began"
         ),

@@ -31,10 +31,10 @@ const BOOSTING: Boosting = Boosting {
 
 /// What is tried, one after the other, from the middle on: how far ahead a move must pay, what a
 /// broken second is worth, what a move has to gain, how long it rests, where an alarm begins.
-const HORIZONS_S: [u32; 3] = [300, 600, 900];
+const HORIZONS_S: [u32; 4] = [180, 300, 600, 900];
 const BROKEN_EUR: [f64; 6] = [1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2, 2.56e-2, 5.12e-2];
 const MARGINS_EUR_HOUR: [f64; 7] = [0.0, 0.06, 0.12, 0.24, 0.48, 0.96, 1.92];
-const COOL_DOWNS_S: [u32; 3] = [300, 600, 900];
+const COOL_DOWNS_S: [u32; 5] = [60, 120, 300, 600, 900];
 const ALARMS: [f64; 9] = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6];
 /// The part of the time that a setting may spend in the cloud: less than half of it is wanted, and
 /// days differ.

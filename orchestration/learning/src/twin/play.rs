@@ -26,7 +26,7 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { sla_ms: 120.0, every_s: 300, prices: Prices::default() }
+        Self { sla_ms: 120.0, every_s: 60, prices: Prices::default() }
     }
 }
 

@@ -102,7 +102,8 @@ struct Restless;
 impl Policy for Restless {
     fn decide(&self, moment: &Moment) -> Verdict {
         assert!(moment.others.iter().all(|place| place.past.len() == moment.here.past.len()));
-        assert!(moment.moved_s_ago.iter().all(|ago| *ago >= 300));
+        let every_s = u64::from(Rules::default().every_s);
+        assert!(moment.moved_s_ago.iter().all(|ago| *ago >= every_s));
         Verdict { alarm: true, go: Some(moment.others.len() - 1) }
     }
 }
