@@ -182,6 +182,10 @@ fn table(summary: &Summary) -> String {
     row("cost, euro a day", &|of| format!("{:.2}", of.cost_per_day_eur));
     row("  of it for machines", &|of| format!("{:.2}", of.infrastructure_per_day_eur));
     row("  of it for broken levels", &|of| format!("{:.2}", of.penalty_per_day_eur));
+    for (name, of) in &summary.policies {
+        let failed = of.failed_moves.iter();
+        text.extend(failed.map(|why| format!("  {name}: a move came to nothing: {why}\n")));
+    }
     text + &lines(&summary.emulated, &summary.promises)
 }
 

@@ -19,7 +19,7 @@ mod summary;
 pub use load::Load;
 pub use page::render;
 pub use play::{Move, Played, Tick};
-pub(crate) use play::{moves, watch};
+pub(crate) use play::{decisions, moves, watch};
 pub(crate) use record::loop_of;
 pub use record::{Record, run};
 pub use setup::{CAPACITY_FPS, SLA_MS, Setup, TIME_SCALE};

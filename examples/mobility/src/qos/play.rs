@@ -99,6 +99,8 @@ pub struct Played {
     pub ticks: Vec<Tick>,
     /// The service's moves.
     pub moves: Vec<Move>,
+    /// Moves that were decided and came to nothing, and why.
+    pub failed: Vec<String>,
 }
 
 /// What is known of a play while it goes on.
@@ -141,10 +143,11 @@ pub(super) async fn play(view: &View, clip: &Path, fps: &[f64], shown: Shown) ->
     stop.cancel();
     let ticks = watching.await.map_err(|_| Error::Task)?;
     standing_in.await.map_err(|_| Error::Task)??;
-    let moves = moves(&view.client).await?;
+    let decisions = decisions(&view.client).await?;
     let started_ms = report.started_unix_ms as f64;
+    let (moves, failed) = (moves(&decisions), failed(&decisions, started_ms));
     let policy = view.client.tenant().to_owned();
-    Ok(Played { policy, frames, report, started_ms, ticks, moves })
+    Ok(Played { policy, frames, report, started_ms, ticks, moves, failed })
 }
 
 fn frame(answer: &camera::Answer, cloud: IpAddr) -> Frame {
@@ -195,12 +198,31 @@ fn tick(status: &PolicyStatus) -> Option<Tick> {
     })
 }
 
+/// What the policy decided.
+pub(crate) async fn decisions(client: &Client) -> Result<Vec<Resource>> {
+    Ok(client.list(Kind::Decision, &[("policy".into(), POLICY.into())]).await?.items)
+}
+
 /// The service's moves, the first first.
-pub(crate) async fn moves(client: &Client) -> Result<Vec<Move>> {
-    let decisions = client.list(Kind::Decision, &[("policy".into(), POLICY.into())]).await?;
-    let mut moves: Vec<_> = decisions.items.iter().filter_map(moved).collect();
+pub(crate) fn moves(decisions: &[Resource]) -> Vec<Move> {
+    let mut moves: Vec<_> = decisions.iter().filter_map(moved).collect();
     moves.sort_by(|one, other| one.at_ms.total_cmp(&other.at_ms));
-    Ok(moves)
+    moves
+}
+
+/// Moves that came to nothing: when, and what is known of them.
+fn failed(decisions: &[Resource], started_ms: f64) -> Vec<String> {
+    let one = |decision: &Resource| {
+        let spec: DecisionSpec = decision.spec().ok()?;
+        let DecisionStatus { outcome, observed, ended } = decision.status();
+        let after_s = |at: u64| (at as f64 - started_ms) / 1000.0;
+        (spec.action == "migrate" && outcome != "done").then(|| {
+            let ended =
+                ended.map_or("not ended".into(), |at| format!("ended at {:.1} s", after_s(at)));
+            format!("decided at {:.1} s, {outcome}, {ended}: {observed}", after_s(spec.at))
+        })
+    };
+    decisions.iter().filter_map(one).collect()
 }
 
 fn moved(decision: &Resource) -> Option<Move> {

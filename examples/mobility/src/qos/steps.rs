@@ -76,8 +76,8 @@ pub(super) mod tests {
             frames_answered: answered,
             ..Default::default()
         };
-        let (ticks, moves) = (Vec::new(), Vec::new());
-        Played { policy: policy.to_owned(), frames, report, started_ms: 0.0, ticks, moves }
+        let (ticks, moves, failed) = (Vec::new(), Vec::new(), Vec::new());
+        Played { policy: policy.to_owned(), frames, report, started_ms: 0.0, ticks, moves, failed }
     }
 
     #[test]

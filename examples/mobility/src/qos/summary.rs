@@ -86,6 +86,8 @@ pub struct Figures {
     pub runs: usize,
     /// As said.
     pub fallbacks: usize,
+    /// Moves that were decided and came to nothing, and why.
+    pub failed_moves: Vec<String>,
 }
 
 impl Figures {
@@ -119,6 +121,7 @@ impl Figures {
             latency_ms: latency(&steps),
             runs: played.ticks.len(),
             fallbacks: played.ticks.iter().filter(|tick| tick.fallback.is_some()).count(),
+            failed_moves: played.failed.clone(),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::setup::{CAMERAS, FPS};
 use crate::{
     Error, Result,
     continuum::View,
-    qos::{Move, SERVICE, Tick, moves, watch},
+    qos::{Move, SERVICE, Tick, decisions, moves, watch},
 };
 use orchestrator::camera::{self, Distances, Report};
 use std::{
@@ -83,7 +83,7 @@ pub(super) async fn play(
     let report = timeout(limit, playing).await.map_err(stuck)??;
     stop.cancel();
     let ticks = watching.await.map_err(|_| Error::Task)?;
-    let moves = moves(&view.client).await?;
+    let moves = moves(&decisions(&view.client).await?);
     let started_ms = report.started_unix_ms as f64;
     frames.iter_mut().for_each(|frame| frame.due_ms += started_ms);
     Ok(Run { name: view.client.tenant().to_owned(), frames, report, ticks, moves })
