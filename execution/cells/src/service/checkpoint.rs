@@ -81,7 +81,7 @@ impl Service {
         let turn = self.take_turn();
         let same = self.slot().checkpointed_at == self.answered.load(Ordering::Relaxed);
         drop(turn);
-        self.work();
+        self.go_on();
         same.then_some(last)
     }
 
@@ -100,11 +100,11 @@ impl Service {
             slot.sequence = next;
             slot.checkpointed_at = self.answered.load(Ordering::Relaxed);
             drop((slot, turn));
-            self.work();
+            self.go_on();
             return Ok((next, identity.at));
         }
         drop((slot, turn));
-        self.work();
+        self.go_on();
         done.map(|_| (next, identity.at))
     }
 
@@ -122,7 +122,7 @@ impl Service {
             self.copy_rest(&turn, &mut slot, &mut writer, &identity, &Changes::Everything)
         });
         drop((slot, turn));
-        self.work();
+        self.go_on();
         written?;
         writer.sink().get_ref().sync_data().map_err(failed)?;
         publish(&draft, path)?;

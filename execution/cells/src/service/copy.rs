@@ -35,7 +35,7 @@ impl Service {
             let memory = cell.memory_range();
             let base = precopy::begin(&memory, tracked)?;
             drop((slot, turn));
-            self.work();
+            self.go_on();
             (memory, base)
         };
         writer.identity(identity).map_err(SnapshotError::from)?;

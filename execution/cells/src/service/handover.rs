@@ -82,7 +82,7 @@ impl Service {
         drop(slot);
         if let Err(error) = sent {
             drop(turn);
-            self.work();
+            self.go_on();
             return Err(error);
         }
         *self.migration() = Some(migration.to_owned());
@@ -172,7 +172,7 @@ impl Arrival {
         *service.migration() = Some(migration.to_owned());
         let door = Door::open(MAGIC, migration, listen)
             .map_err(|error| Error::Handover(format!("cannot listen on {listen}: {error}")))?;
-        Ok(Self { door, draft: folder.join("checkpoint.draft"), service: Arc::new(service) })
+        Ok(Self { door, draft: folder.join("checkpoint.draft"), service: service.into_shared() })
     }
 
     /// The service that will be.

@@ -41,7 +41,7 @@ use journal::Journal;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
@@ -49,6 +49,8 @@ use std::{
 use tape::Tape;
 use types::ErrorKind;
 
+/// Native stack of a thread that runs service cells.
+pub(crate) const THREAD_STACK_BYTES: usize = 4 << 20;
 /// Most bytes of a service's standard error that are kept.
 const LOG_BYTES: usize = 1 << 20;
 
@@ -75,6 +77,8 @@ pub(crate) struct Service {
     memory_bytes: AtomicU64,
     /// Processor time that requests took.
     cpu_ns: AtomicU64,
+    /// Itself, once it is of many.
+    shared: OnceLock<Weak<Self>>,
 }
 
 struct Queue {
@@ -186,7 +190,15 @@ impl Service {
             lost: Mutex::default(),
             memory_bytes: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
+            shared: OnceLock::new(),
         }
+    }
+
+    /// Of many: from now on requests that wait can be handed to a thread of their own.
+    pub(crate) fn into_shared(self) -> Arc<Self> {
+        let service = Arc::new(self);
+        let _ = service.shared.set(Arc::downgrade(&service));
+        service
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -198,7 +210,7 @@ impl Service {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the turn. Requests that come meanwhile wait; [`Service::work`] must be called
+    /// Waits for the turn. Requests that come meanwhile wait; [`Service::go_on`] must be called
     /// afterwards for them.
     pub(crate) fn take_turn(&self) -> Turn<'_> {
         let mut queue = self.queue();
@@ -264,6 +276,29 @@ impl Service {
             let outcome = self.answer(&job);
             drop(turn);
             (job.reply)(outcome);
+        }
+    }
+
+    /// Sees that waiting requests are worked off, for who held the turn and has other things to do:
+    /// where requests come faster than they are answered, working them off has no end.
+    pub(crate) fn go_on(&self) {
+        let waits = {
+            let queue = self.queue();
+            !queue.busy && queue.waiting == 0 && !queue.jobs.is_empty()
+        };
+        if !waits {
+            return;
+        }
+        let Some(service) = self.shared.get().and_then(Weak::upgrade) else {
+            return self.work();
+        };
+        let started = std::thread::Builder::new()
+            .name("cells".into())
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn(move || service.work());
+        if let Err(error) = started {
+            tracing::warn!(%error, "cannot start a thread: requests are worked off in this one");
+            self.work();
         }
     }
 
@@ -387,7 +422,7 @@ impl Service {
         let turn = self.take_turn();
         self.set_mode(wanted);
         drop(turn);
-        self.work();
+        self.go_on();
     }
 
     /// Whether it can be replaced by a new start.
@@ -398,7 +433,7 @@ impl Service {
     /// Serves from now on.
     pub(crate) fn serve(&self) {
         self.set_mode(Mode::Serving);
-        self.work();
+        self.go_on();
     }
 
     /// Ends the service after the request in hand.

@@ -234,7 +234,8 @@ impl Worker {
         }
         let program = self.program(&start)?;
         let restored = start.state_folder.join("checkpoint").exists();
-        let service = Arc::new(Service::open(self.next_handle(), start, program).map_err(failure)?);
+        let service =
+            Service::open(self.next_handle(), start, program).map_err(failure)?.into_shared();
         self.insert(&service);
         service.serve();
         self.is_due_anew();

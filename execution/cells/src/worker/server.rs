@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     program::Runtime,
-    service::Job,
+    service::{Job, THREAD_STACK_BYTES},
 };
 use bytes::{Buf, Bytes, BytesMut};
 use rustix::net::{RecvFlags, recv};
@@ -36,9 +36,6 @@ pub const EXIT_WITHOUT_AGENT_AFTER: Duration = Duration::from_secs(60);
 
 /// Most threads that serve an agent: so many requests run or wait for their cells at once.
 const THREADS_MAX: usize = 256;
-
-/// Native stack of a thread that runs service cells.
-const THREAD_STACK_BYTES: usize = 4 << 20;
 
 /// How long a thread looks for its lane's next request before it sleeps: about what an agent and
 /// its client need to come back.

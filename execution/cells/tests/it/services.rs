@@ -6,7 +6,7 @@ use crate::{
 };
 use api::service::{Durability, Engine};
 use cells::worker::protocol::{Command, Reply, ServiceStart};
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use types::{Epoch, ErrorKind};
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -148,6 +148,42 @@ pub(crate) async fn migrate(
     let Reply::Activated { handle } = target.command(activate).await.unwrap() else { panic!() };
     source.command(Command::Release { migration: id.into() }).await.unwrap();
     handle
+}
+
+/// Eight ask again as soon as they are answered: there is always somebody who waits.
+#[tokio::test]
+async fn a_service_that_is_never_idle_is_saved_and_moves_all_the_same() {
+    const SOON: Duration = Duration::from_secs(20);
+    let Some(module) = guests::migratable("ledger.c") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let edge = Arc::new(Worker::start(folder.path()).await);
+    let cloud = Worker::start(folder.path()).await;
+    let start = service(&module, folder.path());
+    let handle = edge.serve(&start).await;
+    let ask = |n: u32| {
+        let edge = edge.clone();
+        tokio::spawn(async move {
+            let mut answered = 0;
+            while edge.ask(handle, &format!("{n}-{answered}"), "/nap").await.is_ok() {
+                answered += 1;
+            }
+            answered
+        })
+    };
+    let asking: Vec<_> = (0..8).map(ask).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+
+    let save = edge.command(Command::Checkpoint { uid: start.uid.clone() });
+    tokio::time::timeout(SOON, save).await.expect("it is saved meanwhile").unwrap();
+    let moving =
+        ServiceStart { epoch: Epoch(2), state_folder: folder.path().join("cloud"), ..start };
+    let moved = tokio::time::timeout(SOON, migrate(&edge, &cloud, &moving, "m"));
+    let moved = moved.await.expect("it moves meanwhile");
+
+    for each in asking {
+        assert!(each.await.unwrap() > 0, "it was answered until it moved");
+    }
+    assert_eq!(cloud.text(moved, "there", "/nap").await, "rested");
 }
 
 #[tokio::test]
